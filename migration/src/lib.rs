@@ -1,0 +1,20 @@
+//! Partway's database schema, one file a migration.
+//!
+//! A migration spells its own table and column names and never imports `entity`: history must not change when an entity
+//! does.
+
+use sea_orm_migration::{MigrationTrait, async_trait};
+pub use sea_orm_migration::MigratorTrait;
+
+mod m20261123_000001_create_tables;
+
+/// Every migration, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261123_000001_create_tables::Migration)]
+    }
+}

@@ -1,0 +1,254 @@
+//! Settings: where they come from and what they may be.
+//!
+//! Owns the order embedded defaults < `partway.toml` < environment < flags, and refuses what it does not know. The
+//! defaults are the commented file `config.default.toml` itself, so the two cannot differ.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use figment::{
+    Figment,
+    providers::{Format, Serialized, Toml},
+    value::{Dict, Value},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::PartPlan;
+
+/// The embedded defaults.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+/// The file in the working directory that may override them.
+pub const FILE: &str = "partway.toml";
+const ENV_PREFIX: &str = "PARTWAY_";
+/// Variables with our prefix that are the client's, not the server's.
+const CLIENT_VARIABLES: [&str; 3] = ["server", "token", "parallel"];
+
+/// Every setting of the server; see `config.default.toml` for what each means.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml is their documentation")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    pub database: String,
+    pub storage: String,
+    pub chunk_size: ByteSize,
+    pub max_parts: u32,
+    pub max_file_size: ByteSize,
+    pub max_open_sessions: u64,
+    #[serde(with = "humantime_serde")]
+    pub session_ttl: Duration,
+    #[serde(with = "humantime_serde")]
+    pub sweep_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub body_idle_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+/// What was given on the command line; it wins over everything else.
+#[derive(Clone, Debug, Default, Serialize, clap::Args)]
+pub struct Overrides {
+    /// Address and port to listen on.
+    #[arg(long, env = "PARTWAY_LISTEN", value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as the help of the group")]
+    pub stores: StoreOverrides,
+}
+
+/// Where the data is; taken by every command that opens it.
+#[derive(Clone, Debug, Default, Serialize, clap::Args)]
+pub struct StoreOverrides {
+    /// Folder for the database and the files.
+    #[arg(long, env = "PARTWAY_DATA", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Database URL [default: SQLite in the data folder].
+    #[arg(long, env = "PARTWAY_DATABASE", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Folder for the bytes [default: files in the data folder].
+    #[arg(long, env = "PARTWAY_STORAGE", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+}
+
+impl Config {
+    /// The settings in force for this process.
+    pub fn load(flags: &impl Serialize) -> anyhow::Result<Self> {
+        Self::merge(Toml::file(FILE), std::env::vars(), flags)
+    }
+
+    fn merge(
+        file: impl figment::Provider,
+        variables: impl Iterator<Item = (String, String)>,
+        flags: &impl Serialize,
+    ) -> anyhow::Result<Self> {
+        let defaults = Figment::from(Toml::string(DEFAULTS));
+        let known = defaults.extract::<Dict>().context("config.default.toml")?;
+        let config: Self = defaults
+            .merge(file)
+            .merge(Serialized::defaults(from_environment(&known, variables)?))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| anyhow::anyhow!("{error}"))
+            .context("the settings cannot be used")?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        if self.chunk_size.0 == 0 {
+            bail!("chunk_size must be at least one byte");
+        }
+        if self.max_parts == 0 {
+            bail!("max_parts must be at least 1");
+        }
+        if self.max_file_size.0 > i64::MAX as u64 {
+            bail!("max_file_size must be less than 8 EiB");
+        }
+        if self.session_ttl.is_zero() || self.sweep_interval.is_zero() || self.body_idle_timeout.is_zero() {
+            bail!("session_ttl, sweep_interval and body_idle_timeout must be longer than zero");
+        }
+        chrono::TimeDelta::from_std(self.session_ttl).context("session_ttl is too long")?;
+        if self.database.contains("://") && !self.database.starts_with("sqlite:") {
+            bail!("database: only sqlite:// URLs are supported by this version");
+        }
+        if self.storage.contains("://") {
+            bail!("storage: only a folder is supported by this version");
+        }
+        PartPlan::choose(self.max_file_size.0, self.chunk_size.0, self.max_parts)?;
+        Ok(())
+    }
+
+    /// The SQLite database's file.
+    pub fn database_file(&self) -> PathBuf {
+        match self.database.strip_prefix("sqlite:") {
+            None if self.database.is_empty() => self.data.join("partway.db"),
+            None => PathBuf::from(&self.database),
+            Some(rest) => PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)),
+        }
+    }
+
+    /// The folder for the bytes.
+    pub fn storage_dir(&self) -> PathBuf {
+        match self.storage.as_str() {
+            "" => self.data.join("files"),
+            dir => PathBuf::from(dir),
+        }
+    }
+
+    /// The limits that use cases apply.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            chunk_size_bytes: self.chunk_size.0,
+            max_parts: self.max_parts,
+            max_file_size_bytes: self.max_file_size.0,
+            max_open_sessions: self.max_open_sessions,
+            session_ttl: chrono::TimeDelta::from_std(self.session_ttl).unwrap_or(chrono::TimeDelta::MAX),
+        }
+    }
+}
+
+/// The limits that use cases apply.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Preferred size of a part.
+    pub chunk_size_bytes: u64,
+    /// Most parts in one session.
+    pub max_parts: u32,
+    /// Largest file.
+    pub max_file_size_bytes: u64,
+    /// Most sessions that one owner may have open.
+    pub max_open_sessions: u64,
+    /// How long an untouched session stays open.
+    pub session_ttl: chrono::TimeDelta,
+}
+
+/// Settings from `PARTWAY_…` variables. A misspelt one is refused; those of the client, and those that Kubernetes sets
+/// for a service called `partway`, are not ours to judge.
+fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Dict> {
+    let mut settings = Dict::new();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
+        if known.contains_key(&key) {
+            let number = value.parse::<u64>().ok().filter(|_| known[&key].to_u128().is_some());
+            settings.insert(key, number.map_or_else(|| Value::from(value), Value::from));
+        } else if !CLIENT_VARIABLES.contains(&key.as_str()) && !key.starts_with("service_") && !key.starts_with("port") {
+            bail!("{name}: there is no such setting");
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, variables: &[(&str, &str)], flags: &Overrides) -> anyhow::Result<Config> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::merge(Toml::string(file), variables, flags)
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = load("", &[], &Overrides::default()).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.chunk_size, ByteSize::mib(5));
+        assert_eq!((config.max_parts, config.session_ttl), (10_000, Duration::from_hours(7 * 24)));
+        assert_eq!(config.database_file(), PathBuf::from("data/partway.db"));
+        assert_eq!(config.storage_dir(), PathBuf::from("data/files"));
+    }
+
+    #[test]
+    fn the_later_source_wins() {
+        let flags = Overrides {
+            stores: StoreOverrides { data: Some("from-flag".to_owned()), ..Default::default() },
+            ..Default::default()
+        };
+        let variables = [("PARTWAY_DATA", "from-env"), ("PARTWAY_MAX_PARTS", "12"), ("PARTWAY_CHUNK_SIZE", "1048576")];
+        let config = load("data = \"from-file\"\nmax_parts = 9\nsession_ttl = \"1h\"", &variables, &flags).unwrap();
+        assert_eq!(config.data, PathBuf::from("from-flag"));
+        assert_eq!((config.max_parts, config.chunk_size), (12, ByteSize::mib(1)));
+        assert_eq!(config.session_ttl, Duration::from_hours(1));
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_refused_by_name() {
+        let refused = |file: &str, variables: &[(&str, &str)]| {
+            format!("{:#}", load(file, variables, &Overrides::default()).unwrap_err())
+        };
+        assert!(refused("chunk_sise = 1", &[]).contains("chunk_sise"));
+        assert!(refused("", &[("PARTWAY_CHUNKSIZE", "1")]).contains("PARTWAY_CHUNKSIZE"));
+        assert!(refused("", &[("PARTWAY_CHUNK_SIZE", "0")]).contains("chunk_size"));
+        assert!(refused("", &[("PARTWAY_CHUNK_SIZE", "many")]).contains("chunk_size"));
+        assert!(refused("session_ttl = \"soon\"", &[]).contains("session_ttl"));
+    }
+
+    #[test]
+    fn variables_that_are_not_settings_of_the_server_are_left_alone() {
+        let variables = [
+            ("PARTWAY_TOKEN", "x"),
+            ("PARTWAY_SERVER", "x"),
+            ("PARTWAY_SERVICE_HOST", "10.0.0.1"),
+            ("PARTWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("PATH", "/bin"),
+        ];
+        assert!(load("", &variables, &Overrides::default()).is_ok());
+    }
+}

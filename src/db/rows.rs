@@ -1,0 +1,178 @@
+//! Row to domain value, checked, and back.
+//!
+//! Owns what a column must hold to make sense. A row that does not is an error that names it, never a guess.
+
+use entity::{upload_file, upload_part, upload_session};
+use sea_orm::ActiveValue::{NotSet, Set};
+use uuid::Uuid;
+
+use crate::domain::{
+    FileId, FileRecord, FileStatus, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus,
+    Sha256Digest, StatusReason,
+};
+
+/// A row that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{table} {id}: column {column} makes no sense")]
+pub struct CorruptRow {
+    table: &'static str,
+    id: Uuid,
+    column: &'static str,
+}
+
+impl CorruptRow {
+    pub(super) fn new(table: &'static str, id: Uuid, column: &'static str) -> Self {
+        Self { table, id, column }
+    }
+}
+
+/// Names the row that a column belongs to.
+#[derive(Clone, Copy)]
+struct Row(&'static str, Uuid);
+
+impl Row {
+    fn check<T>(self, column: &'static str, value: Option<T>) -> Result<T, CorruptRow> {
+        value.ok_or_else(|| CorruptRow::new(self.0, self.1, column))
+    }
+
+    fn count<T: TryFrom<i64>>(self, column: &'static str, value: i64) -> Result<T, CorruptRow> {
+        self.check(column, T::try_from(value).ok())
+    }
+
+    fn digest(self, column: &'static str, bytes: &[u8]) -> Result<Sha256Digest, CorruptRow> {
+        self.check(column, Sha256Digest::try_from(bytes).ok())
+    }
+
+    fn optional_digest(self, column: &'static str, bytes: Option<&[u8]>) -> Result<Option<Sha256Digest>, CorruptRow> {
+        bytes.map(|bytes| self.digest(column, bytes)).transpose()
+    }
+}
+
+/// A size or count as the database keeps it. Every limit is checked below `i64::MAX` before anything is stored.
+pub(super) fn stored(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow> {
+    let at = Row("upload_session", row.id);
+    let plan = PartPlan::new(
+        at.count("total_size_bytes", row.total_size_bytes)?,
+        at.count("chunk_size_bytes", row.chunk_size_bytes)?,
+    );
+    let plan = at.check("chunk_size_bytes", plan.ok())?;
+    let received = at.check("received_parts", PartSet::from_bytes(&row.received_parts))?;
+    let reason = |name: &str| StatusReason::ALL.into_iter().find(|reason| reason.as_str() == name);
+    Ok(Session {
+        id: SessionId(row.id),
+        file_id: FileId(row.file_id),
+        owner: at.check("owner", OwnerName::parse(&row.owner))?,
+        status: at.check("status", SessionStatus::parse(&row.status))?,
+        status_reason: row.status_reason.map(|name| at.check("status_reason", reason(&name))).transpose()?,
+        plan,
+        received,
+        bytes_received: at.count("bytes_received", row.bytes_received)?,
+        version: at.count("version", row.version)?,
+        idempotency_key: row.idempotency_key,
+        declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
+        expires_at: row.expires_at,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
+}
+
+pub(super) fn session_row(session: &Session) -> upload_session::ActiveModel {
+    upload_session::ActiveModel {
+        id: Set(session.id.0),
+        file_id: Set(session.file_id.0),
+        owner: Set(session.owner.to_string()),
+        chunk_size_bytes: Set(stored(session.plan.chunk_size_bytes())),
+        total_size_bytes: Set(stored(session.plan.total_size_bytes())),
+        total_parts: Set(session.plan.total_parts().into()),
+        idempotency_key: Set(session.idempotency_key.clone()),
+        declared_sha256: Set(session.declared_sha256.map(|digest| digest.as_bytes().to_vec())),
+        bytes_freed: Set(false),
+        created_at: Set(session.created_at),
+        ..session_moves(session)
+    }
+}
+
+/// The columns that a move of the session changes.
+pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
+    upload_session::ActiveModel {
+        id: Set(session.id.0),
+        status: Set(session.status.as_str().to_owned()),
+        status_reason: Set(session.status_reason.map(|reason| reason.as_str().to_owned())),
+        completed_parts: Set(session.completed_parts().into()),
+        bytes_received: Set(stored(session.bytes_received)),
+        received_parts: Set(session.received.to_bytes()),
+        version: Set(stored(session.version)),
+        expires_at: Set(session.expires_at),
+        updated_at: Set(session.updated_at),
+        file_id: NotSet,
+        owner: NotSet,
+        chunk_size_bytes: NotSet,
+        total_size_bytes: NotSet,
+        total_parts: NotSet,
+        idempotency_key: NotSet,
+        declared_sha256: NotSet,
+        bytes_freed: NotSet,
+        created_at: NotSet,
+    }
+}
+
+pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
+    let at = Row("upload_file", row.id);
+    let status = FileStatus::ALL.into_iter().find(|status| status.as_str() == row.status);
+    let metadata = match row.metadata {
+        serde_json::Value::Object(metadata) => Some(metadata),
+        _ => None,
+    };
+    Ok(FileRecord {
+        id: FileId(row.id),
+        owner: at.check("owner", OwnerName::parse(&row.owner))?,
+        original_filename: row.original_filename,
+        content_type: row.content_type,
+        size_bytes: at.count("size_bytes", row.size_bytes)?,
+        sha256: at.optional_digest("sha256", row.sha256.as_deref())?,
+        metadata: at.check("metadata", metadata)?,
+        status: at.check("status", status)?,
+        location: row.location,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
+}
+
+pub(super) fn file_row(file: &FileRecord) -> upload_file::ActiveModel {
+    upload_file::ActiveModel {
+        id: Set(file.id.0),
+        owner: Set(file.owner.to_string()),
+        original_filename: Set(file.original_filename.clone()),
+        content_type: Set(file.content_type.clone()),
+        size_bytes: Set(stored(file.size_bytes)),
+        sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
+        metadata: Set(serde_json::Value::Object(file.metadata.clone())),
+        status: Set(file.status.as_str().to_owned()),
+        location: Set(file.location.clone()),
+        created_at: Set(file.created_at),
+        updated_at: Set(file.updated_at),
+    }
+}
+
+pub(super) fn part(row: &upload_part::Model, plan: &PartPlan) -> Result<PartRecord, CorruptRow> {
+    let at = Row("upload_part", row.session_id);
+    let number: u32 = at.count("part_number", row.part_number)?;
+    let part = at.check("part_number", plan.part(number))?;
+    at.check("size_bytes", (stored(part.size_bytes) == row.size_bytes).then_some(()))?;
+    Ok(PartRecord { part, sha256: at.digest("sha256", &row.sha256)?, received_at: row.received_at })
+}
+
+pub(super) fn part_row(id: SessionId, record: &PartRecord) -> upload_part::ActiveModel {
+    let Part { number, size_bytes, .. } = record.part;
+    upload_part::ActiveModel {
+        session_id: Set(id.0),
+        part_number: Set(number.into()),
+        size_bytes: Set(stored(size_bytes)),
+        sha256: Set(record.sha256.as_bytes().to_vec()),
+        received_at: Set(record.received_at),
+    }
+}

@@ -1,0 +1,21 @@
+//! The rules of resumable uploads, with no input and no output.
+//!
+//! Owns what a session, a part, a received set, a digest and an owner *are* and which moves they allow. Knows no
+//! database, no protocol, no clock but the one it is handed. Imports nothing else of Partway, so every rule here can be
+//! read and tested alone.
+
+mod checksum;
+mod clock;
+mod file;
+mod part_plan;
+mod part_set;
+mod principal;
+mod session;
+
+pub use checksum::{InvalidDigest, Sha256Digest};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use part_plan::{MIB, Part, PartPlan, PlanError};
+pub use part_set::{PartRange, PartSet};
+pub use principal::{OwnerName, Principal};
+pub use file::{FileId, FileRecord, FileStatus};
+pub use session::{PartRecord, Session, SessionId, SessionStatus, StatusReason};

@@ -1,0 +1,246 @@
+//! The set of parts that have arrived, and its compact forms.
+//!
+//! Owns `1-50,52,55-100`: how a set grows, which ranges it is made of, which are missing, and how it is kept as bytes.
+//! Does not know what a part contains or how large it is; that is the part plan's.
+
+use std::fmt;
+
+use roaring::RoaringBitmap;
+
+/// A run of part numbers, both ends included, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRange {
+    /// First part of the run.
+    pub first: u32,
+    /// Last part of the run; equal to `first` for a single part.
+    pub last: u32,
+}
+
+impl PartRange {
+    /// How many parts the run holds.
+    pub fn count(self) -> u32 {
+        self.last - self.first + 1
+    }
+}
+
+/// `7` for a single part, `7-9` for a run.
+impl fmt::Display for PartRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// Part numbers that have arrived.
+///
+/// A [Roaring bitmap](https://github.com/RoaringBitmap/RoaringFormatSpec): a file received in order takes a few dozen
+/// bytes whatever its length, the worst pattern of 10,000 parts about 8 KiB, and runs are found without visiting their
+/// members.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartSet(RoaringBitmap);
+
+impl PartSet {
+    /// The set with no part in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a part; false if it was there already.
+    pub fn insert(&mut self, part_number: u32) -> bool {
+        self.0.insert(part_number)
+    }
+
+    /// Whether the part has arrived.
+    pub fn contains(&self, part_number: u32) -> bool {
+        self.0.contains(part_number)
+    }
+
+    /// How many parts have arrived.
+    pub fn len(&self) -> u32 {
+        // A set of u32 part numbers starting at 1 has at most u32::MAX members.
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether nothing has arrived.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The parts that have arrived as runs: ascending, disjoint, and none that could be joined to its neighbour.
+    pub fn ranges(&self) -> impl Iterator<Item = PartRange> + '_ {
+        let mut members = self.0.iter();
+        std::iter::from_fn(move || {
+            let run = members.next_range()?;
+            Some(PartRange { first: *run.start(), last: *run.end() })
+        })
+    }
+
+    /// The parts of `1..=total` that have not arrived, as runs of the same form.
+    pub fn missing(&self, total: u32) -> impl Iterator<Item = PartRange> + '_ {
+        let mut received = self.ranges();
+        let mut next = Some(1);
+        std::iter::from_fn(move || {
+            loop {
+                let first = next.filter(|first| *first <= total)?;
+                match received.next() {
+                    Some(run) => {
+                        next = run.last.checked_add(1);
+                        if run.first > first {
+                            return Some(PartRange { first, last: total.min(run.first - 1) });
+                        }
+                    }
+                    None => {
+                        next = None;
+                        return Some(PartRange { first, last: total });
+                    }
+                }
+            }
+        })
+    }
+
+    /// The part numbers above `after` that have arrived, ascending.
+    pub fn numbers_after(&self, after: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut members = self.0.iter();
+        members.advance_to(after.saturating_add(1));
+        members.skip_while(move |number| *number <= after)
+    }
+
+    /// The length of the run that starts at part 1; 0 while part 1 is missing.
+    pub fn prefix_len(&self) -> u32 {
+        self.ranges().next().filter(|run| run.first == 1).map_or(0, |run| run.last)
+    }
+
+    /// The set in the [portable Roaring format](https://github.com/RoaringBitmap/RoaringFormatSpec), runs compressed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut compact = self.0.clone();
+        compact.optimize();
+        let mut bytes = Vec::with_capacity(compact.serialized_size());
+        compact.serialize_into(&mut bytes).expect("writing to a Vec cannot fail");
+        bytes
+    }
+
+    /// Reads what [`PartSet::to_bytes`] wrote. `None` if the bytes are not such a set.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        RoaringBitmap::deserialize_from(bytes).ok().map(Self)
+    }
+}
+
+/// The one-line form: `1-50,52,55-100`; empty for the empty set.
+impl fmt::Display for PartSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, run) in self.ranges().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{run}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<u32> for PartSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(part_numbers: I) -> Self {
+        Self(part_numbers.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(ranges: impl Iterator<Item = PartRange>) -> Vec<String> {
+        ranges.map(|run| run.to_string()).collect()
+    }
+
+    #[test]
+    fn ranges_read_as_in_the_contract() {
+        let set: PartSet = (1..=50).chain([52]).chain(55..=100).collect();
+        assert_eq!(text(set.ranges()), ["1-50", "52", "55-100"]);
+        assert_eq!(text(set.missing(100)), ["51", "53-54"]);
+        assert_eq!(set.to_string(), "1-50,52,55-100");
+        assert_eq!(set.prefix_len(), 50);
+    }
+
+    #[test]
+    fn an_empty_set_misses_everything_and_a_file_of_no_parts_misses_nothing() {
+        assert_eq!(text(PartSet::new().missing(3)), ["1-3"]);
+        assert_eq!(text(PartSet::new().missing(0)), [""; 0]);
+        assert_eq!(PartSet::new().to_string(), "");
+        assert_eq!(PartSet::new().prefix_len(), 0);
+    }
+
+    #[test]
+    fn a_run_crosses_the_bitmaps_internal_containers() {
+        let set: PartSet = (65_000..=200_000).collect();
+        assert_eq!(text(set.ranges()), ["65000-200000"]);
+    }
+
+    #[test]
+    fn a_million_contiguous_parts_stay_small() {
+        let set: PartSet = (1..=1_000_000).collect();
+        assert!(set.to_bytes().len() < 256, "{} bytes", set.to_bytes().len());
+    }
+
+    #[test]
+    fn foreign_bytes_are_not_a_set() {
+        assert_eq!(PartSet::from_bytes(b"not a bitmap"), None);
+        assert_eq!(PartSet::from_bytes(b""), None);
+    }
+
+    fn part_numbers() -> impl Strategy<Value = (BTreeSet<u32>, u32)> {
+        prop_oneof![1u32..40, 65_500u32..65_600, 131_000u32..131_100].prop_flat_map(|total| {
+            let low = total.saturating_sub(60).max(1);
+            (proptest::collection::btree_set(low..=total, 0..60), Just(total))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_sorted_disjoint_maximal_and_complete((numbers, total) in part_numbers()) {
+            let set: PartSet = numbers.iter().copied().collect();
+            let runs: Vec<_> = set.ranges().collect();
+            for run in &runs {
+                prop_assert!(run.first <= run.last);
+            }
+            for pair in runs.windows(2) {
+                prop_assert!(pair[0].last + 1 < pair[1].first);
+            }
+            let back: BTreeSet<u32> = runs.iter().flat_map(|run| run.first..=run.last).collect();
+            prop_assert_eq!(&back, &numbers);
+            prop_assert_eq!(set.len() as usize, numbers.len());
+
+            let missing: BTreeSet<u32> = set.missing(total).flat_map(|run| run.first..=run.last).collect();
+            let expected: BTreeSet<u32> = (1..=total).filter(|n| !numbers.contains(n)).collect();
+            prop_assert_eq!(missing, expected);
+            let missing_runs: Vec<_> = set.missing(total).collect();
+            for pair in missing_runs.windows(2) {
+                prop_assert!(pair[0].last + 1 < pair[1].first);
+            }
+        }
+
+        #[test]
+        fn bytes_round_trip((numbers, _) in part_numbers()) {
+            let set: PartSet = numbers.into_iter().collect();
+            prop_assert_eq!(PartSet::from_bytes(&set.to_bytes()), Some(set));
+        }
+
+        #[test]
+        fn inserting_one_by_one_in_any_order_gives_the_same_set(
+            numbers in Just((1u32..=64).collect::<Vec<_>>()).prop_shuffle()
+        ) {
+            let mut set = PartSet::new();
+            for n in &numbers {
+                prop_assert!(set.insert(*n));
+                prop_assert!(!set.insert(*n));
+            }
+            prop_assert_eq!(set.to_string(), "1-64");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The one error type as GraphQL shows it: the same code and details, in `extensions`.
+
+use std::sync::Arc;
+
+use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+use tower_http::request_id::RequestId;
+
+use crate::error::{Code, Error};
+
+/// An error on its way out of a resolver. Deliberately not `Display`: async-graphql would turn that into an answer
+/// without a code, and `?` would send a database's words to the caller.
+#[derive(Debug)]
+pub(super) struct ApiError(Arc<Error>);
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+/// Loaders share one error among all who waited for the batch.
+impl From<Arc<Error>> for ApiError {
+    fn from(error: Arc<Error>) -> Self {
+        Self(error)
+    }
+}
+
+impl From<ApiError> for async_graphql::Error {
+    fn from(ApiError(error): ApiError) -> Self {
+        error.log();
+        Self { message: error.message().to_owned(), source: None, extensions: Some(extensions(&error)) }
+    }
+}
+
+fn extensions(error: &Error) -> ErrorExtensionValues {
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", error.code().as_str());
+    extensions.set("retryable", error.code().is_retryable());
+    if !error.details().is_empty() {
+        let details = Value::from_json(serde_json::Value::Object(error.details().clone()));
+        extensions.set("details", details.unwrap_or_default());
+    }
+    extensions
+}
+
+/// The answer to a request that was not executed.
+pub(super) fn refused(error: &Error) -> Response {
+    error.log();
+    let mut refusal = ServerError::new(error.message(), None);
+    refusal.extensions = Some(extensions(error));
+    Response::from_errors(vec![refusal])
+}
+
+/// Names the request in every internal error, so that its cause can be found in the log.
+pub(super) fn with_request_id(mut response: Response, id: Option<&RequestId>) -> Response {
+    let id = id.and_then(|id| id.header_value().to_str().ok());
+    let internal = Value::from(Code::Internal.as_str());
+    for extensions in response.errors.iter_mut().filter_map(|error| error.extensions.as_mut()) {
+        if let (Some(id), Some(true)) = (id, extensions.get("code").map(|code| *code == internal)) {
+            extensions.set("requestId", id);
+        }
+    }
+    response
+}

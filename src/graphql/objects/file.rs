@@ -1,0 +1,83 @@
+//! `UploadFile`.
+
+use std::sync::Arc;
+
+use async_graphql::{Enum, ID, Object};
+
+use crate::{
+    domain::{FileRecord, FileStatus},
+    graphql::scalars::{BigInt, DateTime, JsonObject},
+};
+
+/// How far a file has come.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum UploadFileStatus {
+    /// Its session is open; there is no content yet.
+    Uploading,
+    /// Complete: its content can be downloaded from `/files/{id}/content`.
+    Stored,
+    /// Its session failed or was aborted; there will be no content.
+    Failed,
+}
+
+impl From<FileStatus> for UploadFileStatus {
+    fn from(status: FileStatus) -> Self {
+        match status {
+            FileStatus::Uploading => Self::Uploading,
+            FileStatus::Stored => Self::Stored,
+            FileStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+/// A file: what is known of it during its upload and after. It outlives its session.
+pub(crate) struct UploadFile(pub(crate) Arc<FileRecord>);
+
+/// A file: what is known of it during its upload and after. It outlives its session.
+#[Object]
+impl UploadFile {
+    /// The file's id; the same as in `GET /files/{id}`.
+    pub(crate) async fn id(&self) -> ID {
+        self.0.id.0.into()
+    }
+
+    /// Its name on the sender's side.
+    async fn original_filename(&self) -> &str {
+        &self.0.original_filename
+    }
+
+    /// Its media type, as the sender declared it.
+    async fn content_type(&self) -> &str {
+        &self.0.content_type
+    }
+
+    /// Its size in bytes.
+    async fn size_bytes(&self) -> BigInt {
+        BigInt(self.0.size_bytes)
+    }
+
+    /// The SHA-256 of its bytes in hex, computed by the server when it was finalized.
+    async fn sha256(&self) -> Option<String> {
+        self.0.sha256.map(|digest| digest.to_string())
+    }
+
+    /// How far it has come.
+    async fn status(&self) -> UploadFileStatus {
+        self.0.status.into()
+    }
+
+    /// What the sender attached to it.
+    async fn metadata(&self) -> JsonObject {
+        JsonObject(self.0.metadata.clone())
+    }
+
+    /// When its session was created.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+
+    /// When this record last changed.
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.0.updated_at)
+    }
+}

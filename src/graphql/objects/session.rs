@@ -1,0 +1,199 @@
+//! `UploadSession`.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Context, Enum, ID, Object,
+    connection::{Connection, Edge, OpaqueCursor, query},
+};
+
+use super::{PartRange, UploadFile, UploadPart};
+use crate::{
+    domain::{FileRecord, Session, SessionStatus},
+    error::Error,
+    graphql::{
+        errors::ApiError,
+        loaders::Loaders,
+        query::{MAX_PAGE, page_size},
+        scalars::{BigInt, DateTime},
+    },
+    service::SessionView,
+};
+
+/// How far a session has come.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum UploadSessionStatus {
+    /// Created; no part has arrived.
+    Init,
+    /// At least one part has arrived.
+    InProgress,
+    /// Finalized: the file is stored.
+    Complete,
+    /// Ended by an error that sending again cannot mend; `statusReason` says which.
+    Failed,
+    /// Ended by its owner or by expiry; `statusReason` says which.
+    Aborted,
+}
+
+impl From<SessionStatus> for UploadSessionStatus {
+    fn from(status: SessionStatus) -> Self {
+        match status {
+            SessionStatus::Init => Self::Init,
+            SessionStatus::InProgress => Self::InProgress,
+            SessionStatus::Complete => Self::Complete,
+            SessionStatus::Failed => Self::Failed,
+            SessionStatus::Aborted => Self::Aborted,
+        }
+    }
+}
+
+impl From<UploadSessionStatus> for SessionStatus {
+    fn from(status: UploadSessionStatus) -> Self {
+        match status {
+            UploadSessionStatus::Init => Self::Init,
+            UploadSessionStatus::InProgress => Self::InProgress,
+            UploadSessionStatus::Complete => Self::Complete,
+            UploadSessionStatus::Failed => Self::Failed,
+            UploadSessionStatus::Aborted => Self::Aborted,
+        }
+    }
+}
+
+/// A session as a resolver holds it; the file comes along where the use case read it anyway.
+pub(crate) struct UploadSession {
+    session: Arc<Session>,
+    file: Option<Arc<FileRecord>>,
+}
+
+impl From<Arc<Session>> for UploadSession {
+    fn from(session: Arc<Session>) -> Self {
+        Self { session, file: None }
+    }
+}
+
+impl From<SessionView> for UploadSession {
+    fn from(view: SessionView) -> Self {
+        Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)) }
+    }
+}
+
+/// An upload session: which parts of a file have arrived, and which have not.
+#[Object]
+impl UploadSession {
+    /// The session's id; the same as in `GET /uploads/sessions/{id}`.
+    pub(crate) async fn id(&self) -> ID {
+        self.session.id.0.into()
+    }
+
+    /// How far it has come.
+    async fn status(&self) -> UploadSessionStatus {
+        self.session.status.into()
+    }
+
+    /// Why it ended without a file: `aborted_by_owner`, `expired` or `checksum_mismatch`.
+    async fn status_reason(&self) -> Option<&'static str> {
+        self.session.status_reason.map(|reason| reason.as_str())
+    }
+
+    /// How many parts the whole file has; 0 for an empty file.
+    async fn total_parts(&self) -> u32 {
+        self.session.plan.total_parts()
+    }
+
+    /// How many parts have arrived.
+    async fn completed_parts(&self) -> u32 {
+        self.session.completed_parts()
+    }
+
+    /// The parts that have arrived and are durable.
+    async fn received_parts(&self) -> Vec<PartRange> {
+        self.session.received.ranges().map(Into::into).collect()
+    }
+
+    /// The parts that have not arrived; the first so many ranges, or all.
+    async fn missing_parts(
+        &self,
+        #[graphql(desc = "At most so many ranges.", validator(minimum = 0))] first: Option<i32>,
+    ) -> Vec<PartRange> {
+        let limit = first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or_default());
+        self.session.received.missing(self.session.plan.total_parts()).take(limit).map(Into::into).collect()
+    }
+
+    /// The parts that have arrived in one line, as in `1-50,52,55-100`.
+    async fn received_parts_text(&self) -> String {
+        self.session.received.to_string()
+    }
+
+    /// The size in bytes of every part but the last, which holds what is left.
+    async fn chunk_size_bytes(&self) -> BigInt {
+        BigInt(self.session.plan.chunk_size_bytes())
+    }
+
+    /// The size in bytes of the whole file.
+    async fn total_size_bytes(&self) -> BigInt {
+        BigInt(self.session.plan.total_size_bytes())
+    }
+
+    /// The bytes in the parts that have arrived.
+    async fn bytes_received(&self) -> BigInt {
+        BigInt(self.session.bytes_received)
+    }
+
+    /// The share of the bytes that has arrived, from 0 to 1.
+    async fn progress(&self) -> f64 {
+        self.session.progress()
+    }
+
+    /// Grows by one with every change: two answers with the same version describe the same state.
+    async fn version(&self) -> BigInt {
+        BigInt(self.session.version)
+    }
+
+    /// The file that the session is for.
+    async fn file(&self, ctx: &Context<'_>) -> Result<UploadFile, ApiError> {
+        if let Some(file) = &self.file {
+            return Ok(UploadFile(Arc::clone(file)));
+        }
+        let file = ctx.data_unchecked::<Loaders>().file(self.session.file_id).await?;
+        let gone = || Error::internal(format!("session {}: its file has no row", self.session.id.0));
+        Ok(UploadFile(file.ok_or_else(gone)?))
+    }
+
+    /// The parts that have arrived, each with its digest, by number.
+    #[graphql(complexity = "page_size(first) * child_complexity + 1")]
+    async fn parts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most so many, up to 100; 20 if nothing is said.")] first: Option<i32>,
+        #[graphql(desc = "Only parts after this cursor.")] after: Option<String>,
+    ) -> async_graphql::Result<Connection<OpaqueCursor<u32>, UploadPart>> {
+        query(after, None, first, None, |after: Option<OpaqueCursor<u32>>, _, first, _| async move {
+            let after = after.map_or(0, |cursor| *cursor);
+            let limit = page_size(first.map(|first| i32::try_from(first).unwrap_or(MAX_PAGE)));
+            let parts = ctx.data_unchecked::<Loaders>().parts(Arc::clone(&self.session), after, limit as u64).await?;
+            let last = parts.last().map_or(after, |last| last.part.number);
+            let has_previous = self.session.received.numbers_after(0).next().is_some_and(|number| number <= after);
+            let has_next = self.session.received.numbers_after(last).next().is_some();
+            let mut connection = Connection::new(has_previous, has_next);
+            let edges = parts.iter().map(|part| Edge::new(OpaqueCursor(part.part.number), part.into()));
+            connection.edges.extend(edges);
+            Ok::<_, async_graphql::Error>(connection)
+        })
+        .await
+    }
+
+    /// When the session was created.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.session.created_at)
+    }
+
+    /// When it last changed.
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.session.updated_at)
+    }
+
+    /// When it will be aborted, unless something happens to it before. Every part moves it.
+    async fn expires_at(&self) -> DateTime {
+        DateTime(self.session.expires_at)
+    }
+}

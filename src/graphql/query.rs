@@ -1,0 +1,108 @@
+//! The queries.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Context, ID, Object,
+    connection::{Connection, Edge, OpaqueCursor, query},
+};
+use futures_util::future::try_join_all;
+use uuid::Uuid;
+
+use super::{
+    errors::ApiError,
+    loaders::Loaders,
+    objects::{Node, UploadSession, UploadSessionStatus, parse_id},
+};
+use crate::{
+    domain::{Principal, SessionId},
+    error::Error,
+    service::{Direction, Service, SessionQuery},
+};
+
+/// Most items on a page.
+pub(super) const MAX_PAGE: i32 = 100;
+const DEFAULT_PAGE: i32 = 20;
+
+/// How many items a page has that was asked for with `first` or `last`. Also what it is charged: never less than
+/// nothing, whatever was asked.
+pub(super) fn page_size(asked: Option<i32>) -> usize {
+    usize::try_from(asked.unwrap_or(DEFAULT_PAGE).clamp(0, MAX_PAGE)).unwrap_or_default()
+}
+
+/// What can be asked.
+pub(crate) struct Query;
+
+/// What can be asked.
+#[Object]
+impl Query {
+    /// One of your sessions; null if you have none with this id.
+    async fn upload_session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The session's id.")] id: ID,
+    ) -> Result<Option<UploadSession>, ApiError> {
+        let Some(id) = parse_id(&id) else { return Ok(None) };
+        Ok(ctx.data_unchecked::<Loaders>().session(SessionId(id)).await?.map(Into::into))
+    }
+
+    /// Your sessions, newest first.
+    #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
+    async fn upload_sessions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most so many from the newest, up to 100; 20 if nothing is said.")] first: Option<i32>,
+        #[graphql(desc = "Only sessions after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most so many from the oldest, up to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only sessions before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only sessions with this status.")] status: Option<UploadSessionStatus>,
+    ) -> async_graphql::Result<Connection<OpaqueCursor<Uuid>, UploadSession>> {
+        query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
+            let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
+            let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(MAX_PAGE)));
+            let id = |cursor: OpaqueCursor<Uuid>| SessionId(*cursor);
+            let (has_after, has_before) = (after.is_some(), before.is_some());
+            let asked = SessionQuery {
+                status: status.map(Into::into),
+                after: after.map(id),
+                before: before.map(id),
+                direction,
+                limit: limit as u64,
+            };
+            let principal = ctx.data_unchecked::<Principal>();
+            let page = ctx.data_unchecked::<Arc<Service>>().list(principal, asked).await.map_err(ApiError::from)?;
+            let (has_previous, has_next) = match direction {
+                Direction::Forward => (has_after, page.has_more),
+                Direction::Backward => (page.has_more, has_before),
+            };
+            let mut connection = Connection::new(has_previous, has_next);
+            let edges = page.sessions.into_iter();
+            connection.edges.extend(edges.map(|view| Edge::new(OpaqueCursor(view.session.id.0), view.into())));
+            Ok::<_, async_graphql::Error>(connection)
+        })
+        .await
+    }
+
+    /// Any object of yours by its id; null if you have none with this id.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The object's id.")] id: ID,
+    ) -> Result<Option<Node>, ApiError> {
+        Node::find(ctx.data_unchecked::<Loaders>(), &id).await
+    }
+
+    /// Objects of yours by their ids, in the same order; null where you have none. At most 100.
+    #[graphql(complexity = "ids.len() * child_complexity + 1")]
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The objects' ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>, ApiError> {
+        if ids.len() > page_size(Some(MAX_PAGE)) {
+            return Err(Error::invalid("ids", "at most 100").into());
+        }
+        let loaders = ctx.data_unchecked::<Loaders>();
+        try_join_all(ids.iter().map(|id| Node::find(loaders, id))).await
+    }
+}

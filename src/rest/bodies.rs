@@ -1,0 +1,229 @@
+//! JSON bodies, in and out: snake_case, ids and digests as text, times in RFC 3339.
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{
+    domain::{FileRecord, PartRange, PartRecord, SessionStatus, Timestamp},
+    error::{Error, Result},
+    service::{CreateSession, Receipt, SessionView},
+};
+
+/// `POST /uploads/sessions`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateBody {
+    original_filename: String,
+    content_type: Option<String>,
+    total_size_bytes: i64,
+    sha256: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    idempotency_key: Option<String>,
+}
+
+impl CreateBody {
+    /// The use case's input; the idempotency key may be in the body or in the header.
+    pub(super) fn with_header_key(self, header: Option<String>) -> Result<CreateSession> {
+        let idempotency_key = match (self.idempotency_key, header) {
+            (Some(field), Some(header)) if field != header => {
+                return Err(Error::invalid("idempotency_key", "differs from the Idempotency-Key header"));
+            }
+            (field, header) => field.or(header),
+        };
+        Ok(CreateSession {
+            original_filename: self.original_filename,
+            content_type: self.content_type,
+            total_size_bytes: self.total_size_bytes,
+            sha256: self.sha256,
+            metadata: self.metadata,
+            idempotency_key,
+        })
+    }
+}
+
+/// `POST /uploads/sessions/{id}/finalize`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FinalizeBody {
+    pub(super) sha256: Option<String>,
+}
+
+/// `GET /uploads/sessions`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    pub(super) status: Option<String>,
+    pub(super) limit: Option<u64>,
+    pub(super) after: Option<String>,
+}
+
+/// `GET /uploads/sessions/{id}/parts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartsParams {
+    pub(super) limit: Option<u64>,
+    #[serde(default)]
+    pub(super) after: u32,
+}
+
+/// A session, as every route answers it.
+#[derive(Debug, Serialize)]
+pub(super) struct SessionBody {
+    session_id: Uuid,
+    status: &'static str,
+    status_reason: Option<&'static str>,
+    total_parts: u32,
+    completed_parts: u32,
+    received_parts: Ranges,
+    missing_parts: Ranges,
+    chunk_size_bytes: u64,
+    total_size_bytes: u64,
+    bytes_received: u64,
+    version: u64,
+    file: FileBody,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl From<SessionView> for SessionBody {
+    fn from(SessionView { session, file }: SessionView) -> Self {
+        let plan = session.plan;
+        Self {
+            session_id: session.id.0,
+            status: session.status.as_str(),
+            status_reason: session.status_reason.map(|reason| reason.as_str()),
+            total_parts: plan.total_parts(),
+            completed_parts: session.completed_parts(),
+            received_parts: Ranges(session.received.ranges().collect()),
+            missing_parts: Ranges(session.received.missing(plan.total_parts()).collect()),
+            chunk_size_bytes: plan.chunk_size_bytes(),
+            total_size_bytes: plan.total_size_bytes(),
+            bytes_received: session.bytes_received,
+            version: session.version,
+            file: file.into(),
+            created_at: session.created_at,
+            updated_at: session.updated_at,
+            expires_at: session.expires_at,
+        }
+    }
+}
+
+/// `["1-50", "52"]`
+#[derive(Debug)]
+struct Ranges(Vec<PartRange>);
+
+impl Serialize for Ranges {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ToString::to_string))
+    }
+}
+
+/// A file within a session.
+#[derive(Debug, Serialize)]
+struct FileBody {
+    file_id: Uuid,
+    original_filename: String,
+    content_type: String,
+    size_bytes: u64,
+    sha256: Option<String>,
+    status: &'static str,
+    metadata: Map<String, Value>,
+}
+
+impl From<FileRecord> for FileBody {
+    fn from(file: FileRecord) -> Self {
+        Self {
+            file_id: file.id.0,
+            original_filename: file.original_filename,
+            content_type: file.content_type,
+            size_bytes: file.size_bytes,
+            sha256: file.sha256.map(|digest| digest.to_string()),
+            status: file.status.as_str(),
+            metadata: file.metadata,
+        }
+    }
+}
+
+/// A file by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct FileRecordBody {
+    #[serde(flatten)]
+    file: FileBody,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<FileRecord> for FileRecordBody {
+    fn from(file: FileRecord) -> Self {
+        let (created_at, updated_at) = (file.created_at, file.updated_at);
+        Self { file: file.into(), created_at, updated_at }
+    }
+}
+
+/// A page of sessions.
+#[derive(Debug, Serialize)]
+pub(super) struct ListBody {
+    pub(super) sessions: Vec<SessionBody>,
+    pub(super) next: Option<Uuid>,
+}
+
+/// A received part.
+#[derive(Debug, Serialize)]
+pub(super) struct PartBody {
+    part_number: u32,
+    offset_bytes: u64,
+    size_bytes: u64,
+    sha256: String,
+    received_at: Timestamp,
+}
+
+impl From<&PartRecord> for PartBody {
+    fn from(record: &PartRecord) -> Self {
+        Self {
+            part_number: record.part.number,
+            offset_bytes: record.part.offset_bytes,
+            size_bytes: record.part.size_bytes,
+            sha256: record.sha256.to_string(),
+            received_at: record.received_at,
+        }
+    }
+}
+
+/// A page of received parts.
+#[derive(Debug, Serialize)]
+pub(super) struct PartsBody {
+    pub(super) parts: Vec<PartBody>,
+    pub(super) next: Option<u32>,
+}
+
+/// The acknowledgement of a part.
+#[derive(Debug, Serialize)]
+pub(super) struct ReceiptBody {
+    #[serde(flatten)]
+    part: PartBody,
+    status: &'static str,
+    completed_parts: u32,
+    total_parts: u32,
+    version: u64,
+}
+
+impl From<&Receipt> for ReceiptBody {
+    fn from(receipt: &Receipt) -> Self {
+        let session = &receipt.session;
+        Self {
+            part: (&receipt.part).into(),
+            status: session.status.as_str(),
+            completed_parts: session.completed_parts(),
+            total_parts: session.plan.total_parts(),
+            version: session.version,
+        }
+    }
+}
+
+/// Reads a status from a query string.
+pub(super) fn parse_status(name: Option<&str>) -> Result<Option<SessionStatus>> {
+    let unknown = || Error::invalid("status", "one of INIT, IN_PROGRESS, COMPLETE, FAILED, ABORTED");
+    name.map(|name| SessionStatus::parse(name).ok_or_else(unknown)).transpose()
+}

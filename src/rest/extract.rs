@@ -1,0 +1,142 @@
+//! Reading requests, with every refusal as a problem.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{MAX_JSON_BYTES, Problem};
+use crate::{
+    auth,
+    domain::{FileId, Principal, SessionId},
+    error::{Error, Result},
+    service::Service,
+};
+
+/// The authenticated caller.
+pub(super) struct Caller(pub(super) Principal);
+
+impl FromRequestParts<Arc<Service>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+        Ok(Self(auth::authenticate(service, &parts.headers).await?))
+    }
+}
+
+/// `{id}` of a session. A malformed id is as unknown as any other.
+pub(super) struct SessionPath(pub(super) SessionId);
+
+impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(&path_param(parts, state, "id").await);
+        Ok(Self(SessionId(id.ok_or_else(|| Error::not_found("session"))?)))
+    }
+}
+
+/// `{id}` of a file.
+pub(super) struct FilePath(pub(super) FileId);
+
+impl<S: Send + Sync> FromRequestParts<S> for FilePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(&path_param(parts, state, "id").await);
+        Ok(Self(FileId(id.ok_or_else(|| Error::not_found("file"))?)))
+    }
+}
+
+/// `{number}` of a part, which may be any number: what a session has, the service knows.
+pub(super) struct PartPath(pub(super) u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for PartPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = path_param(parts, state, "number").await;
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number {
+            return Err(Error::invalid("part_number", "must be a number").into());
+        }
+        // A number too large to read is out of every session's range.
+        Ok(Self(text.parse().unwrap_or(u32::MAX)))
+    }
+}
+
+/// Ids have one spelling.
+pub(super) fn id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| id.as_hyphenated().to_string().eq_ignore_ascii_case(text))
+}
+
+async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> String {
+    let params = RawPathParams::from_request_parts(parts, state).await;
+    let value = params.ok().and_then(|params| params.iter().find(|(key, _)| *key == name).map(|(_, v)| v.to_owned()));
+    value.unwrap_or_default()
+}
+
+/// A JSON body.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (headers, body) = body(request, state).await?;
+        Ok(Self(parse(&headers, &body)?))
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalJsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (headers, body) = body(request, state).await?;
+        Ok(Self(if body.is_empty() { T::default() } else { parse(&headers, &body)? }))
+    }
+}
+
+async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<(HeaderMap, Bytes)> {
+    let headers = request.headers().clone();
+    match Bytes::from_request(request, state).await {
+        Ok(body) => Ok((headers, body)),
+        Err(refused) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Error::too_large("a JSON body", MAX_JSON_BYTES as u64))
+        }
+        Err(_) => Err(Error::malformed("the body ended early")),
+    }
+}
+
+fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_json = content_type.parse::<mime::Mime>().is_ok_and(|mime| mime.essence_str() == "application/json");
+    if !is_json {
+        return Err(Error::malformed("the body must be JSON, with Content-Type: application/json"));
+    }
+    let Json(value) = Json::from_bytes(body).map_err(|problem| Error::malformed(problem.body_text()))?;
+    Ok(value)
+}
+
+/// The query string.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(problem) => Err(Error::malformed(problem.body_text()).into()),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What operators' tools ask: alive, ready, how busy. These routes need no token and show nothing of any owner.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use serde_json::{Value, json};
+
+use super::Problem;
+use crate::{error::Error, service::Service};
+
+/// Whether new requests are wanted. Turns red before the server stops, so that a load balancer looks elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Asks for no more requests.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) fn router(service: Arc<Service>, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/health", get(alive))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state((service, readiness))
+}
+
+type Health = State<(Arc<Service>, Readiness)>;
+
+async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+async fn ready(State((service, readiness)): Health) -> Result<Json<Value>, Problem> {
+    if readiness.is_stopping() {
+        return Err(Error::unavailable("the server is stopping", "stopping").into());
+    }
+    match service.ready().await {
+        Ok(()) => Ok(Json(json!({ "status": "ready" }))),
+        Err(error) => {
+            error.log();
+            Err(Error::unavailable("database or storage cannot be reached", "not ready").into())
+        }
+    }
+}
+
+async fn metrics(State((service, _)): Health) -> impl IntoResponse {
+    let text = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, text)], service.metrics().render())
+}

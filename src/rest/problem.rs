@@ -1,0 +1,96 @@
+//! Errors as problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+//!
+//! Owns the shape. A handler only names the error; the body is written on the way out, where the request id is known.
+
+use std::{any::Any, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tower_http::request_id::RequestId;
+
+use crate::{
+    auth,
+    error::{Code, Error},
+};
+
+/// Seconds after which to try again what may then succeed.
+const RETRY_AFTER: &str = "1";
+
+/// An error on its way out.
+#[derive(Debug)]
+pub struct Problem(pub Error);
+
+impl<E: Into<Error>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(Arc::new(self.0));
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    retryable: bool,
+    request_id: &'a str,
+    #[serde(flatten)]
+    details: &'a Map<String, Value>,
+}
+
+/// Writes the body of every response that carries an error, and its cause to the log.
+pub async fn render(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().map(|id| id.header_value().clone());
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
+    error.log();
+    write(&error, response, id.as_ref())
+}
+
+fn write(error: &Error, mut response: Response, request_id: Option<&HeaderValue>) -> Response {
+    let (status, code) = (response.status(), error.code());
+    let body = ProblemBody {
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        code: code.as_str(),
+        detail: error.message(),
+        retryable: code.is_retryable(),
+        request_id: request_id.and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        details: error.details(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.remove(header::CONTENT_LENGTH);
+    if code == Code::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE));
+    }
+    if code.is_retryable() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    response
+}
+
+/// A handler that panicked is a fault of ours like any other.
+pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Problem(Error::internal(text.unwrap_or_else(|| "a handler panicked".to_owned()))).into_response()
+}

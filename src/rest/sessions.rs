@@ -1,0 +1,108 @@
+//! `/uploads/sessions` and `/uploads/sessions/{id}`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    Problem,
+    bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
+    conditional,
+    extract::{self, Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
+};
+use crate::{
+    domain::SessionId,
+    error::{Error, Result},
+    service::{Service, SessionQuery, SessionView},
+};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(super) async fn create(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<CreateBody>,
+) -> Result<Response, Problem> {
+    let input = body.with_header_key(header_key(&headers)?)?;
+    let creation = service.create(&principal, input).await?;
+    let status = if creation.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let location = format!("/uploads/sessions/{}", creation.view.session.id.0);
+    Ok((status, [(header::LOCATION, location)], session(creation.view)).into_response())
+}
+
+/// The draft for `Idempotency-Key` makes it a quoted string; most clients send it bare.
+fn header_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Error::invalid("idempotency_key", "must be printable ASCII in a header"))?;
+    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    Ok(Some(unquoted.unwrap_or(text).to_owned()))
+}
+
+pub(super) async fn status(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let view = service.status(&principal, id).await?;
+    let etag = conditional::etag(view.session.version);
+    if conditional::is_known(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, cache_headers(etag)).into_response());
+    }
+    Ok(session(view).into_response())
+}
+
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    Query(params): Query<ListParams>,
+) -> Result<Json<ListBody>, Problem> {
+    let mut query = SessionQuery { status: parse_status(params.status.as_deref())?, ..Default::default() };
+    if let Some(cursor) = &params.after {
+        let id = extract::id(cursor).ok_or_else(|| Error::invalid("after", "must be the next of an earlier answer"))?;
+        query.after = Some(SessionId(id));
+    }
+    match params.limit {
+        Some(0) => return Err(Error::invalid("limit", "must be at least 1").into()),
+        Some(limit) => query.limit = limit,
+        None => {}
+    }
+    let page = service.list(&principal, query).await?;
+    let last = page.sessions.last().map(|view| view.session.id.0);
+    let next = if page.has_more { last } else { None };
+    Ok(Json(ListBody { sessions: page.sessions.into_iter().map(Into::into).collect(), next }))
+}
+
+pub(super) async fn finalize(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+    OptionalJsonBody(body): OptionalJsonBody<FinalizeBody>,
+) -> Result<Response, Problem> {
+    Ok(session(service.finalize(&principal, id, body.sha256.as_deref()).await?).into_response())
+}
+
+pub(super) async fn abort(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+) -> Result<StatusCode, Problem> {
+    service.abort(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A session's body, with the headers that let a client ask again cheaply.
+fn session(view: SessionView) -> impl IntoResponse {
+    let etag = conditional::etag(view.session.version);
+    (cache_headers(etag), Json(SessionBody::from(view)))
+}
+
+fn cache_headers(etag: String) -> [(header::HeaderName, String); 2] {
+    [(header::ETAG, etag), (header::CACHE_CONTROL, "private, no-cache".to_owned())]
+}

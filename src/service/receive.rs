@@ -1,0 +1,221 @@
+//! A part arrives.
+//!
+//! Owns the order of things: claim, write, check, sync, record, and only then acknowledge. A part that was received
+//! before is never written again, only compared.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::Service;
+use crate::{
+    db::Recorded,
+    domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
+    error::{Error, Result},
+    storage::StagedPart,
+    telemetry::PartOutcome,
+};
+
+/// A part as it comes in. `E` is whatever a cut connection looks like at the edge.
+#[derive(Debug)]
+pub struct IncomingPart<B> {
+    /// Its number, counted from 1.
+    pub number: u32,
+    /// The length that was declared before the body.
+    pub declared_bytes: Option<u64>,
+    /// The digest that was declared before the body.
+    pub declared_sha256: Option<Sha256Digest>,
+    /// The bytes.
+    pub body: B,
+}
+
+/// The acknowledgement: the part is durable.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The part as it is stored.
+    pub part: PartRecord,
+    /// The session after it.
+    pub session: Session,
+    /// Whether this request brought it.
+    pub disposition: Disposition,
+}
+
+/// Which request brought the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// This one.
+    New,
+    /// An earlier one, with the same bytes.
+    Replay,
+}
+
+impl Service {
+    /// Takes a part's bytes and answers when they are durable.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `PART_OUT_OF_RANGE`, `PART_SIZE_MISMATCH` (before the body is read, if the declared length is wrong),
+    /// `CHECKSUM_MISMATCH`, `PART_CONFLICT` with both digests if the part was received with other bytes, `BUSY` if a
+    /// newer request for the same part took over, `SESSION_CLOSED`.
+    pub async fn receive<B, E>(
+        &self,
+        principal: &Principal,
+        id: SessionId,
+        incoming: IncomingPart<B>,
+    ) -> Result<Receipt>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        let received = self.receive_part(principal, id, incoming).await;
+        self.metrics.count_part(match &received {
+            Ok(Receipt { disposition: Disposition::New, .. }) => PartOutcome::Received,
+            Ok(Receipt { disposition: Disposition::Replay, .. }) => PartOutcome::Replayed,
+            Err(_) => PartOutcome::Refused,
+        });
+        received
+    }
+
+    async fn receive_part<B, E>(
+        &self,
+        principal: &Principal,
+        id: SessionId,
+        incoming: IncomingPart<B>,
+    ) -> Result<Receipt>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        let session = self.own_session(principal, id).await?;
+        let part = acceptable(&session, &incoming)?;
+        if session.received.contains(part.number) {
+            return self.replay(session, part, incoming).await;
+        }
+        let Some(claim) = self.claims.take(id, part.number).await else { return Err(Error::superseded()) };
+        let superseded = claim.superseded();
+        // Read again under the claim: whoever had it before may have recorded the part.
+        let session = self.own_session(principal, id).await?;
+        if session.received.contains(part.number) {
+            drop(claim);
+            return self.replay(session, part, incoming).await;
+        }
+        if !session.status.is_open() {
+            return Err(Error::session_closed(&session));
+        }
+        let IncomingPart { declared_sha256, body, .. } = incoming;
+        let mut body = Body { inner: body, part, received_bytes: 0, superseded };
+        let mut writer = self.storage.part_writer(&session, part, Arc::new(claim)).await?;
+        while let Some(bytes) = body.next().await? {
+            writer.push(bytes).await?;
+        }
+        let staged = writer.finish().await?;
+        if let Some(declared) = declared_sha256.filter(|declared| *declared != staged.sha256()) {
+            return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
+        }
+        self.record(session, part, staged).await
+    }
+
+    async fn record(&self, session: Session, part: Part, staged: StagedPart) -> Result<Receipt> {
+        let sha256 = staged.sha256();
+        let claim = staged.sync().await?;
+        let now = self.clock.now();
+        let record = PartRecord { part, sha256, received_at: now };
+        let ttl = self.limits.session_ttl;
+        let recorded = self.db.record_part(session.id, &record, |session| session.record(part, now, ttl)).await?;
+        drop(claim);
+        match recorded {
+            Recorded::New(session) => {
+                self.metrics.part_bytes.inc_by(part.size_bytes);
+                tracing::info!(
+                    session.id = %session.id.0,
+                    part.number = part.number,
+                    size_bytes = part.size_bytes,
+                    completed_parts = session.completed_parts(),
+                    total_parts = session.plan.total_parts(),
+                    "part received"
+                );
+                self.prefix_hashes.advance(&self.storage, &session);
+                Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
+            }
+            Recorded::Before(session, before) => compare(*session, before, sha256),
+            Recorded::Closed(session) => {
+                // It ended while the bytes came in; what this request may have written after that is not left behind.
+                if session.status_reason.is_some() {
+                    self.storage.discard(session.id, session.file_id).await?;
+                }
+                Err(Error::session_closed(&session))
+            }
+        }
+    }
+
+    /// Answers for a part that is there: the body is read and hashed, nothing is written.
+    async fn replay<B, E>(&self, session: Session, part: Part, incoming: IncomingPart<B>) -> Result<Receipt>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        let before = self.db.part(&session, part.number).await?.ok_or_else(|| {
+            Error::internal(format!("session {}: part {} has no row", session.id.0, part.number))
+        })?;
+        if let Some(declared) = incoming.declared_sha256.filter(|declared| *declared != before.sha256) {
+            return Err(Error::part_conflict(before.sha256, declared));
+        }
+        let mut body = Body { inner: incoming.body, part, received_bytes: 0, superseded: CancellationToken::new() };
+        let mut hasher = Sha256::new();
+        while let Some(bytes) = body.next().await? {
+            hasher.update(&bytes);
+        }
+        compare(session, before, hasher.into())
+    }
+}
+
+fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {
+    if before.sha256 != received {
+        return Err(Error::part_conflict(before.sha256, received));
+    }
+    Ok(Receipt { part: before, session, disposition: Disposition::Replay })
+}
+
+/// What can be refused before the body is read.
+fn acceptable<B>(session: &Session, incoming: &IncomingPart<B>) -> Result<Part> {
+    let out_of_range = || Error::part_out_of_range(session.plan.total_parts());
+    let part = session.plan.part(incoming.number).ok_or_else(out_of_range)?;
+    if !session.status.is_open() {
+        return Err(Error::session_closed(session));
+    }
+    match incoming.declared_bytes {
+        Some(declared) if declared != part.size_bytes => Err(Error::part_size_mismatch(part.size_bytes, declared)),
+        _ => Ok(part),
+    }
+}
+
+/// A part's body, held to its exact size.
+struct Body<B> {
+    inner: B,
+    part: Part,
+    received_bytes: u64,
+    superseded: CancellationToken,
+}
+
+impl<B, E> Body<B>
+where
+    B: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let next = tokio::select! {
+            biased;
+            () = self.superseded.cancelled() => return Err(Error::superseded()),
+            next = self.inner.next() => next,
+        };
+        let mismatch = |received| Err(Error::part_size_mismatch(self.part.size_bytes, received));
+        match next {
+            Some(Ok(bytes)) => {
+                self.received_bytes += bytes.len() as u64;
+                // One byte too many is enough to know.
+                if self.received_bytes > self.part.size_bytes { mismatch(self.received_bytes) } else { Ok(Some(bytes)) }
+            }
+            None if self.received_bytes == self.part.size_bytes => Ok(None),
+            // A body that ends early and a connection that is cut are the same to the part.
+            None | Some(Err(_)) => mismatch(self.received_bytes),
+        }
+    }
+}

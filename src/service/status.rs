@@ -1,0 +1,97 @@
+//! What has arrived: the question that everything else exists for.
+//!
+//! Owns reading sessions, files and parts. Takes no lock, writes nothing, and reads the received set from the session's
+//! row alone, so the answer costs the same for one part and for a million. Something of another owner is not there.
+
+use std::collections::HashMap;
+
+use super::Service;
+use crate::{
+    domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId},
+    error::{Error, Result},
+};
+
+/// Most parts in one answer.
+pub(super) const MAX_PARTS_PAGE: u64 = 1_000;
+
+/// A session together with its file.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// The session.
+    pub session: Session,
+    /// The file it is for.
+    pub file: FileRecord,
+}
+
+impl Service {
+    /// A session and its file, in one statement.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session.
+    pub async fn status(&self, principal: &Principal, id: SessionId) -> Result<SessionView> {
+        let found = self.db.session_with_file(&principal.owner, id).await?;
+        let (session, file) = found.ok_or_else(|| Error::not_found("session"))?;
+        Ok(SessionView { session, file })
+    }
+
+    /// Those of these sessions that are the caller's, in one statement.
+    pub async fn sessions(&self, principal: &Principal, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>> {
+        Ok(self.db.sessions(&principal.owner, ids).await?)
+    }
+
+    /// Those of these files that are the caller's, in one statement.
+    pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, FileRecord>> {
+        Ok(self.db.files(&principal.owner, ids).await?)
+    }
+
+    /// A file's record.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such file.
+    pub async fn file(&self, principal: &Principal, id: FileId) -> Result<FileRecord> {
+        let mut found = self.db.files(&principal.owner, &[id]).await?;
+        found.remove(&id).ok_or_else(|| Error::not_found("file"))
+    }
+
+    /// One received part.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session, or the part has not arrived.
+    pub async fn part(&self, principal: &Principal, id: SessionId, number: u32) -> Result<PartRecord> {
+        let session = self.own_session(principal, id).await?;
+        self.db.part(&session, number).await?.ok_or_else(|| Error::not_found("part"))
+    }
+
+    /// Up to `limit` received parts with numbers above `after`, ascending, and whether there are more.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session.
+    pub async fn parts(
+        &self,
+        principal: &Principal,
+        id: SessionId,
+        after: u32,
+        limit: u64,
+    ) -> Result<(Vec<PartRecord>, bool)> {
+        let session = self.own_session(principal, id).await?;
+        let parts = self.db.parts(&session, after, limit.min(MAX_PARTS_PAGE)).await?;
+        let last = parts.last().map_or(u32::MAX, |last| last.part.number);
+        let has_more = session.received.numbers_after(last).next().is_some();
+        Ok((parts, has_more))
+    }
+
+    /// The first `limit` received parts above `after` of each of these sessions, in one statement. The sessions come
+    /// from this service, so they are the caller's.
+    pub async fn parts_of_many(
+        &self,
+        sessions: &[&Session],
+        after: u32,
+        limit: u64,
+    ) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
+        Ok(self.db.parts_of_many(sessions, after, limit).await?)
+    }
+
+    pub(super) async fn own_session(&self, principal: &Principal, id: SessionId) -> Result<Session> {
+        self.db.session(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
+    }
+}

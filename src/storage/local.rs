@@ -1,0 +1,206 @@
+//! The folder: which file is whose, and how files begin, end and are found again.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::{fs::FallocateFlags, io::Errno};
+use uuid::Uuid;
+
+use super::{Error, Result, off_thread};
+use crate::domain::{FileId, Session, SessionId};
+
+const UPLOADING: &str = "uploading";
+const STORED: &str = "stored";
+/// Extension of a file in `uploading/` that is not allocated yet.
+const UNFINISHED: &str = "new";
+
+/// The folder that holds all bytes.
+#[derive(Clone, Debug)]
+pub struct LocalDisk {
+    root: PathBuf,
+    beginning: Arc<Mutex<()>>,
+}
+
+impl LocalDisk {
+    /// Opens the folder, creating it where there is none.
+    pub fn open(root: &Path) -> Result<Self> {
+        for dir in [root.join(UPLOADING), root.join(STORED)] {
+            // Only the server's own user may read what people upload.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(Error::io(format!("create {}", dir.display())))?;
+        }
+        sync_dir(root)?;
+        Ok(Self { root: root.to_owned(), beginning: Arc::default() })
+    }
+
+    /// Keeps other processes from serving this folder until the lock is dropped: which of two requests for one part may
+    /// write is decided in memory.
+    pub fn lock(&self) -> Result<File> {
+        let path = self.root.join("partway.lock");
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = opened.map_err(Error::io(format!("open {}", path.display())))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::InUse(self.root.display().to_string())),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io(format!("lock {}", path.display()))(error)),
+        }
+    }
+
+    /// Whether the folder is there.
+    pub async fn ping(&self) -> Result<()> {
+        let dir = self.root.join(UPLOADING);
+        off_thread(move || {
+            fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))
+        })
+        .await
+    }
+
+    /// The session's file, open for writing; made and allocated at its full size where there is none, so that a full
+    /// disk is told with the first part and not after hours.
+    pub(super) fn open_for_parts(&self, session: &Session) -> Result<File> {
+        let path = self.uploading(session.id);
+        match OpenOptions::new().write(true).open(&path) {
+            Err(missing) if missing.kind() == ErrorKind::NotFound => self.begin(&path, session.plan.total_size_bytes()),
+            opened => opened.map_err(Error::io(format!("open {}", path.display()))),
+        }
+    }
+
+    /// The first parts of a session arrive together, so the file is made by one of them, under another name until it is
+    /// whole: nobody writes to a file that is removed again because there was no room.
+    fn begin(&self, path: &Path, size_bytes: u64) -> Result<File> {
+        let _one_at_a_time = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o600);
+        if let Ok(file) = options.open(path) {
+            return Ok(file);
+        }
+        let unfinished = path.with_extension(UNFINISHED);
+        let failed = || Error::io(format!("create {} with {size_bytes} bytes", path.display()));
+        let file = options.create(true).truncate(true).open(&unfinished).map_err(failed())?;
+        let made = allocate(&file, size_bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&unfinished, path));
+        if let Err(error) = made {
+            let _ = fs::remove_file(&unfinished);
+            return Err(failed()(error));
+        }
+        sync_dir(&self.root.join(UPLOADING))?;
+        Ok(file)
+    }
+
+    /// Makes the session's bytes a stored file; answers where it is. Can be repeated after a crash at any point.
+    pub async fn complete(&self, session: &Session) -> Result<String> {
+        let (this, session) = (self.clone(), session.clone());
+        off_thread(move || this.complete_blocking(&session)).await
+    }
+
+    fn complete_blocking(&self, session: &Session) -> Result<String> {
+        let size_bytes = session.plan.total_size_bytes();
+        let location = format!("{STORED}/{}", session.file_id.0);
+        let (from, to) = (self.uploading(session.id), self.root.join(&location));
+        if size_bytes == 0 && !to.exists() {
+            self.begin(&from, 0)?;
+        }
+        match rename_durably(&from, &to, size_bytes) {
+            // Renamed by another try: one that runs at the same time, or one that did not live to record it.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => expect_size(&to, size_bytes)?,
+            renamed => renamed?,
+        }
+        sync_dir(&self.root.join(STORED))?;
+        sync_dir(&self.root.join(UPLOADING))?;
+        Ok(location)
+    }
+
+    /// Frees a session's bytes, wherever they are. The order matters: a finalize that runs at the same time either finds
+    /// nothing to rename or has renamed already.
+    pub async fn discard(&self, session: SessionId, file: FileId) -> Result<()> {
+        let stored = self.root.join(STORED).join(file.0.to_string());
+        self.discard_upload(session).await?;
+        off_thread(move || remove(&stored)).await
+    }
+
+    /// Frees the bytes of a session that is not stored.
+    pub async fn discard_upload(&self, session: SessionId) -> Result<()> {
+        let uploading = self.uploading(session);
+        off_thread(move || remove(&uploading.with_extension(UNFINISHED)).and_then(|()| remove(&uploading))).await
+    }
+
+    /// The sessions that have bytes in `uploading/`.
+    pub async fn uploads(&self) -> Result<Vec<SessionId>> {
+        let dir = self.root.join(UPLOADING);
+        off_thread(move || {
+            let failed = || Error::io(format!("list {}", dir.display()));
+            let mut found = Vec::new();
+            for entry in fs::read_dir(&dir).map_err(failed())? {
+                let name = entry.map_err(failed())?.file_name();
+                // A name that is no id was not made by us and is not ours to remove.
+                let id = Path::new(&name).file_stem().and_then(|stem| stem.to_str()?.parse::<Uuid>().ok());
+                found.extend(id.map(SessionId));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Checks that a stored file is there and has this size.
+    pub async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
+        let path = self.root.join(location);
+        off_thread(move || expect_size(&path, size_bytes)).await
+    }
+
+    pub(super) fn uploading(&self, session: SessionId) -> PathBuf {
+        self.root.join(UPLOADING).join(session.0.to_string())
+    }
+
+    pub(super) fn stored(&self, location: &str) -> PathBuf {
+        self.root.join(location)
+    }
+}
+
+fn allocate(file: &File, size_bytes: u64) -> io::Result<()> {
+    if size_bytes == 0 {
+        return Ok(());
+    }
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size_bytes) {
+        Ok(()) => return Ok(()),
+        // The file system cannot reserve; the size alone has to do.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    file.set_len(size_bytes)
+}
+
+fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<()> {
+    expect_size(from, size_bytes)?;
+    let synced = File::open(from).and_then(|file| file.sync_all());
+    synced.map_err(Error::io(format!("sync {}", from.display())))?;
+    fs::rename(from, to).map_err(Error::io(format!("rename {}", from.display())))
+}
+
+fn expect_size(path: &Path, size_bytes: u64) -> Result<()> {
+    let found = fs::metadata(path).map_err(Error::io(format!("look at {}", path.display())))?.len();
+    if found == size_bytes {
+        return Ok(());
+    }
+    Err(Error::Lost(format!("{} has {found} bytes where {size_bytes} were recorded", path.display())))
+}
+
+/// Removes a file, durably; it may be gone already.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_dir(path.parent().unwrap_or(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(format!("remove {}", path.display()))(error)),
+    }
+}
+
+/// A new name, or a name gone, is durable only when its folder is.
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(format!("sync {}", dir.display())))
+}
