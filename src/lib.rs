@@ -1,6 +1,9 @@
 //! Partway: a resumable-upload server that can be asked what has arrived.
 
+pub mod app;
 pub mod auth;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod db;
 pub mod domain;
@@ -10,3 +13,4 @@ pub mod rest;
 pub mod service;
 pub mod storage;
 pub mod telemetry;
+pub mod web;

@@ -23,17 +23,28 @@ impl fmt::Display for Disagreement {
     }
 }
 
+/// A page of sessions that were looked at.
+#[derive(Debug)]
+pub struct CheckedPage {
+    /// How many.
+    pub checked: u64,
+    /// What is wrong with them.
+    pub disagreements: Vec<Disagreement>,
+    /// The last of them; `None` when there were none left.
+    pub last: Option<SessionId>,
+}
+
 const PAGE: u64 = 100;
 
 impl Db {
-    /// Sessions after this one whose rows disagree, and the last session that was looked at; `None` at the end.
-    pub async fn check_sessions(&self, after: Option<SessionId>) -> Result<(Vec<Disagreement>, Option<SessionId>)> {
+    /// Looks at a page of sessions, those after this one.
+    pub async fn check_sessions(&self, after: Option<SessionId>) -> Result<CheckedPage> {
         let mut select = upload_session::Entity::find();
         if let Some(id) = after {
             select = select.filter(upload_session::COLUMN.id.gt(id.0));
         }
         let page = select.order_by_asc(upload_session::COLUMN.id).limit(PAGE).all(&self.read).await?;
-        let last = page.last().map(|row| SessionId(row.id));
+        let (checked, last) = (page.len() as u64, page.last().map(|row| SessionId(row.id)));
         let mut disagreements = Vec::new();
         for row in page {
             let session = SessionId(row.id);
@@ -41,7 +52,7 @@ impl Db {
                 disagreements.push(Disagreement { session, problem });
             }
         }
-        Ok((disagreements, last))
+        Ok(CheckedPage { checked, disagreements, last })
     }
 
     async fn check_session(&self, row: upload_session::Model) -> Result<Result<(), String>> {

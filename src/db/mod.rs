@@ -29,7 +29,7 @@ use sea_orm::{
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
-pub use check::Disagreement;
+pub use check::{CheckedPage, Disagreement};
 pub use rows::CorruptRow;
 pub use sessions::{Created, ListFilter, NewSession, Recorded, SessionPage};
 pub use tokens::{NewToken, TokenRecord};

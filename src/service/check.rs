@@ -8,6 +8,8 @@ const PAGE: u64 = 500;
 /// What was looked at and what is wrong.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Sessions that were looked at.
+    pub sessions: u64,
     /// Stored files that were looked at.
     pub files: u64,
     /// One line for each thing that is wrong.
@@ -20,9 +22,10 @@ impl Service {
         let mut report = Report::default();
         let mut after = None;
         loop {
-            let (disagreements, last) = self.db.check_sessions(after).await?;
-            report.problems.extend(disagreements.iter().map(ToString::to_string));
-            match last {
+            let page = self.db.check_sessions(after).await?;
+            report.sessions += page.checked;
+            report.problems.extend(page.disagreements.iter().map(ToString::to_string));
+            match page.last {
                 Some(last) => after = Some(last),
                 None => break,
             }

@@ -1,0 +1,109 @@
+//! The composition root: settings in, a router out.
+//!
+//! The one file that knows all parts. Owns which layers a request passes and in which order; decides nothing else.
+
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::Response,
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    timeout::RequestBodyTimeoutLayer,
+    trace::TraceLayer,
+};
+
+use crate::{
+    config::Config,
+    db::Db,
+    domain::Clock,
+    graphql,
+    rest::{self, Readiness},
+    service::Service,
+    storage::LocalDisk,
+    telemetry::{Metrics, RequestLabels},
+    web,
+};
+
+/// A server that only lacks a socket.
+#[derive(Debug)]
+pub struct App {
+    /// The use cases.
+    pub service: Arc<Service>,
+    /// Every route.
+    pub router: Router,
+    /// What `/ready` answers.
+    pub readiness: Readiness,
+}
+
+impl App {
+    /// Opens everything and wires it. Nothing is opened lazily: what is wrong is told now.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let service = Arc::new(open_service(config, clock).await?);
+        let readiness = Readiness::default();
+        let router = router(&service, &readiness, config);
+        Ok(Self { service, router, readiness })
+    }
+}
+
+/// The use cases over the configured database and folder, with the schema brought up to date.
+pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
+    let (database, storage) = (config.database_file(), config.storage_dir());
+    create_dir(database.parent().unwrap_or(Path::new("")))?;
+    create_dir(&storage)?;
+    let in_database = || format!("database {}", database.display());
+    let db = Db::open(&database).await.with_context(in_database)?;
+    db.migrate().await.with_context(in_database)?;
+    let storage = LocalDisk::open(&storage)?;
+    Ok(Service::new(db, storage, clock, config.limits(), Arc::new(Metrics::default())))
+}
+
+fn create_dir(dir: &Path) -> anyhow::Result<()> {
+    // Only the server's own user may read what people upload.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("create folder {}", dir.display()))
+}
+
+fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> Router {
+    Router::new()
+        .merge(rest::router(Arc::clone(service), readiness.clone()))
+        .merge(graphql::router(Arc::clone(service)))
+        .merge(web::router())
+        .fallback(rest::no_such_route)
+        .method_not_allowed_fallback(rest::no_such_method)
+        // From the inside out.
+        .layer(middleware::map_request(rest::linger))
+        .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout))
+        .layer(CatchPanicLayer::custom(rest::panicked))
+        .layer(middleware::from_fn(rest::render_problems))
+        .layer(middleware::from_fn_with_state(Arc::clone(service), measure))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+}
+
+/// Never the query string and never a header: there is nothing secret in what is left.
+fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
+    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+}
+
+async fn measure(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let (method, start) = (request.method().to_string(), Instant::now());
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let status = response.status();
+    let known = route.filter(|_| status != StatusCode::METHOD_NOT_ALLOWED);
+    if let Some(route) = known {
+        let labels = RequestLabels { method, route, status: status.as_u16() };
+        service.metrics().requests.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+    }
+    response
+}

@@ -1,0 +1,24 @@
+//! `partway check`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::StoreOverrides;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    stores: StoreOverrides,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let report = super::open_service(&self.stores).await?.check().await.map_err(super::internal)?;
+        for problem in &report.problems {
+            println!("{problem}");
+        }
+        eprintln!("{} sessions and {} stored files checked, {} problems", report.sessions, report.files, report.problems.len());
+        Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

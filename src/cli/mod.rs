@@ -1,0 +1,91 @@
+//! The command line: one file a command.
+//!
+//! Owns arguments, what is printed where, and exit codes. Standard output carries what was asked for, standard error
+//! everything else, so that `TOKEN=$(partway token create --owner ci)` works.
+
+mod check;
+mod migrate;
+mod schema;
+mod serve;
+mod status;
+mod token;
+mod upload;
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{app, client::Client, config::{Config, StoreOverrides}, domain::SystemClock, service::Service};
+
+/// A resumable-upload server that can be asked what has arrived, and its client.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server
+    Serve(serve::Serve),
+    /// Make, list and revoke tokens
+    Token(token::Token),
+    /// Upload a file, or go on with an upload that was interrupted
+    Upload(upload::Upload),
+    /// Show which parts of an upload have arrived
+    Status(status::Status),
+    /// Print the GraphQL schema
+    Schema,
+    /// Bring the database's schema up to date, and do nothing else
+    Migrate(migrate::Migrate),
+    /// Look for rows that disagree and files that are missing
+    Check(check::Check),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(command) => command.run().await,
+            Command::Token(command) => command.run().await,
+            Command::Upload(command) => command.run().await,
+            Command::Status(command) => command.run().await,
+            Command::Schema => schema::run(),
+            Command::Migrate(command) => command.run().await,
+            Command::Check(command) => command.run().await,
+        }
+    }
+}
+
+/// The use cases over the stores that these flags name, for commands that need no server.
+async fn open_service(stores: &StoreOverrides) -> anyhow::Result<Service> {
+    app::open_service(&Config::load(stores)?, Arc::new(SystemClock)).await
+}
+
+/// Which server to talk to, and as whom.
+#[derive(Debug, Args)]
+struct Server {
+    /// The server's address
+    #[arg(long, env = "PARTWAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    server: String,
+    /// The token that the server gave you
+    #[arg(long, env = "PARTWAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Server {
+    fn client(&self) -> anyhow::Result<Client> {
+        let token = self.token.as_deref().filter(|token| !token.is_empty());
+        let missing = || anyhow::anyhow!("no token: set PARTWAY_TOKEN, or say --token; the server printed one at its first start");
+        Ok(Client::new(&self.server, token.ok_or_else(missing)?)?)
+    }
+}
+
+/// A use case's error, for a person at the command line: with its cause, which a caller from outside never sees.
+fn internal(error: crate::error::Error) -> anyhow::Error {
+    match error.cause() {
+        Some(cause) => anyhow::anyhow!("{}: {cause}", error.message()),
+        None => anyhow::anyhow!("{}", error.message()),
+    }
+}

@@ -1,0 +1,160 @@
+//! `partway serve`: the socket, the sweep and the signals.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::{Router, extract::Request};
+use clap::Args;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+
+use crate::{
+    app::App,
+    config::{Config, Overrides},
+    domain::SystemClock,
+    service::Service,
+    storage::LocalDisk,
+    telemetry,
+};
+
+/// How long a client may take to send a request's head, or keep an idle connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The owner of the token that a first start makes.
+const FIRST_OWNER: &str = "local";
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.overrides)?;
+        telemetry::init_logs(config.log_format);
+        let app = App::open(&config, Arc::new(SystemClock)).await?;
+        let _lock = LocalDisk::open(&config.storage_dir())?.lock()?;
+        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        greet(&app.service, address).await?;
+        let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);
+        serve(listener, app, config.shutdown_timeout).await?;
+        sweeping.abort();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Tells where the server is, and at a first start on this machine alone, how to get in.
+async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
+    println!("Partway listens on http://{address}");
+    let first = if address.ip().is_loopback() {
+        service.create_first_token(FIRST_OWNER, "first start").await.map_err(super::internal)?
+    } else {
+        None
+    };
+    if let Some(first) = first {
+        let token = first.token.reveal();
+        println!("\nA token for owner `{FIRST_OWNER}`, shown this once:\n\n    export PARTWAY_TOKEN={token}\n");
+        println!("GraphiQL with it: http://{address}/graphiql#token={token}");
+    } else if service.tokens().await.map_err(super::internal)?.is_empty() {
+        println!("There are no tokens yet: make one with `partway token create --owner NAME`.");
+    }
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    Ok(())
+}
+
+fn sweep_periodically(service: Arc<Service>, interval: Duration) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = service.sweep().await {
+                error.log();
+            }
+        }
+    })
+}
+
+/// Serves until told to stop, then lets running requests end. While they do, `/ready` still answers: that it does not
+/// want more.
+async fn serve(listener: TcpListener, app: App, shutdown_timeout: Duration) -> anyhow::Result<()> {
+    let running = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop_signal()?);
+    loop {
+        let stream = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = &mut stop => break,
+        };
+        let connection = http().serve_connection(TokioIo::new(stream), service(&app.router));
+        tokio::spawn(running.watch(connection));
+    }
+    tracing::info!("stopping: running requests may end");
+    app.readiness.stop();
+    let mut ended = std::pin::pin!(tokio::time::timeout(shutdown_timeout, running.shutdown()));
+    loop {
+        let stream = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            in_time = &mut ended => {
+                if in_time.is_err() {
+                    tracing::warn!("requests that did not end in time are cut off");
+                }
+                break;
+            }
+        };
+        tokio::spawn(http().keep_alive(false).serve_connection(TokioIo::new(stream), service(&app.router)));
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+type HttpService = TowerToHyperService<tower::util::MapRequest<Router, fn(Request<Incoming>) -> Request>>;
+
+fn service(router: &Router) -> HttpService {
+    let request: fn(Request<Incoming>) -> Request = |request| request.map(axum::body::Body::new);
+    TowerToHyperService::new(tower::ServiceExt::<Request>::map_request(router.clone(), request))
+}
+
+/// HTTP/1.1 alone: HTTP/2 comes with TLS, which a proxy in front does.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Small answers are not held back to be sent with more.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                // Out of file descriptors, most often: wait for some to come free.
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,134 @@
+//! `partway status`: the received parts as a bar.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::HumanBytes;
+
+use super::Server;
+use crate::client::{SessionBody, part_numbers};
+
+const BAR_CELLS: u32 = 60;
+/// Asking costs the server one row, and nothing but headers travel while nothing changes.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The session's id
+    id: String,
+    /// Follow it until it ends
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.server.client()?;
+        let mut session = client.session(&self.id).await?;
+        let mut shown_lines = 0;
+        loop {
+            shown_lines = show(&session, shown_lines)?;
+            let is_open = matches!(session.status.as_str(), "INIT" | "IN_PROGRESS");
+            if !self.watch || !is_open {
+                return Ok(ExitCode::SUCCESS);
+            }
+            session = loop {
+                tokio::time::sleep(INTERVAL).await;
+                match client.session_since(&self.id, session.version).await {
+                    Ok(Some(changed)) => break changed,
+                    Ok(None) => {}
+                    // The server may be restarting; an upload would wait for it too.
+                    Err(error) if error.is_retryable() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            };
+        }
+    }
+}
+
+/// Prints a session, on a terminal over what was shown before. Answers how many lines that took.
+fn show(session: &SessionBody, lines_before: usize) -> std::io::Result<usize> {
+    let text = render(session);
+    let mut out = std::io::stdout().lock();
+    if lines_before > 0 && out.is_terminal() {
+        // Up, then clear to the end of the screen (ECMA-48 CPL and ED).
+        write!(out, "\x1b[{lines_before}F\x1b[J")?;
+    }
+    writeln!(out, "{text}")?;
+    Ok(text.lines().count())
+}
+
+fn render(session: &SessionBody) -> String {
+    let reason = session.status_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let list = |ranges: &[String]| if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") };
+    let mut lines = vec![
+        format!("session   {}", session.session_id),
+        format!("file      {} ({})", session.file.original_filename, HumanBytes(session.total_size_bytes)),
+        format!("status    {}{reason}", session.status),
+        format!(
+            "parts     {} of {} ({} of {})",
+            session.completed_parts,
+            session.total_parts,
+            HumanBytes(session.bytes_received),
+            HumanBytes(session.total_size_bytes)
+        ),
+        format!("[{}]", bar(&session.received_parts, session.total_parts)),
+        format!("received  {}", list(&session.received_parts)),
+        format!("missing   {}", list(&session.missing_parts)),
+    ];
+    match &session.file.sha256 {
+        Some(sha256) => lines.extend([format!("file_id   {}", session.file.file_id), format!("sha256    {sha256}")]),
+        None => lines.push(format!("expires   {}", session.expires_at.format("%F %R UTC"))),
+    }
+    lines.join("\n")
+}
+
+/// One character for each slice of the file: `█` all of it, `▒` some of it, `·` none of it.
+fn bar(received: &[String], total: u32) -> String {
+    let cells = BAR_CELLS.min(total);
+    if cells == 0 {
+        return "█".repeat(BAR_CELLS as usize);
+    }
+    let cell_of = |part: u32| (u64::from(part - 1) * u64::from(cells) / u64::from(total)) as usize;
+    let (mut have, mut size) = (vec![0_u32; cells as usize], vec![0_u32; cells as usize]);
+    (1..=total).for_each(|part| size[cell_of(part)] += 1);
+    part_numbers(received).filter(|part| (1..=total).contains(part)).for_each(|part| have[cell_of(part)] += 1);
+    let glyph = |(have, size): (u32, u32)| match have {
+        0 => "·",
+        have if have == size => "█",
+        _ => "▒",
+    };
+    let width = (BAR_CELLS / cells) as usize;
+    have.into_iter().zip(size).map(|cell| glyph(cell).repeat(width)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bar_of(received: &[&str], total: u32) -> String {
+        bar(&received.iter().map(ToString::to_string).collect::<Vec<_>>(), total)
+    }
+
+    #[test]
+    fn the_bar_shows_what_is_there_partly_there_and_missing() {
+        let shown = bar_of(&["1-50", "52", "55-100"], 100);
+        assert_eq!(shown.chars().count(), 60);
+        assert!(shown.starts_with(&"█".repeat(30)), "{shown}");
+        assert!(shown.contains('▒'), "{shown}");
+        assert!(shown.ends_with(&"█".repeat(27)), "{shown}");
+    }
+
+    #[test]
+    fn few_parts_get_wide_cells_and_an_empty_file_is_full() {
+        assert_eq!(bar_of(&["1"], 3), "█".repeat(20) + &"·".repeat(40));
+        assert_eq!(bar_of(&[], 0), "█".repeat(60));
+        assert_eq!(bar_of(&[], 1_000), "·".repeat(60));
+    }
+}

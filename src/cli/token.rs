@@ -1,0 +1,87 @@
+//! `partway token create|list|revoke`
+
+use std::process::ExitCode;
+
+use chrono::TimeDelta;
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use crate::{config::StoreOverrides, domain::Timestamp};
+
+#[derive(Debug, Args)]
+pub(super) struct Token {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a token and print it: it cannot be shown again
+    Create {
+        /// Whose sessions and files it opens
+        #[arg(long)]
+        owner: String,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        name: String,
+        /// How long it works, as in 30d or 12h [default: for ever]
+        #[arg(long, value_parser = duration)]
+        expires_in: Option<TimeDelta>,
+        #[command(flatten)]
+        stores: StoreOverrides,
+    },
+    /// List all tokens, without the tokens themselves
+    List {
+        #[command(flatten)]
+        stores: StoreOverrides,
+    },
+    /// Make a token useless
+    Revoke {
+        /// Its id, as listed
+        id: Uuid,
+        #[command(flatten)]
+        stores: StoreOverrides,
+    },
+}
+
+fn duration(text: &str) -> Result<TimeDelta, String> {
+    let duration = humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    TimeDelta::from_std(duration).map_err(|error| error.to_string())
+}
+
+impl Token {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Create { owner, name, expires_in, stores } => {
+                let service = super::open_service(&stores).await?;
+                let created = service.create_token(&owner, &name, expires_in).await.map_err(super::internal)?;
+                println!("{}", created.token.reveal());
+            }
+            Command::List { stores } => list(&stores).await?,
+            Command::Revoke { id, stores } => {
+                super::open_service(&stores).await?.revoke_token(id).await.map_err(super::internal)?;
+                eprintln!("revoked");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn list(stores: &StoreOverrides) -> anyhow::Result<()> {
+    let tokens = super::open_service(stores).await?.tokens().await.map_err(super::internal)?;
+    let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
+    println!("{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME", "ID", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "OWNER");
+    for token in tokens {
+        println!(
+            "{}  {:16}  {:16}  {:16}  {:16}  {:20}  {}",
+            token.id,
+            day(Some(token.created_at), ""),
+            day(token.last_used_at, "never"),
+            day(token.expires_at, "never"),
+            day(token.revoked_at, "-"),
+            token.owner,
+            token.name
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! The server's routes, one method each.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use sfv::{DictSerializer, KeyRef};
+
+use crate::domain::Sha256Digest;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that is silent for so long is taken for gone.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A server, and who we are to it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    server: Url,
+    token: String,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server refused.
+    #[error("{detail} ({code})")]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// The stable code.
+        code: String,
+        /// The server's words.
+        detail: String,
+        /// Whether trying again may help.
+        retryable: bool,
+    },
+    /// No answer, or one that could not be read.
+    #[error("no answer from the server")]
+    Network(#[from] reqwest::Error),
+    /// The server's address is not one.
+    #[error("{0} is no address of a server")]
+    Address(String),
+}
+
+impl ClientError {
+    /// Whether trying again may help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused { retryable, .. } => *retryable,
+            Self::Network(error) => !error.is_builder(),
+            Self::Address(_) => false,
+        }
+    }
+
+    /// The stable code, if the server refused.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+/// A session, as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct SessionBody {
+    pub session_id: String,
+    pub status: String,
+    pub status_reason: Option<String>,
+    pub total_parts: u32,
+    pub completed_parts: u32,
+    pub received_parts: Vec<String>,
+    pub missing_parts: Vec<String>,
+    pub chunk_size_bytes: u64,
+    pub total_size_bytes: u64,
+    pub bytes_received: u64,
+    pub version: u64,
+    pub file: FileBody,
+    pub expires_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// A file, as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct FileBody {
+    pub file_id: String,
+    pub original_filename: String,
+    pub size_bytes: u64,
+    pub sha256: Option<String>,
+}
+
+/// A received part, as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct PartBody {
+    pub part_number: u32,
+    pub offset_bytes: u64,
+    pub size_bytes: u64,
+    pub sha256: String,
+}
+
+#[derive(Deserialize)]
+struct PartsBody {
+    parts: Vec<PartBody>,
+    next: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct ListBody {
+    sessions: Vec<SessionBody>,
+    next: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProblemBody {
+    code: String,
+    detail: String,
+    retryable: bool,
+}
+
+impl Client {
+    /// A client of the server at this address.
+    pub fn new(server: &str, token: &str) -> Result<Self> {
+        let wrong = || ClientError::Address(server.to_owned());
+        let mut url = Url::parse(server).map_err(|_| wrong())?;
+        if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
+            return Err(wrong());
+        }
+        // So that a server behind a path is reached below that path.
+        let path = format!("{}/", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        // TLS by ring: it builds with a C compiler alone. An error says that it is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
+        Ok(Self { http, server: url, token: token.to_owned() })
+    }
+
+    /// Creates a session.
+    pub async fn create(&self, filename: &str, content_type: &str, size: u64, key: &str) -> Result<SessionBody> {
+        let input = json!({
+            "original_filename": filename,
+            "content_type": content_type,
+            "total_size_bytes": size,
+            "idempotency_key": key,
+        });
+        self.json(self.request(Method::POST, "uploads/sessions").json(&input)).await
+    }
+
+    /// A session.
+    pub async fn session(&self, id: &str) -> Result<SessionBody> {
+        self.json(self.request(Method::GET, &format!("uploads/sessions/{id}"))).await
+    }
+
+    /// A session, if it has changed since it had this version.
+    pub async fn session_since(&self, id: &str, version: u64) -> Result<Option<SessionBody>> {
+        let request = self.request(Method::GET, &format!("uploads/sessions/{id}"));
+        let response = send(request.header(header::IF_NONE_MATCH, format!("\"{version}\""))).await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        Ok(Some(response.json().await?))
+    }
+
+    /// All sessions with this status, newest first.
+    pub async fn sessions(&self, status: &str) -> Result<Vec<SessionBody>> {
+        let (mut sessions, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut request = self.request(Method::GET, "uploads/sessions").query(&[("status", status), ("limit", "100")]);
+            if let Some(after) = &after {
+                request = request.query(&[("after", after)]);
+            }
+            let page: ListBody = self.json(request).await?;
+            sessions.extend(page.sessions);
+            after = page.next;
+            if after.is_none() {
+                return Ok(sessions);
+            }
+        }
+    }
+
+    /// A page of a session's received parts, and where the next one begins.
+    pub async fn parts(&self, id: &str, after: u32) -> Result<(Vec<PartBody>, Option<u32>)> {
+        let request = self.request(Method::GET, &format!("uploads/sessions/{id}/parts"));
+        let page: PartsBody = self.json(request.query(&[("after", after), ("limit", 1_000)])).await?;
+        Ok((page.parts, page.next))
+    }
+
+    /// Sends a part.
+    pub async fn put_part(
+        &self,
+        id: &str,
+        number: u32,
+        size_bytes: u64,
+        sha256: &Sha256Digest,
+        body: reqwest::Body,
+    ) -> Result<()> {
+        let request = self
+            .request(Method::PUT, &format!("uploads/sessions/{id}/parts/{number}"))
+            .header(header::CONTENT_LENGTH, size_bytes)
+            .header("content-digest", content_digest(sha256))
+            .body(body);
+        send(request).await.map(drop)
+    }
+
+    /// Makes the parts a file.
+    pub async fn finalize(&self, id: &str) -> Result<SessionBody> {
+        self.json(self.request(Method::POST, &format!("uploads/sessions/{id}/finalize"))).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        // Paths are made of fixed words, ids and numbers; an id that a person typed may still be anything.
+        let url = self.server.join(path).unwrap_or_else(|_| self.server.clone());
+        self.http.request(method, url).bearer_auth(&self.token)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        Ok(send(request).await?.json().await?)
+    }
+}
+
+async fn send(request: RequestBuilder) -> Result<Response> {
+    let response = request.send().await?;
+    let status = response.status();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    let problem: Map<String, Value> = response.json().await.unwrap_or_default();
+    let problem: ProblemBody = serde_json::from_value(Value::Object(problem)).unwrap_or_default();
+    if problem.code.is_empty() {
+        // Not our server's words: a proxy's, most likely.
+        let detail = format!("the server answered {status}");
+        let retryable = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        return Err(ClientError::Refused { status, code: status.as_u16().to_string(), detail, retryable });
+    }
+    let ProblemBody { code, detail, retryable } = problem;
+    // A server's fault may be a passing one; all that a client can lose by trying again is time.
+    Err(ClientError::Refused { status, code, detail, retryable: retryable || status.is_server_error() })
+}
+
+/// `Content-Digest` ([RFC 9530](https://www.rfc-editor.org/rfc/rfc9530)).
+fn content_digest(sha256: &Sha256Digest) -> String {
+    let mut fields = DictSerializer::new();
+    fields.bare_item(KeyRef::constant("sha-256"), sha256.as_bytes().as_slice());
+    fields.finish().unwrap_or_default()
+}

@@ -1,0 +1,37 @@
+//! The HTTP client that resumes; used by the command line and by tests.
+//!
+//! Owns speaking to a server (`api`), looking at the local file (`local_file`), finding an upload that was begun before
+//! (`resume`) and sending what is missing (`upload`). Knows the server by its REST contract alone: of
+//! the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
+
+mod api;
+mod local_file;
+mod resume;
+mod upload;
+
+pub use api::{Client, ClientError, FileBody, PartBody, SessionBody};
+pub use local_file::LocalFile;
+pub use upload::{Event, Outcome, UploadError, UploadOptions, upload};
+
+/// The numbers in ranges such as `1-50`.
+pub fn part_numbers(ranges: &[String]) -> impl Iterator<Item = u32> + '_ {
+    ranges.iter().flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        match (first.parse::<u32>(), last.parse::<u32>()) {
+            (Ok(first), Ok(last)) => first..=last,
+            // An empty range: the server does not send anything else.
+            _ => 1..=0,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_the_server_writes_them() {
+        let ranges = ["1-3", "7", "9-10"].map(str::to_owned);
+        assert_eq!(part_numbers(&ranges).collect::<Vec<_>>(), [1, 2, 3, 7, 9, 10]);
+    }
+}
