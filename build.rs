@@ -2,7 +2,8 @@
 
 use std::{env, fs, path::Path};
 
-const FILES: [&str; 4] = ["react.production.min.js", "react-dom.production.min.js", "graphiql.min.js", "graphiql.min.css"];
+const FILES: [&str; 4] =
+    ["react.production.min.js", "react-dom.production.min.js", "graphiql.min.js", "graphiql.min.css"];
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");

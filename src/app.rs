@@ -79,8 +79,8 @@ fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> Rou
         .fallback(rest::no_such_route)
         .method_not_allowed_fallback(rest::no_such_method)
         // From the inside out.
-        .layer(middleware::map_request(rest::linger))
         .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout))
+        .layer(middleware::map_request(rest::linger))
         .layer(CatchPanicLayer::custom(rest::panicked))
         .layer(middleware::from_fn(rest::render_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(service), measure))

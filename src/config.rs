@@ -187,9 +187,10 @@ fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, Strin
     for (name, value) in variables {
         let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
         if known.contains_key(&key) {
-            let number = value.parse::<u64>().ok().filter(|_| known[&key].to_u128().is_some());
+            let number = value.parse::<u64>().ok().filter(|_| matches!(known[&key], Value::Num(..)));
             settings.insert(key, number.map_or_else(|| Value::from(value), Value::from));
-        } else if !CLIENT_VARIABLES.contains(&key.as_str()) && !key.starts_with("service_") && !key.starts_with("port") {
+        } else if !CLIENT_VARIABLES.contains(&key.as_str()) && !key.starts_with("service_") && !key.starts_with("port")
+        {
             bail!("{name}: there is no such setting");
         }
     }

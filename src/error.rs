@@ -201,7 +201,7 @@ impl Error {
     /// A session that has ended.
     pub fn session_closed(session: &Session) -> Self {
         Self::new(Code::SessionClosed, format!("the session has ended: it is {}", session.status.as_str()))
-            .with("status", session.status.as_str())
+            .with("session_status", session.status.as_str())
             .with("status_reason", json!(session.status_reason.map(|reason| reason.as_str())))
     }
 
@@ -252,10 +252,6 @@ impl From<crate::db::Error> for Error {
 
 impl From<crate::storage::Error> for Error {
     fn from(error: crate::storage::Error) -> Self {
-        if error.is_full() {
-            Self::unavailable("the storage is full", error)
-        } else {
-            Self::internal(error)
-        }
+        if error.is_full() { Self::unavailable("the storage is full", error) } else { Self::internal(error) }
     }
 }

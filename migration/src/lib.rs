@@ -3,8 +3,8 @@
 //! A migration spells its own table and column names and never imports `entity`: history must not change when an entity
 //! does.
 
-use sea_orm_migration::{MigrationTrait, async_trait};
 pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{MigrationTrait, async_trait};
 
 mod m20261123_000001_create_tables;
 

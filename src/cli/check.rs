@@ -18,7 +18,12 @@ impl Check {
         for problem in &report.problems {
             println!("{problem}");
         }
-        eprintln!("{} sessions and {} stored files checked, {} problems", report.sessions, report.files, report.problems.len());
+        eprintln!(
+            "{} sessions and {} stored files checked, {} problems",
+            report.sessions,
+            report.files,
+            report.problems.len()
+        );
         Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -15,7 +15,13 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{app, client::Client, config::{Config, StoreOverrides}, domain::SystemClock, service::Service};
+use crate::{
+    app,
+    client::Client,
+    config::{Config, StoreOverrides},
+    domain::SystemClock,
+    service::Service,
+};
 
 /// A resumable-upload server that can be asked what has arrived, and its client.
 #[derive(Debug, Parser)]
@@ -77,7 +83,9 @@ struct Server {
 impl Server {
     fn client(&self) -> anyhow::Result<Client> {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
-        let missing = || anyhow::anyhow!("no token: set PARTWAY_TOKEN, or say --token; the server printed one at its first start");
+        let missing = || {
+            anyhow::anyhow!("no token: set PARTWAY_TOKEN, or say --token; the server printed one at its first start")
+        };
         Ok(Client::new(&self.server, token.ok_or_else(missing)?)?)
     }
 }

@@ -43,7 +43,8 @@ impl Serve {
         telemetry::init_logs(config.log_format);
         let app = App::open(&config, Arc::new(SystemClock)).await?;
         let _lock = LocalDisk::open(&config.storage_dir())?.lock()?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         greet(&app.service, address).await?;
         let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);

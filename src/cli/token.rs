@@ -70,7 +70,10 @@ impl Token {
 async fn list(stores: &StoreOverrides) -> anyhow::Result<()> {
     let tokens = super::open_service(stores).await?.tokens().await.map_err(super::internal)?;
     let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
-    println!("{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME", "ID", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "OWNER");
+    println!(
+        "{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME",
+        "ID", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "OWNER"
+    );
     for token in tokens {
         println!(
             "{}  {:16}  {:16}  {:16}  {:16}  {:20}  {}",

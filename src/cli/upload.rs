@@ -50,7 +50,9 @@ impl Upload {
         screen.leave();
         let outcome = outcome?;
         if !outcome.is_new {
-            eprintln!("Already stored: every part has the bytes of this file. To store it once more, run again with --new.");
+            eprintln!(
+                "Already stored: every part has the bytes of this file. To store it once more, run again with --new."
+            );
         }
         let stored = outcome.session.file;
         println!("file_id  {}", stored.file_id);

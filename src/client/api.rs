@@ -171,7 +171,8 @@ impl Client {
     pub async fn sessions(&self, status: &str) -> Result<Vec<SessionBody>> {
         let (mut sessions, mut after) = (Vec::new(), None::<String>);
         loop {
-            let mut request = self.request(Method::GET, "uploads/sessions").query(&[("status", status), ("limit", "100")]);
+            let mut request =
+                self.request(Method::GET, "uploads/sessions").query(&[("status", status), ("limit", "100")]);
             if let Some(after) = &after {
                 request = request.query(&[("after", after)]);
             }

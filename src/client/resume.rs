@@ -61,9 +61,8 @@ async fn finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Resu
 
 async fn candidates(client: &Client, file: &LocalFile, status: &str) -> Result<Vec<SessionBody>, UploadError> {
     let mut sessions = client.sessions(status).await?;
-    sessions.retain(|session| {
-        session.file.original_filename == file.name && session.total_size_bytes == file.size_bytes
-    });
+    sessions
+        .retain(|session| session.file.original_filename == file.name && session.total_size_bytes == file.size_bytes);
     Ok(sessions)
 }
 

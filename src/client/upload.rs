@@ -85,7 +85,9 @@ pub enum UploadError {
          To upload this file as it is now, run again with --new"
     )]
     DifferentFile { session_id: String, part: u32 },
-    #[error("the file was changed during the upload; nothing was finalized. Run again with --new to upload it as it is now")]
+    #[error(
+        "the file was changed during the upload; nothing was finalized. Run again with --new to upload it as it is now"
+    )]
     Changed,
     #[error("the session ended before all parts were sent: {0}")]
     Ended(String),
@@ -105,7 +107,8 @@ pub async fn upload(
     on: Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<Outcome, UploadError> {
     let patience = Patience::new();
-    let found = if options.anew { Found::Nothing } else { patience.insist(&*on, || resume::find(client, file, &*on)).await? };
+    let found =
+        if options.anew { Found::Nothing } else { patience.insist(&*on, || resume::find(client, file, &*on)).await? };
     let session = match found {
         Found::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
         Found::Open(session) => *session,
@@ -117,7 +120,8 @@ pub async fn upload(
         }
     };
     on(Event::Sending(Box::new(session.clone())));
-    let sending = Sending { client, file, plan: resume::plan(&session)?, session: &session, patience: &patience, on: &on };
+    let sending =
+        Sending { client, file, plan: resume::plan(&session)?, session: &session, patience: &patience, on: &on };
     sending.send_missing(options.parallel.max(1)).await?;
     if file.has_changed() {
         return Err(UploadError::Changed);
@@ -138,7 +142,8 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn send_missing(&self, parallel: usize) -> Result<(), UploadError> {
-        let parts = part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
+        let parts =
+            part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
         let send = |part| async move { self.patience.insist(&**self.on, || self.send(part)).await };
         let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(parallel, send).await;
         match sent {

@@ -21,8 +21,7 @@ impl Db {
 
     /// Stored files of all owners, by id, after this one.
     pub async fn stored_files(&self, after: Option<FileId>, limit: u64) -> Result<Vec<FileRecord>> {
-        let mut select =
-            upload_file::Entity::find().filter(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()));
+        let mut select = upload_file::Entity::find().filter(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()));
         if let Some(id) = after {
             select = select.filter(upload_file::COLUMN.id.gt(id.0));
         }

@@ -23,14 +23,14 @@ use std::{
     time::Duration,
 };
 
+pub use check::{CheckedPage, Disagreement};
 use migration::{Migrator, MigratorTrait};
+pub use rows::CorruptRow;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
-pub use check::{CheckedPage, Disagreement};
-pub use rows::CorruptRow;
 pub use sessions::{Created, ListFilter, NewSession, Recorded, SessionPage};
 pub use tokens::{NewToken, TokenRecord};
 

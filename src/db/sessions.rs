@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use entity::{upload_file, upload_part, upload_session};
 use sea_orm::{
-    ActiveModelTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::OnConflict,
+    ActiveModelTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::OnConflict,
 };
 
 use super::{Db, Result, rows};

@@ -14,8 +14,8 @@ mod session;
 
 pub use checksum::{InvalidDigest, Sha256Digest};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use file::{FileId, FileRecord, FileStatus};
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartRange, PartSet};
 pub use principal::{OwnerName, Principal};
-pub use file::{FileId, FileRecord, FileStatus};
 pub use session::{PartRecord, Session, SessionId, SessionStatus, StatusReason};

@@ -42,8 +42,7 @@ impl PartPlan {
     /// A plan with the chunk size given, as it was stored.
     pub fn new(total_size_bytes: u64, chunk_size_bytes: u64) -> Result<Self, PlanError> {
         let chunk = NonZeroU64::new(chunk_size_bytes).ok_or(PlanError::ChunkSizeZero)?;
-        let total_parts =
-            u32::try_from(total_size_bytes.div_ceil(chunk.get())).map_err(|_| PlanError::TooManyParts)?;
+        let total_parts = u32::try_from(total_size_bytes.div_ceil(chunk.get())).map_err(|_| PlanError::TooManyParts)?;
         Ok(Self { total_size_bytes, chunk_size_bytes: chunk, total_parts })
     }
 

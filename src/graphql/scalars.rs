@@ -10,7 +10,9 @@ use crate::domain::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BigInt(pub(super) u64);
 
-#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
+/// A count of bytes from 0 to 2^63-1, written as a decimal string because a GraphQL `Int` ends at 2^31-1. Read from a
+/// decimal string or an integer.
+#[Scalar(specified_by_url = "https://www.w3.org/TR/xmlschema-2/#nonNegativeInteger")]
 impl ScalarType for BigInt {
     fn parse(value: Value) -> InputValueResult<Self> {
         let number = match &value {
@@ -31,6 +33,7 @@ impl ScalarType for BigInt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DateTime(pub(super) Timestamp);
 
+/// A moment in UTC with microseconds, as in `2026-11-23T20:17:00.123456Z`.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -49,6 +52,7 @@ impl ScalarType for DateTime {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct JsonObject(pub(super) serde_json::Map<String, serde_json::Value>);
 
+/// Any JSON object.
 #[Scalar(name = "JSONObject", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4")]
 impl ScalarType for JsonObject {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -19,9 +19,8 @@ pub(super) fn declared(headers: &HeaderMap) -> Result<Option<Sha256Digest>> {
     if values.is_empty() {
         return Ok(None);
     }
-    let fields: Dictionary = Parser::new(&values.join(", "))
-        .parse()
-        .map_err(|_| invalid("must be of the form sha-256=:BASE64:"))?;
+    let fields: Dictionary =
+        Parser::new(&values.join(", ")).parse().map_err(|_| invalid("must be of the form sha-256=:BASE64:"))?;
     let Some(ListEntry::Item(item)) = fields.get("sha-256") else {
         return Err(invalid("only sha-256 is checked; send that"));
     };

@@ -123,6 +123,10 @@ fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T> {
     if !is_json {
         return Err(Error::malformed("the body must be JSON, with Content-Type: application/json"));
     }
+    // serde would take an array for a struct, field by field.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::malformed("the body must be a JSON object"));
+    }
     let Json(value) = Json::from_bytes(body).map_err(|problem| Error::malformed(problem.body_text()))?;
     Ok(value)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::{Body, HttpBody},
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
 };
@@ -33,7 +33,7 @@ pub(super) async fn receive(
     refuse_transformed(&headers)?;
     let incoming = IncomingPart {
         number,
-        declared_bytes: body.size_hint().exact(),
+        declared_bytes: content_length(&headers)?,
         declared_sha256: digest::declared(&headers)?,
         body: body.into_data_stream(),
     };
@@ -43,6 +43,12 @@ pub(super) async fn receive(
         Disposition::Replay => StatusCode::OK,
     };
     Ok((status, Json((&receipt).into())))
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
+    let Some(value) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| Error::invalid("content_length", "must be a number"))
 }
 
 /// A part's bytes are stored as they come; what asks for more than that must not be taken for it.

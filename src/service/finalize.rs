@@ -91,7 +91,8 @@ impl Service {
     }
 
     async fn fail(&self, session: &Session, actual: Sha256Digest) -> Result<SessionView> {
-        let view = self.end_without_file(session.id, SessionStatus::Failed, StatusReason::ChecksumMismatch, Some(actual));
+        let view =
+            self.end_without_file(session.id, SessionStatus::Failed, StatusReason::ChecksumMismatch, Some(actual));
         let (view, is_first) = view.await?;
         if is_first {
             self.metrics.count_session(SessionEvent::Failed);

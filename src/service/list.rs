@@ -23,7 +23,7 @@ pub struct SessionQuery {
     pub before: Option<SessionId>,
     /// From which end to count.
     pub direction: Direction,
-    /// At most so many; clamped to 1 to 100.
+    /// At most so many; more than 100 are not given.
     pub limit: u64,
 }
 
@@ -60,7 +60,7 @@ impl Service {
             older_than: query.after,
             newer_than: query.before,
             from_oldest: query.direction == Direction::Backward,
-            limit: query.limit.clamp(1, MAX_PAGE),
+            limit: query.limit.min(MAX_PAGE),
         };
         let page = self.db.list_sessions(&principal.owner, &filter).await?;
         let sessions = page.sessions.into_iter().map(|(session, file)| SessionView { session, file }).collect();

@@ -153,9 +153,11 @@ impl Service {
     where
         B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
     {
-        let before = self.db.part(&session, part.number).await?.ok_or_else(|| {
-            Error::internal(format!("session {}: part {} has no row", session.id.0, part.number))
-        })?;
+        let before = self
+            .db
+            .part(&session, part.number)
+            .await?
+            .ok_or_else(|| Error::internal(format!("session {}: part {} has no row", session.id.0, part.number)))?;
         if let Some(declared) = incoming.declared_sha256.filter(|declared| *declared != before.sha256) {
             return Err(Error::part_conflict(before.sha256, declared));
         }

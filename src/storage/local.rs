@@ -54,10 +54,7 @@ impl LocalDisk {
     /// Whether the folder is there.
     pub async fn ping(&self) -> Result<()> {
         let dir = self.root.join(UPLOADING);
-        off_thread(move || {
-            fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))
-        })
-        .await
+        off_thread(move || fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))).await
     }
 
     /// The session's file, open for writing; made and allocated at its full size where there is none, so that a full
@@ -82,9 +79,8 @@ impl LocalDisk {
         let unfinished = path.with_extension(UNFINISHED);
         let failed = || Error::io(format!("create {} with {size_bytes} bytes", path.display()));
         let file = options.create(true).truncate(true).open(&unfinished).map_err(failed())?;
-        let made = allocate(&file, size_bytes)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&unfinished, path));
+        let made =
+            allocate(&file, size_bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&unfinished, path));
         if let Err(error) = made {
             let _ = fs::remove_file(&unfinished);
             return Err(failed()(error));
@@ -126,8 +122,14 @@ impl LocalDisk {
 
     /// Frees the bytes of a session that is not stored.
     pub async fn discard_upload(&self, session: SessionId) -> Result<()> {
-        let uploading = self.uploading(session);
-        off_thread(move || remove(&uploading.with_extension(UNFINISHED)).and_then(|()| remove(&uploading))).await
+        let (uploading, beginning) = (self.uploading(session), Arc::clone(&self.beginning));
+        off_thread(move || {
+            // A first part may be about to rename what is removed here.
+            let _not_meanwhile = beginning.lock().unwrap_or_else(PoisonError::into_inner);
+            remove(&uploading.with_extension(UNFINISHED))?;
+            remove(&uploading)
+        })
+        .await
     }
 
     /// The sessions that have bytes in `uploading/`.

@@ -1,1 +1,30 @@
-fn main(){}
+//! Everything that is tested through the public faces: the router, a real socket, the real binary.
+//!
+//! One binary, so that it links once; one file a behaviour. Nothing here sleeps, retries or depends on order: every test
+//! has its own folder, database, clock and port.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod support;
+
+mod auth;
+mod cli;
+mod concurrency;
+mod crash;
+mod errors;
+mod files;
+mod graphql;
+mod layering;
+mod linger;
+mod loader;
+mod parity;
+mod part_receive;
+mod process;
+mod readme;
+mod schema;
+mod session_abort;
+mod session_create;
+mod session_expire;
+mod session_finalize;
+mod session_list;
+mod session_status;
+mod web;

@@ -1,0 +1,196 @@
+//! The command line, against the real server.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Output,
+};
+
+use partway::client::Client;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Cli, Server, file_bytes, sha256_hex};
+
+const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
+const SIZE: usize = 65_536 * 40 - 99;
+
+fn upload(server: &Server, token: &str, file: &Path, more: &[&str]) -> Output {
+    let mut args = vec!["upload", file.to_str().unwrap()];
+    args.extend(more);
+    Cli::new(&args).to(server, token).run()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_uploaded_and_its_id_and_digest_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &SETTINGS);
+    let token = server.first_token.clone();
+    let bytes = file_bytes(SIZE);
+    for (name, bytes) in [("großes bild.png", bytes.as_slice()), ("empty", b"")] {
+        let file = folder.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        let printed = stdout(&upload(&server, &token, &file, &[]));
+        let id = printed.lines().next().unwrap().strip_prefix("file_id  ").unwrap();
+        assert_eq!(printed.lines().nth(1), Some(format!("sha256   {}", sha256_hex(bytes)).as_str()));
+        assert!(fs::read(folder.path().join("data/files/stored").join(id)).unwrap() == bytes);
+        let again = upload(&server, &token, &file, &[]);
+        assert!(stderr(&again).contains("Already stored"));
+        assert_eq!(stdout(&again), printed, "nothing is stored twice unless asked for");
+        assert_ne!(stdout(&upload(&server, &token, &file, &["--new"])), printed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_goes_on_from_another_folder_after_both_sides_were_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &SETTINGS);
+    let (token, address) = (server.first_token.clone(), server.address.clone());
+    let bytes = file_bytes(SIZE);
+    let file = folder.path().join("a.bin");
+    fs::write(&file, &bytes).unwrap();
+
+    // As an uploader leaves it that was killed in the middle.
+    let client = Client::new(&server.url, &token).unwrap();
+    let id = client.create("a.bin", "text/plain", SIZE as u64, "k").await.unwrap().session_id;
+    for number in [1, 2, 3, 17, 40] {
+        let part = bytes.chunks(65_536).nth(number - 1).unwrap().to_vec();
+        let sha256 = partway::domain::Sha256Digest::of(&part);
+        let size = part.len() as u64;
+        client.put_part(&id, u32::try_from(number).unwrap(), size, &sha256, part.into()).await.unwrap();
+    }
+    server.kill();
+    let server = Server::start_on(&address, &data, &SETTINGS);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::copy(&file, elsewhere.path().join("a.bin")).unwrap();
+    let resumed = Cli::new(&["upload", "a.bin"]).in_folder(elsewhere.path()).to(&server, &token).run();
+    assert!(stderr(&resumed).contains("5 of 40 parts are there"), "{}", stderr(&resumed));
+    assert!(stdout(&resumed).contains(&sha256_hex(&bytes)));
+    let session = Client::new(&server.url, &token).unwrap().session(&id).await.unwrap();
+    assert_eq!(session.status, "COMPLETE", "the same session, not another one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_not_the_one_that_was_begun_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &SETTINGS);
+    let token = server.first_token.clone();
+    let client = Client::new(&server.url, &token).unwrap();
+    let id = client.create("a.bin", "text/plain", SIZE as u64, "k").await.unwrap().session_id;
+    let part = vec![1; 65_536];
+    let sha256 = partway::domain::Sha256Digest::of(&part);
+    client.put_part(&id, 7, 65_536, &sha256, part.into()).await.unwrap();
+
+    let file = folder.path().join("a.bin");
+    let bytes = file_bytes(SIZE);
+    fs::write(&file, &bytes).unwrap();
+    let refused = upload(&server, &token, &file, &[]);
+    assert!(!refused.status.success());
+    let said = stderr(&refused);
+    assert!(said.contains("not the file that was begun") && said.contains("part 7") && said.contains(&id), "{said}");
+    assert_eq!(client.session(&id).await.unwrap().received_parts, ["7"], "nothing was sent");
+    assert!(stdout(&upload(&server, &token, &file, &["--new"])).contains(&sha256_hex(&bytes)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_uploader_waits_for_a_server_that_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &SETTINGS);
+    let (token, address) = (server.first_token.clone(), server.address.clone());
+    let bytes = file_bytes(SIZE);
+    fs::write(folder.path().join("a.bin"), &bytes).unwrap();
+    let upload = Cli::new(&["upload", "a.bin", "--parallel", "2"]).in_folder(folder.path()).to(&server, &token);
+    let mut running = upload.spawn();
+    // The headline comes when parts are going to be sent.
+    let mut said = BufReader::new(running.stderr.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    server.kill();
+    let _server = Server::start_on(&address, &data, &SETTINGS);
+    let output = running.wait_with_output().unwrap();
+    assert!(stdout(&output).contains(&sha256_hex(&bytes)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &SETTINGS);
+    let token = server.first_token.clone();
+    fs::write(folder.path().join("a.bin"), file_bytes(SIZE)).unwrap();
+    let mut running = Cli::new(&["upload", "a.bin"]).in_folder(folder.path()).to(&server, &token).spawn();
+    let mut said = BufReader::new(running.stderr.take().unwrap()).lines();
+    said.next().unwrap().unwrap();
+    // A stopped server cannot let the upload end first.
+    server.signal(Signal::STOP);
+    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+    let status = running.wait().unwrap();
+    server.signal(Signal::CONT);
+    if status.code() != Some(130) {
+        assert!(status.success(), "the upload may have been done already");
+        return;
+    }
+    assert!(said.any(|line| line.unwrap().contains("run the same command to go on")));
+    assert!(upload(&server, &token, &folder.path().join("a.bin"), &[]).status.success());
+}
+
+#[test]
+fn the_status_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &SETTINGS);
+    let token = server.first_token.clone();
+    fs::write(folder.path().join("a.bin"), file_bytes(SIZE)).unwrap();
+    let uploaded = upload(&server, &token, &folder.path().join("a.bin"), &[]);
+    let id = stderr(&uploaded).split_whitespace().nth(1).unwrap().trim_end_matches(':').to_owned();
+    let printed = stdout(&Cli::new(&["status", &id, "--watch"]).to(&server, &token).run());
+    for line in ["status    COMPLETE", "received  1-40", "missing   none", &"█".repeat(40)] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    let unknown = Cli::new(&["status", "nonsense"]).to(&server, &token).run();
+    assert!(stderr(&unknown).contains("NOT_FOUND"));
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let token = |args: &[&str]| Cli::new(&[&["token"], args, &["--data", data]].concat()).run();
+    let made = stdout(&token(&["create", "--owner", "ci", "--name", "nightly"]));
+    assert!(made.trim_end().starts_with("pw_") && made.lines().count() == 1, "the bare token alone: {made}");
+    let listed = stdout(&token(&["list"]));
+    let row = listed.lines().nth(1).unwrap();
+    assert!(row.contains("ci") && row.ends_with("nightly") && !listed.contains(made.trim_end()));
+    let id = row.split_whitespace().next().unwrap();
+    stdout(&token(&["revoke", id]));
+    assert!(!token(&["revoke", id]).status.success());
+    assert!(!token(&["create", "--owner", "two words"]).status.success());
+}
+
+#[test]
+fn a_command_that_lacks_something_says_what() {
+    let missing = Cli::new(&["upload", "/nowhere"]).env("PARTWAY_TOKEN", "x").run();
+    assert!(stderr(&missing).contains("/nowhere"));
+    let no_token = Cli::new(&["upload", "/nowhere"]).run();
+    assert!(stderr(&no_token).contains("PARTWAY_TOKEN"));
+    let no_server = Cli::new(&["status", "x", "--server", "http://127.0.0.1:9", "--token", "x"]).run();
+    assert!(stderr(&no_server).contains("no answer from the server"));
+}
+
+#[test]
+fn check_and_migrate_work_on_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    for command in ["migrate", "check"] {
+        assert!(Cli::new(&[command, "--data", data]).run().status.success());
+    }
+}

@@ -1,0 +1,139 @@
+//! The real binary, killed at random moments.
+//!
+//! What must hold after every kill: each part that was acknowledged is listed, each listed part has its bytes, and the
+//! upload can be brought to its end with the right digest.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{Arc, Mutex},
+};
+
+use partway::client::{Client, part_numbers};
+
+use crate::support::{Random, Server, file_bytes, sha256_hex};
+
+const PART: usize = 64 * 1024;
+const PARTS: usize = 24;
+const KILLS: usize = 12;
+const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
+
+/// A request by hand, so that nothing retries or hides anything: the status, if an answer came.
+fn put(server: &Server, token: &str, id: &str, number: usize, part: &[u8]) -> Option<u16> {
+    let exchange = || -> std::io::Result<String> {
+        let mut socket = TcpStream::connect(&server.address)?;
+        let length = part.len();
+        let head = format!(
+            "PUT /uploads/sessions/{id}/parts/{number} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes())?;
+        socket.write_all(part)?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    exchange().ok()?.split(' ').nth(1)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Arc::new(file_bytes(PART * PARTS - 7));
+    let server = Server::start(folder.path(), &SETTINGS);
+    let token = server.first_token.clone();
+    let session = Client::new(&server.url, &token).unwrap().create("a", "text/plain", file.len() as u64, "k").await;
+    let id = session.unwrap().session_id;
+    let mut random = Random::new(2);
+    let mut acknowledged = BTreeSet::new();
+    server.kill();
+
+    for _ in 0..KILLS {
+        let server = Arc::new(Server::start(folder.path(), &SETTINGS));
+        // The kill comes while the parts after this many acknowledgements are under way.
+        let kill_after = random.below(5);
+        let answered = Arc::new(Mutex::new(Vec::new()));
+        let senders: Vec<_> = (0..4)
+            .map(|_| {
+                let (server, token, id) = (Arc::clone(&server), token.clone(), id.clone());
+                let (file, answered) = (Arc::clone(&file), Arc::clone(&answered));
+                let order: Vec<usize> = (0..6).map(|_| random.below(PARTS)).collect();
+                std::thread::spawn(move || {
+                    for index in order {
+                        let part = file.chunks(PART).nth(index).unwrap();
+                        match put(&server, &token, &id, index + 1, part) {
+                            Some(200 | 201) => answered.lock().unwrap().push(index + 1),
+                            Some(409) | None => {}
+                            Some(status) => panic!("{status}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        while answered.lock().unwrap().len() < kill_after && !senders.iter().all(std::thread::JoinHandle::is_finished) {
+            std::thread::yield_now();
+        }
+        server.signal(rustix::process::Signal::KILL);
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        acknowledged.extend(answered.lock().unwrap().iter().map(|number| u32::try_from(*number).unwrap()));
+        drop(server);
+
+        let server = Server::start(folder.path(), &SETTINGS);
+        let client = Client::new(&server.url, &token).unwrap();
+        let session = client.session(&id).await.unwrap();
+        let listed: BTreeSet<u32> = part_numbers(&session.received_parts).collect();
+        assert!(listed.is_superset(&acknowledged), "acknowledged {acknowledged:?}, listed {listed:?}");
+        let on_disk = std::fs::read(folder.path().join("files/uploading").join(&id)).unwrap_or_default();
+        let (parts, _) = client.parts(&id, 0).await.unwrap();
+        assert_eq!(parts.len(), listed.len());
+        for part in parts {
+            let bytes = &on_disk[part.offset_bytes as usize..][..part.size_bytes as usize];
+            assert_eq!(sha256_hex(bytes), part.sha256, "part {} has other bytes than recorded", part.part_number);
+        }
+        acknowledged.extend(listed);
+        server.kill();
+    }
+
+    let server = Server::start(folder.path(), &SETTINGS);
+    for (index, part) in file.chunks(PART).enumerate() {
+        assert!(matches!(put(&server, &token, &id, index + 1, part), Some(200 | 201)));
+    }
+    let done = Client::new(&server.url, &token).unwrap().finalize(&id).await.unwrap();
+    assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_mid_finalize_it_can_be_called_again_and_ends_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_bytes(PART * 16);
+    let mut random = Random::new(2);
+    let mut token = String::new();
+    for round in 0..KILLS {
+        let server = Server::start(folder.path(), &SETTINGS);
+        token = if server.first_token.is_empty() { token } else { server.first_token.clone() };
+        let client = Client::new(&server.url, &token).unwrap();
+        let key = format!("round-{round}");
+        let id = client.create("a", "text/plain", file.len() as u64, &key).await.unwrap().session_id;
+        for (index, part) in file.chunks(PART).enumerate() {
+            assert_eq!(put(&server, &token, &id, index + 1, part), Some(201));
+        }
+        let finalize = tokio::spawn({
+            let (client, id) = (client.clone(), id.clone());
+            async move { client.finalize(&id).await }
+        });
+        for _ in 0..random.below(400) {
+            tokio::task::yield_now().await;
+            std::thread::yield_now();
+        }
+        server.kill();
+        let _ = finalize.await.unwrap();
+
+        let server = Server::start(folder.path(), &SETTINGS);
+        let done = Client::new(&server.url, &token).unwrap().finalize(&id).await.unwrap();
+        assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
+        let stored = folder.path().join("files/stored").join(&done.file.file_id);
+        assert!(std::fs::read(stored).unwrap() == file);
+        assert_eq!(folder.path().join("files/uploading").read_dir().unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,64 @@
+//! The table of codes, and what an error shows.
+
+use std::collections::HashSet;
+
+use partway::error::Code;
+use serde_json::json;
+
+use crate::support::TestApp;
+
+#[test]
+fn the_documented_table_is_the_table() {
+    let docs = include_str!("../../docs/api.md");
+    let mut names = HashSet::new();
+    for code in Code::ALL {
+        assert!(names.insert(code.as_str()), "{code:?} has a name of its own");
+        let retry = if code.is_retryable() { "yes" } else { "no" };
+        let row = format!("| `{}` | {} | {retry} |", code.as_str(), code.http_status());
+        assert!(docs.contains(&row), "docs/api.md lacks the row {row}");
+    }
+    let rows = docs.lines().filter(|line| line.starts_with("| `") && line.contains("` | ") && line.contains(" | no |"));
+    assert!(rows.count() <= Code::ALL.len());
+}
+
+#[tokio::test]
+async fn a_problem_has_a_code_and_the_request_id() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let answer = user.get("/uploads/sessions/nonsense").await;
+    let body = answer.json();
+    assert_eq!(body["request_id"], answer.header("x-request-id"));
+    assert_eq!((&body["title"], &body["retryable"]), (&json!("Not Found"), &json!(false)));
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_are_nobodys_are_problems_too() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    assert_eq!(user.get("/uploads").await.problem(), (404, "NOT_FOUND".to_owned()));
+    let answer = user.send(user.request("PATCH", "/uploads/sessions").body("".into()).unwrap()).await;
+    assert_eq!(answer.problem().0, 405);
+    assert!(answer.header("allow").contains("POST"), "{answer:?}");
+}
+
+/// A database that is gone is the server's trouble: it is told as such, and nothing of it is shown.
+#[tokio::test]
+async fn the_cause_of_an_internal_error_is_not_shown() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(10).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    std::fs::remove_file(app.storage().join("uploading").join(&id)).unwrap();
+    let answer = user.finalize(&id).await;
+    assert_eq!(answer.problem(), (500, "INTERNAL".to_owned()));
+    let rest = answer.json();
+    assert_eq!(rest["detail"], "an internal error occurred");
+    assert!(!rest.to_string().contains("uploading"));
+
+    let mutation = "mutation($id: ID!) { finalizeUploadSession(input: { id: $id }) { userErrors { code } } }";
+    let graphql = user.graphql(mutation, json!({ "id": id })).await;
+    let error = &graphql["errors"][0];
+    assert_eq!((&error["message"], &error["extensions"]["code"]), (&rest["detail"], &json!("INTERNAL")));
+    assert!(error["extensions"]["requestId"].is_string());
+    assert!(!graphql.to_string().contains("uploading"));
+}

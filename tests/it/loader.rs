@@ -1,0 +1,57 @@
+//! How many statements a query takes.
+
+use serde_json::json;
+
+use crate::support::{TestApp, TestUser, file_bytes};
+
+async fn app_with_sessions(count: usize) -> (TestApp, TestUser, Vec<String>) {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(45);
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let id = user.create_id(file.len()).await;
+        user.put_parts(&id, &file, [1, 2, 4]).await;
+        ids.push(id);
+    }
+    (app, user, ids)
+}
+
+const FIELDS: &str =
+    "id status receivedPartsText file { originalFilename sha256 } parts(first: 5) { nodes { sha256 } }";
+
+#[tokio::test]
+async fn a_page_of_50_sessions_with_file_and_parts_takes_two_statements() {
+    let (app, user, _) = app_with_sessions(50).await;
+    for first in [1, 10, 50] {
+        let query = format!("query {{ uploadSessions(first: {first}) {{ nodes {{ {FIELDS} }} }} }}");
+        let (statements, data) = app.statements(user.data(&query, json!({}))).await;
+        let nodes = data["uploadSessions"]["nodes"].as_array().unwrap();
+        assert_eq!((nodes.len(), nodes[0]["parts"]["nodes"].as_array().unwrap().len()), (first, 3));
+        assert_eq!(statements, 2, "one for sessions and files, one for parts");
+    }
+}
+
+#[tokio::test]
+async fn fifty_sessions_by_id_take_one_statement_each_for_sessions_files_and_parts() {
+    let (app, user, ids) = app_with_sessions(50).await;
+    for (fields, expected) in [("id status receivedPartsText", 1), (FIELDS, 3)] {
+        let aliases: Vec<_> =
+            ids.iter().enumerate().map(|(n, id)| format!("s{n}: uploadSession(id: \"{id}\") {{ {fields} }}")).collect();
+        let query = format!("query {{ {} }}", aliases.join(" "));
+        let (statements, data) = app.statements(user.data(&query, json!({}))).await;
+        assert_eq!((statements, &data["s49"]["id"]), (expected, &json!(ids[49])), "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn one_session_takes_one_statement_however_many_parts_it_has() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(3_000);
+    let id = user.create_id(file.len()).await;
+    user.put_parts(&id, &file, (1..=300).step_by(2)).await;
+    let query = "query($id: ID!) { uploadSession(id: $id) { completedParts receivedParts { first last } missingParts { count } } }";
+    let (statements, data) = app.statements(user.data(query, json!({ "id": id }))).await;
+    assert_eq!((statements, &data["uploadSession"]["completedParts"]), (1, &json!(150)));
+}

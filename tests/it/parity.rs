@@ -1,0 +1,148 @@
+//! One meaning, two protocols: the same question by REST and by GraphQL has the same answer and the same error code.
+
+use serde_json::{Map, Value, json};
+
+use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
+
+const SESSION: &str = "query($id: ID!) { uploadSession(id: $id) {
+    session_id: id status status_reason: statusReason total_parts: totalParts completed_parts: completedParts
+    received_parts: receivedParts { first last } missing_parts: missingParts { first last }
+    receivedPartsText chunk_size_bytes: chunkSizeBytes total_size_bytes: totalSizeBytes bytes_received: bytesReceived version
+    file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 status metadata }
+    created_at: createdAt updated_at: updatedAt expires_at: expiresAt } }";
+
+/// The GraphQL answer in REST's spelling: ranges as text, byte counts as numbers.
+fn as_rest(mut session: Value) -> Value {
+    fn number(object: &mut Map<String, Value>, field: &str) {
+        let text = object[field].as_str().unwrap().to_owned();
+        object[field] = json!(text.parse::<u64>().unwrap());
+    }
+    let object = session.as_object_mut().unwrap();
+    for field in ["received_parts", "missing_parts"] {
+        let text = |range: &Value| match (&range["first"], &range["last"]) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        };
+        let ranges: Vec<String> = object[field].as_array().unwrap().iter().map(text).collect();
+        if field == "received_parts" {
+            assert_eq!(object.remove("receivedPartsText").unwrap(), ranges.join(","));
+        }
+        object[field] = json!(ranges);
+    }
+    for field in ["chunk_size_bytes", "total_size_bytes", "bytes_received", "version"] {
+        number(object, field);
+    }
+    number(object["file"].as_object_mut().unwrap(), "size_bytes");
+    session
+}
+
+async fn assert_same(user: &TestUser, id: &str) {
+    let graphql = user.data(SESSION, json!({ "id": id })).await["uploadSession"].take();
+    assert_eq!(as_rest(graphql), user.status(id).await);
+}
+
+#[tokio::test]
+async fn a_session_is_the_same_by_both_at_every_point_of_its_life() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(95);
+    let body =
+        json!({ "original_filename": "ü.bin", "total_size_bytes": 95, "metadata": { "b": 1, "a": { "c": null } } });
+    let id = user.post("/uploads/sessions", body).await.expect(201).json()["session_id"].as_str().unwrap().to_owned();
+    assert_same(&user, &id).await;
+    for number in [1, 2, 5, 10, 9, 3, 4, 6, 7, 8] {
+        user.put_parts(&id, &file, [number]).await;
+        assert_same(&user, &id).await;
+    }
+    user.finalize(&id).await.expect(200);
+    assert_same(&user, &id).await;
+
+    let aborted = user.create_id(25).await;
+    user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+    assert_same(&user, &aborted).await;
+    let expired = user.create_id(25).await;
+    app.advance(chrono::TimeDelta::days(8));
+    app.service.sweep().await.unwrap();
+    assert_same(&user, &expired).await;
+    assert_eq!(user.status(&expired).await["status_reason"], "expired");
+}
+
+#[tokio::test]
+async fn lists_are_the_same_by_both() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    for _ in 0..3 {
+        user.create(5).await;
+    }
+    user.upload(b"0123456789").await;
+    for status in ["INIT", "COMPLETE", "ABORTED"] {
+        let rest = user.get(&format!("/uploads/sessions?status={status}")).await.json();
+        let rest: Vec<_> = rest["sessions"].as_array().unwrap().iter().map(|session| &session["session_id"]).collect();
+        let query = "query($status: UploadSessionStatus) { uploadSessions(status: $status) { nodes { id } } }";
+        let graphql = user.data(query, json!({ "status": status })).await;
+        let nodes = graphql["uploadSessions"]["nodes"].as_array().unwrap();
+        assert_eq!(nodes.iter().map(|node| &node["id"]).collect::<Vec<_>>(), rest, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_have_the_same_code_by_both() {
+    let app = TestApp::with(|config| config.max_open_sessions = 3).await;
+    let user = app.user("ann").await;
+    let file = file_bytes(25);
+    let incomplete = user.create_id(25).await;
+    user.put_parts(&incomplete, &file, [1]).await;
+    let whole = user.create_id(25).await;
+    user.put_parts(&whole, &file, 1..=3).await;
+    let aborted = user.create_id(25).await;
+    user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+    let complete = user.upload(&file).await["session_id"].as_str().unwrap().to_owned();
+
+    let wrong = sha256_hex(b"wrong");
+    for (id, sha256, code) in [
+        ("01890000-0000-7000-8000-000000000000", None, "NOT_FOUND"),
+        ("nonsense", None, "NOT_FOUND"),
+        (&incomplete, None, "PARTS_MISSING"),
+        (&aborted, None, "SESSION_CLOSED"),
+        (&whole, Some("x"), "INVALID_INPUT"),
+        (&whole, Some(wrong.as_str()), "CHECKSUM_MISMATCH"),
+        (&complete, Some(wrong.as_str()), "CHECKSUM_MISMATCH"),
+    ] {
+        let rest = user.post(&format!("/uploads/sessions/{id}/finalize"), json!({ "sha256": sha256 })).await;
+        let mutation = "mutation($input: FinalizeUploadSessionInput!) {
+            result: finalizeUploadSession(input: $input) { userErrors { code message } } }";
+        let graphql = user.data(mutation, json!({ "input": { "id": id, "sha256": sha256 } })).await;
+        assert_same_refusal(&rest, &graphql, code);
+    }
+    for (id, code) in [("nonsense", "NOT_FOUND"), (&complete, "SESSION_CLOSED")] {
+        let rest = user.delete(&format!("/uploads/sessions/{id}")).await;
+        let mutation =
+            "mutation($id: ID!) { result: abortUploadSession(input: { id: $id }) { userErrors { code message } } }";
+        let graphql = user.data(mutation, json!({ "id": id })).await;
+        assert_same_refusal(&rest, &graphql, code);
+    }
+    let create = |name: &str, size: i64, key: Option<&str>| {
+        let rest = json!({ "original_filename": name, "total_size_bytes": size, "idempotency_key": key });
+        let graphql = json!({ "originalFilename": name, "totalSizeBytes": size, "idempotencyKey": key });
+        (rest, graphql)
+    };
+    user.post("/uploads/sessions", create("a", 5, Some("k")).0).await.expect(201);
+    for ((rest, graphql), code) in [
+        (create("", 5, None), "INVALID_INPUT"),
+        (create("a", 100_001, None), "TOO_LARGE"),
+        (create("b", 5, Some("k")), "IDEMPOTENCY_KEY_REUSED"),
+        (create("a", 5, None), "RATE_LIMITED"),
+    ] {
+        let rest = user.post("/uploads/sessions", rest).await;
+        let mutation = "mutation($input: CreateUploadSessionInput!) {
+            result: createUploadSession(input: $input) { userErrors { code message } } }";
+        let graphql = user.data(mutation, json!({ "input": graphql })).await;
+        assert_same_refusal(&rest, &graphql, code);
+    }
+}
+
+fn assert_same_refusal(rest: &crate::support::Answer, graphql: &Value, code: &str) {
+    assert_eq!(rest.problem().1, code);
+    let error = json!({ "code": code, "message": rest.json()["detail"] });
+    assert_eq!(graphql["result"]["userErrors"], json!([error]));
+}

@@ -1,0 +1,83 @@
+//! The real binary as a process: its start, its signals, its folder.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use partway::client::Client;
+use rustix::process::Signal;
+
+use crate::support::{Cli, Server};
+
+#[tokio::test]
+async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    assert!(server.first_token.starts_with("pw_"));
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    client.create("a", "text/plain", 5, "k").await.unwrap();
+    let token = server.first_token.clone();
+    server.kill();
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(Client::new(&server.url, &token).unwrap().sessions("INIT").await.unwrap().len(), 1);
+}
+
+#[test]
+fn a_second_server_on_the_same_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = Server::start(folder.path(), &[]);
+    let data = folder.path().to_str().unwrap();
+    let refused = Cli::new(&["serve", "--listen", "127.0.0.1:0", "--data", data]).run();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another partway process"));
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    for (name, value) in [("PARTWAY_CHUNK_SIZE", "0"), ("PARTWAY_CHUNKSIZE", "1"), ("PARTWAY_SESSION_TTL", "soon")] {
+        let refused = Cli::new(&["serve", "--data", data]).env(name, value).run();
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).to_uppercase();
+        assert!(said.contains(name.trim_start_matches("PARTWAY_")), "{said}");
+    }
+    std::fs::write(folder.path().join("partway.toml"), "chunk_sice = 5").unwrap();
+    let refused = Cli::new(&["serve", "--data", data]).in_folder(folder.path()).run();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("chunk_sice"));
+}
+
+#[tokio::test]
+async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    let id = client.create("a", "text/plain", 10, "k").await.unwrap().session_id;
+    let mut socket = TcpStream::connect(&server.address).unwrap();
+    let head = format!(
+        "PUT /uploads/sessions/{id}/parts/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n",
+        server.first_token
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    // `100 Continue` says that the handler reads: the request is running.
+    let mut go_on = [0; 25];
+    socket.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 Continue"));
+    socket.write_all(b"01234").unwrap();
+
+    server.signal(Signal::TERM);
+    let mut ready = String::new();
+    while !ready.starts_with("HTTP/1.1 503") {
+        let mut probe = TcpStream::connect(&server.address).unwrap();
+        probe.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        ready.clear();
+        probe.read_to_string(&mut ready).unwrap();
+    }
+    assert!(ready.contains("UNAVAILABLE"), "{ready}");
+    socket.write_all(b"56789").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert_eq!(server.wait().code(), Some(0));
+}

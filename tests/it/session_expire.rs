@@ -1,0 +1,55 @@
+//! Sessions that nothing happens to.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+
+use crate::support::TestApp;
+
+const TTL: TimeDelta = TimeDelta::days(7);
+
+#[tokio::test]
+async fn an_untouched_session_is_aborted_and_its_bytes_are_freed() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+
+    app.advance(TTL - TimeDelta::seconds(1));
+    assert_eq!(app.service.sweep().await.unwrap().expired, 0);
+    app.advance(TimeDelta::seconds(1));
+    assert_eq!(app.service.sweep().await.unwrap().expired, 1);
+    assert_eq!(app.service.sweep().await.unwrap().expired, 0);
+
+    let session = user.status(&id).await;
+    assert_eq!((&session["status"], &session["status_reason"]), (&json!("ABORTED"), &json!("expired")));
+    assert!(app.bytes_on_disk().is_empty());
+    assert_eq!(user.put(&id, 2, "0123456789").await.problem(), (409, "SESSION_CLOSED".to_owned()));
+}
+
+#[tokio::test]
+async fn expires_at_is_told_and_moves_with_every_part() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let session = user.create(25).await;
+    let id = session["session_id"].as_str().unwrap();
+    let time = |body: &serde_json::Value, field: &str| body[field].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    assert_eq!(time(&session, "expires_at"), time(&session, "created_at") + TTL);
+
+    app.advance(TimeDelta::days(5));
+    user.put(id, 1, "0123456789").await.expect(201);
+    let touched = user.status(id).await;
+    assert_eq!(time(&touched, "expires_at"), time(&session, "expires_at") + TimeDelta::days(5));
+    app.advance(TimeDelta::days(5));
+    assert_eq!(app.service.sweep().await.unwrap().expired, 0);
+    assert_eq!(user.status(id).await["status"], "IN_PROGRESS");
+}
+
+#[tokio::test]
+async fn finished_sessions_do_not_expire() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let done = user.upload(b"0123456789").await;
+    app.advance(TTL * 10);
+    assert_eq!(app.service.sweep().await.unwrap().expired, 0);
+    assert_eq!(user.status(done["session_id"].as_str().unwrap()).await, done);
+}

@@ -1,0 +1,105 @@
+//! A whole server in this process: temporary database and folder, a clock that the test moves, no socket.
+
+use std::{path::Path, sync::Arc};
+
+use axum::{Router, http::Request};
+use chrono::TimeDelta;
+use partway::{
+    app::App,
+    config::Config,
+    domain::{Clock, ManualClock, SystemClock},
+    service::Service,
+};
+use tempfile::TempDir;
+
+pub(crate) struct TestApp {
+    pub(crate) router: Router,
+    pub(crate) service: Arc<Service>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) config: Config,
+    folder: Arc<TempDir>,
+}
+
+/// An owner with a token.
+#[derive(Clone)]
+pub(crate) struct TestUser {
+    pub(crate) router: Router,
+    pub(crate) token: String,
+}
+
+impl TestApp {
+    /// Parts of 10 bytes, at most 1,000 of them, files up to 100 kB.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::load(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
+        config.chunk_size = bytesize::ByteSize::b(10);
+        config.max_file_size = bytesize::ByteSize::kb(100);
+        change(&mut config);
+        Self::open(config, Arc::new(folder)).await
+    }
+
+    async fn open(config: Config, folder: Arc<TempDir>) -> Self {
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        let app = App::open(&config, Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
+        Self { router: app.router, service: app.service, clock, config, folder }
+    }
+
+    /// Another process on the same data, as after a restart.
+    pub(crate) async fn restarted(self) -> Self {
+        Self::open(self.config.clone(), Arc::clone(&self.folder)).await
+    }
+
+    pub(crate) async fn user(&self, owner: &str) -> TestUser {
+        let created = self.service.create_token(owner, "test", None).await.unwrap();
+        TestUser { router: self.router.clone(), token: created.token.reveal().to_owned() }
+    }
+
+    pub(crate) fn anonymous(&self) -> TestUser {
+        TestUser { router: self.router.clone(), token: String::new() }
+    }
+
+    pub(crate) fn advance(&self, by: TimeDelta) {
+        self.clock.advance(by);
+    }
+
+    /// The files below the data folder's `files`, without the lock.
+    pub(crate) fn bytes_on_disk(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for folder in ["uploading", "stored"] {
+            for entry in self.storage().join(folder).read_dir().unwrap() {
+                found.push(format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap()));
+            }
+        }
+        found
+    }
+
+    pub(crate) fn storage(&self) -> std::path::PathBuf {
+        self.config.storage_dir()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// How many database statements a request takes, without those that find out who asks.
+    pub(crate) async fn statements<T>(&self, request: impl Future<Output = T>) -> (u64, T) {
+        const AUTHENTICATION: u64 = 1;
+        let before = self.service.statements();
+        let answer = request.await;
+        (self.service.statements() - before - AUTHENTICATION, answer)
+    }
+}
+
+impl TestUser {
+    pub(crate) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+        let request = Request::builder().method(method).uri(path);
+        match self.token.as_str() {
+            "" => request,
+            token => request.header("authorization", format!("Bearer {token}")),
+        }
+    }
+}

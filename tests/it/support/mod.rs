@@ -1,0 +1,11 @@
+//! What tests stand on.
+
+mod app;
+mod bytes;
+mod process;
+mod requests;
+
+pub(crate) use app::{TestApp, TestUser};
+pub(crate) use bytes::{Random, file_bytes, sha256_hex};
+pub(crate) use process::{Cli, Server};
+pub(crate) use requests::Answer;

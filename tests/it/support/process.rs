@@ -1,0 +1,117 @@
+//! The real binary, as a server and as a command.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_partway");
+
+/// `partway serve` on a folder; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) address: String,
+    /// The token of the first start; empty at later ones.
+    pub(crate) first_token: String,
+}
+
+impl Server {
+    pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_on("127.0.0.1:0", data, settings)
+    }
+
+    /// Started on the address of one that is gone.
+    pub(crate) fn start_on(address: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut child = command()
+            .args(["serve", "--listen", address, "--data"])
+            .arg(data)
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // The first line comes when the socket listens.
+        let listening = lines.next().expect("the server did not start").unwrap();
+        let url = listening.rsplit(' ').next().unwrap().to_owned();
+        // The rest of what it prints at its start ends with the link, or there is no rest.
+        let mut first_token = String::new();
+        if !data.join(".started").exists() {
+            let token = lines.map(Result::unwrap).find_map(|line| line.split("token=").nth(1).map(str::to_owned));
+            first_token = token.unwrap();
+            std::fs::write(data.join(".started"), "").unwrap();
+        }
+        let address = url.trim_start_matches("http://").to_owned();
+        Self { child, url, address, first_token }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// As a power cut would: no chance to tidy up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `partway` as a command.
+pub(crate) struct Cli(Command);
+
+impl Cli {
+    pub(crate) fn new(args: &[&str]) -> Self {
+        let mut command = command();
+        command.args(args).stdin(Stdio::null());
+        Self(command)
+    }
+
+    /// Talks to this server.
+    pub(crate) fn to(mut self, server: &Server, token: &str) -> Self {
+        self.0.env("PARTWAY_SERVER", &server.url).env("PARTWAY_TOKEN", token);
+        self
+    }
+
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    pub(crate) fn run(mut self) -> Output {
+        self.0.output().unwrap()
+    }
+
+    pub(crate) fn spawn(mut self) -> Child {
+        self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+/// Without the settings of whoever runs the tests.
+fn command() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PARTWAY_")) {
+        command.env_remove(name);
+    }
+    command.env("RUST_LOG", "off");
+    command
+}
