@@ -8,7 +8,8 @@ const FILES: [&str; 4] =
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let vendor = Path::new(&root).join("src/web/graphiql/vendor");
-    println!("cargo::rerun-if-changed={}", vendor.display());
+    // Not the folder itself: cargo takes what is not there for changed, every time.
+    println!("cargo::rerun-if-changed=src/web/graphiql");
     let paths = FILES.map(|name| vendor.join(format!("{name}.gz")));
     let code = if paths.iter().all(|path| path.exists()) {
         let files = FILES.iter().zip(&paths);

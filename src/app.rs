@@ -2,9 +2,15 @@
 //!
 //! The one file that knows all parts. Owns which layers a request passes and in which order; decides nothing else.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
@@ -52,6 +58,41 @@ impl App {
     }
 }
 
+/// Keeps other servers away from this database and these bytes until it is dropped: which of two requests for a part may
+/// write is decided in memory.
+#[derive(Debug)]
+pub struct Lock {
+    _files: [File; 2],
+}
+
+impl Lock {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// Another server has it.
+    pub fn take(config: &Config) -> anyhow::Result<Self> {
+        let (database, storage) = (config.database_file(), config.storage_dir());
+        create_dir(database.parent().unwrap_or(Path::new("")))?;
+        create_dir(&storage)?;
+        Ok(Self { _files: [lock(&database.with_added_extension("lock"))?, lock(&storage.join("partway.lock"))?] })
+    }
+}
+
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let file = opened.with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("{} is in use by another partway process", path.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// The GraphQL schema, as `schema.graphql` holds it.
+pub fn sdl() -> String {
+    graphql::sdl()
+}
+
 /// The use cases over the configured database and folder, with the schema brought up to date.
 pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let (database, storage) = (config.database_file(), config.storage_dir());
@@ -68,7 +109,9 @@ fn create_dir(dir: &Path) -> anyhow::Result<()> {
     // Only the server's own user may read what people upload.
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("create folder {}", dir.display()))
+    // A name is durable only when the folder that it is in is synced.
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    made.and_then(|()| File::open(parent)?.sync_all()).with_context(|| format!("create folder {}", dir.display()))
 }
 
 fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> Router {
@@ -85,7 +128,8 @@ fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> Rou
         .layer(middleware::from_fn(rest::render_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(service), measure))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        // Failures are logged with their cause where the problem is written.
+        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }
 

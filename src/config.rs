@@ -20,9 +20,11 @@ use crate::domain::PartPlan;
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 /// The file in the working directory that may override them.
 pub const FILE: &str = "partway.toml";
+/// Far enough that no time of day overflows.
+const LONGEST_TTL: Duration = Duration::from_hours(100 * 365 * 24);
 const ENV_PREFIX: &str = "PARTWAY_";
 /// Variables with our prefix that are the client's, not the server's.
-const CLIENT_VARIABLES: [&str; 3] = ["server", "token", "parallel"];
+const CLIENT_VARIABLES: [&str; 8] = ["server", "token", "parallel", "new", "watch", "owner", "name", "expires_in"];
 
 /// Every setting of the server; see `config.default.toml` for what each means.
 #[derive(Clone, Debug, Deserialize)]
@@ -91,7 +93,10 @@ pub struct StoreOverrides {
 impl Config {
     /// The settings in force for this process.
     pub fn load(flags: &impl Serialize) -> anyhow::Result<Self> {
-        Self::merge(Toml::file(FILE), std::env::vars(), flags)
+        // A variable that is no text cannot be ours.
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::merge(Toml::file(FILE), variables, flags)
     }
 
     fn merge(
@@ -106,8 +111,7 @@ impl Config {
             .merge(Serialized::defaults(from_environment(&known, variables)?))
             .merge(Serialized::defaults(flags))
             .extract()
-            .map_err(|error| anyhow::anyhow!("{error}"))
-            .context("the settings cannot be used")?;
+            .map_err(|errors| anyhow::anyhow!(errors.into_iter().map(describe).collect::<Vec<_>>().join("; ")))?;
         config.validate()?;
         Ok(config)
     }
@@ -119,15 +123,20 @@ impl Config {
         if self.max_parts == 0 {
             bail!("max_parts must be at least 1");
         }
-        if self.max_file_size.0 > i64::MAX as u64 {
-            bail!("max_file_size must be less than 8 EiB");
+        if self.data.as_os_str().is_empty() {
+            bail!("data must name a folder");
+        }
+        if self.max_file_size.0 > i64::MAX as u64 || self.chunk_size.0 > i64::MAX as u64 {
+            bail!("max_file_size and chunk_size must be less than 8 EiB");
         }
         if self.session_ttl.is_zero() || self.sweep_interval.is_zero() || self.body_idle_timeout.is_zero() {
             bail!("session_ttl, sweep_interval and body_idle_timeout must be longer than zero");
         }
-        chrono::TimeDelta::from_std(self.session_ttl).context("session_ttl is too long")?;
-        if self.database.contains("://") && !self.database.starts_with("sqlite:") {
-            bail!("database: only sqlite:// URLs are supported by this version");
+        if self.session_ttl > LONGEST_TTL {
+            bail!("session_ttl must be at most 100 years");
+        }
+        if self.database.strip_prefix("sqlite://").unwrap_or(&self.database).contains([':', '?']) {
+            bail!("database: this version takes a file, as sqlite://PATH without parameters");
         }
         if self.storage.contains("://") {
             bail!("storage: only a folder is supported by this version");
@@ -138,10 +147,9 @@ impl Config {
 
     /// The SQLite database's file.
     pub fn database_file(&self) -> PathBuf {
-        match self.database.strip_prefix("sqlite:") {
-            None if self.database.is_empty() => self.data.join("partway.db"),
-            None => PathBuf::from(&self.database),
-            Some(rest) => PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)),
+        match self.database.as_str() {
+            "" => self.data.join("partway.db"),
+            url => PathBuf::from(url.strip_prefix("sqlite://").unwrap_or(url)),
         }
     }
 
@@ -178,6 +186,12 @@ pub struct Limits {
     pub max_open_sessions: u64,
     /// How long an untouched session stays open.
     pub session_ttl: chrono::TimeDelta,
+}
+
+/// A setting that cannot be used: its name, and why.
+fn describe(error: figment::Error) -> String {
+    let name = error.path.join(".");
+    if name.is_empty() { error.kind.to_string() } else { format!("{name}: {}", error.kind) }
 }
 
 /// Settings from `PARTWAY_…` variables. A misspelt one is refused; those of the client, and those that Kubernetes sets
@@ -239,6 +253,12 @@ mod tests {
         assert!(refused("", &[("PARTWAY_CHUNK_SIZE", "0")]).contains("chunk_size"));
         assert!(refused("", &[("PARTWAY_CHUNK_SIZE", "many")]).contains("chunk_size"));
         assert!(refused("session_ttl = \"soon\"", &[]).contains("session_ttl"));
+        assert!(refused("", &[("PARTWAY_MAX_PARTS", "many")]).contains("max_parts"));
+        assert!(refused("", &[("PARTWAY_SESSION_TTL", "10000000000d")]).contains("session_ttl"));
+        for database in ["postgres://x/y", "sqlite::memory:", "sqlite://a.db?mode=ro"] {
+            assert!(refused("", &[("PARTWAY_DATABASE", database)]).contains("database"));
+        }
+        assert!(refused("", &[("PARTWAY_DATA", "")]).contains("data"));
     }
 
     #[test]

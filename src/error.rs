@@ -176,6 +176,14 @@ impl Error {
             .with("received_bytes", received_bytes)
     }
 
+    /// A body that stopped coming before its end.
+    pub fn body_cut(expected_bytes: u64, received_bytes: u64) -> Self {
+        let message = format!("the body stopped after {received_bytes} of {expected_bytes} bytes; send the part again");
+        Self::new(Code::Unavailable, message)
+            .with("expected_bytes", expected_bytes)
+            .with("received_bytes", received_bytes)
+    }
+
     /// A part that was received before with other bytes.
     pub fn part_conflict(stored: Sha256Digest, received: Sha256Digest) -> Self {
         Self::new(Code::PartConflict, "this part was received before with other bytes")
@@ -219,6 +227,11 @@ impl Error {
     /// A dependency that cannot take the request now; `what` is shown, the cause is not.
     pub fn unavailable(what: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Unavailable, what).caused_by(cause)
+    }
+
+    /// A server that is about to stop.
+    pub fn stopping() -> Self {
+        Self::new(Code::Unavailable, "the server is stopping")
     }
 
     /// A fault of the server.

@@ -1,4 +1,13 @@
 //! Partway: a resumable-upload server that can be asked what has arrived.
+//!
+//! The crate's map, from the outside in. Who may import whom is drawn in `docs/architecture.md` and held by a test.
+//!
+//! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`telemetry`] logs and counters.
+//! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL); [`auth`] reads the token for them.
+//! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
+//! - [`db`] SQL; [`storage`] bytes.
+//! - [`domain`] the rules: sessions, parts, received sets, digests.
+//! - [`client`] the HTTP client that resumes; it knows the server by its REST contract alone.
 
 pub mod app;
 pub mod auth;

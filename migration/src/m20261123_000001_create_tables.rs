@@ -11,6 +11,11 @@ pub(crate) struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// All or nothing on SQLite too: killed half-way, the next start begins it anew.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.create_table(upload_file()).await?;
         manager.create_table(upload_session()).await?;
@@ -71,13 +76,14 @@ fn upload_session() -> TableCreateStatement {
         .to_owned()
 }
 
-fn upload_session_indexes() -> [IndexCreateStatement; 3] {
+fn upload_session_indexes() -> [IndexCreateStatement; 4] {
     let index = |name: &str| Index::create().name(name).table("upload_session").to_owned();
     [
         // A client's retry of its create finds the session that the first try made.
         index("upload_session_idempotency").col("owner").col("idempotency_key").unique().to_owned(),
         // The owner's list, newest first, by status or not.
-        index("upload_session_owner").col("owner").col("status").col("id").to_owned(),
+        index("upload_session_owner").col("owner").col("id").to_owned(),
+        index("upload_session_status").col("owner").col("status").col("id").to_owned(),
         // What the sweep looks for.
         index("upload_session_sweep").col("status").col("bytes_freed").col("expires_at").to_owned(),
     ]

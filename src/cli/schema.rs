@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::graphql;
+use crate::app;
 
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    print!("{}", graphql::sdl());
+    print!("{}", app::sdl());
     Ok(ExitCode::SUCCESS)
 }

@@ -18,11 +18,10 @@ use tokio::{
 };
 
 use crate::{
-    app::App,
+    app::{App, Lock},
     config::{Config, Overrides},
     domain::SystemClock,
     service::Service,
-    storage::LocalDisk,
     telemetry,
 };
 
@@ -41,8 +40,8 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.overrides)?;
         telemetry::init_logs(config.log_format);
+        let _lock = Lock::take(&config)?;
         let app = App::open(&config, Arc::new(SystemClock)).await?;
-        let _lock = LocalDisk::open(&config.storage_dir())?.lock()?;
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
         let address = listener.local_addr()?;
@@ -79,9 +78,7 @@ fn sweep_periodically(service: Arc<Service>, interval: Duration) -> JoinHandle<(
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = service.sweep().await {
-                error.log();
-            }
+            service.sweep().await;
         }
     })
 }

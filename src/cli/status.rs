@@ -21,7 +21,7 @@ pub(super) struct Status {
     /// The session's id
     id: String,
     /// Follow it until it ends
-    #[arg(long)]
+    #[arg(long, env = "PARTWAY_WATCH")]
     watch: bool,
     #[command(flatten)]
     server: Server,

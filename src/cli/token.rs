@@ -19,13 +19,13 @@ enum Command {
     /// Make a token and print it: it cannot be shown again
     Create {
         /// Whose sessions and files it opens
-        #[arg(long)]
+        #[arg(long, env = "PARTWAY_OWNER")]
         owner: String,
         /// What it is for
-        #[arg(long, default_value = "")]
+        #[arg(long, env = "PARTWAY_NAME", default_value = "")]
         name: String,
         /// How long it works, as in 30d or 12h [default: for ever]
-        #[arg(long, value_parser = duration)]
+        #[arg(long, env = "PARTWAY_EXPIRES_IN", value_parser = duration)]
         expires_in: Option<TimeDelta>,
         #[command(flatten)]
         stores: StoreOverrides,

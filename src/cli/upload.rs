@@ -27,7 +27,7 @@ pub(super) struct Upload {
     #[arg(long, env = "PARTWAY_PARALLEL", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
     /// Begin anew, whatever was begun or finished before
-    #[arg(long)]
+    #[arg(long, env = "PARTWAY_NEW")]
     new: bool,
 }
 

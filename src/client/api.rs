@@ -12,11 +12,14 @@ use crate::domain::Sha256Digest;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is silent for so long is taken for gone.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A server, and who we are to it.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    /// For parts: without a limit on the time until the answer, which is the time that sending takes.
+    sender: reqwest::Client,
     server: Url,
     token: String,
 }
@@ -39,6 +42,9 @@ pub enum ClientError {
     /// No answer, or one that could not be read.
     #[error("no answer from the server")]
     Network(#[from] reqwest::Error),
+    /// Nothing of a part went out for so long that the connection is taken for dead.
+    #[error("the connection is stalled")]
+    Stalled,
     /// The server's address is not one.
     #[error("{0} is no address of a server")]
     Address(String),
@@ -50,6 +56,7 @@ impl ClientError {
         match self {
             Self::Refused { retryable, .. } => *retryable,
             Self::Network(error) => !error.is_builder(),
+            Self::Stalled => true,
             Self::Address(_) => false,
         }
     }
@@ -128,17 +135,15 @@ impl Client {
     /// A client of the server at this address.
     pub fn new(server: &str, token: &str) -> Result<Self> {
         let wrong = || ClientError::Address(server.to_owned());
-        let mut url = Url::parse(server).map_err(|_| wrong())?;
+        let url = Url::parse(server).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(wrong());
         }
-        // So that a server behind a path is reached below that path.
-        let path = format!("{}/", url.path().trim_end_matches('/'));
-        url.set_path(&path);
         // TLS by ring: it builds with a C compiler alone. An error says that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
-        Ok(Self { http, server: url, token: token.to_owned() })
+        let builder = || reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEP_ALIVE);
+        let (http, sender) = (builder().read_timeout(READ_TIMEOUT).build()?, builder().build()?);
+        Ok(Self { http, sender, server: url, token: token.to_owned() })
     }
 
     /// Creates a session.
@@ -149,17 +154,17 @@ impl Client {
             "total_size_bytes": size,
             "idempotency_key": key,
         });
-        self.json(self.request(Method::POST, "uploads/sessions").json(&input)).await
+        self.json(self.request(Method::POST, &["uploads", "sessions"]).json(&input)).await
     }
 
     /// A session.
     pub async fn session(&self, id: &str) -> Result<SessionBody> {
-        self.json(self.request(Method::GET, &format!("uploads/sessions/{id}"))).await
+        self.json(self.request(Method::GET, &["uploads", "sessions", id])).await
     }
 
     /// A session, if it has changed since it had this version.
     pub async fn session_since(&self, id: &str, version: u64) -> Result<Option<SessionBody>> {
-        let request = self.request(Method::GET, &format!("uploads/sessions/{id}"));
+        let request = self.request(Method::GET, &["uploads", "sessions", id]);
         let response = send(request.header(header::IF_NONE_MATCH, format!("\"{version}\""))).await?;
         if response.status() == StatusCode::NOT_MODIFIED {
             return Ok(None);
@@ -172,7 +177,7 @@ impl Client {
         let (mut sessions, mut after) = (Vec::new(), None::<String>);
         loop {
             let mut request =
-                self.request(Method::GET, "uploads/sessions").query(&[("status", status), ("limit", "100")]);
+                self.request(Method::GET, &["uploads", "sessions"]).query(&[("status", status), ("limit", "100")]);
             if let Some(after) = &after {
                 request = request.query(&[("after", after)]);
             }
@@ -187,9 +192,21 @@ impl Client {
 
     /// A page of a session's received parts, and where the next one begins.
     pub async fn parts(&self, id: &str, after: u32) -> Result<(Vec<PartBody>, Option<u32>)> {
-        let request = self.request(Method::GET, &format!("uploads/sessions/{id}/parts"));
+        let request = self.request(Method::GET, &["uploads", "sessions", id, "parts"]);
         let page: PartsBody = self.json(request.query(&[("after", after), ("limit", 1_000)])).await?;
         Ok((page.parts, page.next))
+    }
+
+    /// Whether a part has arrived.
+    pub async fn has_part(&self, id: &str, number: u32) -> Result<bool> {
+        match self
+            .json::<PartBody>(self.request(Method::GET, &["uploads", "sessions", id, "parts", &number.to_string()]))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("NOT_FOUND") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a part.
@@ -201,8 +218,11 @@ impl Client {
         sha256: &Sha256Digest,
         body: reqwest::Body,
     ) -> Result<()> {
+        let url = self.url(&["uploads", "sessions", id, "parts", &number.to_string()]);
         let request = self
-            .request(Method::PUT, &format!("uploads/sessions/{id}/parts/{number}"))
+            .sender
+            .put(url)
+            .bearer_auth(&self.token)
             .header(header::CONTENT_LENGTH, size_bytes)
             .header("content-digest", content_digest(sha256))
             .body(body);
@@ -211,13 +231,20 @@ impl Client {
 
     /// Makes the parts a file.
     pub async fn finalize(&self, id: &str) -> Result<SessionBody> {
-        self.json(self.request(Method::POST, &format!("uploads/sessions/{id}/finalize"))).await
+        self.json(self.request(Method::POST, &["uploads", "sessions", id, "finalize"])).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        // Paths are made of fixed words, ids and numbers; an id that a person typed may still be anything.
-        let url = self.server.join(path).unwrap_or_else(|_| self.server.clone());
-        self.http.request(method, url).bearer_auth(&self.token)
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.http.request(method, self.url(path)).bearer_auth(&self.token)
+    }
+
+    /// Segment by segment: an id that a person typed may be anything, and stays one segment.
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.server.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {

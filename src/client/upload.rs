@@ -21,6 +21,11 @@ use crate::domain::{Part, PartPlan};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How long another uploader of the same part is left to it, at first.
+const FIRST_WAIT_FOR_OTHERS: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long nothing of a part may go out, or its answer may take, before the connection is taken for dead.
+const LONGEST_STALL: Duration = Duration::from_secs(120);
 /// How long nothing at all may succeed before it is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -94,9 +99,19 @@ pub enum UploadError {
     #[error("the server's answers do not fit together; is it a Partway server?")]
     Confused,
     #[error(transparent)]
-    File(#[from] std::io::Error),
+    File(std::io::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl From<std::io::Error> for UploadError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            // Shorter than it was.
+            std::io::ErrorKind::UnexpectedEof => Self::Changed,
+            _ => Self::File(error),
+        }
+    }
 }
 
 /// Uploads a file, going on with an upload of it that was begun before.
@@ -153,7 +168,28 @@ impl Sending<'_> {
         }
     }
 
+    /// Sends a part until it has arrived, by whomever: another uploader of the same file may be at it too. They would take
+    /// the part over from each other for ever, so the one that was told so waits, longer each time, before it sends again.
     async fn send(&self, part: Part) -> Result<(), UploadError> {
+        let mut patience = FIRST_WAIT_FOR_OTHERS;
+        loop {
+            match self.send_once(part).await {
+                Err(UploadError::Client(error)) if error.code() == Some("BUSY") => {
+                    let until = Instant::now() + patience;
+                    while Instant::now() < until {
+                        tokio::time::sleep(LOOK_INTERVAL).await;
+                        if self.client.has_part(&self.session.session_id, part.number).await? {
+                            return Ok(());
+                        }
+                    }
+                    patience *= 2;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    async fn send_once(&self, part: Part) -> Result<(), UploadError> {
         let sha256 = self.file.sha256(part).await?;
         let (sent, on) = (Arc::new(AtomicU64::new(0)), Arc::clone(self.on));
         let counted = Arc::clone(&sent);
@@ -162,7 +198,11 @@ impl Sending<'_> {
             on(Event::Sent { bytes: bytes as u64 });
         });
         let body = reqwest::Body::wrap_stream(blocks.await?);
-        let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body).await;
+        let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
+        let put = tokio::select! {
+            put = put => put,
+            () = stalled(&sent) => Err(ClientError::Stalled),
+        };
         match put {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -196,7 +236,20 @@ impl Sending<'_> {
     }
 }
 
-/// Tries again what may succeed later, for as long as anything succeeds.
+/// Ends when nothing went out for a while.
+async fn stalled(sent: &AtomicU64) {
+    let mut before = None;
+    loop {
+        let now = sent.load(Ordering::Relaxed);
+        if before == Some(now) {
+            return;
+        }
+        before = Some(now);
+        tokio::time::sleep(LONGEST_STALL).await;
+    }
+}
+
+/// Tries again what may succeed later, until nothing at all has succeeded for long.
 struct Patience(Mutex<Instant>);
 
 impl Patience {
@@ -208,8 +261,10 @@ impl Patience {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn is_over(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > PATIENCE
+    /// Whether it has been tried since `failing_since` without anything succeeding meanwhile, here or elsewhere.
+    fn is_over(&self, failing_since: Instant) -> bool {
+        let succeeded = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        succeeded.max(failing_since).elapsed() > PATIENCE
     }
 
     async fn insist<T, F: Future<Output = Result<T, UploadError>>>(
@@ -217,14 +272,16 @@ impl Patience {
         on: &dyn Fn(Event),
         attempt: impl Fn() -> F,
     ) -> Result<T, UploadError> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut failing_since) = (FIRST_PAUSE, None);
         loop {
             match attempt().await {
                 Ok(value) => {
                     self.renew();
                     return Ok(value);
                 }
-                Err(UploadError::Client(error)) if error.is_retryable() && !self.is_over() => {
+                Err(UploadError::Client(error))
+                    if error.is_retryable() && !self.is_over(*failing_since.get_or_insert_with(Instant::now)) =>
+                {
                     on(Event::Retrying { reason: error.to_string() });
                     tokio::time::sleep(pause).await;
                     pause = LONGEST_PAUSE.min(pause * 2);

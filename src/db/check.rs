@@ -3,10 +3,11 @@
 use std::fmt;
 
 use entity::upload_session;
-use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use futures_util::TryStreamExt;
+use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
 
 use super::{Db, Result, rows};
-use crate::domain::{PartSet, SessionId};
+use crate::domain::{PartSet, Session, SessionId};
 
 /// A session whose rows disagree.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct CheckedPage {
     pub checked: u64,
     /// What is wrong with them.
     pub disagreements: Vec<Disagreement>,
+    /// Those that are open and have parts, so that their bytes must be there.
+    pub with_bytes: Vec<Session>,
     /// The last of them; `None` when there were none left.
     pub last: Option<SessionId>,
 }
@@ -45,41 +48,48 @@ impl Db {
         }
         let page = select.order_by_asc(upload_session::COLUMN.id).limit(PAGE).all(&self.read).await?;
         let (checked, last) = (page.len() as u64, page.last().map(|row| SessionId(row.id)));
-        let mut disagreements = Vec::new();
+        let (mut disagreements, mut with_bytes) = (Vec::new(), Vec::new());
         for row in page {
             let session = SessionId(row.id);
-            if let Err(problem) = self.check_session(row).await? {
-                disagreements.push(Disagreement { session, problem });
+            match self.check_session(session).await? {
+                Ok(session) if session.status.is_open() && !session.received.is_empty() => with_bytes.push(session),
+                Ok(_) => {}
+                Err(problem) => disagreements.push(Disagreement { session, problem }),
             }
         }
-        Ok(CheckedPage { checked, disagreements, last })
+        Ok(CheckedPage { checked, disagreements, with_bytes, last })
     }
 
-    async fn check_session(&self, row: upload_session::Model) -> Result<Result<(), String>> {
+    /// In one transaction, so that a part that arrives in between is in both or in neither.
+    async fn check_session(&self, id: SessionId) -> Result<Result<Session, String>> {
+        let tx = self.read.begin().await?;
+        let Some(row) = upload_session::Entity::find_by_id(id.0).one(&tx).await? else {
+            return Ok(Err("it is gone".to_owned()));
+        };
         let completed = row.completed_parts;
         let session = match rows::session(row) {
             Ok(session) => session,
             Err(corrupt) => return Ok(Err(corrupt.to_string())),
         };
-        let (mut numbers, mut bytes, mut after) = (PartSet::new(), 0, 0);
-        loop {
-            let page = match self.parts(&session, after, 1_000).await {
-                Err(super::Error::Corrupt(corrupt)) => return Ok(Err(corrupt.to_string())),
-                page => page?,
-            };
-            let Some(last) = page.last() else { break };
-            after = last.part.number;
-            for record in &page {
-                numbers.insert(record.part.number);
-                bytes += record.part.size_bytes;
+        let (mut numbers, mut bytes) = (PartSet::new(), 0);
+        let mut found = super::parts::of_session(id).stream(&tx).await?;
+        while let Some(row) = found.try_next().await? {
+            match rows::part(&row, &session.plan) {
+                Ok(record) => {
+                    numbers.insert(record.part.number);
+                    bytes += record.part.size_bytes;
+                }
+                Err(corrupt) => return Ok(Err(corrupt.to_string())),
             }
         }
         Ok(if numbers != session.received {
             Err(format!("received parts are {}, but there are rows for {numbers}", session.received))
-        } else if bytes != session.bytes_received || completed != i64::from(numbers.len()) {
+        } else if completed != i64::from(numbers.len()) {
+            Err(format!("{completed} parts are counted, but there are rows for {}", numbers.len()))
+        } else if bytes != session.bytes_received {
             Err(format!("{} bytes are counted, but the rows hold {bytes}", session.bytes_received))
         } else {
-            Ok(())
+            Ok(session)
         })
     }
 }

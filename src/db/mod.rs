@@ -15,6 +15,8 @@ mod sessions;
 mod tokens;
 
 use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
         Arc,
@@ -29,6 +31,7 @@ pub use rows::CorruptRow;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
+    sqlx::Connection,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 pub use sessions::{Created, ListFilter, NewSession, Recorded, SessionPage};
@@ -82,6 +85,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Db {
     /// Opens the SQLite database in this file, creating it where there is none. Does not migrate.
     pub async fn open(file: &Path) -> Result<Self> {
+        // SQLite would make it with the umask's mode, and its companions with the file's.
+        let mut options = OpenOptions::new();
+        let made = options.create(true).truncate(false).write(true).mode(0o600).open(file);
+        made.map_err(|error| DbErr::Custom(error.to_string()))?;
         let statements = Arc::new(AtomicU64::new(0));
         // The writer first: it creates the file and switches it to WAL.
         let write = connect(file, 1, &statements).await?;
@@ -126,6 +133,9 @@ async fn connect(file: &Path, connections: u32, statements: &Arc<AtomicU64>) -> 
         // A local file does not go away between two uses.
         .test_before_acquire(false)
         .sqlx_logging(false)
+        // On a full disk SQLite rolls back by itself; sqlx's own rollback then fails and it goes on to believe in a
+        // transaction, within which every later commit would be a mere savepoint. Such a connection is thrown away.
+        .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .map_sqlx_sqlite_opts(move |options| {
             options
                 // Not through the URL, in which `%` and `?` mean something.
@@ -143,4 +153,50 @@ async fn connect(file: &Path, connections: u32, statements: &Arc<AtomicU64>) -> 
         statements.fetch_add(1, Ordering::Relaxed);
     });
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{Clock, OwnerName, Sha256Digest, SystemClock};
+
+    async fn create_token(db: &Db) -> Result<()> {
+        let id = Uuid::now_v7();
+        let owner = OwnerName::parse("ann").unwrap();
+        let hash = Sha256Digest::of(id.as_bytes());
+        let (name, created_at) = ("x".repeat(2_000), SystemClock.now());
+        let tx = db.begin().await?;
+        let token = NewToken { id, owner, name, hash, created_at, expires_at: None };
+        tokens::insert(&token, &tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Found on a full disk: after one failed transaction the server acknowledged everything and kept nothing.
+    #[tokio::test]
+    async fn after_a_full_disk_what_is_committed_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("a.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        // The limit is of the connection; a new one has room again.
+        db.write.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+        let mut kept = 0;
+        let refused = loop {
+            match create_token(&db).await {
+                Ok(()) => kept += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert!(refused.is_unavailable(), "{refused}");
+        for _ in 0..5 {
+            if create_token(&db).await.is_ok() {
+                kept += 1;
+            }
+        }
+        assert_eq!(db.tokens().await.unwrap().len(), kept, "a reader sees all that was committed, and nothing else");
+        assert!(kept >= 4, "there was room again");
+    }
 }

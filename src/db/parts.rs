@@ -56,13 +56,17 @@ impl Db {
         let mut parts: HashMap<SessionId, Vec<PartRecord>> = HashMap::new();
         for row in &found {
             let Some(session) = plans.get(&row.session_id) else { continue };
-            parts.entry(session.id).or_default().push(rows::part(row, &session.plan)?);
+            let record = rows::part(row, &session.plan)?;
+            // A part may have arrived within the window since the session was read.
+            if session.received.contains(record.part.number) {
+                parts.entry(session.id).or_default().push(record);
+            }
         }
         Ok(parts)
     }
 }
 
-fn of_session(id: SessionId) -> sea_orm::Select<upload_part::Entity> {
+pub(super) fn of_session(id: SessionId) -> sea_orm::Select<upload_part::Entity> {
     upload_part::Entity::find()
         .filter(upload_part::COLUMN.session_id.eq(id.0))
         .order_by_asc(upload_part::COLUMN.part_number)

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 
 use super::{Db, Result, rows};
-use crate::domain::{FileRecord, OwnerName, PartRecord, Session, SessionId, SessionStatus, Timestamp};
+use crate::domain::{FileId, FileRecord, OwnerName, PartRecord, Session, SessionId, SessionStatus, Timestamp};
 
 const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
 const ENDED_WITHOUT_FILE: [&str; 2] = [SessionStatus::Failed.as_str(), SessionStatus::Aborted.as_str()];
@@ -205,14 +205,14 @@ impl Db {
     }
 
     /// Sessions that ended without a file and whose bytes may still be there.
-    pub async fn sessions_to_free(&self, limit: u64) -> Result<Vec<Session>> {
+    pub async fn sessions_to_free(&self, limit: u64) -> Result<Vec<(SessionId, FileId)>> {
         let found = upload_session::Entity::find()
             .filter(upload_session::COLUMN.status.is_in(ENDED_WITHOUT_FILE))
             .filter(upload_session::COLUMN.bytes_freed.eq(false))
             .limit(limit)
             .all(&self.read)
             .await?;
-        Ok(found.into_iter().map(rows::session).collect::<Result<_, _>>()?)
+        Ok(found.into_iter().map(|row| (SessionId(row.id), FileId(row.file_id))).collect())
     }
 
     /// Notes that the bytes of a session that ended without a file are gone.

@@ -3,7 +3,7 @@
 use entity::api_token;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
 };
 use uuid::Uuid;
 
@@ -49,8 +49,7 @@ pub struct TokenRecord {
 impl Db {
     /// Keeps a token.
     pub async fn create_token(&self, token: &NewToken) -> Result<()> {
-        api_token::Entity::insert(row(token)).exec_without_returning(&self.write).await?;
-        Ok(())
+        insert(token, &self.write).await
     }
 
     /// Keeps a token if there is none at all, so that two first starts at once make one.
@@ -59,7 +58,7 @@ impl Db {
         if api_token::Entity::find().count(&tx).await? > 0 {
             return Ok(false);
         }
-        api_token::Entity::insert(row(token)).exec_without_returning(&tx).await?;
+        insert(token, &tx).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -106,6 +105,11 @@ impl Db {
         tx.commit().await?;
         Ok(())
     }
+}
+
+pub(super) async fn insert(token: &NewToken, connection: &impl ConnectionTrait) -> Result<()> {
+    api_token::Entity::insert(row(token)).exec_without_returning(connection).await?;
+    Ok(())
 }
 
 fn row(token: &NewToken) -> api_token::ActiveModel {

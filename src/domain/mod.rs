@@ -7,6 +7,7 @@
 mod checksum;
 mod clock;
 mod file;
+mod id;
 mod part_plan;
 mod part_set;
 mod principal;
@@ -15,6 +16,7 @@ mod session;
 pub use checksum::{InvalidDigest, Sha256Digest};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use file::{FileId, FileRecord, FileStatus};
+pub use id::parse_id;
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartRange, PartSet};
 pub use principal::{OwnerName, Principal};

@@ -51,13 +51,20 @@ pub(super) fn refused(error: &Error) -> Response {
     Response::from_errors(vec![refusal])
 }
 
-/// Names the request in every internal error, so that its cause can be found in the log.
-pub(super) fn with_request_id(mut response: Response, id: Option<&RequestId>) -> Response {
+/// Gives every error a code, and names the request in internal ones, so that their cause can be found in the log.
+/// Errors of ours have a code; those without are async-graphql's words about the request itself.
+pub(super) fn finished(mut response: Response, id: Option<&RequestId>) -> Response {
     let id = id.and_then(|id| id.header_value().to_str().ok());
     let internal = Value::from(Code::Internal.as_str());
-    for extensions in response.errors.iter_mut().filter_map(|error| error.extensions.as_mut()) {
-        if let (Some(id), Some(true)) = (id, extensions.get("code").map(|code| *code == internal)) {
-            extensions.set("requestId", id);
+    for error in &mut response.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        match extensions.get("code") {
+            None => {
+                extensions.set("code", Code::InvalidInput.as_str());
+                extensions.set("retryable", false);
+            }
+            Some(code) if *code == internal => extensions.set("requestId", id.unwrap_or_default()),
+            Some(_) => {}
         }
     }
     response

@@ -16,10 +16,10 @@ use axum::{
 };
 use tower_http::request_id::RequestId;
 
-use super::{Schema, errors, loaders::Loaders};
+use super::{Schema, errors, limits, loaders::Loaders};
 use crate::{
     auth,
-    error::{Code, Error, Result},
+    error::{Error, Result},
     service::Service,
 };
 
@@ -45,12 +45,16 @@ async fn execute(State((service, schema)): State<(Arc<Service>, Schema)>, reques
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(auth::CHALLENGE));
     }
-    (status, headers, GraphQLResponse::from(errors::with_request_id(response, id.as_ref())))
+    (status, headers, GraphQLResponse::from(errors::finished(response, id.as_ref())))
 }
 
 async fn run(service: &Arc<Service>, schema: &Schema, request: Request) -> Result<Response> {
     let principal = auth::authenticate(service, request.headers()).await?;
-    let request = read(request).await?;
+    let mut request = read(request).await?;
+    if let Ok(document) = request.parsed_query() {
+        // What cannot be parsed is told by the execution.
+        limits::check(document)?;
+    }
     let loaders = Loaders::new(Arc::clone(service), principal.clone());
     Ok(schema.execute(request.data(principal).data(loaders)).await)
 }
@@ -70,6 +74,5 @@ async fn read(request: Request) -> Result<async_graphql::Request> {
 }
 
 fn status(error: &Error) -> StatusCode {
-    debug_assert_ne!(error.code(), Code::NotFound, "a request is refused for what it is, not for what it asks");
     StatusCode::from_u16(error.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

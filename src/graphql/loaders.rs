@@ -21,6 +21,8 @@ use crate::{
 
 /// Above the largest page, so that a page is one batch; below SQLite's 32,766 variables.
 const MAX_BATCH: usize = 1_000;
+/// Sessions whose parts are asked for in one statement: each is a term of it, and SQLite nests at most 1,000.
+const MAX_PART_BATCH: usize = 200;
 /// How often a child's look-up lets others join its batch before it loads. Those who waited for one batch of sessions
 /// come out of it one by one, so the last of a page joins late; measured, 50 of them need 64.
 const CHILD_YIELDS: usize = 256;
@@ -79,7 +81,7 @@ impl Loaders {
             files: Loader::new(FileBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(CHILD_YIELDS),
-            parts: Loader::new(PartBatch(batch)).with_max_batch_size(MAX_BATCH).with_yield_count(CHILD_YIELDS),
+            parts: Loader::new(PartBatch(batch)).with_max_batch_size(MAX_PART_BATCH).with_yield_count(CHILD_YIELDS),
         }
     }
 

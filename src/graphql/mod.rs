@@ -5,6 +5,7 @@
 
 mod errors;
 mod http;
+mod limits;
 mod loaders;
 mod mutation;
 mod objects;

@@ -6,11 +6,11 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::{
     errors::ApiError,
-    objects::{UploadSession, parse_id},
+    objects::UploadSession,
     scalars::{BigInt, JsonObject},
 };
 use crate::{
-    domain::{Principal, SessionId},
+    domain::{Principal, SessionId, parse_id},
     error::{Code, Error},
     service::{CreateSession, Service, SessionView},
 };
@@ -40,7 +40,7 @@ struct CreateUploadSessionInput {
 struct FinalizeUploadSessionInput {
     /// The session's id.
     id: ID,
-    /// The file's SHA-256 in hex, if you know it: if the bytes turn out to be others, nothing changes.
+    /// The file's SHA-256 in hex, if you know it: if the bytes turn out to be others, the session stays open.
     sha256: Option<String>,
 }
 
@@ -158,7 +158,7 @@ async fn outcome(
 }
 
 fn find_id(id: &ID) -> Result<SessionId, Error> {
-    parse_id(id).map(SessionId).ok_or_else(|| Error::not_found("session"))
+    parse_id(id.as_str()).map(SessionId).ok_or_else(|| Error::not_found("session"))
 }
 
 /// What can be changed. Bytes do not come this way: send them with `PUT /uploads/sessions/{id}/parts/{n}`.

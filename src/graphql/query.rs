@@ -12,22 +12,19 @@ use uuid::Uuid;
 use super::{
     errors::ApiError,
     loaders::Loaders,
-    objects::{Node, UploadSession, UploadSessionStatus, parse_id},
+    objects::{Node, UploadSession, UploadSessionStatus},
 };
 use crate::{
-    domain::{Principal, SessionId},
+    domain::{Principal, SessionId, parse_id},
     error::Error,
-    service::{Direction, Service, SessionQuery},
+    service::{DEFAULT_PAGE, Direction, MAX_PAGE, Service, SessionQuery},
 };
-
-/// Most items on a page.
-pub(super) const MAX_PAGE: i32 = 100;
-const DEFAULT_PAGE: i32 = 20;
 
 /// How many items a page has that was asked for with `first` or `last`. Also what it is charged: never less than
 /// nothing, whatever was asked.
 pub(super) fn page_size(asked: Option<i32>) -> usize {
-    usize::try_from(asked.unwrap_or(DEFAULT_PAGE).clamp(0, MAX_PAGE)).unwrap_or_default()
+    let asked = asked.map_or(DEFAULT_PAGE, |asked| u64::try_from(asked).unwrap_or_default());
+    usize::try_from(asked.min(MAX_PAGE)).unwrap_or_default()
 }
 
 /// What can be asked.
@@ -42,7 +39,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The session's id.")] id: ID,
     ) -> Result<Option<UploadSession>, ApiError> {
-        let Some(id) = parse_id(&id) else { return Ok(None) };
+        let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
         Ok(ctx.data_unchecked::<Loaders>().session(SessionId(id)).await?.map(Into::into))
     }
 
@@ -59,7 +56,7 @@ impl Query {
     ) -> async_graphql::Result<Connection<OpaqueCursor<Uuid>, UploadSession>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
             let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
-            let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(MAX_PAGE)));
+            let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(i32::MAX)));
             let id = |cursor: OpaqueCursor<Uuid>| SessionId(*cursor);
             let (has_after, has_before) = (after.is_some(), before.is_some());
             let asked = SessionQuery {
@@ -99,7 +96,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The objects' ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>, ApiError> {
-        if ids.len() > page_size(Some(MAX_PAGE)) {
+        if ids.len() as u64 > MAX_PAGE {
             return Err(Error::invalid("ids", "at most 100").into());
         }
         let loaders = ctx.data_unchecked::<Loaders>();

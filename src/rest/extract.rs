@@ -9,12 +9,11 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::{MAX_JSON_BYTES, Problem};
 use crate::{
     auth,
-    domain::{FileId, Principal, SessionId},
+    domain::{FileId, Principal, SessionId, parse_id},
     error::{Error, Result},
     service::Service,
 };
@@ -37,7 +36,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let id = id(&path_param(parts, state, "id").await);
+        let id = parse_id(&path_param(parts, state, "id").await);
         Ok(Self(SessionId(id.ok_or_else(|| Error::not_found("session"))?)))
     }
 }
@@ -49,7 +48,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FilePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let id = id(&path_param(parts, state, "id").await);
+        let id = parse_id(&path_param(parts, state, "id").await);
         Ok(Self(FileId(id.ok_or_else(|| Error::not_found("file"))?)))
     }
 }
@@ -69,11 +68,6 @@ impl<S: Send + Sync> FromRequestParts<S> for PartPath {
         // A number too large to read is out of every session's range.
         Ok(Self(text.parse().unwrap_or(u32::MAX)))
     }
-}
-
-/// Ids have one spelling.
-pub(super) fn id(text: &str) -> Option<Uuid> {
-    Uuid::try_parse(text).ok().filter(|id| id.as_hyphenated().to_string().eq_ignore_ascii_case(text))
 }
 
 async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> String {

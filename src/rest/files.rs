@@ -17,7 +17,7 @@ use super::{
     conditional,
     extract::{Caller, FilePath},
 };
-use crate::{domain::FileRecord, service::Service};
+use crate::{domain::FileRecord, error::Error, service::Service};
 
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
@@ -46,7 +46,8 @@ pub(super) async fn content(
         Wanted::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Impossible => {
             let whole = format!("bytes */{}", file.size_bytes);
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, whole)]).into_response());
+            let problem = Problem(Error::invalid("range", "the file ends before it"));
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, whole)], problem).into_response());
         }
     };
     let mut response_headers = content_headers(file, etag, &range);
@@ -79,7 +80,7 @@ enum Wanted {
 fn wanted(headers: &HeaderMap, etag: &str, size_bytes: u64) -> Wanted {
     let header = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let Some(header) = header.filter(|_| conditional::allows_range(headers, etag)) else { return Wanted::All };
-    let Ok(ranges) = parse_range_header(header) else { return Wanted::All };
+    let Some(ranges) = parse_range_header(header).ok().filter(|ranges| ranges.len() == 1) else { return Wanted::All };
     match ranges.validate(size_bytes) {
         Ok(ranges) => match ranges.as_slice() {
             [only] => Wanted::Some(*only.start()..only.end() + 1),

@@ -42,15 +42,10 @@ async fn alive() -> Json<Value> {
 
 async fn ready(State((service, readiness)): Health) -> Result<Json<Value>, Problem> {
     if readiness.is_stopping() {
-        return Err(Error::unavailable("the server is stopping", "stopping").into());
+        return Err(Error::stopping().into());
     }
-    match service.ready().await {
-        Ok(()) => Ok(Json(json!({ "status": "ready" }))),
-        Err(error) => {
-            error.log();
-            Err(Error::unavailable("database or storage cannot be reached", "not ready").into())
-        }
-    }
+    service.ready().await?;
+    Ok(Json(json!({ "status": "ready" })))
 }
 
 async fn metrics(State((service, _)): Health) -> impl IntoResponse {

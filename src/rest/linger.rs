@@ -25,40 +25,45 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Makes the request's body linger when it is dropped before its end.
 pub async fn linger(request: Request) -> Request {
-    // A sender that waits for `100 Continue` has sent nothing yet.
-    if request.headers().contains_key(header::EXPECT) {
-        return request;
-    }
-    request.map(|body| Body::new(Lingering(Some(body))))
+    let is_held_back = request.headers().contains_key(header::EXPECT);
+    request.map(|body| Body::new(Lingering { body: Some(body), is_held_back }))
 }
 
-struct Lingering(Option<Body>);
+struct Lingering {
+    body: Option<Body>,
+    /// The sender waits for `100 Continue`, which goes out when the body is first asked for. Until then it sends nothing.
+    is_held_back: bool,
+}
 
 impl HttpBody for Lingering {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        self.is_held_back = false;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
-            self.0 = None;
+            self.body = None;
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        if self.is_held_back {
+            return;
+        }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(tokio::time::timeout(MAX_TIME, throw_away(body)));
         }

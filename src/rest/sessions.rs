@@ -13,10 +13,10 @@ use super::{
     Problem,
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
     conditional,
-    extract::{self, Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
+    extract::{Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
 };
 use crate::{
-    domain::SessionId,
+    domain::{SessionId, parse_id},
     error::{Error, Result},
     service::{Service, SessionQuery, SessionView},
 };
@@ -65,7 +65,7 @@ pub(super) async fn list(
 ) -> Result<Json<ListBody>, Problem> {
     let mut query = SessionQuery { status: parse_status(params.status.as_deref())?, ..Default::default() };
     if let Some(cursor) = &params.after {
-        let id = extract::id(cursor).ok_or_else(|| Error::invalid("after", "must be the next of an earlier answer"))?;
+        let id = parse_id(cursor).ok_or_else(|| Error::invalid("after", "must be the next of an earlier answer"))?;
         query.after = Some(SessionId(id));
     }
     match params.limit {

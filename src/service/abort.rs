@@ -3,9 +3,11 @@
 //! Owns giving up, by its owner here and for other reasons elsewhere: the row says so first, then the bytes go, then the
 //! row says that they are gone. A crash in between leaves work that the sweep finds.
 
+use std::sync::Arc;
+
 use super::{Service, SessionView};
 use crate::{
-    domain::{FileStatus, Principal, SessionId, SessionStatus, Sha256Digest, StatusReason},
+    domain::{FileId, FileStatus, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
     telemetry::SessionEvent,
 };
@@ -15,36 +17,34 @@ impl Service {
     ///
     /// # Errors
     /// `NOT_FOUND`, `SESSION_CLOSED` if it is complete.
-    pub async fn abort(&self, principal: &Principal, id: SessionId) -> Result<SessionView> {
+    pub async fn abort(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<SessionView> {
         self.own_session(principal, id).await?;
-        let reason = StatusReason::AbortedByOwner;
-        let (view, is_first) = self.end_without_file(id, SessionStatus::Aborted, reason, None).await?;
+        let this = Arc::clone(self);
+        let ended =
+            async move { this.end_without_file(id, SessionStatus::Aborted, StatusReason::AbortedByOwner, None).await };
+        let view = super::to_the_end(ended).await?;
         if view.session.status == SessionStatus::Complete {
             return Err(Error::session_closed(&view.session));
-        }
-        if is_first {
-            self.metrics.count_session(SessionEvent::Aborted);
-            tracing::info!(session.id = %id.0, "session aborted");
         }
         Ok(view)
     }
 
-    /// Ends an open session, unless it has ended already, and frees its bytes. Answers whether this call ended it.
+    /// Ends an open session, unless it has ended already, and sees to it that the bytes of one without a file are freed.
     pub(super) async fn end_without_file(
         &self,
         id: SessionId,
         status: SessionStatus,
         reason: StatusReason,
         actual_sha256: Option<Sha256Digest>,
-    ) -> Result<(SessionView, bool)> {
+    ) -> Result<SessionView> {
         let now = self.clock.now();
         let mut is_first = false;
         let (session, file) = self
             .db
             .change_session(id, |session, file| {
                 // The sweep may have looked before a part arrived.
-                let overdue = reason != StatusReason::Expired || session.expires_at <= now;
-                is_first = overdue && session.close(status, Some(reason), now);
+                let is_due = reason != StatusReason::Expired || session.expires_at <= now;
+                is_first = is_due && session.close(status, Some(reason), now);
                 if is_first {
                     file.status = FileStatus::Failed;
                     file.sha256 = actual_sha256;
@@ -54,15 +54,28 @@ impl Service {
             })
             .await?;
         if is_first {
-            self.free(&session).await?;
+            self.tell(&session, reason);
         }
-        Ok((SessionView { session, file }, is_first))
+        if session.status_reason.is_some() {
+            self.free(session.id, session.file_id).await?;
+        }
+        Ok(SessionView { session, file })
+    }
+
+    fn tell(&self, session: &Session, reason: StatusReason) {
+        let (event, message) = match reason {
+            StatusReason::AbortedByOwner => (SessionEvent::Aborted, "session aborted"),
+            StatusReason::Expired => (SessionEvent::Expired, "session expired"),
+            StatusReason::ChecksumMismatch => (SessionEvent::Failed, "session failed: checksum mismatch"),
+        };
+        self.metrics.count_session(event);
+        tracing::info!(session.id = %session.id.0, reason = reason.as_str(), "{message}");
     }
 
     /// Frees the bytes of a session that ended without a file.
-    pub(super) async fn free(&self, session: &crate::domain::Session) -> Result<()> {
-        self.prefix_hashes.forget(session.id);
-        self.storage.discard(session.id, session.file_id).await?;
-        Ok(self.db.mark_freed(session.id).await?)
+    pub(super) async fn free(&self, id: SessionId, file: FileId) -> Result<()> {
+        self.prefix_hashes.forget(id);
+        self.storage.discard(id, file).await?;
+        Ok(self.db.mark_freed(id).await?)
     }
 }

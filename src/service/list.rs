@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// Most sessions in one answer.
-pub(super) const MAX_PAGE: u64 = 100;
+pub const MAX_PAGE: u64 = 100;
 /// Sessions in one answer where nothing is said.
-pub(super) const DEFAULT_PAGE: u64 = 20;
+pub const DEFAULT_PAGE: u64 = 20;
 
 /// Which page of the list.
 #[derive(Clone, Copy, Debug)]

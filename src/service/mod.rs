@@ -21,15 +21,33 @@ mod token;
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 pub use check::Report;
 pub use create::{CreateSession, Creation};
 pub use download::Content;
-pub use list::{Direction, SessionList, SessionQuery};
+pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{Disposition, IncomingPart, Receipt};
 pub use status::SessionView;
 pub use token::{CreatedToken, Token};
 
-use crate::{config::Limits, db::Db, domain::Clock, storage::LocalDisk, telemetry::Metrics};
+use crate::{
+    config::Limits,
+    db::Db,
+    domain::Clock,
+    error::{Error, Result},
+    storage::LocalDisk,
+    telemetry::Metrics,
+};
+
+/// Runs the steps after the point of no return to their end, even when the request that began them is dropped: a
+/// commit under way must not lose its claim, its log line or what follows it.
+async fn to_the_end<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    match tokio::spawn(steps.in_current_span()).await {
+        Ok(result) => result,
+        Err(failed) => Err(Error::internal(failed)),
+    }
+}
 
 /// Everything Partway can do.
 pub struct Service {
@@ -65,9 +83,13 @@ impl Service {
     }
 
     /// Whether database and storage can be reached.
-    pub async fn ready(&self) -> crate::error::Result<()> {
-        self.db.ping().await?;
-        Ok(self.storage.ping().await?)
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if one of them cannot.
+    pub async fn ready(&self) -> Result<()> {
+        let unreachable = "database or storage cannot be reached";
+        self.db.ping().await.map_err(|error| Error::unavailable(unreachable, error))?;
+        self.storage.ping().await.map_err(|error| Error::unavailable(unreachable, error))
     }
 
     /// The counters.

@@ -60,7 +60,7 @@ impl Service {
     /// `CHECKSUM_MISMATCH`, `PART_CONFLICT` with both digests if the part was received with other bytes, `BUSY` if a
     /// newer request for the same part took over, `SESSION_CLOSED`.
     pub async fn receive<B, E>(
-        &self,
+        self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
         incoming: IncomingPart<B>,
@@ -78,7 +78,7 @@ impl Service {
     }
 
     async fn receive_part<B, E>(
-        &self,
+        self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
         incoming: IncomingPart<B>,
@@ -89,7 +89,7 @@ impl Service {
         let session = self.own_session(principal, id).await?;
         let part = acceptable(&session, &incoming)?;
         if session.received.contains(part.number) {
-            return self.replay(session, part, incoming).await;
+            return self.replay(principal, session, part, incoming).await;
         }
         let Some(claim) = self.claims.take(id, part.number).await else { return Err(Error::superseded()) };
         let superseded = claim.superseded();
@@ -97,14 +97,17 @@ impl Service {
         let session = self.own_session(principal, id).await?;
         if session.received.contains(part.number) {
             drop(claim);
-            return self.replay(session, part, incoming).await;
+            return self.replay(principal, session, part, incoming).await;
         }
         if !session.status.is_open() {
             return Err(Error::session_closed(&session));
         }
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
-        let mut writer = self.storage.part_writer(&session, part, Arc::new(claim)).await?;
+        let mut writer = match self.storage.part_writer(&session, part, Arc::new(claim)).await {
+            Ok(writer) => writer,
+            Err(error) => return Err(self.closed_meanwhile(principal, id, error.into()).await?),
+        };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
         }
@@ -112,7 +115,14 @@ impl Service {
         if let Some(declared) = declared_sha256.filter(|declared| *declared != staged.sha256()) {
             return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
         }
-        self.record(session, part, staged).await
+        let this = Arc::clone(self);
+        super::to_the_end(async move { this.record(session, part, staged).await }).await
+    }
+
+    /// Why the bytes of a session are not where they should be: it ended in between, or they are really lost.
+    async fn closed_meanwhile(&self, principal: &Principal, id: SessionId, error: Error) -> Result<Error> {
+        let session = self.own_session(principal, id).await?;
+        Ok(if session.status.is_open() { error } else { Error::session_closed(&session) })
     }
 
     async fn record(&self, session: Session, part: Part, staged: StagedPart) -> Result<Receipt> {
@@ -141,7 +151,7 @@ impl Service {
             Recorded::Closed(session) => {
                 // It ended while the bytes came in; what this request may have written after that is not left behind.
                 if session.status_reason.is_some() {
-                    self.storage.discard(session.id, session.file_id).await?;
+                    self.free(session.id, session.file_id).await?;
                 }
                 Err(Error::session_closed(&session))
             }
@@ -149,16 +159,20 @@ impl Service {
     }
 
     /// Answers for a part that is there: the body is read and hashed, nothing is written.
-    async fn replay<B, E>(&self, session: Session, part: Part, incoming: IncomingPart<B>) -> Result<Receipt>
+    async fn replay<B, E>(
+        &self,
+        principal: &Principal,
+        session: Session,
+        part: Part,
+        incoming: IncomingPart<B>,
+    ) -> Result<Receipt>
     where
         B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
     {
-        let before = self
-            .db
-            .part(&session, part.number)
-            .await?
-            .ok_or_else(|| Error::internal(format!("session {}: part {} has no row", session.id.0, part.number)))?;
-        if let Some(declared) = incoming.declared_sha256.filter(|declared| *declared != before.sha256) {
+        let no_row = || Error::internal(format!("session {}: part {} has no row", session.id.0, part.number));
+        let before = self.db.part(&session, part.number).await?.ok_or_else(no_row)?;
+        let declared = incoming.declared_sha256;
+        if let Some(declared) = declared.filter(|declared| *declared != before.sha256) {
             return Err(Error::part_conflict(before.sha256, declared));
         }
         let mut body = Body { inner: incoming.body, part, received_bytes: 0, superseded: CancellationToken::new() };
@@ -166,7 +180,12 @@ impl Service {
         while let Some(bytes) = body.next().await? {
             hasher.update(&bytes);
         }
-        compare(session, before, hasher.into())
+        let received = hasher.into();
+        if let Some(declared) = declared.filter(|declared| *declared != received) {
+            return Err(Error::checksum_mismatch("part", declared, received));
+        }
+        // Counters as they are now, not as they were before a long body.
+        compare(self.own_session(principal, session.id).await?, before, received)
     }
 }
 
@@ -216,8 +235,9 @@ where
                 if self.received_bytes > self.part.size_bytes { mismatch(self.received_bytes) } else { Ok(Some(bytes)) }
             }
             None if self.received_bytes == self.part.size_bytes => Ok(None),
-            // A body that ends early and a connection that is cut are the same to the part.
-            None | Some(Err(_)) => mismatch(self.received_bytes),
+            None => mismatch(self.received_bytes),
+            // The connection was cut, or nothing came for too long: the sender's bytes may be right the next time.
+            Some(Err(_)) => Err(Error::body_cut(self.part.size_bytes, self.received_bytes)),
         }
     }
 }

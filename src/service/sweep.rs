@@ -5,9 +5,8 @@
 
 use super::Service;
 use crate::{
-    domain::{SessionId, SessionStatus, StatusReason},
+    domain::{SessionStatus, StatusReason},
     error::Result,
-    telemetry::SessionEvent,
 };
 
 const BATCH: u64 = 100;
@@ -22,42 +21,40 @@ pub struct Swept {
 }
 
 impl Service {
-    /// Aborts what has expired, frees what an earlier abort did not come to free, and removes bytes that belong to no
-    /// open session.
-    pub async fn sweep(&self) -> Result<Swept> {
-        let expired = self.expire().await?;
-        self.free_ended().await?;
-        let leftovers = self.remove_leftovers().await?;
-        self.flush_token_uses().await?;
-        Ok(Swept { expired, leftovers })
+    /// Aborts what has expired, frees what an earlier abort did not come to free, removes bytes that belong to no open
+    /// session, and notes when tokens were used. What fails is logged and left for the next time; the rest goes on.
+    pub async fn sweep(&self) -> Swept {
+        let swept = Swept {
+            expired: logged(self.expire().await).unwrap_or_default(),
+            leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
+        };
+        logged(self.free_ended().await);
+        logged(self.flush_token_uses().await);
+        swept
     }
 
     async fn expire(&self) -> Result<usize> {
         let mut expired = 0;
         loop {
-            let overdue = self.db.expired_sessions(self.clock.now(), BATCH).await?;
-            if overdue.is_empty() {
-                return Ok(expired);
+            let before = expired;
+            for id in self.db.expired_sessions(self.clock.now(), BATCH).await? {
+                let ended = self.end_without_file(id, SessionStatus::Aborted, StatusReason::Expired, None).await;
+                expired += usize::from(logged(ended).is_some());
             }
-            for id in overdue {
-                let ended = self.end_without_file(id, SessionStatus::Aborted, StatusReason::Expired, None).await?;
-                if ended.1 {
-                    expired += 1;
-                    self.metrics.count_session(SessionEvent::Expired);
-                    tracing::info!(session.id = %id.0, "session expired");
-                }
+            if expired == before {
+                return Ok(expired);
             }
         }
     }
 
     async fn free_ended(&self) -> Result<()> {
         loop {
-            let ended = self.db.sessions_to_free(BATCH).await?;
-            if ended.is_empty() {
-                return Ok(());
+            let mut freed = 0;
+            for (session, file) in self.db.sessions_to_free(BATCH).await? {
+                freed += usize::from(logged(self.free(session, file).await).is_some());
             }
-            for session in ended {
-                self.free(&session).await?;
+            if freed == 0 {
+                return Ok(());
             }
         }
     }
@@ -69,16 +66,15 @@ impl Service {
         for ids in self.storage.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             let open = self.db.open_sessions_among(ids).await?;
             for id in ids.iter().filter(|id| !open.contains(id)) {
-                self.remove_leftover(*id).await?;
+                self.storage.discard_upload(*id).await?;
+                tracing::warn!(session.id = %id.0, "removed bytes that belonged to no open session");
                 removed += 1;
             }
         }
         Ok(removed)
     }
+}
 
-    async fn remove_leftover(&self, id: SessionId) -> Result<()> {
-        self.storage.discard_upload(id).await?;
-        tracing::warn!(session.id = %id.0, "removed bytes that belonged to no open session");
-        Ok(())
-    }
+fn logged<T>(result: Result<T>) -> Option<T> {
+    result.inspect_err(crate::error::Error::log).ok()
 }

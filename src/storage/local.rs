@@ -38,31 +38,23 @@ impl LocalDisk {
         Ok(Self { root: root.to_owned(), beginning: Arc::default() })
     }
 
-    /// Keeps other processes from serving this folder until the lock is dropped: which of two requests for one part may
-    /// write is decided in memory.
-    pub fn lock(&self) -> Result<File> {
-        let path = self.root.join("partway.lock");
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = opened.map_err(Error::io(format!("open {}", path.display())))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(Error::InUse(self.root.display().to_string())),
-            Err(fs::TryLockError::Error(error)) => Err(Error::io(format!("lock {}", path.display()))(error)),
-        }
-    }
-
     /// Whether the folder is there.
     pub async fn ping(&self) -> Result<()> {
         let dir = self.root.join(UPLOADING);
         off_thread(move || fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))).await
     }
 
-    /// The session's file, open for writing; made and allocated at its full size where there is none, so that a full
-    /// disk is told with the first part and not after hours.
+    /// The session's file, open for writing; made and allocated at its full size for the first part, so that a full disk
+    /// is told with that one and not after hours. Later parts must find it: a new file would have holes where parts were.
     pub(super) fn open_for_parts(&self, session: &Session) -> Result<File> {
         let path = self.uploading(session.id);
+        if session.received.is_empty() {
+            return self.begin(&path, session.plan.total_size_bytes());
+        }
         match OpenOptions::new().write(true).open(&path) {
-            Err(missing) if missing.kind() == ErrorKind::NotFound => self.begin(&path, session.plan.total_size_bytes()),
+            Err(missing) if missing.kind() == ErrorKind::NotFound => {
+                Err(Error::Lost(format!("{} is gone, and parts with it", path.display())))
+            }
             opened => opened.map_err(Error::io(format!("open {}", path.display()))),
         }
     }
@@ -74,6 +66,8 @@ impl LocalDisk {
         let mut options = OpenOptions::new();
         options.write(true).mode(0o600);
         if let Ok(file) = options.open(path) {
+            // The one who made it may have died before this.
+            sync_dir(&self.root.join(UPLOADING))?;
             return Ok(file);
         }
         let unfinished = path.with_extension(UNFINISHED);
@@ -134,19 +128,19 @@ impl LocalDisk {
 
     /// The sessions that have bytes in `uploading/`.
     pub async fn uploads(&self) -> Result<Vec<SessionId>> {
-        let dir = self.root.join(UPLOADING);
-        off_thread(move || {
-            let failed = || Error::io(format!("list {}", dir.display()));
-            let mut found = Vec::new();
-            for entry in fs::read_dir(&dir).map_err(failed())? {
-                let name = entry.map_err(failed())?.file_name();
-                // A name that is no id was not made by us and is not ours to remove.
-                let id = Path::new(&name).file_stem().and_then(|stem| stem.to_str()?.parse::<Uuid>().ok());
-                found.extend(id.map(SessionId));
-            }
-            Ok(found)
-        })
-        .await
+        Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
+    }
+
+    /// Checks that the file of an open session with parts is there.
+    pub async fn check_upload(&self, session: &Session) -> Result<()> {
+        let (path, size_bytes) = (self.uploading(session.id), session.plan.total_size_bytes());
+        off_thread(move || expect_size(&path, size_bytes)).await
+    }
+
+    /// The files in `stored/`.
+    pub async fn stored_files(&self) -> Result<Vec<FileId>> {
+        let dir = self.root.join(STORED);
+        Ok(list(dir).await?.into_iter().map(FileId).collect())
     }
 
     /// Checks that a stored file is there and has this size.
@@ -162,6 +156,20 @@ impl LocalDisk {
     pub(super) fn stored(&self, location: &str) -> PathBuf {
         self.root.join(location)
     }
+}
+
+/// The ids that files in a folder are named after. A name that is no id was not made by us and is not ours to touch.
+async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
+    off_thread(move || {
+        let failed = || Error::io(format!("list {}", dir.display()));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(failed())? {
+            let name = entry.map_err(failed())?.file_name();
+            found.extend(Path::new(&name).file_stem().and_then(|stem| stem.to_str()?.parse::<Uuid>().ok()));
+        }
+        Ok(found)
+    })
+    .await
 }
 
 fn allocate(file: &File, size_bytes: u64) -> io::Result<()> {

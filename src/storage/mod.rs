@@ -32,9 +32,6 @@ pub enum Error {
     /// Bytes that were recorded are not there.
     #[error("{0}")]
     Lost(String),
-    /// Another process uses the same folder.
-    #[error("{0} is in use by another partway process")]
-    InUse(String),
 }
 
 impl Error {

@@ -137,6 +137,23 @@ async fn what_cannot_be_read_is_refused_with_a_code() {
 }
 
 #[tokio::test]
+async fn every_error_has_a_code() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    for query in [
+        "{",
+        "{ nothing }",
+        "{ uploadSession { id } }",
+        "{ uploadSessions(first: -1) { nodes { id } } }",
+        "{ uploadSessions(after: \"x\") { nodes { id } } }",
+        "mutation { createUploadSession(input: { originalFilename: \"a\", totalSizeBytes: -1 }) { userErrors { code } } }",
+    ] {
+        let answer = user.graphql(query, json!({})).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID_INPUT", "{query}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_query_that_would_cost_too_much_is_not_run() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
@@ -144,6 +161,10 @@ async fn a_query_that_would_cost_too_much_is_not_run() {
     assert!(user.graphql(deep, json!({})).await["errors"][0]["message"].as_str().unwrap().contains("complex"));
     let negative = "query { a: uploadSessions(first: -900) { nodes { id } } }";
     assert!(user.graphql(negative, json!({})).await["errors"].is_array());
+    let bomb: String =
+        (0..16).map(|n| format!("fragment f{n} on Query {{ ...f{m} ...f{m} ...f{m} }} ", m = n + 1)).collect();
+    let bomb = user.graphql(&format!("{{ ...f0 }} {bomb} fragment f16 on Query {{ __typename }}"), json!({})).await;
+    assert_eq!(bomb["errors"][0]["extensions"]["code"], "INVALID_INPUT");
     let fields = "uploadSessions(first: 100) { nodes { id status totalParts version createdAt } }";
     let aliases: Vec<_> = (0..30).map(|n| format!("a{n}: {fields}")).collect();
     let bought = format!("{{ {} b: uploadSessions(first: -2147483648) {{ nodes {{ id }} }} }}", aliases.join(" "));

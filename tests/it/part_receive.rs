@@ -7,6 +7,9 @@ use serde_json::json;
 
 use crate::support::{Answer, TestApp, TestUser, file_bytes, sha256_hex};
 
+/// The digest of "0123456789".
+const RIGHT: &str = "sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:";
+
 async fn put_with(user: &TestUser, id: &str, number: u32, headers: &[(&str, &str)], body: Body) -> Answer {
     let mut request = user.request("PUT", &format!("/uploads/sessions/{id}/parts/{number}"));
     for (name, value) in headers {
@@ -106,13 +109,12 @@ async fn a_part_that_is_not_what_its_digest_says_is_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
-    let right = "sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:";
     let wrong = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
     let refused = put_with(&user, &id, 1, &[("content-digest", wrong)], "0123456789".into()).await;
     assert_eq!(refused.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
     assert_eq!(refused.json()["actual_sha256"], sha256_hex(b"0123456789"));
     assert_eq!(user.status(&id).await["received_parts"], json!([]));
-    put_with(&user, &id, 1, &[("content-digest", right)], "0123456789".into()).await.expect(201);
+    put_with(&user, &id, 1, &[("content-digest", RIGHT)], "0123456789".into()).await.expect(201);
     let unreadable = put_with(&user, &id, 2, &[("content-digest", "sha-256=?")], "0123456789".into()).await;
     assert_eq!(unreadable.problem(), (400, "INVALID_INPUT".to_owned()));
 }
@@ -154,4 +156,39 @@ async fn a_closed_session_takes_no_parts() {
         let answer = user.put(id, 1, "0123456789").await;
         assert_eq!(answer.problem(), (409, "SESSION_CLOSED".to_owned()));
     }
+}
+
+/// Found by an attack: with the file gone, the next part made a new one, and finalize took its holes for parts.
+#[tokio::test]
+async fn bytes_that_are_lost_are_not_replaced_by_zeros() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    std::fs::remove_file(app.storage().join("uploading").join(&id)).unwrap();
+    assert_eq!(user.put(&id, 2, "0123456789").await.problem(), (500, "INTERNAL".to_owned()));
+    assert_eq!(user.status(&id).await["received_parts"], json!(["1"]));
+    assert_eq!(app.service.check().await.unwrap().problems.len(), 1);
+}
+
+#[tokio::test]
+async fn a_replay_is_held_to_its_own_digest_too() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    let answer = put_with(&user, &id, 1, &[("content-digest", RIGHT)], "9876543210".into()).await;
+    assert_eq!(answer.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_may_be_sent_again() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    let cut = vec![Ok(Bytes::from_static(b"01234")), Err(std::io::Error::other("cut"))];
+    let answer = put_with(&user, &id, 1, &[], Body::from_stream(stream::iter(cut))).await;
+    assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
+    assert_eq!(answer.json()["retryable"], true);
+    user.put(&id, 1, "0123456789").await.expect(201);
 }

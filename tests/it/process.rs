@@ -33,6 +33,19 @@ fn a_second_server_on_the_same_folder_is_refused() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another partway process"));
 }
 
+/// Found by an attack: with a folder of its own for the bytes, a second server on the same database was let in.
+#[test]
+fn a_second_server_on_the_same_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = Server::start(folder.path(), &[]);
+    let data = folder.path().to_str().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let storage = elsewhere.path().to_str().unwrap();
+    let refused = Cli::new(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--storage", storage]).run();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another partway process"));
+}
+
 #[test]
 fn wrong_settings_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -71,7 +71,7 @@ async fn leftovers_that_no_row_knows_are_swept() {
     user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
     std::fs::write(uploading.join(&aborted), "x").unwrap();
 
-    assert_eq!(app.service.sweep().await.unwrap().leftovers, 3);
+    assert_eq!(app.service.sweep().await.leftovers, 3);
     let mut left = app.bytes_on_disk();
     left.sort();
     let stored = format!("stored/{}", stored["file"]["file_id"].as_str().unwrap());

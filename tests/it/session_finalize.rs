@@ -136,7 +136,7 @@ async fn a_finalize_that_was_cut_off_after_the_rename_can_be_repeated() {
     let stored = format!("stored/{}", session["file"]["file_id"].as_str().unwrap());
     std::fs::rename(app.storage().join("uploading").join(id), app.storage().join(&stored)).unwrap();
 
-    app.service.sweep().await.unwrap();
+    app.service.sweep().await;
     assert_eq!(app.bytes_on_disk(), [stored], "an open session's bytes are not tidied away");
     assert_eq!(user.finalize(id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
 }

@@ -67,6 +67,7 @@ impl UploadFile {
     }
 
     /// What the sender attached to it.
+    #[graphql(complexity = 20)]
     async fn metadata(&self) -> JsonObject {
         JsonObject(self.0.metadata.clone())
     }

@@ -11,7 +11,7 @@ pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 
 use super::{errors::ApiError, loaders::Loaders};
-use crate::domain::{FileId, SessionId};
+use crate::domain::{FileId, SessionId, parse_id};
 
 /// Anything with an id of its own. Ids are UUIDs, unique across types, and the same in REST.
 #[derive(Interface)]
@@ -24,17 +24,11 @@ pub(super) enum Node {
 impl Node {
     /// The caller's object with this id.
     pub(super) async fn find(loaders: &Loaders, id: &ID) -> Result<Option<Self>, ApiError> {
-        let Some(id) = parse_id(id) else { return Ok(None) };
+        let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
         if let Some(session) = loaders.session(SessionId(id)).await? {
             return Ok(Some(Self::UploadSession(session.into())));
         }
         let file = loaders.file(FileId(id)).await?;
         Ok(file.map(|file| Self::UploadFile(UploadFile(file))))
     }
-}
-
-/// Ids have one spelling; anything else is as unknown as an id that does not exist.
-pub(super) fn parse_id(id: &ID) -> Option<uuid::Uuid> {
-    let text = id.as_str();
-    uuid::Uuid::try_parse(text).ok().filter(|id| id.as_hyphenated().to_string().eq_ignore_ascii_case(text))
 }

@@ -14,11 +14,14 @@ use crate::{
     graphql::{
         errors::ApiError,
         loaders::Loaders,
-        query::{MAX_PAGE, page_size},
+        query::page_size,
         scalars::{BigInt, DateTime},
     },
     service::SessionView,
 };
+
+/// What a field is charged whose length depends on the upload and not on the query.
+const LONG_LIST: usize = 20;
 
 /// How far a session has come.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -106,11 +109,13 @@ impl UploadSession {
     }
 
     /// The parts that have arrived and are durable.
+    #[graphql(complexity = "LONG_LIST + child_complexity")]
     async fn received_parts(&self) -> Vec<PartRange> {
         self.session.received.ranges().map(Into::into).collect()
     }
 
     /// The parts that have not arrived; the first so many ranges, or all.
+    #[graphql(complexity = "LONG_LIST + child_complexity")]
     async fn missing_parts(
         &self,
         #[graphql(desc = "At most so many ranges.", validator(minimum = 0))] first: Option<i32>,
@@ -120,6 +125,7 @@ impl UploadSession {
     }
 
     /// The parts that have arrived in one line, as in `1-50,52,55-100`.
+    #[graphql(complexity = "LONG_LIST")]
     async fn received_parts_text(&self) -> String {
         self.session.received.to_string()
     }
@@ -169,7 +175,7 @@ impl UploadSession {
     ) -> async_graphql::Result<Connection<OpaqueCursor<u32>, UploadPart>> {
         query(after, None, first, None, |after: Option<OpaqueCursor<u32>>, _, first, _| async move {
             let after = after.map_or(0, |cursor| *cursor);
-            let limit = page_size(first.map(|first| i32::try_from(first).unwrap_or(MAX_PAGE)));
+            let limit = page_size(first.map(|first| i32::try_from(first).unwrap_or(i32::MAX)));
             let parts = ctx.data_unchecked::<Loaders>().parts(Arc::clone(&self.session), after, limit as u64).await?;
             let last = parts.last().map_or(after, |last| last.part.number);
             let has_previous = self.session.received.numbers_after(0).next().is_some_and(|number| number <= after);
