@@ -13,7 +13,8 @@ fn main() {
     let paths = FILES.map(|name| vendor.join(format!("{name}.gz")));
     let code = if paths.iter().all(|path| path.exists()) {
         let files = FILES.iter().zip(&paths);
-        let files: Vec<_> = files.map(|(name, path)| format!("({name:?}, include_bytes!({path:?}))")).collect();
+        let files: Vec<_> =
+            files.map(|(name, path)| format!("({name:?}, include_bytes!({:?}))", path.display().to_string())).collect();
         format!("&[{}]", files.join(", "))
     } else {
         "&[]".to_owned()

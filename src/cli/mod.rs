@@ -57,7 +57,7 @@ impl Cli {
             Command::Token(command) => command.run().await,
             Command::Upload(command) => command.run().await,
             Command::Status(command) => command.run().await,
-            Command::Schema => schema::run(),
+            Command::Schema => Ok(schema::run()),
             Command::Migrate(command) => command.run().await,
             Command::Check(command) => command.run().await,
         }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a client may take to send a request's head, or keep an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// The owner of the token that a first start makes.
 const FIRST_OWNER: &str = "local";
 

@@ -95,7 +95,10 @@ fn bar(received: &[String], total: u32) -> String {
     if cells == 0 {
         return "█".repeat(BAR_CELLS as usize);
     }
-    let cell_of = |part: u32| (u64::from(part - 1) * u64::from(cells) / u64::from(total)) as usize;
+    let cell_of = |part: u32| {
+        let cell = u64::from(part - 1) * u64::from(cells) / u64::from(total);
+        usize::try_from(cell).unwrap_or_default()
+    };
     let (mut have, mut size) = (vec![0_u32; cells as usize], vec![0_u32; cells as usize]);
     (1..=total).for_each(|part| size[cell_of(part)] += 1);
     part_numbers(received).filter(|part| (1..=total).contains(part)).for_each(|part| have[cell_of(part)] += 1);

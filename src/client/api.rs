@@ -11,7 +11,7 @@ use crate::domain::Sha256Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is silent for so long is taken for gone.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A server, and who we are to it.

@@ -13,16 +13,13 @@ pub use api::{Client, ClientError, FileBody, PartBody, SessionBody};
 pub use local_file::LocalFile;
 pub use upload::{Event, Outcome, UploadError, UploadOptions, upload};
 
-/// The numbers in ranges such as `1-50`.
+/// The numbers in ranges such as `1-50`. Text that is no range has none; the server does not send any.
 pub fn part_numbers(ranges: &[String]) -> impl Iterator<Item = u32> + '_ {
-    ranges.iter().flat_map(|range| {
+    let bounds = ranges.iter().filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        match (first.parse::<u32>(), last.parse::<u32>()) {
-            (Ok(first), Ok(last)) => first..=last,
-            // An empty range: the server does not send anything else.
-            _ => 1..=0,
-        }
-    })
+        Some((first.parse::<u32>().ok()?, last.parse::<u32>().ok()?))
+    });
+    bounds.flat_map(|(first, last)| first..=last)
 }
 
 #[cfg(test)]

@@ -25,9 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 const FIRST_WAIT_FOR_OTHERS: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing of a part may go out, or its answer may take, before the connection is taken for dead.
-const LONGEST_STALL: Duration = Duration::from_secs(120);
+const LONGEST_STALL: Duration = Duration::from_mins(2);
 /// How long nothing at all may succeed before it is given up.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How to upload.
 #[derive(Clone, Copy, Debug)]

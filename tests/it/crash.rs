@@ -75,7 +75,9 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
             std::thread::yield_now();
         }
         server.signal(rustix::process::Signal::KILL);
-        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        for sender in senders {
+            sender.join().unwrap();
+        }
         acknowledged.extend(answered.lock().unwrap().iter().map(|number| u32::try_from(*number).unwrap()));
         drop(server);
 
@@ -88,7 +90,8 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
         let (parts, _) = client.parts(&id, 0).await.unwrap();
         assert_eq!(parts.len(), listed.len());
         for part in parts {
-            let bytes = &on_disk[part.offset_bytes as usize..][..part.size_bytes as usize];
+            let [offset, size] = [part.offset_bytes, part.size_bytes].map(|count| usize::try_from(count).unwrap());
+            let bytes = &on_disk[offset..][..size];
             assert_eq!(sha256_hex(bytes), part.sha256, "part {} has other bytes than recorded", part.part_number);
         }
         acknowledged.extend(listed);

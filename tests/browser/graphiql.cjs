@@ -1,0 +1,84 @@
+// Opens /graphiql of the real binary in headless Chromium, as the link of a first start does, and runs the prefilled
+// query. Fails on a violation of the Content-Security-Policy, on a request to another host, and on a token in a URL.
+const { spawn } = require("node:child_process");
+const { mkdtempSync, rmSync } = require("node:fs");
+const { tmpdir } = require("node:os");
+const { join } = require("node:path");
+const assert = require("node:assert");
+const { chromium } = require("playwright-core");
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+
+/** Starts `partway serve` on a folder of its own; resolves to what it printed at its first start. */
+function serve(binary, data) {
+  const server = spawn(binary, ["serve", "--listen", "127.0.0.1:0", "--data", data], { stdio: ["ignore", "pipe", "ignore"] });
+  const link = new Promise((resolve, reject) => {
+    let printed = "";
+    server.stdout.on("data", (chunk) => {
+      printed += chunk;
+      const found = printed.match(/http:\S+\/graphiql#token=\S+/);
+      if (found) resolve(found[0]);
+    });
+    server.on("exit", (code) => reject(new Error(`the server ended: ${code}`)));
+  });
+  return { server, link };
+}
+
+async function create(origin, token) {
+  const response = await fetch(`${origin}/uploads/sessions`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+    body: JSON.stringify({ original_filename: "holiday.mp4", total_size_bytes: 50_000_000 }),
+  });
+  assert.equal(response.status, 201);
+}
+
+async function check(browser, link) {
+  const url = new URL(link);
+  const token = url.hash.slice("#token=".length);
+  await create(url.origin, token);
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  const [requests, complaints] = [[], []];
+  page.on("request", (request) => requests.push(request.url()));
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  await page.addInitScript(() => {
+    window.violations = [];
+    addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+  });
+
+  await page.goto(link);
+  await page.locator(".graphiql-execute-button").click();
+  await page.locator(".result-window", { hasText: "holiday.mp4" }).waitFor();
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "graphiql.png") });
+
+  assert.deepEqual(await page.evaluate(() => window.violations), []);
+  assert.deepEqual(complaints, []);
+  const foreign = requests.filter((request) => !request.startsWith(url.origin) && !request.startsWith("data:") && !request.startsWith("blob:"));
+  assert.deepEqual(foreign, [], "requests to other hosts");
+  assert.ok(!requests.some((request) => request.split("#")[0].includes(token)), "the token is in a URL that was sent");
+  assert.ok(!page.url().includes(token), "the token is in the address bar");
+  assert.ok(await page.locator("#token-form").isHidden());
+}
+
+async function main() {
+  const data = mkdtempSync(join(tmpdir(), "partway-browser-"));
+  const { server, link } = serve(process.argv[2], data);
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  try {
+    await check(browser, await link);
+    console.log("1 passed, 0 failed");
+  } finally {
+    await browser.close();
+    server.removeAllListeners("exit");
+    server.kill("SIGKILL");
+    rmSync(data, { recursive: true, force: true });
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
