@@ -7,19 +7,21 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::StatusCode,
+    http::{HeaderName, HeaderValue, Method, StatusCode},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
+    cors::CorsLayer,
+    csrf::CsrfLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     timeout::RequestBodyTimeoutLayer,
     trace::TraceLayer,
@@ -29,6 +31,7 @@ use crate::{
     config::Config,
     db::Db,
     domain::Clock,
+    error::Error,
     graphql,
     rest::{self, Readiness},
     service::Service,
@@ -53,7 +56,7 @@ impl App {
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let service = Arc::new(open_service(config, clock).await?);
         let readiness = Readiness::default();
-        let router = router(&service, &readiness, config);
+        let router = router(&service, &readiness, config)?;
         Ok(Self { service, router, readiness })
     }
 }
@@ -114,10 +117,11 @@ fn create_dir(dir: &Path) -> anyhow::Result<()> {
     made.and_then(|()| File::open(parent)?.sync_all()).with_context(|| format!("create folder {}", dir.display()))
 }
 
-fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> Router {
-    Router::new()
+fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<Router> {
+    let (cors, csrf) = cross_origin(config)?;
+    let router = Router::new()
         .merge(rest::router(Arc::clone(service), readiness.clone()))
-        .merge(graphql::router(Arc::clone(service)))
+        .merge(graphql::router(Arc::clone(service), config.graphql()))
         .merge(web::router())
         .fallback(rest::no_such_route)
         .method_not_allowed_fallback(rest::no_such_method)
@@ -125,12 +129,35 @@ fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> Rou
         .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout))
         .layer(middleware::map_request(rest::linger))
         .layer(CatchPanicLayer::custom(rest::panicked))
+        .layer(csrf.with_rejection_response(|_| rest::Problem(Error::cross_origin()).into_response()))
         .layer(middleware::from_fn(rest::render_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(service), measure))
+        .layer(cors)
         .layer(PropagateRequestIdLayer::x_request_id())
         // Failures are logged with their cause where the problem is written.
         .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
+    Ok(router)
+}
+
+/// Which pages may use this server from a browser: its own, and those of the origins in the settings. Callers are known by
+/// a header that no browser adds by itself, so this is the second lock on the door.
+fn cross_origin(config: &Config) -> anyhow::Result<(CorsLayer, CsrfLayer)> {
+    let (mut csrf, mut origins) = (CsrfLayer::new(), Vec::new());
+    for origin in config.cors_origins() {
+        let wrong = || format!("cors_origins: {origin} is no origin such as https://app.example.org");
+        csrf = csrf.add_trusted_origin(origin).with_context(wrong)?;
+        origins.push(HeaderValue::from_str(origin).with_context(wrong)?);
+    }
+    let headers = ["authorization", "content-type", "content-digest", "idempotency-key", "if-none-match", "range"];
+    let exposed = ["etag", "location", "retry-after", "x-request-id", "content-range", "content-disposition"];
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(headers.map(HeaderName::from_static))
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(Duration::from_hours(1));
+    Ok((cors, csrf))
 }
 
 /// Never the query string and never a header: there is nothing secret in what is left.

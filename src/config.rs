@@ -47,6 +47,17 @@ pub struct Config {
     pub body_idle_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    pub cors_origins: String,
+    pub graphql_max_document_bytes: u64,
+    pub graphql_max_depth: usize,
+    pub graphql_max_complexity: usize,
+    pub graphql_max_aliases: usize,
+    pub graphql_max_root_fields: usize,
+    pub graphql_max_directives: usize,
+    #[serde(with = "humantime_serde")]
+    pub graphql_timeout: Duration,
+    pub graphql_introspection: bool,
+    pub graphql_suggestions: bool,
     pub log_format: LogFormat,
 }
 
@@ -161,6 +172,26 @@ impl Config {
         }
     }
 
+    /// The origins whose pages may use this server.
+    pub fn cors_origins(&self) -> impl Iterator<Item = &str> {
+        self.cors_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty())
+    }
+
+    /// What GraphQL requests may cost.
+    pub fn graphql(&self) -> GraphqlSettings {
+        GraphqlSettings {
+            max_document_bytes: self.graphql_max_document_bytes,
+            max_depth: self.graphql_max_depth,
+            max_complexity: self.graphql_max_complexity,
+            max_aliases: self.graphql_max_aliases,
+            max_root_fields: self.graphql_max_root_fields,
+            max_directives: self.graphql_max_directives,
+            timeout: self.graphql_timeout,
+            introspection: self.graphql_introspection,
+            suggestions: self.graphql_suggestions,
+        }
+    }
+
     /// The limits that use cases apply.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -188,6 +219,21 @@ pub struct Limits {
     pub session_ttl: chrono::TimeDelta,
 }
 
+/// What GraphQL requests may cost; see `config.default.toml` for what each means.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "config.default.toml is their documentation")]
+pub struct GraphqlSettings {
+    pub max_document_bytes: u64,
+    pub max_depth: usize,
+    pub max_complexity: usize,
+    pub max_aliases: usize,
+    pub max_root_fields: usize,
+    pub max_directives: usize,
+    pub timeout: Duration,
+    pub introspection: bool,
+    pub suggestions: bool,
+}
+
 /// A setting that cannot be used: its name, and why.
 fn describe(error: figment::Error) -> String {
     let name = error.path.join(".");
@@ -201,8 +247,12 @@ fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, Strin
     for (name, value) in variables {
         let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
         if known.contains_key(&key) {
-            let number = value.parse::<u64>().ok().filter(|_| matches!(known[&key], Value::Num(..)));
-            settings.insert(key, number.map_or_else(|| Value::from(value), Value::from));
+            let typed = match known[&key] {
+                Value::Num(..) => value.parse::<u64>().ok().map(Value::from),
+                Value::Bool(..) => value.parse::<bool>().ok().map(Value::from),
+                _ => None,
+            };
+            settings.insert(key, typed.unwrap_or_else(|| Value::from(value)));
         } else if !CLIENT_VARIABLES.contains(&key.as_str()) && !key.starts_with("service_") && !key.starts_with("port")
         {
             bail!("{name}: there is no such setting");

@@ -229,6 +229,16 @@ impl Error {
         Self::new(Code::Unavailable, what).caused_by(cause)
     }
 
+    /// A query that took longer than it may.
+    pub fn too_slow(limit: std::time::Duration) -> Self {
+        Self::new(Code::Unavailable, format!("the query took longer than {limit:?} and was given up"))
+    }
+
+    /// A request that a foreign page made a browser send.
+    pub fn cross_origin() -> Self {
+        Self::new(Code::Forbidden, "requests from this origin are not allowed")
+    }
+
     /// A server that is about to stop.
     pub fn stopping() -> Self {
         Self::new(Code::Unavailable, "the server is stopping")

@@ -7,6 +7,8 @@ use tower_http::request_id::RequestId;
 
 use crate::error::{Code, Error};
 
+const MAX_MESSAGE_CHARS: usize = 300;
+
 /// An error on its way out of a resolver. Deliberately not `Display`: async-graphql would turn that into an answer
 /// without a code, and `?` would send a database's words to the caller.
 #[derive(Debug)]
@@ -57,6 +59,10 @@ pub(super) fn finished(mut response: Response, id: Option<&RequestId>) -> Respon
     let id = id.and_then(|id| id.header_value().to_str().ok());
     let internal = Value::from(Code::Internal.as_str());
     for error in &mut response.errors {
+        // Of a syntax error async-graphql quotes the whole line.
+        if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            error.message.truncate(end);
+        }
         let extensions = error.extensions.get_or_insert_default();
         match extensions.get("code") {
             None => {

@@ -1,52 +1,105 @@
 //! What a document may cost before anything looks at it field by field.
 //!
-//! Owns the limit on selections with all fragments written out. Fragments that spread others several times grow
-//! exponentially, and async-graphql's own validation walks them all before its limits apply: 900 bytes kept it busy for
-//! seconds. Counted here with each fragment looked at once.
+//! Owns the limits that async-graphql does not have: aliases, root fields, nesting of introspection, and the number of
+//! selections with all fragments written out. Fragments that spread others several times grow exponentially, and
+//! async-graphql's own validation walks them all before its limits apply: 900 bytes kept it busy for seconds. Here each
+//! fragment is looked at once.
 
 use std::collections::HashMap;
 
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 
-use crate::error::{Error, Result};
+use crate::{
+    config::GraphqlSettings,
+    error::{Error, Result},
+};
 
-/// Most fields in one document, fragments written out. Far above what people write: an introspection has some 200.
-const MAX_SELECTIONS: usize = 10_000;
+/// Lists within lists that an introspection may ask for; what graphql-js allows. Tools ask for one.
+const MAX_INTROSPECTION_LISTS: usize = 3;
+/// The fields of introspection that lead back to types.
+const INTROSPECTION_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 
-/// Refuses a document that is too large when written out.
-pub(super) fn check(document: &ExecutableDocument) -> Result<()> {
+/// Refuses a document that asks for more than the settings allow.
+pub(super) fn check(document: &ExecutableDocument, settings: &GraphqlSettings) -> Result<()> {
     let mut counter = Counter { document, fragments: HashMap::new() };
-    let sets = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
-    let total = sets.fold(0_usize, |total, set| total.saturating_add(counter.count(set)));
-    if total > MAX_SELECTIONS {
-        return Err(Error::malformed("the query is too complex: its fragments expand to too many fields"));
+    let mut total = Amount::default();
+    let mut root_fields = 0;
+    for (_, operation) in document.operations.iter() {
+        let amount = counter.count(&operation.node.selection_set.node);
+        root_fields = amount.own_fields.max(root_fields);
+        total = total.and(amount);
+    }
+    for (what, amount, limit) in [
+        ("fields, fragments written out", total.selections, settings.max_complexity),
+        ("aliases", total.aliases, settings.max_aliases),
+        ("fields at its root", root_fields, settings.max_root_fields),
+        ("lists of introspection within each other", total.introspection_lists, MAX_INTROSPECTION_LISTS - 1),
+    ] {
+        if amount > limit {
+            return Err(Error::malformed(format!("the query is too complex: it has more than {limit} {what}")));
+        }
     }
     Ok(())
+}
+
+/// What a selection set amounts to, with fragments written out.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    selections: usize,
+    /// Fields of the set itself, not below it.
+    own_fields: usize,
+    aliases: usize,
+    introspection_lists: usize,
+}
+
+impl Amount {
+    /// Beside another.
+    fn and(self, other: Self) -> Self {
+        Self {
+            selections: self.selections.saturating_add(other.selections),
+            own_fields: self.own_fields.saturating_add(other.own_fields),
+            aliases: self.aliases.saturating_add(other.aliases),
+            introspection_lists: self.introspection_lists.max(other.introspection_lists),
+        }
+    }
 }
 
 struct Counter<'a> {
     document: &'a ExecutableDocument,
     /// What each fragment amounts to; nothing while it is being counted, since a cycle is refused by validation.
-    fragments: HashMap<&'a str, usize>,
+    fragments: HashMap<&'a str, Amount>,
 }
 
 impl<'a> Counter<'a> {
-    fn count(&mut self, set: &'a SelectionSet) -> usize {
-        let amounts = set.items.iter().map(|item| match &item.node {
-            Selection::Field(field) => self.count(&field.node.selection_set.node).saturating_add(1),
-            Selection::InlineFragment(inline) => self.count(&inline.node.selection_set.node).saturating_add(1),
-            Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node).saturating_add(1),
-        });
-        amounts.fold(0, usize::saturating_add)
+    fn count(&mut self, set: &'a SelectionSet) -> Amount {
+        let mut total = Amount::default();
+        for item in &set.items {
+            let mut amount = match &item.node {
+                Selection::Field(field) => {
+                    let mut amount = self.count(&field.node.selection_set.node);
+                    amount.own_fields = 1;
+                    amount.aliases = amount.aliases.saturating_add(usize::from(field.node.alias.is_some()));
+                    amount.introspection_lists +=
+                        usize::from(INTROSPECTION_LISTS.contains(&field.node.name.node.as_str()));
+                    amount
+                }
+                Selection::InlineFragment(inline) => self.count(&inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node),
+            };
+            amount.selections = amount.selections.saturating_add(1);
+            total = total.and(amount);
+        }
+        total
     }
 
-    fn fragment(&mut self, name: &'a str) -> usize {
+    fn fragment(&mut self, name: &'a str) -> Amount {
         if let Some(known) = self.fragments.get(name) {
             return *known;
         }
-        self.fragments.insert(name, 0);
+        self.fragments.insert(name, Amount::default());
         let document = self.document;
-        let amount = document.fragments.get(name).map_or(0, |fragment| self.count(&fragment.node.selection_set.node));
+        let fragment = document.fragments.get(name);
+        let amount = fragment.map_or(Amount::default(), |fragment| self.count(&fragment.node.selection_set.node));
         self.fragments.insert(name, amount);
         amount
     }
@@ -54,9 +107,26 @@ impl<'a> Counter<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use async_graphql::parser::parse_query;
 
     use super::*;
+
+    fn is_allowed(document: &str) -> bool {
+        let settings = GraphqlSettings {
+            max_document_bytes: 1_000,
+            max_depth: 15,
+            max_complexity: 1_000,
+            max_aliases: 3,
+            max_root_fields: 5,
+            max_directives: 8,
+            timeout: Duration::from_secs(1),
+            introspection: true,
+            suggestions: true,
+        };
+        check(&parse_query(document).unwrap(), &settings).is_ok()
+    }
 
     #[test]
     fn a_bomb_of_fragments_is_refused_without_being_written_out() {
@@ -65,16 +135,29 @@ mod tests {
             let next = n + 1;
             bomb += &format!(" fragment f{n} on Query {{ ...f{next} ...f{next} ...f{next} }}");
         }
-        bomb += " fragment f60 on Query { __typename }";
-        assert!(check(&parse_query(bomb).unwrap()).is_err());
+        assert!(!is_allowed(&(bomb + " fragment f60 on Query { __typename }")));
+    }
+
+    #[test]
+    fn aliases_and_root_fields_count_through_fragments() {
+        assert!(is_allowed("{ a: x b: x c: x }"));
+        assert!(!is_allowed("{ a: x b: x c: x d: x }"));
+        assert!(!is_allowed("{ ...f ...f } fragment f on Query { a: x b: x }"));
+        assert!(is_allowed("{ a b c d e { f g h i j k } }"));
+        assert!(!is_allowed("{ a b c ...f } fragment f on Query { d e f }"));
+    }
+
+    #[test]
+    fn introspection_in_circles_is_refused() {
+        assert!(is_allowed(
+            "{ __schema { types { fields { args { type { ofType { name } } } } inputFields { name } } } }"
+        ));
+        assert!(!is_allowed("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"));
     }
 
     #[test]
     fn ordinary_documents_and_cycles_pass() {
-        for document in
-            ["{ a { b ...f } } fragment f on T { c d }", "{ ...f } fragment f on T { ...g } fragment g on T { ...f }"]
-        {
-            assert!(check(&parse_query(document).unwrap()).is_ok(), "{document}");
-        }
+        assert!(is_allowed("{ a { b ...f } } fragment f on T { c d }"));
+        assert!(is_allowed("{ ...f } fragment f on T { ...g } fragment g on T { ...f }"));
     }
 }

@@ -8,8 +8,10 @@ mod http;
 mod limits;
 mod loaders;
 mod mutation;
+mod negotiation;
 mod objects;
 mod query;
+mod request;
 mod scalars;
 
 use std::sync::Arc;
@@ -18,21 +20,24 @@ use async_graphql::{EmptySubscription, SDLExportOptions};
 
 pub use http::router;
 
-use crate::service::Service;
-
-/// Deepest nesting; 15 is the least that lets GraphiQL's introspection pass.
-const MAX_DEPTH: usize = 15;
-/// Most fields in one answer, pages counted at their size.
-const MAX_COMPLEXITY: usize = 10_000;
-/// Most directives on one field.
-const MAX_DIRECTIVES: usize = 8;
+use crate::{config::GraphqlSettings, service::Service};
 
 /// The schema with its resolvers.
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, EmptySubscription>;
 
 /// The schema over a service.
-fn schema(service: Arc<Service>) -> Schema {
-    builder().data(service).finish()
+fn schema(service: Arc<Service>, settings: &GraphqlSettings) -> Schema {
+    let mut builder = builder()
+        .limit_depth(settings.max_depth)
+        .limit_complexity(settings.max_complexity)
+        .limit_directives(settings.max_directives);
+    if !settings.introspection {
+        builder = builder.disable_introspection();
+    }
+    if !settings.suggestions {
+        builder = builder.disable_suggestions();
+    }
+    builder.data(service).finish()
 }
 
 /// The schema in the GraphQL schema language, as `schema.graphql` holds it.
@@ -42,7 +47,4 @@ pub fn sdl() -> String {
 
 fn builder() -> async_graphql::SchemaBuilder<query::Query, mutation::Mutation, EmptySubscription> {
     Schema::build(query::Query, mutation::Mutation, EmptySubscription)
-        .limit_depth(MAX_DEPTH)
-        .limit_complexity(MAX_COMPLEXITY)
-        .limit_directives(MAX_DIRECTIVES)
 }

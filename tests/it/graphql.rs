@@ -121,22 +121,6 @@ async fn any_object_is_found_by_its_id() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_with_a_code() {
-    let app = TestApp::new().await;
-    let user = app.user("ann").await;
-    for (content_type, body, status, code) in [
-        ("text/plain", "{\"query\":\"{__typename}\"}".to_owned(), 400, "INVALID_INPUT"),
-        ("application/json", "{".to_owned(), 400, "INVALID_INPUT"),
-        ("application/json", format!("{{\"query\":\"{{__typename}}{}\"}}", " ".repeat(300_000)), 413, "TOO_LARGE"),
-    ] {
-        let request = user.request("POST", "/graphql").header("content-type", content_type);
-        let answer = user.send(request.body(Body::from(body)).unwrap()).await.expect(status);
-        assert_eq!(answer.json()["errors"][0]["extensions"]["code"], code);
-    }
-    assert_eq!(user.get("/graphql?query=mutation{__typename}").await.status, 405);
-}
-
-#[tokio::test]
 async fn every_error_has_a_code() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
@@ -151,22 +135,4 @@ async fn every_error_has_a_code() {
         let answer = user.graphql(query, json!({})).await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID_INPUT", "{query}: {answer}");
     }
-}
-
-#[tokio::test]
-async fn a_query_that_would_cost_too_much_is_not_run() {
-    let app = TestApp::new().await;
-    let user = app.user("ann").await;
-    let deep = "query { uploadSessions(first: 100) { nodes { parts(first: 100) { nodes { partNumber sha256 } } } } }";
-    assert!(user.graphql(deep, json!({})).await["errors"][0]["message"].as_str().unwrap().contains("complex"));
-    let negative = "query { a: uploadSessions(first: -900) { nodes { id } } }";
-    assert!(user.graphql(negative, json!({})).await["errors"].is_array());
-    let bomb: String =
-        (0..16).map(|n| format!("fragment f{n} on Query {{ ...f{m} ...f{m} ...f{m} }} ", m = n + 1)).collect();
-    let bomb = user.graphql(&format!("{{ ...f0 }} {bomb} fragment f16 on Query {{ __typename }}"), json!({})).await;
-    assert_eq!(bomb["errors"][0]["extensions"]["code"], "INVALID_INPUT");
-    let fields = "uploadSessions(first: 100) { nodes { id status totalParts version createdAt } }";
-    let aliases: Vec<_> = (0..30).map(|n| format!("a{n}: {fields}")).collect();
-    let bought = format!("{{ {} b: uploadSessions(first: -2147483648) {{ nodes {{ id }} }} }}", aliases.join(" "));
-    assert!(user.graphql(&bought, json!({})).await["errors"][0]["message"].as_str().unwrap().contains("complex"));
 }

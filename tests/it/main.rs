@@ -13,6 +13,8 @@ mod crash;
 mod errors;
 mod files;
 mod graphql;
+mod graphql_http;
+mod graphql_limits;
 mod layering;
 mod linger;
 mod loader;

@@ -1,0 +1,91 @@
+//! Which media type an answer has, and which HTTP status.
+//!
+//! Owns the choice between `application/graphql-response+json`, in which the status says whether the request could be
+//! executed, and `application/json`, in which it is always 200.
+
+use async_graphql::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+
+/// A media type that answers come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MediaType {
+    /// `application/graphql-response+json`
+    GraphqlResponse,
+    /// `application/json`, also where the client does not say
+    Json,
+}
+
+impl MediaType {
+    /// The one that the client likes best of those there are.
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut best = (Self::Json, 0.0);
+        for range in values.flat_map(|value| value.split(',')) {
+            let Ok(range) = range.trim().parse::<mime::Mime>() else { continue };
+            let quality = range.get_param("q").and_then(|q| q.as_str().parse::<f32>().ok()).unwrap_or(1.0);
+            let offered = match range.essence_str() {
+                "application/graphql-response+json" => Self::GraphqlResponse,
+                "application/json" | "application/*" | "*/*" => Self::Json,
+                _ => continue,
+            };
+            // Of equals the first: clients list what they prefer first.
+            if quality > best.1 {
+                best = (offered, quality);
+            }
+        }
+        best.0
+    }
+
+    /// The `Content-Type` of an answer.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
+            Self::Json => "application/json; charset=utf-8",
+        }
+    }
+
+    /// The HTTP status of an answer. The draft of July 2026 wants 422 for validation and 294 for partial results; the
+    /// audit suite and the clients of today do not know these, so it is the older rule that is followed here.
+    pub(super) fn status(self, response: &Response) -> StatusCode {
+        match self {
+            Self::GraphqlResponse if is_request_error(response) => StatusCode::BAD_REQUEST,
+            Self::GraphqlResponse | Self::Json => StatusCode::OK,
+        }
+    }
+}
+
+/// Whether the request failed before anything was executed: then the answer has no `data` at all.
+pub(super) fn is_request_error(response: &Response) -> bool {
+    !response.errors.is_empty()
+        && response.data == async_graphql::Value::Null
+        && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_client_gets_what_it_likes_best() {
+        for (accept, expected) in [
+            ("application/graphql-response+json", MediaType::GraphqlResponse),
+            ("application/graphql-response+json, application/json;q=0.9", MediaType::GraphqlResponse),
+            ("application/json, application/graphql-response+json", MediaType::Json),
+            ("application/graphql-response+json;q=0.1, application/json", MediaType::Json),
+            ("text/html", MediaType::Json),
+            ("*/*", MediaType::Json),
+            ("application/graphql-response+json; charset=utf-8", MediaType::GraphqlResponse),
+            // What urql sends.
+            (
+                "application/graphql-response+json, application/graphql+json, application/json, text/event-stream",
+                MediaType::GraphqlResponse,
+            ),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(MediaType::accepted(&headers), expected, "{accept}");
+        }
+        assert_eq!(MediaType::accepted(&HeaderMap::new()), MediaType::Json);
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading a request ([GraphQL over HTTP](https://graphql.github.io/graphql-over-http/draft/), June 2025 draft).
+//!
+//! Owns what a `GET` and a `POST` must look like. Refuses batches, forms, and mutations by `GET`: each is a door for
+//! requests that a foreign page makes a browser send.
+
+use async_graphql::{
+    Request, Variables,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationType},
+};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Query},
+    http::{Method, StatusCode, header},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// Largest request: document and variables together.
+pub(super) const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// A request that is not executed, and the HTTP status that says why.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: Error,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let status = StatusCode::from_u16(error.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, error }
+    }
+}
+
+/// Reads a request of either method.
+pub(super) async fn read(request: axum::extract::Request) -> Result<Request, Refusal> {
+    match *request.method() {
+        Method::GET => Ok(read_get(&request)?),
+        _ => read_post(request).await,
+    }
+}
+
+/// The parameters of a `GET`; `variables` and `extensions` are JSON in text.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GetParams {
+    query: Option<String>,
+    operation_name: Option<String>,
+    variables: Option<String>,
+    extensions: Option<String>,
+}
+
+fn read_get(request: &axum::extract::Request) -> Result<Request> {
+    let Query(params) =
+        Query::<GetParams>::try_from_uri(request.uri()).map_err(|problem| Error::malformed(problem.body_text()))?;
+    let json = |name: &'static str, text: Option<String>| {
+        let value = text.map(|text| serde_json::from_str(&text)).transpose();
+        value.map(Option::unwrap_or_default).map_err(|_| Error::invalid(name, "must be JSON"))
+    };
+    let parameters = Map::from_iter([
+        ("query".to_owned(), params.query.map_or(Value::Null, Value::String)),
+        ("operationName".to_owned(), params.operation_name.map_or(Value::Null, Value::String)),
+        ("variables".to_owned(), json("variables", params.variables)?),
+        ("extensions".to_owned(), json("extensions", params.extensions)?),
+    ]);
+    from_parameters(parameters)
+}
+
+async fn read_post(request: axum::extract::Request) -> Result<Request, Refusal> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let mime = content_type.and_then(|value| value.parse::<mime::Mime>().ok());
+    if mime.is_none_or(|mime| mime.essence_str() != "application/json") {
+        let error = Error::malformed("the body must be JSON, with Content-Type: application/json");
+        return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
+    }
+    let body = Bytes::from_request(request, &()).await.map_err(|refused| match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Error::too_large("a GraphQL request", MAX_REQUEST_BYTES as u64),
+        _ => Error::malformed("the body ended early"),
+    })?;
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(parameters)) => Ok(from_parameters(parameters)?),
+        Ok(Value::Array(_)) => Err(Error::malformed("batches are not taken; send one request at a time").into()),
+        Ok(_) => Err(Error::malformed("the body must be a JSON object").into()),
+        Err(problem) => Err(Error::malformed(format!("the body is no JSON: {problem}")).into()),
+    }
+}
+
+fn from_parameters(mut parameters: Map<String, Value>) -> Result<Request> {
+    let mut take = |name: &str| parameters.remove(name).unwrap_or_default();
+    let Value::String(query) = take("query") else { return Err(Error::invalid("query", "must be a string")) };
+    let mut request = Request::new(query);
+    match take("operationName") {
+        Value::String(name) => request.operation_name = Some(name),
+        Value::Null => {}
+        _ => return Err(Error::invalid("operationName", "must be a string or null")),
+    }
+    match take("variables") {
+        variables @ Value::Object(_) => request.variables = Variables::from_json(variables),
+        Value::Null => {}
+        _ => return Err(Error::invalid("variables", "must be an object or null")),
+    }
+    match take("extensions") {
+        Value::Object(_) | Value::Null => Ok(request),
+        _ => Err(Error::invalid("extensions", "must be an object or null")),
+    }
+}
+
+/// Whether the operation that would be executed is a query. What has no such operation is told by the execution.
+pub(super) fn selects_query(document: &ExecutableDocument, operation_name: Option<&str>) -> bool {
+    let selected = match (&document.operations, operation_name) {
+        (DocumentOperations::Single(operation), _) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
+        (DocumentOperations::Multiple(_), None) => None,
+    };
+    selected.is_none_or(|operation| operation.node.ty == OperationType::Query)
+}

@@ -1,0 +1,115 @@
+//! GraphQL over HTTP: methods, media types, statuses. The audits of the specification run in `.ci/run`.
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, TestApp, TestUser};
+
+async fn post(user: &TestUser, headers: &[(&str, &str)], body: String) -> Answer {
+    let mut request = user.request("POST", "/graphql");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    user.send(request.body(Body::from(body)).unwrap()).await
+}
+
+fn code(answer: &Answer) -> Value {
+    answer.json()["errors"][0]["extensions"]["code"].clone()
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_with_a_code() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let query = r#"{"query":"{__typename}"}"#;
+    for (content_type, body, status, expected) in [
+        ("text/plain", query.to_owned(), 415, "INVALID_INPUT"),
+        ("application/x-www-form-urlencoded", "query={__typename}".to_owned(), 415, "INVALID_INPUT"),
+        ("multipart/form-data; boundary=x", "--x--".to_owned(), 415, "INVALID_INPUT"),
+        ("application/json", "{".to_owned(), 400, "INVALID_INPUT"),
+        ("application/json", "[]".to_owned(), 400, "INVALID_INPUT"),
+        ("application/json", format!("[{query}]"), 400, "INVALID_INPUT"),
+        ("application/json", r#"{"query":1}"#.to_owned(), 400, "INVALID_INPUT"),
+        ("application/json", r#"{"query":"{__typename}","variables":[]}"#.to_owned(), 400, "INVALID_INPUT"),
+        ("application/json", format!("{{\"query\":\"{{__typename}}{}\"}}", " ".repeat(300_000)), 413, "TOO_LARGE"),
+        ("application/json", format!("{{\"query\":\"{{__typename}}{}\"}}", " ".repeat(70_000)), 413, "TOO_LARGE"),
+    ] {
+        let answer = post(&user, &[("content-type", content_type)], body).await.expect(status);
+        assert_eq!(code(&answer), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_answer_has_the_media_type_that_was_asked_for_and_its_status() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    for (accept, content_type, invalid) in [
+        ("application/graphql-response+json", "application/graphql-response+json; charset=utf-8", 400),
+        ("application/json", "application/json; charset=utf-8", 200),
+        ("*/*", "application/json; charset=utf-8", 200),
+    ] {
+        let headers = [("content-type", "application/json"), ("accept", accept)];
+        let good = post(&user, &headers, r#"{"query":"{ __typename }"}"#.to_owned()).await.expect(200);
+        assert_eq!(
+            (good.header("content-type"), &good.json()),
+            (content_type, &json!({ "data": { "__typename": "Query" } }))
+        );
+        let bad = post(&user, &headers, r#"{"query":"{ nothing }"}"#.to_owned()).await.expect(invalid);
+        assert_eq!((bad.header("content-type"), bad.json().get("data")), (content_type, None));
+    }
+}
+
+#[tokio::test]
+async fn queries_can_be_sent_by_get_and_mutations_cannot() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(5).await;
+    let query = "query=query%20A($id:ID!){uploadSession(id:$id){id}}%20mutation%20B{__typename}";
+    let answer = user.get(&format!("/graphql?{query}&operationName=A&variables={{%22id%22:%22{id}%22}}")).await;
+    assert_eq!(answer.expect(200).json()["data"]["uploadSession"]["id"], id);
+    for query in [
+        format!("{query}&operationName=B"),
+        format!("query=mutation{{abortUploadSession(input:{{id:%22{id}%22}}){{userErrors{{code}}}}}}"),
+    ] {
+        let answer = user.get(&format!("/graphql?{query}")).await.expect(405);
+        assert_eq!((answer.header("allow"), code(&answer)), ("POST", json!("INVALID_INPUT")));
+    }
+    assert_eq!(user.status(&id).await["status"], "INIT");
+    user.get("/graphql?query={__typename}&variables=[").await.expect(400);
+    user.get("/graphql").await.expect(400);
+}
+
+#[tokio::test]
+async fn a_request_that_a_foreign_page_makes_a_browser_send_is_refused() {
+    let app = TestApp::with(|config| config.cors_origins = "https://app.example.org".to_owned()).await;
+    let user = app.user("ann").await;
+    let query = r#"{"query":"{ __typename }"}"#;
+    for (header, status) in [
+        (("origin", "https://evil.example.org"), 403),
+        (("sec-fetch-site", "cross-site"), 403),
+        (("origin", "https://app.example.org"), 200),
+        (("sec-fetch-site", "same-origin"), 200),
+    ] {
+        let headers = [("content-type", "application/json"), ("host", "partway.example.org"), header];
+        let answer = post(&user, &headers, query.to_owned()).await;
+        assert_eq!(answer.status.as_u16(), status, "{header:?}");
+        if status == 403 {
+            assert_eq!(answer.problem().1, "FORBIDDEN");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
+    let origin = "https://app.example.org";
+    let preflight = async |app: &TestApp| {
+        let user = app.anonymous();
+        let request = user.request("OPTIONS", "/graphql").header("origin", origin);
+        user.send(request.header("access-control-request-method", "POST").body(Body::empty()).unwrap()).await
+    };
+    let closed = preflight(&TestApp::new().await).await;
+    assert_eq!(closed.header("access-control-allow-origin"), "");
+    let open = preflight(&TestApp::with(|config| config.cors_origins = origin.to_owned()).await).await;
+    assert_eq!(open.header("access-control-allow-origin"), origin);
+    assert!(open.header("access-control-allow-headers").contains("authorization"));
+}

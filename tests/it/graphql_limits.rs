@@ -1,0 +1,102 @@
+//! What an attacker may ask for. Each limit is a setting; each attack is refused with a code.
+
+use partway::config::Config;
+use serde_json::json;
+
+use crate::support::TestApp;
+
+async fn refusal(change: impl FnOnce(&mut Config), query: &str) -> String {
+    let app = TestApp::with(change).await;
+    let user = app.user("ann").await;
+    let answer = user.graphql(query, json!({})).await;
+    let error = &answer["errors"][0];
+    assert_eq!(error["extensions"]["code"], "INVALID_INPUT", "{answer}");
+    error["message"].as_str().unwrap().to_owned()
+}
+
+fn repeat(count: usize, piece: impl Fn(usize) -> String) -> String {
+    format!("{{ {} }}", (0..count).map(piece).collect::<Vec<_>>().join(" "))
+}
+
+#[tokio::test]
+async fn a_hundred_aliases_are_refused() {
+    let query = repeat(101, |n| format!("a{n}: __typename"));
+    assert!(refusal(|_| (), &query).await.contains("aliases"));
+    let within = repeat(10, |n| format!("a{n}: __typename"));
+    assert!(refusal(|config| config.graphql_max_aliases = 9, &within).await.contains("more than 9 aliases"));
+}
+
+#[tokio::test]
+async fn the_same_field_a_hundred_times_is_refused() {
+    let query = repeat(101, |_| "__typename".to_owned());
+    assert!(refusal(|_| (), &query).await.contains("at its root"));
+}
+
+#[tokio::test]
+async fn a_deep_query_is_refused() {
+    let query = "{ node(id: \"x\") { ... on UploadSession { file { id } } } }";
+    assert!(refusal(|config| config.graphql_max_depth = 2, query).await.contains("deep"));
+}
+
+#[tokio::test]
+async fn pages_of_pages_are_refused_and_a_negative_page_buys_nothing() {
+    let pages = "{ uploadSessions(first: 100) { nodes { parts(first: 100) { nodes { partNumber sha256 } } } } }";
+    assert!(refusal(|_| (), pages).await.contains("complex"));
+    let fields = "uploadSessions(first: 100) { nodes { id status totalParts version createdAt } }";
+    let bought = repeat(31, |n| match n {
+        30 => "b: uploadSessions(first: -2147483648) { nodes { id } }".to_owned(),
+        n => format!("a{n}: {fields}"),
+    });
+    assert!(refusal(|_| (), &bought).await.contains("complex"));
+    let negative = "{ uploadSessions(first: -900) { nodes { id } } }";
+    assert!(refusal(|_| (), negative).await.contains("first"));
+}
+
+#[tokio::test]
+async fn many_directives_are_refused() {
+    let query = format!("{{ __typename {} }}", "@include(if: true) ".repeat(20));
+    refusal(|_| (), &query).await;
+}
+
+#[tokio::test]
+async fn circular_introspection_is_refused_and_a_tools_is_not() {
+    let circle = "{ __schema { types { fields { type { fields { type { fields { type { name } } } } } } } } }";
+    assert!(refusal(|_| (), circle).await.contains("introspection"));
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let tool =
+        "{ __schema { types { name fields(includeDeprecated: true) { name args { type { kind ofType { kind ofType {
+        kind ofType { kind ofType { kind ofType { kind ofType { name } } } } } } } } type { kind ofType { name } } }
+        inputFields { name } interfaces { name } possibleTypes { name } enumValues { name } } } }";
+    assert!(user.data(tool, json!({})).await["__schema"]["types"].is_array());
+}
+
+#[tokio::test]
+async fn a_bomb_of_fragments_is_refused() {
+    let fragment = |n: usize| format!("fragment f{n} on Query {{ ...f{m} ...f{m} ...f{m} }} ", m = n + 1);
+    let bomb: String = (0..25).map(fragment).collect();
+    let message = refusal(|_| (), &format!("{{ ...f0 }} {bomb} fragment f25 on Query {{ __typename }}")).await;
+    assert!(message.contains("fragments"), "{message}");
+}
+
+#[tokio::test]
+async fn a_query_may_take_only_so_long() {
+    let app = TestApp::with(|config| config.graphql_timeout = std::time::Duration::from_nanos(1)).await;
+    let user = app.user("ann").await;
+    let answer = user.graphql("{ uploadSessions { nodes { id } } }", json!({})).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn the_schema_can_be_hidden() {
+    let app = TestApp::with(|config| {
+        config.graphql_introspection = false;
+        config.graphql_suggestions = false;
+    })
+    .await;
+    let user = app.user("ann").await;
+    let schema = user.graphql("{ __schema { types { name } } }", json!({})).await;
+    assert!(!schema.to_string().contains("UploadSession"), "{schema}");
+    let typo = user.graphql("{ uploadSession(id: 1) { ids } }", json!({})).await;
+    assert!(!typo.to_string().contains("Did you mean"), "{typo}");
+}
