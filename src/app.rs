@@ -119,9 +119,10 @@ fn create_dir(dir: &Path) -> anyhow::Result<()> {
 
 fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<Router> {
     let (cors, csrf) = cross_origin(config)?;
+    let origins = config.cors_origins().map(str::to_owned).collect();
     let router = Router::new()
         .merge(rest::router(Arc::clone(service), readiness.clone()))
-        .merge(graphql::router(Arc::clone(service), config.graphql()))
+        .merge(graphql::router(Arc::clone(service), config.graphql(), origins))
         .merge(web::router())
         .fallback(rest::no_such_route)
         .method_not_allowed_fallback(rest::no_such_method)

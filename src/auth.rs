@@ -16,10 +16,20 @@ pub const CHALLENGE: &str = "Bearer";
 /// # Errors
 /// `UNAUTHENTICATED` if there is no such header, or the token is not valid.
 pub async fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Principal> {
+    service.authenticate(bearer_token(headers)?).await
+}
+
+/// The token in the `Authorization: Bearer …` header.
+///
+/// # Errors
+/// `UNAUTHENTICATED` if there is none.
+pub fn bearer_token(headers: &HeaderMap) -> Result<&str> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let (scheme, token) = header.and_then(|value| value.split_once(' ')).ok_or_else(Error::unauthenticated)?;
-    if !scheme.eq_ignore_ascii_case(CHALLENGE) {
-        return Err(Error::unauthenticated());
-    }
-    service.authenticate(token.trim()).await
+    header.and_then(parse_bearer).ok_or_else(Error::unauthenticated)
+}
+
+/// The token in `Bearer …`.
+pub fn parse_bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(CHALLENGE).then(|| token.trim())
 }

@@ -239,6 +239,16 @@ impl Error {
         Self::new(Code::Forbidden, "requests from this origin are not allowed")
     }
 
+    /// More operations on one socket than it may have.
+    pub fn too_many_operations(limit: usize) -> Self {
+        Self::new(Code::RateLimited, format!("a socket may have at most {limit} operations under way"))
+    }
+
+    /// A mutation where only queries and subscriptions are taken.
+    pub fn mutation_over_socket() -> Self {
+        Self::new(Code::Forbidden, "send mutations by POST: what changes something should have its own answer")
+    }
+
     /// A server that is about to stop.
     pub fn stopping() -> Self {
         Self::new(Code::Unavailable, "the server is stopping")

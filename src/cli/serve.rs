@@ -8,7 +8,6 @@ use clap::Args;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -86,19 +85,18 @@ fn sweep_periodically(service: Arc<Service>, interval: Duration) -> JoinHandle<(
 /// Serves until told to stop, then lets running requests end. While they do, `/ready` still answers: that it does not
 /// want more.
 async fn serve(listener: TcpListener, app: App, shutdown_timeout: Duration) -> anyhow::Result<()> {
-    let running = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop_signal()?);
     loop {
         let stream = tokio::select! {
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let connection = http().serve_connection(TokioIo::new(stream), service(&app.router));
-        tokio::spawn(running.watch(connection));
+        tokio::spawn(app.service.going_on(connection(stream, &app)));
     }
     tracing::info!("stopping: running requests may end");
     app.readiness.stop();
-    let mut ended = std::pin::pin!(tokio::time::timeout(shutdown_timeout, running.shutdown()));
+    app.service.stop();
+    let mut ended = std::pin::pin!(tokio::time::timeout(shutdown_timeout, app.service.stopped()));
     loop {
         let stream = tokio::select! {
             accepted = accept(&listener) => accepted,
@@ -113,6 +111,21 @@ async fn serve(listener: TcpListener, app: App, shutdown_timeout: Duration) -> a
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// One connection: its running request may end when the server is about to stop.
+fn connection(stream: TcpStream, app: &App) -> impl Future<Output = ()> + Send + use<> {
+    let connection = http().serve_connection(TokioIo::new(stream), service(&app.router)).with_upgrades();
+    let stopping = app.service.stopping().clone();
+    async move {
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            // A connection that broke is the client's to notice.
+            _ = connection.as_mut() => return,
+            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
 }
 
 type HttpService = TowerToHyperService<tower::util::MapRequest<Router, fn(Request<Incoming>) -> Request>>;

@@ -29,8 +29,8 @@ pub use check::{CheckedPage, Disagreement};
 use migration::{Migrator, MigratorTrait};
 pub use rows::CorruptRow;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
     sqlx::Connection,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
@@ -49,6 +49,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Db {
     read: DatabaseConnection,
     write: DatabaseConnection,
+    /// One connection that never writes: it sees every change as somebody else's.
+    observe: DatabaseConnection,
     statements: Arc<AtomicU64>,
 }
 
@@ -93,7 +95,8 @@ impl Db {
         // The writer first: it creates the file and switches it to WAL.
         let write = connect(file, 1, &statements).await?;
         let read = connect(file, READERS, &statements).await?;
-        Ok(Self { read, write, statements })
+        let observe = connect(file, 1, &Arc::default()).await?;
+        Ok(Self { read, write, observe, statements })
     }
 
     /// Brings the schema up to what this binary needs.
@@ -104,6 +107,14 @@ impl Db {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         Ok(self.read.ping().await?)
+    }
+
+    /// A number that changes whenever anything in the database does, by this process or another.
+    pub async fn data_version(&self) -> Result<i64> {
+        let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
+        let row = self.observe.query_one_raw(statement).await?;
+        let row = row.ok_or_else(|| DbErr::RecordNotFound("PRAGMA data_version".to_owned()))?;
+        Ok(row.try_get_by_index(0)?)
     }
 
     /// How many statements have been run.
@@ -157,7 +168,6 @@ async fn connect(file: &Path, connections: u32, statements: &Arc<AtomicU64>) -> 
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::ConnectionTrait;
     use uuid::Uuid;
 
     use super::*;

@@ -13,38 +13,36 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use futures_util::StreamExt;
 use serde::Serialize;
 use tower_http::request_id::RequestId;
 
 use super::{
-    Schema, errors, limits,
-    loaders::Loaders,
+    endpoint::Endpoint,
+    errors,
     negotiation::{MediaType, is_request_error},
     request::{self, MAX_REQUEST_BYTES, Refusal},
+    sse, websocket,
 };
 use crate::{auth, config::GraphqlSettings, error::Error, service::Service};
 
-#[derive(Clone)]
-struct Endpoint {
-    service: Arc<Service>,
-    schema: Schema,
-    settings: GraphqlSettings,
-}
-
-/// The GraphQL route.
-pub fn router(service: Arc<Service>, settings: GraphqlSettings) -> Router {
-    let schema = super::schema(Arc::clone(&service), &settings);
+/// The GraphQL routes. `origins` are those whose pages may open a WebSocket, besides the server's own.
+pub fn router(service: Arc<Service>, settings: GraphqlSettings, origins: Vec<String>) -> Router {
+    let endpoint = Endpoint::new(service, settings);
+    let sockets = websocket::Sockets::new(endpoint.clone(), origins);
     Router::new()
         .route("/graphql", get(execute).post(execute))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(Endpoint { service, schema, settings })
+        .with_state(endpoint)
+        .merge(Router::new().route("/graphql/ws", get(websocket::upgrade)).with_state(sockets))
 }
 
 async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::response::Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let media_type = MediaType::accepted(request.headers());
-    let (status, response) = match run(&endpoint, request).await {
-        Ok(response) => (media_type.status(&response), response),
+    let (status, response) = match run(&endpoint, request, media_type).await {
+        Ok(Answer::Whole(response)) => (media_type.status(&response), response),
+        Ok(Answer::Events(events)) => return events,
         Err(refusal) => (refusal.status, errors::refused(&refusal.error)),
     };
     let response = errors::finished(response, id.as_ref());
@@ -72,27 +70,24 @@ struct RequestError<'a> {
     errors: &'a [ServerError],
 }
 
-async fn run(endpoint: &Endpoint, request: Request) -> Result<Response, Refusal> {
-    let Endpoint { service, schema, settings } = endpoint;
-    let principal = auth::authenticate(service, request.headers()).await?;
-    let method = request.method().clone();
+enum Answer {
+    Whole(Response),
+    Events(axum::response::Response),
+}
+
+async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Answer, Refusal> {
+    let token = auth::bearer_token(request.headers())?.to_owned();
+    let principal = endpoint.service.authenticate(&token).await?;
+    let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
     let mut request = request::read(request).await?;
-    if request.query.len() as u64 > settings.max_document_bytes {
-        return Err(Error::too_large("a GraphQL document", settings.max_document_bytes).into());
+    if method == Method::GET && !request::selects_query(&mut request) {
+        let error = Error::malformed("only queries can be sent by GET");
+        return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
     }
-    let operation_name = request.operation_name.clone();
-    // What cannot be parsed is told by the execution.
-    if let Ok(document) = request.parsed_query() {
-        if method == Method::GET && !request::selects_query(document, operation_name.as_deref()) {
-            let error = Error::malformed("only queries can be sent by GET");
-            return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
-        }
-        if let Err(error) = limits::check(document, settings) {
-            return Ok(errors::refused(&error));
-        }
+    if media_type == MediaType::EventStream {
+        let responses = endpoint.execute_stream(principal, request).take_until(endpoint.token_ends(token));
+        let responses = responses.map(move |response| errors::finished(response, id.as_ref()));
+        return Ok(Answer::Events(sse::events(responses).into_response()));
     }
-    let loaders = Loaders::new(Arc::clone(service), principal.clone());
-    let execution = schema.execute(request.data(principal).data(loaders));
-    let too_slow = |_| Error::too_slow(settings.timeout);
-    Ok(tokio::time::timeout(settings.timeout, execution).await.map_err(too_slow)?)
+    Ok(Answer::Whole(endpoint.execute(principal, request).await))
 }

@@ -7,7 +7,10 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use async_graphql::{
+    Request,
+    parser::types::{ExecutableDocument, Selection, SelectionSet},
+};
 
 use crate::{
     config::GraphqlSettings,
@@ -20,7 +23,15 @@ const MAX_INTROSPECTION_LISTS: usize = 3;
 const INTROSPECTION_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 
 /// Refuses a document that asks for more than the settings allow.
-pub(super) fn check(document: &ExecutableDocument, settings: &GraphqlSettings) -> Result<()> {
+pub(super) fn check(request: &mut Request, settings: &GraphqlSettings) -> Result<()> {
+    if request.query.len() as u64 > settings.max_document_bytes {
+        return Err(Error::too_large("a GraphQL document", settings.max_document_bytes));
+    }
+    // What cannot be parsed is told by the execution.
+    request.parsed_query().map_or(Ok(()), |document| check_document(document, settings))
+}
+
+fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> Result<()> {
     let mut counter = Counter { document, fragments: HashMap::new() };
     let mut total = Amount::default();
     let mut root_fields = 0;
@@ -109,8 +120,6 @@ impl<'a> Counter<'a> {
 mod tests {
     use std::time::Duration;
 
-    use async_graphql::parser::parse_query;
-
     use super::*;
 
     fn is_allowed(document: &str) -> bool {
@@ -125,7 +134,7 @@ mod tests {
             introspection: true,
             suggestions: true,
         };
-        check(&parse_query(document).unwrap(), &settings).is_ok()
+        check(&mut Request::new(document), &settings).is_ok()
     }
 
     #[test]

@@ -30,7 +30,7 @@ const CHILD_YIELDS: usize = 256;
 type Loaded<V> = Result<Option<V>, Arc<Error>>;
 
 /// The loaders of one request.
-pub(super) struct Loaders {
+pub(crate) struct Loaders {
     sessions: Loader<SessionId, Loaded<Arc<Session>>, SessionBatch>,
     files: Loader<FileId, Loaded<Arc<FileRecord>>, FileBatch>,
     parts: Loader<PartsKey, Loaded<Arc<Vec<PartRecord>>>, PartBatch>,

@@ -3,6 +3,7 @@
 //! Owns the schema, its limits and the HTTP handler. A resolver takes the arguments, calls one use case and shapes the
 //! answer. Types here are made for callers and mirror no table; their doc comments are the schema's descriptions.
 
+mod endpoint;
 mod errors;
 mod http;
 mod limits;
@@ -13,17 +14,20 @@ mod objects;
 mod query;
 mod request;
 mod scalars;
+mod sse;
+mod subscription;
+mod websocket;
 
 use std::sync::Arc;
 
-use async_graphql::{EmptySubscription, SDLExportOptions};
+use async_graphql::SDLExportOptions;
 
 pub use http::router;
 
 use crate::{config::GraphqlSettings, service::Service};
 
 /// The schema with its resolvers.
-type Schema = async_graphql::Schema<query::Query, mutation::Mutation, EmptySubscription>;
+type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
 /// The schema over a service.
 fn schema(service: Arc<Service>, settings: &GraphqlSettings) -> Schema {
@@ -45,6 +49,6 @@ pub fn sdl() -> String {
     builder().finish().sdl_with_options(SDLExportOptions::new().include_specified_by().use_space_ident())
 }
 
-fn builder() -> async_graphql::SchemaBuilder<query::Query, mutation::Mutation, EmptySubscription> {
-    Schema::build(query::Query, mutation::Mutation, EmptySubscription)
+fn builder() -> async_graphql::SchemaBuilder<query::Query, mutation::Mutation, subscription::Subscription> {
+    Schema::build(query::Query, mutation::Mutation, subscription::Subscription)
 }

@@ -13,6 +13,8 @@ pub(super) enum MediaType {
     GraphqlResponse,
     /// `application/json`, also where the client does not say
     Json,
+    /// `text/event-stream`
+    EventStream,
 }
 
 impl MediaType {
@@ -26,6 +28,7 @@ impl MediaType {
             let offered = match range.essence_str() {
                 "application/graphql-response+json" => Self::GraphqlResponse,
                 "application/json" | "application/*" | "*/*" => Self::Json,
+                "text/event-stream" => Self::EventStream,
                 _ => continue,
             };
             // Of equals the first: clients list what they prefer first.
@@ -40,7 +43,8 @@ impl MediaType {
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
-            Self::Json => "application/json; charset=utf-8",
+            // An event stream has its own; what is refused before it begins comes as JSON.
+            Self::Json | Self::EventStream => "application/json; charset=utf-8",
         }
     }
 
@@ -49,7 +53,7 @@ impl MediaType {
     pub(super) fn status(self, response: &Response) -> StatusCode {
         match self {
             Self::GraphqlResponse if is_request_error(response) => StatusCode::BAD_REQUEST,
-            Self::GraphqlResponse | Self::Json => StatusCode::OK,
+            Self::GraphqlResponse | Self::Json | Self::EventStream => StatusCode::OK,
         }
     }
 }
@@ -75,6 +79,7 @@ mod tests {
             ("application/json, application/graphql-response+json", MediaType::Json),
             ("application/graphql-response+json;q=0.1, application/json", MediaType::Json),
             ("text/html", MediaType::Json),
+            ("text/event-stream", MediaType::EventStream),
             ("*/*", MediaType::Json),
             ("application/graphql-response+json; charset=utf-8", MediaType::GraphqlResponse),
             // What urql sends.

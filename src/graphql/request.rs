@@ -5,7 +5,7 @@
 
 use async_graphql::{
     Request, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationType},
+    parser::types::{DocumentOperations, OperationType},
 };
 use axum::{
     body::Bytes,
@@ -87,7 +87,7 @@ async fn read_post(request: axum::extract::Request) -> Result<Request, Refusal> 
     }
 }
 
-fn from_parameters(mut parameters: Map<String, Value>) -> Result<Request> {
+pub(super) fn from_parameters(mut parameters: Map<String, Value>) -> Result<Request> {
     let mut take = |name: &str| parameters.remove(name).unwrap_or_default();
     let Value::String(query) = take("query") else { return Err(Error::invalid("query", "must be a string")) };
     let mut request = Request::new(query);
@@ -108,11 +108,18 @@ fn from_parameters(mut parameters: Map<String, Value>) -> Result<Request> {
 }
 
 /// Whether the operation that would be executed is a query. What has no such operation is told by the execution.
-pub(super) fn selects_query(document: &ExecutableDocument, operation_name: Option<&str>) -> bool {
-    let selected = match (&document.operations, operation_name) {
+pub(super) fn selects_query(request: &mut Request) -> bool {
+    selected_operation(request).is_none_or(|operation| operation == OperationType::Query)
+}
+
+/// The kind of the operation that would be executed, if there is one.
+pub(super) fn selected_operation(request: &mut Request) -> Option<OperationType> {
+    let operation_name = request.operation_name.clone();
+    let document = request.parsed_query().ok()?;
+    let selected = match (&document.operations, operation_name.as_deref()) {
         (DocumentOperations::Single(operation), _) => Some(operation),
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
         (DocumentOperations::Multiple(_), None) => None,
     };
-    selected.is_none_or(|operation| operation.node.ty == OperationType::Query)
+    selected.map(|operation| operation.node.ty)
 }

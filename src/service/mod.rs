@@ -18,9 +18,11 @@ mod status;
 pub use sweep::Swept;
 mod sweep;
 mod token;
+mod watch;
 
 use std::sync::Arc;
 
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 pub use check::Report;
@@ -59,6 +61,9 @@ pub struct Service {
     claims: claims::Claims,
     prefix_hashes: prefix_hash::PrefixHashes,
     token_uses: authenticate::TokenUses,
+    changes: watch::Changes,
+    stopping: CancellationToken,
+    going_on: TaskTracker,
 }
 
 impl std::fmt::Debug for Service {
@@ -79,6 +84,9 @@ impl Service {
             claims: claims::Claims::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             token_uses: authenticate::TokenUses::default(),
+            changes: watch::Changes::default(),
+            stopping: CancellationToken::new(),
+            going_on: TaskTracker::new(),
         }
     }
 
@@ -90,6 +98,27 @@ impl Service {
         let unreachable = "database or storage cannot be reached";
         self.db.ping().await.map_err(|error| Error::unavailable(unreachable, error))?;
         self.storage.ping().await.map_err(|error| Error::unavailable(unreachable, error))
+    }
+
+    /// Asks everything that would go on by itself to end: the server is about to stop.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+        self.going_on.close();
+    }
+
+    /// Waits until all that was asked to end has ended.
+    pub async fn stopped(&self) {
+        self.going_on.wait().await;
+    }
+
+    /// Something that goes on by itself, such as a socket, and that a stopping server waits for.
+    pub fn going_on<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
+        self.going_on.track_future(task)
+    }
+
+    /// Fires when the server is about to stop.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     /// The counters.

@@ -1,6 +1,5 @@
 //! Queries and mutations.
 
-use axum::body::Body;
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, file_bytes, sha256_hex};

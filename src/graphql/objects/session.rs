@@ -66,17 +66,30 @@ impl From<UploadSessionStatus> for SessionStatus {
 pub(crate) struct UploadSession {
     session: Arc<Session>,
     file: Option<Arc<FileRecord>>,
+    /// Its own, where it lives longer than a request.
+    loaders: Option<Loaders>,
+}
+
+impl UploadSession {
+    pub(crate) fn with_loaders(mut self, loaders: Loaders) -> Self {
+        self.loaders = Some(loaders);
+        self
+    }
+
+    fn own_loaders<'a>(&'a self, ctx: &Context<'a>) -> &'a Loaders {
+        self.loaders.as_ref().unwrap_or_else(|| ctx.data_unchecked())
+    }
 }
 
 impl From<Arc<Session>> for UploadSession {
     fn from(session: Arc<Session>) -> Self {
-        Self { session, file: None }
+        Self { session, file: None, loaders: None }
     }
 }
 
 impl From<SessionView> for UploadSession {
     fn from(view: SessionView) -> Self {
-        Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)) }
+        Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)), loaders: None }
     }
 }
 
@@ -160,7 +173,7 @@ impl UploadSession {
         if let Some(file) = &self.file {
             return Ok(UploadFile(Arc::clone(file)));
         }
-        let file = ctx.data_unchecked::<Loaders>().file(self.session.file_id).await?;
+        let file = self.own_loaders(ctx).file(self.session.file_id).await?;
         let gone = || Error::internal(format!("session {}: its file has no row", self.session.id.0));
         Ok(UploadFile(file.ok_or_else(gone)?))
     }
@@ -176,7 +189,7 @@ impl UploadSession {
         query(after, None, first, None, |after: Option<OpaqueCursor<u32>>, _, first, _| async move {
             let after = after.map_or(0, |cursor| *cursor);
             let limit = page_size(first.map(|first| i32::try_from(first).unwrap_or(i32::MAX)));
-            let parts = ctx.data_unchecked::<Loaders>().parts(Arc::clone(&self.session), after, limit as u64).await?;
+            let parts = self.own_loaders(ctx).parts(Arc::clone(&self.session), after, limit as u64).await?;
             let last = parts.last().map_or(after, |last| last.part.number);
             let has_previous = self.session.received.numbers_after(0).next().is_some_and(|number| number <= after);
             let has_next = self.session.received.numbers_after(last).next().is_some();

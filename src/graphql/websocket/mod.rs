@@ -1,0 +1,100 @@
+//! `GET /graphql/ws`: operations over a WebSocket.
+//!
+//! Owns the [graphql-transport-ws protocol](https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md) on the
+//! server's side: who may connect, when a connection is closed and with which code. async-graphql's own implementation
+//! waits for ever for a client that says nothing, and closes with other codes.
+
+mod connection;
+mod messages;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_graphql::http::WebSocketProtocols;
+use async_graphql_axum::GraphQLProtocol;
+use axum::{
+    extract::{State, ws::WebSocketUpgrade},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::IntoResponse,
+};
+
+use self::connection::Connection;
+use super::{endpoint::Endpoint, request::MAX_REQUEST_BYTES};
+use crate::{auth, domain::OwnerName};
+
+/// Sockets of one owner.
+const MAX_SOCKETS: usize = 64;
+
+/// What sockets share.
+#[derive(Clone)]
+pub(super) struct Sockets {
+    endpoint: Endpoint,
+    origins: Arc<Vec<String>>,
+    open: Arc<Mutex<HashMap<OwnerName, usize>>>,
+}
+
+impl Sockets {
+    pub(super) fn new(endpoint: Endpoint, origins: Vec<String>) -> Self {
+        Self { endpoint, origins: Arc::new(origins), open: Arc::default() }
+    }
+
+    /// Counts a socket of an owner for as long as the answer lives.
+    fn enter(&self, owner: &OwnerName) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(owner.clone()).or_default();
+        if *count >= MAX_SOCKETS {
+            return None;
+        }
+        *count += 1;
+        Some(Place { sockets: self.clone(), owner: owner.clone() })
+    }
+
+    /// A handshake is a `GET` without CORS, so a foreign page's would get through.
+    fn allows(&self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let Some(origin) = text(header::ORIGIN) else { return true };
+        let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
+        let is_own = authority.is_some() && authority.as_deref() == text(header::HOST);
+        is_own || self.origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+struct Place {
+    sockets: Sockets,
+    owner: OwnerName,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.sockets.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.owner) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.owner);
+            }
+        }
+    }
+}
+
+pub(super) async fn upgrade(
+    State(sockets): State<Sockets>,
+    _offered: GraphQLProtocol,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> axum::response::Response {
+    if !sockets.allows(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let upgrade = upgrade.protocols([WebSocketProtocols::GraphQLWS.sec_websocket_protocol()]);
+    if upgrade.selected_protocol().is_none() {
+        // Only the older protocol was offered.
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let token = auth::bearer_token(&headers).ok().map(str::to_owned);
+    upgrade.max_message_size(MAX_REQUEST_BYTES).on_upgrade(async move |socket| {
+        let service = Arc::clone(&sockets.endpoint.service);
+        service.going_on(Connection::new(socket, sockets, token).run()).await;
+    })
+}

@@ -1,0 +1,143 @@
+// graphql-ws and graphql-sse against the real binary: the states of a session, and every way to be refused.
+import assert from "node:assert";
+import { createClient as createWsClient } from "graphql-ws";
+import { createClient as createSseClient } from "graphql-sse";
+import WebSocket from "ws";
+import { report, withServer } from "./server.mjs";
+import { SETTINGS, createSession, finalize, putPart, run } from "./upload.mjs";
+
+const QUERY = `subscription($id: ID!) { uploadSession(id: $id) { status completedParts receivedPartsText version } }`;
+
+/** A raw socket that has said `messages`; resolves to the close code and what the server said before. */
+function socket(url, messages, options = {}) {
+  return new Promise((resolve) => {
+    const raw = new WebSocket(`${url.replace("http", "ws")}/graphql/ws`, options.protocol ?? "graphql-transport-ws", options);
+    const said = [];
+    raw.on("open", () => messages.forEach((message) => raw.send(typeof message === "string" ? message : JSON.stringify(message))));
+    raw.on("message", (data) => said.push(JSON.parse(data)));
+    raw.on("close", (code) => resolve({ code, said }));
+    raw.on("error", (error) => resolve({ code: 0, said, error }));
+    if (options.hangUpAfter) raw.on("message", () => said.length >= options.hangUpAfter && raw.close());
+  });
+}
+
+/** Follows a session while it is uploaded; resolves to the states that came. */
+async function follow(server, client) {
+  const id = await createSession(server, 3);
+  const states = client.iterate({ query: QUERY, variables: { id } });
+  const first = (await states.next()).value.data.uploadSession;
+  assert.deepEqual([first.status, first.completedParts], ["INIT", 0], "the state now comes at once");
+  await putPart(server, id, 2);
+  const second = (await states.next()).value.data.uploadSession;
+  assert.deepEqual([second.status, second.receivedPartsText], ["IN_PROGRESS", "2"]);
+  await putPart(server, id, 1);
+  await putPart(server, id, 3);
+  await finalize(server, id);
+  let last;
+  for await (const { data } of states) last = data.uploadSession;
+  assert.deepEqual([last.status, last.receivedPartsText], ["COMPLETE", "1-3"], "the last state is never lost, then it ends");
+}
+
+await withServer(async (server) => {
+  const { url, token } = server;
+  const init = { type: "connection_init", payload: { Authorization: `Bearer ${token}` } };
+  const webSocketUrl = `${url.replace("http", "ws")}/graphql/ws`;
+  const ws = (connectionParams) => createWsClient({ url: webSocketUrl, webSocketImpl: WebSocket, connectionParams, retryAttempts: 0 });
+  const sse = (bearer) => createSseClient({ url: `${url}/graphql`, headers: { Authorization: `Bearer ${bearer}` }, retryAttempts: 0 });
+  const subscribe = (id, query = "{ __typename }") => ({ type: "subscribe", id, payload: { query } });
+  const never = await createSession(server, 1);
+  const pending = { type: "subscribe", id: "a", payload: { query: QUERY, variables: { id: never } } };
+
+  const checks = {
+    "graphql-ws follows a session": () => follow(server, ws({ Authorization: `Bearer ${token}` })),
+    "graphql-sse follows a session": () => follow(server, sse(token)),
+    "graphql-ws runs a query": async () => {
+      const results = ws({ authorization: `Bearer ${token}` }).iterate({ query: "{ uploadSessions { nodes { id } } }" });
+      assert.ok((await results.next()).value.data.uploadSessions.nodes.length > 0);
+      assert.ok((await results.next()).done);
+    },
+    "a session that is not there is an error with a code, over both": async () => {
+      for (const client of [ws({ Authorization: `Bearer ${token}` }), sse(token)]) {
+        const states = client.iterate({ query: QUERY, variables: { id: "nonsense" } });
+        const { errors } = (await states.next()).value;
+        assert.equal(errors[0].extensions.code, "NOT_FOUND");
+      }
+    },
+    "a bad token is 4403 over a socket": async () => {
+      const bad = { type: "connection_init", payload: { Authorization: "Bearer pw_wrong" } };
+      assert.equal((await socket(url, [bad])).code, 4403);
+      assert.equal((await socket(url, [{ type: "connection_init" }])).code, 4403);
+    },
+    "a bad token is 401 over SSE": async () => {
+      const headers = { Authorization: "Bearer pw_wrong", Accept: "text/event-stream", "Content-Type": "application/json" };
+      const response = await fetch(`${url}/graphql`, { method: "POST", headers, body: JSON.stringify({ query: QUERY }) });
+      assert.equal(response.status, 401);
+      await response.body.cancel();
+    },
+    "the token may come with the handshake": async () => {
+      const options = { headers: { Authorization: `Bearer ${token}` }, hangUpAfter: 1 };
+      assert.equal((await socket(url, [{ type: "connection_init" }], options)).said[0].type, "connection_ack");
+    },
+    "no init is 4408": async () => assert.equal((await socket(url, [])).code, 4408),
+    "subscribe before init is 4401": async () => assert.equal((await socket(url, [subscribe("a")])).code, 4401),
+    "init twice is 4429": async () => assert.equal((await socket(url, [init, init])).code, 4429),
+    "the same id twice is 4409": async () => assert.equal((await socket(url, [init, pending, pending])).code, 4409),
+    "what is no message is 4400": async () => {
+      for (const bad of ["{", "[]", '{"type":"other"}', '{"type":"subscribe"}', { type: "subscribe", id: "a", payload: {} }]) {
+        assert.equal((await socket(url, [init, bad])).code, 4400, JSON.stringify(bad));
+      }
+    },
+    "an invalid query is an error message, and the socket goes on": async () => {
+      const { said } = await socket(url, [init, subscribe("bad", "{ nothing }"), subscribe("good")], { hangUpAfter: 4 });
+      const types = (id) => said.filter((message) => message.id === id).map((message) => message.type);
+      assert.deepEqual([types("bad"), types("good")], [["error"], ["next", "complete"]]);
+      assert.equal(said.find((message) => message.type === "error").payload[0].extensions.code, "INVALID_INPUT");
+    },
+    "mutations are not taken over a socket": async () => {
+      const mutation = subscribe("a", `mutation { abortUploadSession(input: { id: "${never}" }) { userErrors { code } } }`);
+      const { said } = await socket(url, [init, mutation], { hangUpAfter: 2 });
+      assert.equal(said[1].payload[0].extensions.code, "FORBIDDEN");
+    },
+    "one socket has only so many operations": async () => {
+      const many = Array.from({ length: 33 }, (_, n) => ({ ...pending, id: `${n}` }));
+      const { said } = await socket(url, [init, ...many, { type: "ping" }], { hangUpAfter: 35 });
+      const refused = said.find((message) => message.type === "error");
+      assert.equal(refused.payload[0].extensions.code, "RATE_LIMITED");
+    },
+    "a socket of a foreign page is refused": async () => {
+      const { error } = await socket(url, [init], { headers: { Origin: "https://evil.example.org" } });
+      assert.match(String(error), /403/);
+    },
+    "an unknown protocol is refused": async () => {
+      const { error } = await socket(url, [init], { protocol: "graphql-ws" });
+      assert.match(String(error), /400/);
+    },
+    "a message that is too large ends the socket": async () => {
+      const { code, said } = await socket(url, [init, subscribe("a", " ".repeat(300_000))]);
+      assert.ok(code !== 1000 && said.every((message) => message.type === "connection_ack"), `${code}`);
+    },
+    "a slow reader gets the last state": async () => {
+      const id = await createSession(server, 8);
+      const states = sse(token).iterate({ query: QUERY, variables: { id } });
+      await states.next();
+      for (let number = 1; number <= 8; number += 1) await putPart(server, id, number);
+      await finalize(server, id);
+      let last;
+      for await (const { data } of states) last = data.uploadSession;
+      assert.equal(last.status, "COMPLETE");
+    },
+    "a stopping server says good-bye": async () => {
+      const id = await createSession(server, 1);
+      const closed = socket(url, [init, { ...pending, payload: { query: QUERY, variables: { id } } }]);
+      const events = sse(token).iterate({ query: QUERY, variables: { id } });
+      await events.next();
+      server.server.removeAllListeners("exit");
+      const exited = new Promise((resolve) => server.server.on("exit", resolve));
+      server.server.kill("SIGTERM");
+      assert.equal((await closed).code, 1001);
+      assert.ok((await events.next()).done);
+      assert.equal(await exited, 0);
+    },
+  };
+  report(Object.keys(checks).length, await run(checks));
+}, SETTINGS);

@@ -1,0 +1,40 @@
+// What the client tests upload with: REST for bytes, as everybody does.
+
+/** A session of `parts` parts of 64 KiB (the server is to run with that chunk size); resolves to its id. */
+export async function createSession({ url, token }, parts) {
+  const response = await fetch(`${url}/uploads/sessions`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+    body: JSON.stringify({ original_filename: "a.bin", total_size_bytes: parts * 65536 }),
+  });
+  if (response.status !== 201) throw new Error(`create: ${response.status}`);
+  return (await response.json()).session_id;
+}
+
+export async function putPart({ url, token }, id, number) {
+  const headers = { Authorization: `Bearer ${token}` };
+  const body = new Uint8Array(65536).fill(number);
+  const response = await fetch(`${url}/uploads/sessions/${id}/parts/${number}`, { method: "PUT", headers, body });
+  if (response.status !== 201) throw new Error(`part ${number}: ${response.status}`);
+}
+
+export async function finalize({ url, token }, id) {
+  const headers = { Authorization: `Bearer ${token}` };
+  const response = await fetch(`${url}/uploads/sessions/${id}/finalize`, { method: "POST", headers });
+  if (response.status !== 200) throw new Error(`finalize: ${response.status}`);
+}
+
+export const SETTINGS = { PARTWAY_CHUNK_SIZE: "65536" };
+
+/** Runs named checks one after the other; resolves to the failures, one line each. */
+export async function run(checks) {
+  const failures = [];
+  for (const [name, check] of Object.entries(checks)) {
+    try {
+      await check();
+    } catch (error) {
+      failures.push(`${name}: ${error.stack ?? error}`);
+    }
+  }
+  return failures;
+}
