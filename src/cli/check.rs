@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::{Config, StoreOverrides};
+use crate::config::StoreOverrides;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -14,11 +14,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let database = Config::load(&self.stores)?.database_file();
-        if !database.exists() {
-            anyhow::bail!("there is no database {}", database.display());
-        }
-        let report = super::open_service(&self.stores).await?.check().await.map_err(super::internal)?;
+        let report = super::open_existing(&self.stores).await?.check().await.map_err(super::internal)?;
         for problem in &report.problems {
             println!("{problem}");
         }

@@ -45,7 +45,7 @@ enum Command {
     Schema,
     /// Bring the database's schema up to date, and do nothing else
     Migrate(migrate::Migrate),
-    /// Look for rows that disagree and files that are missing
+    /// Look for rows that disagree and files that are missing or of the wrong size
     Check(check::Check),
 }
 
@@ -67,6 +67,15 @@ impl Cli {
 /// The use cases over the stores that these flags name, for commands that need no server.
 async fn open_service(stores: &StoreOverrides) -> anyhow::Result<Service> {
     app::open_service(&Config::load(stores)?, Arc::new(SystemClock)).await
+}
+
+/// The same, where there must be something already: a mistyped folder is not in order.
+async fn open_existing(stores: &StoreOverrides) -> anyhow::Result<Service> {
+    let database = Config::load(stores)?.database_file();
+    if !database.exists() {
+        anyhow::bail!("there is no database {}", database.display());
+    }
+    open_service(stores).await
 }
 
 /// Which server to talk to, and as whom.

@@ -21,7 +21,7 @@ pub(super) struct Status {
     /// The session's id
     id: String,
     /// Follow it until it ends
-    #[arg(long, env = "PARTWAY_WATCH")]
+    #[arg(long, env = "PARTWAY_WATCH", value_parser = clap::builder::BoolishValueParser::new())]
     watch: bool,
     #[command(flatten)]
     server: Server,
@@ -34,8 +34,7 @@ impl Status {
         let mut shown_lines = 0;
         loop {
             shown_lines = show(&session, shown_lines)?;
-            let is_open = matches!(session.status.as_str(), "INIT" | "IN_PROGRESS");
-            if !self.watch || !is_open {
+            if !self.watch || !is_open(&session) {
                 return Ok(ExitCode::SUCCESS);
             }
             session = loop {
@@ -50,6 +49,10 @@ impl Status {
             };
         }
     }
+}
+
+fn is_open(session: &SessionBody) -> bool {
+    matches!(session.status.as_str(), "INIT" | "IN_PROGRESS")
 }
 
 /// Prints a session, on a terminal over what was shown before. Answers how many lines that took.
@@ -84,7 +87,8 @@ fn render(session: &SessionBody) -> String {
     ];
     match &session.file.sha256 {
         Some(sha256) => lines.extend([format!("file_id   {}", session.file.file_id), format!("sha256    {sha256}")]),
-        None => lines.push(format!("expires   {}", session.expires_at.format("%F %R UTC"))),
+        None if is_open(session) => lines.push(format!("expires   {}", session.expires_at.format("%F %R UTC"))),
+        None => {}
     }
     lines.join("\n")
 }

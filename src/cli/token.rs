@@ -38,6 +38,7 @@ enum Command {
     /// Make a token useless
     Revoke {
         /// Its id, as listed
+        #[arg(value_parser = token_id)]
         id: Uuid,
         #[command(flatten)]
         stores: StoreOverrides,
@@ -49,17 +50,22 @@ fn duration(text: &str) -> Result<TimeDelta, String> {
     TimeDelta::from_std(duration).map_err(|error| error.to_string())
 }
 
+fn token_id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "give the id that `partway token list` shows, not the token")
+}
+
 impl Token {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Create { owner, name, expires_in, stores } => {
                 let service = super::open_service(&stores).await?;
                 let created = service.create_token(&owner, &name, expires_in).await.map_err(super::internal)?;
+                eprintln!("id {}", created.id);
                 println!("{}", created.token.reveal());
             }
             Command::List { stores } => list(&stores).await?,
             Command::Revoke { id, stores } => {
-                super::open_service(&stores).await?.revoke_token(id).await.map_err(super::internal)?;
+                super::open_existing(&stores).await?.revoke_token(id).await.map_err(super::internal)?;
                 eprintln!("revoked");
             }
         }
@@ -68,7 +74,7 @@ impl Token {
 }
 
 async fn list(stores: &StoreOverrides) -> anyhow::Result<()> {
-    let tokens = super::open_service(stores).await?.tokens().await.map_err(super::internal)?;
+    let tokens = super::open_existing(stores).await?.tokens().await.map_err(super::internal)?;
     let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
     println!(
         "{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME",

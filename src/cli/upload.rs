@@ -26,8 +26,8 @@ pub(super) struct Upload {
     /// Parts sent at the same time
     #[arg(long, env = "PARTWAY_PARALLEL", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
-    /// Begin anew, whatever was begun or finished before
-    #[arg(long, env = "PARTWAY_NEW")]
+    /// Begin anew, whatever was begun before; without it a file that is stored already is not sent again
+    #[arg(long, env = "PARTWAY_NEW", value_parser = clap::builder::BoolishValueParser::new())]
     new: bool,
 }
 
@@ -64,11 +64,12 @@ impl Upload {
 /// The progress bar; plain lines where standard error is no terminal.
 struct Screen {
     bar: Mutex<ProgressBar>,
+    has_complained: Mutex<bool>,
 }
 
 impl Screen {
     fn new() -> Self {
-        Self { bar: Mutex::new(ProgressBar::hidden()) }
+        Self { bar: Mutex::new(ProgressBar::hidden()), has_complained: Mutex::default() }
     }
 
     fn show(&self, event: Event) {
@@ -77,6 +78,12 @@ impl Screen {
             Event::Comparing { bytes } => *bar = new_bar(bytes, "comparing"),
             Event::Compared { bytes } | Event::Sent { bytes } => bar.inc(bytes),
             Event::Lost { bytes } => bar.dec(bytes),
+            Event::Retrying { reason } if bar.is_hidden() => {
+                // Said once, not every few seconds.
+                if !std::mem::replace(&mut *self.has_complained.lock().unwrap_or_else(PoisonError::into_inner), true) {
+                    eprintln!("{reason}; trying for some minutes, ctrl-C to stop");
+                }
+            }
             Event::Retrying { reason } => bar.set_message(format!("{reason}, trying again")),
             Event::Finalizing => {
                 bar.finish_and_clear();

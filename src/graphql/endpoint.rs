@@ -33,10 +33,7 @@ impl Endpoint {
             return errors::refused(&error);
         }
         let execution = self.schema.execute(self.with_data(principal, request));
-        match tokio::time::timeout(self.settings.timeout, execution).await {
-            Ok(response) => response,
-            Err(_) => errors::refused(&Error::too_slow(self.settings.timeout)),
-        }
+        within(self.settings.timeout, execution).await
     }
 
     /// Executes any operation; a subscription has many responses.
@@ -64,5 +61,27 @@ impl Endpoint {
     fn with_data(&self, principal: Principal, request: Request) -> Request {
         let loaders = Loaders::new(Arc::clone(&self.service), principal.clone());
         request.data(principal).data(loaders)
+    }
+}
+
+/// What an execution answers, or that it took too long.
+async fn within(limit: Duration, execution: impl Future<Output = Response>) -> Response {
+    let in_time = tokio::time::timeout(limit, execution).await;
+    in_time.unwrap_or_else(|_| errors::refused(&Error::too_slow(limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_execution_that_does_not_end_is_given_up_with_a_code() {
+        let response = within(Duration::from_millis(1), std::future::pending()).await;
+        let extensions = response.errors[0].extensions.as_ref().unwrap();
+        assert_eq!(extensions.get("code"), Some(&Value::from("UNAVAILABLE")));
+        let response = within(Duration::from_mins(1), async { Response::new(Value::from(1)) }).await;
+        assert!(response.errors.is_empty());
     }
 }

@@ -89,13 +89,19 @@ impl Service {
         }
         let token = Token::random()?;
         let now = self.clock.now();
+        let lifetime = || Error::invalid("expires_in", "longer than zero and less than a hundred thousand years");
+        let expires_at = match ttl {
+            Some(ttl) if ttl <= chrono::TimeDelta::zero() => return Err(lifetime()),
+            Some(ttl) => Some(now.checked_add_signed(ttl).ok_or_else(lifetime)?),
+            None => None,
+        };
         let new = NewToken {
             id: Uuid::now_v7(),
             owner,
             name: name.to_owned(),
             hash: Sha256Digest::of(token.reveal().as_bytes()),
             created_at: now,
-            expires_at: ttl.map(|ttl| now + ttl),
+            expires_at,
         };
         Ok((token, new))
     }

@@ -80,14 +80,6 @@ async fn a_bomb_of_fragments_is_refused() {
 }
 
 #[tokio::test]
-async fn a_query_may_take_only_so_long() {
-    let app = TestApp::with(|config| config.graphql_timeout = std::time::Duration::from_nanos(1)).await;
-    let user = app.user("ann").await;
-    let answer = user.graphql("{ uploadSessions { nodes { id } } }", json!({})).await;
-    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE");
-}
-
-#[tokio::test]
 async fn the_schema_can_be_hidden() {
     let app = TestApp::with(|config| {
         config.graphql_introspection = false;
