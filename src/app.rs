@@ -119,10 +119,11 @@ fn create_dir(dir: &Path) -> anyhow::Result<()> {
 
 fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<Router> {
     let (cors, csrf) = cross_origin(config)?;
+    let documents = graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only)?;
     let origins = config.cors_origins().map(str::to_owned).collect();
     let router = Router::new()
         .merge(rest::router(Arc::clone(service), readiness.clone()))
-        .merge(graphql::router(Arc::clone(service), config.graphql(), origins))
+        .merge(graphql::router(Arc::clone(service), config.graphql(), documents, origins))
         .merge(web::router())
         .fallback(rest::no_such_route)
         .method_not_allowed_fallback(rest::no_such_method)
@@ -130,7 +131,9 @@ fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> any
         .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout))
         .layer(middleware::map_request(rest::linger))
         .layer(CatchPanicLayer::custom(rest::panicked))
-        .layer(csrf.with_rejection_response(|_| rest::Problem(Error::cross_origin()).into_response()))
+        .layer(csrf.with_rejection_response(|_| {
+            rest::Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
+        }))
         .layer(middleware::from_fn(rest::render_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(service), measure))
         .layer(cors)

@@ -3,7 +3,11 @@
 //! Owns the order embedded defaults < `partway.toml` < environment < flags, and refuses what it does not know. The
 //! defaults are the commented file `config.default.toml` itself, so the two cannot differ.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
@@ -56,6 +60,8 @@ pub struct Config {
     pub graphql_max_directives: usize,
     #[serde(with = "humantime_serde")]
     pub graphql_timeout: Duration,
+    pub graphql_trusted_documents: String,
+    pub graphql_trusted_only: bool,
     pub graphql_introspection: bool,
     pub graphql_suggestions: bool,
     pub log_format: LogFormat,
@@ -175,6 +181,11 @@ impl Config {
     /// The origins whose pages may use this server.
     pub fn cors_origins(&self) -> impl Iterator<Item = &str> {
         self.cors_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty())
+    }
+
+    /// The file of trusted documents, if there is one.
+    pub fn graphql_trusted_documents(&self) -> Option<&Path> {
+        Some(Path::new(&self.graphql_trusted_documents)).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// What GraphQL requests may cost.

@@ -61,6 +61,8 @@ codes! {
     ChecksumMismatch = "CHECKSUM_MISMATCH", 400, false;
     /// The session cannot be finalized: parts have not arrived.
     PartsMissing = "PARTS_MISSING", 409, false;
+    /// The hash stands for no document that this server knows; send the document with it.
+    PersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND", 400, false;
     /// The session has ended.
     SessionClosed = "SESSION_CLOSED", 409, false;
     /// Too much at once for one owner.
@@ -234,19 +236,19 @@ impl Error {
         Self::new(Code::Unavailable, format!("the query took longer than {limit:?} and was given up"))
     }
 
-    /// A request that a foreign page made a browser send.
-    pub fn cross_origin() -> Self {
-        Self::new(Code::Forbidden, "requests from this origin are not allowed")
+    /// A request that is not allowed, whoever sends it; `why` is shown.
+    pub fn forbidden(why: &str) -> Self {
+        Self::new(Code::Forbidden, why)
+    }
+
+    /// A hash that stands for no document. The words are those that Apollo's clients look for.
+    pub fn persisted_query_not_found() -> Self {
+        Self::new(Code::PersistedQueryNotFound, "PersistedQueryNotFound")
     }
 
     /// More operations on one socket than it may have.
     pub fn too_many_operations(limit: usize) -> Self {
         Self::new(Code::RateLimited, format!("a socket may have at most {limit} operations under way"))
-    }
-
-    /// A mutation where only queries and subscriptions are taken.
-    pub fn mutation_over_socket() -> Self {
-        Self::new(Code::Forbidden, "send mutations by POST: what changes something should have its own answer")
     }
 
     /// A server that is about to stop.

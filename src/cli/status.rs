@@ -7,14 +7,15 @@ use std::{
 };
 
 use clap::Args;
+use futures_util::StreamExt;
 use indicatif::HumanBytes;
 
 use super::Server;
 use crate::client::{SessionBody, part_numbers};
 
 const BAR_CELLS: u32 = 60;
-/// Asking costs the server one row, and nothing but headers travel while nothing changes.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Before a connection that broke is made again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -31,23 +32,28 @@ impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
         let mut session = client.session(&self.id).await?;
-        let mut shown_lines = 0;
-        loop {
-            shown_lines = show(&session, shown_lines)?;
-            if !self.watch || !is_open(&session) {
-                return Ok(ExitCode::SUCCESS);
-            }
-            session = loop {
-                tokio::time::sleep(INTERVAL).await;
-                match client.session_since(&self.id, session.version).await {
-                    Ok(Some(changed)) => break changed,
-                    Ok(None) => {}
-                    // The server may be restarting; an upload would wait for it too.
-                    Err(error) if error.is_retryable() => {}
-                    Err(error) => return Err(error.into()),
+        let mut shown_lines = show(&session, 0)?;
+        while self.watch && is_open(&session) {
+            match client.changes(&self.id).await {
+                Ok(changes) => {
+                    let mut changes = std::pin::pin!(changes);
+                    while changes.next().await.is_some() {
+                        let changed = client.session(&self.id).await?;
+                        if changed.version != session.version {
+                            session = changed;
+                            shown_lines = show(&session, shown_lines)?;
+                        }
+                    }
                 }
-            };
+                // The server may be restarting; an upload would wait for it too.
+                Err(error) if error.is_retryable() => eprintln!("{error}, trying again"),
+                Err(error) => return Err(error.into()),
+            }
+            if is_open(&session) {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -162,16 +162,6 @@ impl Client {
         self.json(self.request(Method::GET, &["uploads", "sessions", id])).await
     }
 
-    /// A session, if it has changed since it had this version.
-    pub async fn session_since(&self, id: &str, version: u64) -> Result<Option<SessionBody>> {
-        let request = self.request(Method::GET, &["uploads", "sessions", id]);
-        let response = send(request.header(header::IF_NONE_MATCH, format!("\"{version}\""))).await?;
-        if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(None);
-        }
-        Ok(Some(response.json().await?))
-    }
-
     /// All sessions with this status, newest first.
     pub async fn sessions(&self, status: &str) -> Result<Vec<SessionBody>> {
         let (mut sessions, mut after) = (Vec::new(), None::<String>);
@@ -234,6 +224,12 @@ impl Client {
         self.json(self.request(Method::POST, &["uploads", "sessions", id, "finalize"])).await
     }
 
+    /// Sends a GraphQL request whose answer is a stream of events.
+    pub(super) async fn event_stream(&self, body: &Value) -> Result<Response> {
+        let request = self.request(Method::POST, &["graphql"]).header(header::ACCEPT, "text/event-stream");
+        send(request.json(body)).await
+    }
+
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         self.http.request(method, self.url(path)).bearer_auth(&self.token)
     }
@@ -255,7 +251,7 @@ impl Client {
 async fn send(request: RequestBuilder) -> Result<Response> {
     let response = request.send().await?;
     let status = response.status();
-    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+    if status.is_success() {
         return Ok(response);
     }
     let problem: Map<String, Value> = response.json().await.unwrap_or_default();

@@ -8,6 +8,7 @@ mod api;
 mod local_file;
 mod resume;
 mod upload;
+mod watch;
 
 pub use api::{Client, ClientError, FileBody, PartBody, SessionBody};
 pub use local_file::LocalFile;

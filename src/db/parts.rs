@@ -25,39 +25,29 @@ impl Db {
         Ok(found.iter().map(|row| rows::part(row, &session.plan)).collect::<Result<_, _>>()?)
     }
 
-    /// Up to `limit` parts above `after` of each of these sessions, in one statement.
-    pub async fn parts_of_many(
-        &self,
-        sessions: &[&Session],
-        after: u32,
-        limit: u64,
-    ) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
-        // One statement: a window over the part numbers of each session would do it too, but the first `limit` received
-        // numbers are known from the sessions' own sets.
-        let plans: HashMap<_, _> = sessions.iter().map(|session| (session.id.0, session)).collect();
-        let mut wanted = sea_orm::Condition::any();
-        for session in sessions {
-            let Some((first, last)) = window(session, after, limit) else { continue };
-            wanted = wanted.add(
+    /// The parts of each of these sessions from one number to another, both included, in one statement. Only those that
+    /// the session as it was read has received.
+    pub async fn parts_of_many(&self, wanted: &[(&Session, u32, u32)]) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
+        let mut ranges = sea_orm::Condition::any();
+        for (session, first, last) in wanted {
+            ranges = ranges.add(
                 sea_orm::Condition::all()
                     .add(upload_part::COLUMN.session_id.eq(session.id.0))
-                    .add(upload_part::COLUMN.part_number.between(i64::from(first), i64::from(last))),
+                    .add(upload_part::COLUMN.part_number.between(i64::from(*first), i64::from(*last))),
             );
         }
-        if wanted.is_empty() {
-            return Ok(HashMap::new());
-        }
         let found = upload_part::Entity::find()
-            .filter(wanted)
+            .filter(ranges)
             .order_by_asc(upload_part::COLUMN.session_id)
             .order_by_asc(upload_part::COLUMN.part_number)
             .all(&self.read)
             .await?;
+        let sessions: HashMap<_, _> = wanted.iter().map(|(session, ..)| (session.id.0, session)).collect();
         let mut parts: HashMap<SessionId, Vec<PartRecord>> = HashMap::new();
         for row in &found {
-            let Some(session) = plans.get(&row.session_id) else { continue };
+            let Some(session) = sessions.get(&row.session_id) else { continue };
             let record = rows::part(row, &session.plan)?;
-            // A part may have arrived within the window since the session was read.
+            // A part may have arrived within the range since the session was read.
             if session.received.contains(record.part.number) {
                 parts.entry(session.id).or_default().push(record);
             }
@@ -70,12 +60,4 @@ pub(super) fn of_session(id: SessionId) -> sea_orm::Select<upload_part::Entity> 
     upload_part::Entity::find()
         .filter(upload_part::COLUMN.session_id.eq(id.0))
         .order_by_asc(upload_part::COLUMN.part_number)
-}
-
-/// The first and last number of the first `limit` received parts above `after`.
-fn window(session: &Session, after: u32, limit: u64) -> Option<(u32, u32)> {
-    let numbers = session.received.numbers_after(after).take(usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut numbers = numbers.peekable();
-    let first = *numbers.peek()?;
-    Some((first, numbers.last()?))
 }

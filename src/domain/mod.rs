@@ -18,6 +18,6 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use file::{FileId, FileRecord, FileStatus};
 pub use id::parse_id;
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
-pub use part_set::{PartRange, PartSet};
+pub use part_set::{PartPage, PartRange, PartSet};
 pub use principal::{OwnerName, Principal};
 pub use session::{PartRecord, Session, SessionId, SessionStatus, StatusReason};

@@ -3,7 +3,7 @@
 //! Owns `1-50,52,55-100`: how a set grows, which ranges it is made of, which are missing, and how it is kept as bytes.
 //! Does not know what a part contains or how large it is; that is the part plan's.
 
-use std::fmt;
+use std::{fmt, ops::Bound};
 
 use roaring::RoaringBitmap;
 
@@ -28,6 +28,17 @@ impl fmt::Display for PartRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
     }
+}
+
+/// Some received part numbers in their order, and whether there are others on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartPage {
+    /// The first and the last; all received ones between belong to the page.
+    pub numbers: Option<(u32, u32)>,
+    /// Whether there are received numbers below.
+    pub has_previous: bool,
+    /// Whether there are received numbers above.
+    pub has_next: bool,
 }
 
 /// Part numbers that have arrived.
@@ -102,6 +113,24 @@ impl PartSet {
         let mut members = self.0.iter();
         members.advance_to(after.saturating_add(1));
         members.skip_while(move |number| *number <= after)
+    }
+
+    /// The received numbers between two exclusive bounds: the first `limit` of them, or the last.
+    pub fn page(&self, after: u32, before: u32, limit: usize, from_end: bool) -> PartPage {
+        let mut within = self.0.range((Bound::Excluded(after), Bound::Excluded(before)));
+        let numbers = if from_end {
+            let last = within.next_back().filter(|_| limit > 0);
+            last.map(|last| (within.rev().take(limit - 1).next_back().unwrap_or(last), last))
+        } else {
+            let first = within.next().filter(|_| limit > 0);
+            first.map(|first| (first, within.take(limit - 1).next_back().unwrap_or(first)))
+        };
+        let (first, last) = numbers.unwrap_or((after.saturating_add(1), before.saturating_sub(1)));
+        PartPage {
+            numbers,
+            has_previous: self.0.min().is_some_and(|lowest| lowest < first),
+            has_next: self.0.max().is_some_and(|highest| highest > last),
+        }
     }
 
     /// The length of the run that starts at part 1; 0 while part 1 is missing.
@@ -182,6 +211,19 @@ mod tests {
     fn a_million_contiguous_parts_stay_small() {
         let set: PartSet = (1..=1_000_000).collect();
         assert!(set.to_bytes().len() < 256, "{} bytes", set.to_bytes().len());
+    }
+
+    #[test]
+    fn pages_are_cut_from_both_ends() {
+        let set: PartSet = [1, 3, 5, 7, 9].into_iter().collect();
+        let page = |numbers, has_previous, has_next| PartPage { numbers, has_previous, has_next };
+        assert_eq!(set.page(0, u32::MAX, 2, false), page(Some((1, 3)), false, true));
+        assert_eq!(set.page(3, u32::MAX, 9, false), page(Some((5, 9)), true, false));
+        assert_eq!(set.page(0, u32::MAX, 2, true), page(Some((7, 9)), true, false));
+        assert_eq!(set.page(0, 7, 1, true), page(Some((5, 5)), true, true));
+        assert_eq!(set.page(9, u32::MAX, 2, false), page(None, true, false));
+        assert_eq!(set.page(0, u32::MAX, 0, false).numbers, None);
+        assert_eq!(PartSet::new().page(0, u32::MAX, 5, true), page(None, false, false));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use async_graphql::{Request, Response};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{Schema, errors, limits, loaders::Loaders};
+use super::{Schema, documents::Documents, errors, limits, loaders::Loaders};
 use crate::{config::GraphqlSettings, domain::Principal, error::Error, service::Service};
 
 /// How often it is looked whether the token of a stream still works.
@@ -17,14 +17,15 @@ const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) service: Arc<Service>,
+    pub(super) documents: Documents,
     schema: Schema,
     settings: GraphqlSettings,
 }
 
 impl Endpoint {
-    pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings) -> Self {
+    pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings, documents: Documents) -> Self {
         let schema = super::schema(Arc::clone(&service), &settings);
-        Self { service, schema, settings }
+        Self { service, documents, schema, settings }
     }
 
     /// Executes a query or a mutation.

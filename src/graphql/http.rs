@@ -18,17 +18,23 @@ use serde::Serialize;
 use tower_http::request_id::RequestId;
 
 use super::{
+    documents::Documents,
     endpoint::Endpoint,
     errors,
     negotiation::{MediaType, is_request_error},
     request::{self, MAX_REQUEST_BYTES, Refusal},
     sse, websocket,
 };
-use crate::{auth, config::GraphqlSettings, error::Error, service::Service};
+use crate::{
+    auth,
+    config::GraphqlSettings,
+    error::{Code, Error},
+    service::Service,
+};
 
 /// The GraphQL routes. `origins` are those whose pages may open a WebSocket, besides the server's own.
-pub fn router(service: Arc<Service>, settings: GraphqlSettings, origins: Vec<String>) -> Router {
-    let endpoint = Endpoint::new(service, settings);
+pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Documents, origins: Vec<String>) -> Router {
+    let endpoint = Endpoint::new(service, settings, documents);
     let sockets = websocket::Sockets::new(endpoint.clone(), origins);
     Router::new()
         .route("/graphql", get(execute).post(execute))
@@ -79,7 +85,14 @@ async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Re
     let token = auth::bearer_token(request.headers())?.to_owned();
     let principal = endpoint.service.authenticate(&token).await?;
     let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
-    let mut request = request::read(request).await?;
+    let mut request = match request::read(request, &endpoint.documents).await {
+        Ok(request) => request,
+        // Told as the answer to a request that could be read: clients look for it there.
+        Err(refusal) if refusal.error.code() == Code::PersistedQueryNotFound => {
+            return Ok(Answer::Whole(errors::refused(&refusal.error)));
+        }
+        Err(refusal) => return Err(refusal),
+    };
     if method == Method::GET && !request::selects_query(&mut request) {
         let error = Error::malformed("only queries can be sent by GET");
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });

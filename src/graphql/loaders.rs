@@ -44,17 +44,17 @@ struct SessionBatch(Arc<Batch>);
 struct FileBatch(Arc<Batch>);
 struct PartBatch(Arc<Batch>);
 
-/// A page of a session's parts.
+/// Parts of a session, from one number to another.
 #[derive(Clone, Debug)]
 struct PartsKey {
     session: Arc<Session>,
-    after: u32,
-    limit: u64,
+    first: u32,
+    last: u32,
 }
 
 impl PartsKey {
-    fn identity(&self) -> (SessionId, u32, u64) {
-        (self.session.id, self.after, self.limit)
+    fn identity(&self) -> (SessionId, u32, u32) {
+        (self.session.id, self.first, self.last)
     }
 }
 
@@ -95,14 +95,14 @@ impl Loaders {
         loaded(self.files.try_load(id).await)
     }
 
-    /// The first `limit` received parts of a session with numbers above `after`.
+    /// The received parts of a session from one number to another, both included.
     pub(super) async fn parts(
         &self,
         session: Arc<Session>,
-        after: u32,
-        limit: u64,
+        numbers: Option<(u32, u32)>,
     ) -> Result<Arc<Vec<PartRecord>>, ApiError> {
-        let parts = loaded(self.parts.try_load(PartsKey { session, after, limit }).await)?;
+        let Some((first, last)) = numbers else { return Ok(Arc::default()) };
+        let parts = loaded(self.parts.try_load(PartsKey { session, first, last }).await)?;
         Ok(parts.unwrap_or_default())
     }
 }
@@ -135,19 +135,17 @@ impl BatchFn<FileId, Loaded<Arc<FileRecord>>> for FileBatch {
 }
 
 impl BatchFn<PartsKey, Loaded<Arc<Vec<PartRecord>>>> for PartBatch {
-    /// One statement for all keys that ask for the same page; in one query that is nearly always all of them.
     async fn load(&mut self, keys: &[PartsKey]) -> HashMap<PartsKey, Loaded<Arc<Vec<PartRecord>>>> {
-        let mut pages: HashMap<(u32, u64), Vec<&PartsKey>> = HashMap::new();
-        for key in keys {
-            pages.entry((key.after, key.limit)).or_default().push(key);
-        }
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for ((after, limit), keys) in pages {
-            let sessions: Vec<&Session> = keys.iter().map(|key| &*key.session).collect();
-            let ids: Vec<SessionId> = sessions.iter().map(|session| session.id).collect();
-            let mut found = for_all(&ids, self.0.service.parts_of_many(&sessions, after, limit).await);
-            loaded.extend(keys.into_iter().map(|key| (key.clone(), found.remove(&key.session.id).unwrap_or(Ok(None)))));
-        }
-        loaded
+        let wanted: Vec<_> = keys.iter().map(|key| (&*key.session, key.first, key.last)).collect();
+        let found = self.0.service.parts_of_many(&wanted).await.map_err(Arc::new);
+        let of = |key: &PartsKey| match &found {
+            Ok(parts) => {
+                let parts = parts.get(&key.session.id).into_iter().flatten();
+                let within = parts.filter(|record| (key.first..=key.last).contains(&record.part.number));
+                Ok(Some(Arc::new(within.cloned().collect())))
+            }
+            Err(error) => Err(Arc::clone(error)),
+        };
+        keys.iter().map(|key| (key.clone(), of(key))).collect()
     }
 }

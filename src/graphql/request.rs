@@ -15,6 +15,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::documents::Documents;
 use crate::error::{Error, Result};
 
 /// Largest request: document and variables together.
@@ -35,10 +36,10 @@ impl From<Error> for Refusal {
 }
 
 /// Reads a request of either method.
-pub(super) async fn read(request: axum::extract::Request) -> Result<Request, Refusal> {
+pub(super) async fn read(request: axum::extract::Request, documents: &Documents) -> Result<Request, Refusal> {
     match *request.method() {
-        Method::GET => Ok(read_get(&request)?),
-        _ => read_post(request).await,
+        Method::GET => Ok(read_get(&request, documents)?),
+        _ => read_post(request, documents).await,
     }
 }
 
@@ -52,7 +53,7 @@ struct GetParams {
     extensions: Option<String>,
 }
 
-fn read_get(request: &axum::extract::Request) -> Result<Request> {
+fn read_get(request: &axum::extract::Request, documents: &Documents) -> Result<Request> {
     let Query(params) =
         Query::<GetParams>::try_from_uri(request.uri()).map_err(|problem| Error::malformed(problem.body_text()))?;
     let json = |name: &'static str, text: Option<String>| {
@@ -65,10 +66,10 @@ fn read_get(request: &axum::extract::Request) -> Result<Request> {
         ("variables".to_owned(), json("variables", params.variables)?),
         ("extensions".to_owned(), json("extensions", params.extensions)?),
     ]);
-    from_parameters(parameters)
+    from_parameters(parameters, documents)
 }
 
-async fn read_post(request: axum::extract::Request) -> Result<Request, Refusal> {
+async fn read_post(request: axum::extract::Request, documents: &Documents) -> Result<Request, Refusal> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mime = content_type.and_then(|value| value.parse::<mime::Mime>().ok());
     if mime.is_none_or(|mime| mime.essence_str() != "application/json") {
@@ -80,17 +81,26 @@ async fn read_post(request: axum::extract::Request) -> Result<Request, Refusal> 
         _ => Error::malformed("the body ended early"),
     })?;
     match serde_json::from_slice(&body) {
-        Ok(Value::Object(parameters)) => Ok(from_parameters(parameters)?),
+        Ok(Value::Object(parameters)) => Ok(from_parameters(parameters, documents)?),
         Ok(Value::Array(_)) => Err(Error::malformed("batches are not taken; send one request at a time").into()),
         Ok(_) => Err(Error::malformed("the body must be a JSON object").into()),
         Err(problem) => Err(Error::malformed(format!("the body is no JSON: {problem}")).into()),
     }
 }
 
-pub(super) fn from_parameters(mut parameters: Map<String, Value>) -> Result<Request> {
+pub(super) fn from_parameters(mut parameters: Map<String, Value>, documents: &Documents) -> Result<Request> {
     let mut take = |name: &str| parameters.remove(name).unwrap_or_default();
-    let Value::String(query) = take("query") else { return Err(Error::invalid("query", "must be a string")) };
-    let mut request = Request::new(query);
+    let extensions = take("extensions");
+    if !matches!(extensions, Value::Object(_) | Value::Null) {
+        return Err(Error::invalid("extensions", "must be an object or null"));
+    }
+    let query = match take("query") {
+        Value::String(query) => Some(query),
+        Value::Null => None,
+        _ => return Err(Error::invalid("query", "must be a string")),
+    };
+    let query = documents.resolve(query, &extensions)?;
+    let mut request = Request::new(query.ok_or_else(|| Error::invalid("query", "must be a string"))?);
     match take("operationName") {
         Value::String(name) => request.operation_name = Some(name),
         Value::Null => {}
@@ -101,10 +111,7 @@ pub(super) fn from_parameters(mut parameters: Map<String, Value>) -> Result<Requ
         Value::Null => {}
         _ => return Err(Error::invalid("variables", "must be an object or null")),
     }
-    match take("extensions") {
-        Value::Object(_) | Value::Null => Ok(request),
-        _ => Err(Error::invalid("extensions", "must be an object or null")),
-    }
+    Ok(request)
 }
 
 /// Whether the operation that would be executed is a query. What has no such operation is told by the execution.

@@ -80,15 +80,10 @@ impl Service {
         Ok((parts, has_more))
     }
 
-    /// The first `limit` received parts above `after` of each of these sessions, in one statement. The sessions come
-    /// from this service, so they are the caller's.
-    pub async fn parts_of_many(
-        &self,
-        sessions: &[&Session],
-        after: u32,
-        limit: u64,
-    ) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
-        Ok(self.db.parts_of_many(sessions, after, limit).await?)
+    /// The received parts of each of these sessions from one number to another, both included, in one statement. The
+    /// sessions come from this service, so they are the caller's.
+    pub async fn parts_of_many(&self, wanted: &[(&Session, u32, u32)]) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
+        Ok(self.db.parts_of_many(wanted).await?)
     }
 
     pub(super) async fn own_session(&self, principal: &Principal, id: SessionId) -> Result<Session> {

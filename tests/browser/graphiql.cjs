@@ -1,5 +1,5 @@
 // Opens /graphiql of the real binary in headless Chromium, as the link of a first start does, and runs the prefilled
-// query. Fails on a violation of the Content-Security-Policy, on a request to another host, and on a token in a URL.
+// query, then a subscription while parts arrive. Fails on a violation of the Content-Security-Policy, on a request to another host, and on a token in a URL.
 const { spawn } = require("node:child_process");
 const { mkdtempSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
@@ -33,12 +33,34 @@ async function create(origin, token) {
     body: JSON.stringify({ original_filename: "holiday.mp4", total_size_bytes: 50_000_000 }),
   });
   assert.equal(response.status, 201);
+  return (await response.json()).session_id;
+}
+
+/** Watches an upload in GraphiQL: the result has to follow the parts as they come. */
+async function watch(page, origin, token, id) {
+  await page.locator(".graphiql-query-editor .CodeMirror").click();
+  await page.keyboard.press("ControlOrMeta+A");
+  await page.keyboard.insertText(`subscription Watch { uploadSession(id: "${id}") { status receivedPartsText } }`);
+  // GraphiQL has read the document when the tab has its name.
+  await page.getByRole("tab", { name: "Watch" }).waitFor();
+  await page.locator(".graphiql-execute-button").click();
+  await page.locator(".result-window", { hasText: "INIT" }).waitFor();
+  const put = (number, size) =>
+    fetch(`${origin}/uploads/sessions/${id}/parts/${number}`, {
+      method: "PUT",
+      headers: { Authorization: `Bearer ${token}` },
+      body: new Uint8Array(size),
+    });
+  assert.equal((await put(3, 5_242_880)).status, 201);
+  await page.locator(".result-window", { hasText: '"receivedPartsText": "3"' }).waitFor();
+  assert.equal((await put(4, 5_242_880)).status, 201);
+  await page.locator(".result-window", { hasText: '"receivedPartsText": "3-4"' }).waitFor();
 }
 
 async function check(browser, link) {
   const url = new URL(link);
   const token = url.hash.slice("#token=".length);
-  await create(url.origin, token);
+  const id = await create(url.origin, token);
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
   const [requests, complaints] = [[], []];
   page.on("request", (request) => requests.push(request.url()));
@@ -53,6 +75,8 @@ async function check(browser, link) {
   await page.locator(".graphiql-execute-button").click();
   await page.locator(".result-window", { hasText: "holiday.mp4" }).waitFor();
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "graphiql.png") });
+
+  await watch(page, url.origin, token, id);
 
   assert.deepEqual(await page.evaluate(() => window.violations), []);
   assert.deepEqual(complaints, []);

@@ -135,3 +135,24 @@ async fn every_error_has_a_code() {
         assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID_INPUT", "{query}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn parts_page_from_the_end_too() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(95);
+    let id = user.create_id(file.len()).await;
+    user.put_parts(&id, &file, [1, 2, 4, 6, 7, 10]).await;
+    let query = "query($id: ID!, $before: String) { uploadSession(id: $id) { parts(last: 2, before: $before) {
+        nodes { partNumber } pageInfo { hasPreviousPage hasNextPage startCursor } } } }";
+    let page = async |before: Value| {
+        let parts = user.data(query, json!({ "id": id, "before": before })).await["uploadSession"]["parts"].take();
+        let numbers: Vec<_> =
+            parts["nodes"].as_array().unwrap().iter().map(|part| part["partNumber"].clone()).collect();
+        (json!(numbers), parts["pageInfo"].clone())
+    };
+    let (last, info) = page(json!(null)).await;
+    assert_eq!((last, &info["hasNextPage"], &info["hasPreviousPage"]), (json!([7, 10]), &json!(false), &json!(true)));
+    let (before, info) = page(info["startCursor"].clone()).await;
+    assert_eq!((before, &info["hasNextPage"], &info["hasPreviousPage"]), (json!([4, 6]), &json!(true), &json!(true)));
+}

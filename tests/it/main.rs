@@ -29,4 +29,5 @@ mod session_expire;
 mod session_finalize;
 mod session_list;
 mod session_status;
+mod session_watch;
 mod web;

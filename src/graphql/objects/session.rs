@@ -179,21 +179,23 @@ impl UploadSession {
     }
 
     /// The parts that have arrived, each with its digest, by number.
-    #[graphql(complexity = "page_size(first) * child_complexity + 1")]
+    #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
     async fn parts(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most so many, up to 100; 20 if nothing is said.")] first: Option<i32>,
         #[graphql(desc = "Only parts after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most so many from the end, up to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only parts before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Connection<OpaqueCursor<u32>, UploadPart>> {
-        query(after, None, first, None, |after: Option<OpaqueCursor<u32>>, _, first, _| async move {
-            let after = after.map_or(0, |cursor| *cursor);
-            let limit = page_size(first.map(|first| i32::try_from(first).unwrap_or(i32::MAX)));
-            let parts = self.own_loaders(ctx).parts(Arc::clone(&self.session), after, limit as u64).await?;
-            let last = parts.last().map_or(after, |last| last.part.number);
-            let has_previous = self.session.received.numbers_after(0).next().is_some_and(|number| number <= after);
-            let has_next = self.session.received.numbers_after(last).next().is_some();
-            let mut connection = Connection::new(has_previous, has_next);
+        query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
+            let cursor = |cursor: OpaqueCursor<u32>| *cursor;
+            let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(i32::MAX)));
+            let from_end = first.is_none() && last.is_some();
+            let (after, before) = (after.map_or(0, cursor), before.map_or(u32::MAX, cursor));
+            let page = self.session.received.page(after, before, limit, from_end);
+            let parts = self.own_loaders(ctx).parts(Arc::clone(&self.session), page.numbers).await?;
+            let mut connection = Connection::new(page.has_previous, page.has_next);
             let edges = parts.iter().map(|part| Edge::new(OpaqueCursor(part.part.number), part.into()));
             connection.edges.extend(edges);
             Ok::<_, async_graphql::Error>(connection)

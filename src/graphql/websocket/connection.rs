@@ -140,11 +140,17 @@ impl Connection {
         if self.operations.contains_key(&id) {
             return Err(SAME_ID);
         }
-        let mut request = from_parameters(payload).map_err(|_| BAD_MESSAGE)?;
+        if !payload.contains_key("query") && !payload.contains_key("extensions") {
+            return Err(BAD_MESSAGE);
+        }
+        let mut request = match from_parameters(payload, &self.sockets.endpoint.documents) {
+            Ok(request) => request,
+            Err(error) => return self.pass_on((id, Some(errors::refused(&error)))).await,
+        };
         let refusal = if self.operations.len() >= MAX_OPERATIONS {
             Some(Error::too_many_operations(MAX_OPERATIONS))
         } else if selected_operation(&mut request) == Some(OperationType::Mutation) {
-            Some(Error::mutation_over_socket())
+            Some(Error::forbidden("send mutations by POST, so that each has an answer of its own"))
         } else {
             None
         };

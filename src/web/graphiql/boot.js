@@ -32,13 +32,50 @@
     return;
   }
 
-  const fetcher = async (params, options = {}) => {
-    const headers = { "Content-Type": "application/json", ...options.headers };
+  const post = async (params, accept, options, signal) => {
+    const headers = { "Content-Type": "application/json", Accept: accept, ...options.headers };
     if (token()) headers.Authorization = `Bearer ${token()}`;
-    const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(params) });
+    const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(params), signal });
     if (response.status === 401) form.hidden = false;
-    return response.json();
+    return response;
   };
+
+  // Subscriptions come as server-sent events; EventSource cannot send the token, so they are read by hand.
+  async function* subscribe(params, options) {
+    const abort = new AbortController();
+    try {
+      const response = await post(params, "text/event-stream", options, abort.signal);
+      if (!response.headers.get("Content-Type").startsWith("text/event-stream")) {
+        yield await response.json();
+        return;
+      }
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let pending = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        const events = (pending + value).split("\n\n");
+        pending = events.pop();
+        for (const event of events) {
+          if (/^event: ?complete/m.test(event)) return;
+          const data = event.match(/^data: ?(.*)$/m);
+          if (data && data[1]) yield JSON.parse(data[1]);
+        }
+      }
+    } finally {
+      abort.abort();
+    }
+  }
+
+  const isSubscription = ({ operationName }, { documentAST } = {}) =>
+    documentAST?.definitions.some(
+      (definition) => definition.operation === "subscription" && (!operationName || definition.name?.value === operationName),
+    );
+
+  const fetcher = async (params, options = {}) =>
+    isSubscription(params, options)
+      ? subscribe(params, options)
+      : (await post(params, "application/json", options)).json();
 
   ReactDOM.createRoot(element("graphiql")).render(
     React.createElement(GraphiQL, { fetcher, defaultQuery: query, shouldPersistHeaders: false }),

@@ -53,6 +53,11 @@ impl TestApp {
         Self::open(self.config.clone(), Arc::clone(&self.folder)).await
     }
 
+    /// Another process on the same data, at the same time.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::open(self.config.clone(), Arc::clone(&self.folder)).await
+    }
+
     pub(crate) async fn user(&self, owner: &str) -> TestUser {
         let created = self.service.create_token(owner, "test", None).await.unwrap();
         TestUser { router: self.router.clone(), token: created.token.reveal().to_owned() }

@@ -1,0 +1,154 @@
+//! Documents that are known by a hash.
+//!
+//! Owns two ways to send a hash in place of a document. Automatic persisted queries, as
+//! [Apollo's clients](https://www.apollographql.com/docs/apollo-server/performance/apq) speak them: the first one to send
+//! a document with its hash registers it. And trusted documents: a file of them, read at the start, to which a server
+//! can be restricted, so that it executes nothing that its own front end did not ship with.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context;
+use lru::LruCache;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    domain::Sha256Digest,
+    error::{Error, Result},
+};
+
+/// Registered documents that are kept; the one that was not used for the longest time goes first.
+const MAX_REGISTERED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// The documents that a hash may stand for.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    trusted: Arc<HashMap<String, String>>,
+    trusted_only: bool,
+    registered: Arc<Mutex<LruCache<Sha256Digest, String>>>,
+}
+
+/// `extensions.persistedQuery`
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PersistedQuery {
+    sha256_hash: String,
+}
+
+impl Documents {
+    /// Reads the trusted documents: a JSON object of hash to document.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is none although nothing else is to be executed.
+    pub fn load(trusted: Option<&Path>, trusted_only: bool) -> anyhow::Result<Self> {
+        let documents = match trusted {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let read = text.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_str(&text)?));
+                read.with_context(|| format!("graphql_trusted_documents: {}", path.display()))?
+            }
+            None if trusted_only => anyhow::bail!("graphql_trusted_only needs graphql_trusted_documents"),
+            None => HashMap::new(),
+        };
+        let registered = Arc::new(Mutex::new(LruCache::new(MAX_REGISTERED)));
+        Ok(Self { trusted: Arc::new(documents), trusted_only, registered })
+    }
+
+    /// The document that a request is about: the one it carries, or the one that its hash stands for.
+    ///
+    /// # Errors
+    /// `PERSISTED_QUERY_NOT_FOUND` for a hash that is not known, `FORBIDDEN` for a document that is not trusted where only
+    /// those are, `INVALID_INPUT` for a document that does not have the hash it came with.
+    pub(super) fn resolve(&self, query: Option<String>, extensions: &Value) -> Result<Option<String>> {
+        let hash = match extensions.get("persistedQuery") {
+            Some(persisted) => Some(read_hash(persisted)?),
+            None => None,
+        };
+        if let Some(trusted) = hash.as_ref().and_then(|hash| self.trusted.get(hash)) {
+            return Ok(Some(trusted.clone()));
+        }
+        if self.trusted_only {
+            let is_trusted = query.as_ref().is_some_and(|query| self.trusted.values().any(|known| known == query));
+            return if is_trusted {
+                Ok(query)
+            } else {
+                Err(Error::forbidden("this server executes only trusted documents"))
+            };
+        }
+        match (hash, query) {
+            (None, query) => Ok(query),
+            (Some(hash), None) => self.registered(&hash).map(Some),
+            (Some(hash), Some(query)) => self.register(&hash, query).map(Some),
+        }
+    }
+
+    fn registered(&self, hash: &str) -> Result<String> {
+        let digest = hash.parse().map_err(|_| Error::persisted_query_not_found())?;
+        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        registered.get(&digest).cloned().ok_or_else(Error::persisted_query_not_found)
+    }
+
+    fn register(&self, hash: &str, query: String) -> Result<String> {
+        let digest = Sha256Digest::of(query.as_bytes());
+        if hash.parse() != Ok(digest) {
+            return Err(Error::invalid("extensions", "the document does not have the SHA-256 it came with"));
+        }
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).put(digest, query.clone());
+        Ok(query)
+    }
+}
+
+fn read_hash(persisted: &Value) -> Result<String> {
+    let malformed = |_| Error::invalid("extensions", "persistedQuery needs a sha256Hash");
+    PersistedQuery::deserialize(persisted).map(|persisted| persisted.sha256_hash).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const QUERY: &str = "{ __typename }";
+
+    fn hash(text: &str) -> Value {
+        json!({ "persistedQuery": { "version": 1, "sha256Hash": Sha256Digest::of(text.as_bytes()).to_string() } })
+    }
+
+    fn code(result: Result<Option<String>>) -> &'static str {
+        result.unwrap_err().code().as_str()
+    }
+
+    #[test]
+    fn a_document_is_known_by_its_hash_once_it_was_sent_with_it() {
+        let documents = Documents::load(None, false).unwrap();
+        assert_eq!(code(documents.resolve(None, &hash(QUERY))), "PERSISTED_QUERY_NOT_FOUND");
+        assert_eq!(code(documents.resolve(Some("{ other }".to_owned()), &hash(QUERY))), "INVALID_INPUT");
+        assert_eq!(documents.resolve(Some(QUERY.to_owned()), &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
+        assert_eq!(documents.resolve(None, &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
+        assert_eq!(code(documents.resolve(None, &json!({ "persistedQuery": 1 }))), "INVALID_INPUT");
+    }
+
+    #[test]
+    fn a_server_can_be_restricted_to_trusted_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("documents.json");
+        std::fs::write(&file, json!({ "h1": QUERY }).to_string()).unwrap();
+        let trusted = json!({ "persistedQuery": { "sha256Hash": "h1" } });
+        for only in [false, true] {
+            let documents = Documents::load(Some(&file), only).unwrap();
+            assert_eq!(documents.resolve(None, &trusted).unwrap().as_deref(), Some(QUERY));
+        }
+        let documents = Documents::load(Some(&file), true).unwrap();
+        assert_eq!(documents.resolve(Some(QUERY.to_owned()), &Value::Null).unwrap().as_deref(), Some(QUERY));
+        assert_eq!(code(documents.resolve(Some("{ other }".to_owned()), &hash("{ other }"))), "FORBIDDEN");
+        assert_eq!(code(documents.resolve(None, &hash(QUERY))), "FORBIDDEN");
+        assert!(Documents::load(None, true).is_err());
+        assert!(Documents::load(Some(&folder.path().join("none")), false).is_err());
+    }
+}
