@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_graphql::{
     Context, ID, Object,
-    connection::{Connection, Edge, OpaqueCursor, query},
+    connection::{Connection, Edge, query},
 };
 use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::{
+    cursor::Cursor,
     errors::ApiError,
     loaders::Loaders,
     objects::{Node, UploadSession, UploadSessionStatus},
@@ -53,11 +54,11 @@ impl Query {
         #[graphql(desc = "At most so many from the oldest, up to 100.")] last: Option<i32>,
         #[graphql(desc = "Only sessions before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only sessions with this status.")] status: Option<UploadSessionStatus>,
-    ) -> async_graphql::Result<Connection<OpaqueCursor<Uuid>, UploadSession>> {
+    ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadSession>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
             let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
             let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(i32::MAX)));
-            let id = |cursor: OpaqueCursor<Uuid>| SessionId(*cursor);
+            let id = |cursor: Cursor<Uuid>| SessionId(cursor.0);
             let (has_after, has_before) = (after.is_some(), before.is_some());
             let asked = SessionQuery {
                 status: status.map(Into::into),
@@ -74,7 +75,7 @@ impl Query {
             };
             let mut connection = Connection::new(has_previous, has_next);
             let edges = page.sessions.into_iter();
-            connection.edges.extend(edges.map(|view| Edge::new(OpaqueCursor(view.session.id.0), view.into())));
+            connection.edges.extend(edges.map(|view| Edge::new(Cursor(view.session.id.0), view.into())));
             Ok::<_, async_graphql::Error>(connection)
         })
         .await

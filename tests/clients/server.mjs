@@ -19,7 +19,7 @@ export async function withServer(work, settings = {}) {
       });
       server.on("exit", (code) => reject(new Error(`the server ended: ${code}`)));
     });
-    await work({ ...link, server });
+    await work({ ...link, server, data, binary: process.argv[2] });
   } finally {
     server.removeAllListeners("exit");
     server.kill("SIGKILL");

@@ -1,5 +1,6 @@
 // graphql-ws and graphql-sse against the real binary: the states of a session, and every way to be refused.
 import assert from "node:assert";
+import { execFileSync } from "node:child_process";
 import { createClient as createWsClient } from "graphql-ws";
 import { createClient as createSseClient } from "graphql-sse";
 import WebSocket from "ws";
@@ -125,6 +126,33 @@ await withServer(async (server) => {
       let last;
       for await (const { data } of states) last = data.uploadSession;
       assert.equal(last.status, "COMPLETE");
+    },
+    "a socket and a stream end with their token": async () => {
+      const cli = (...args) => execFileSync(server.binary, ["token", ...args, "--data", server.data], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+      const short = cli("create", "--owner", "local", "--name", "short").trim();
+      const id = cli("list").split("\n").find((line) => line.includes("short")).split(" ")[0];
+      const events = sse(short).iterate({ query: QUERY, variables: { id: never } });
+      await events.next();
+      const closed = socket(url, [{ type: "connection_init", payload: { Authorization: `Bearer ${short}` } }, pending]);
+      cli("revoke", id);
+      assert.ok((await events.next()).done);
+      assert.equal((await closed).code, 4403);
+    },
+    "an owner has only so many sockets": async () => {
+      const other = execFileSync(server.binary, ["token", "create", "--owner", "many", "--data", server.data], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+      const hello = { type: "connection_init", payload: { Authorization: `Bearer ${other}` } };
+      const open = [];
+      const acknowledged = () => new Promise((resolve, reject) => {
+        const raw = new WebSocket(webSocketUrl, "graphql-transport-ws");
+        open.push(raw);
+        raw.on("open", () => raw.send(JSON.stringify(hello)));
+        raw.on("message", () => resolve("ack"));
+        raw.on("close", (code) => resolve(code));
+        raw.on("error", reject);
+      });
+      for (let n = 0; n < 64; n += 1) assert.equal(await acknowledged(), "ack");
+      assert.equal(await acknowledged(), 4429);
+      open.forEach((raw) => raw.terminate());
     },
     "a stopping server says good-bye": async () => {
       const id = await createSession(server, 1);

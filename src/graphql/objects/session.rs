@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{
     Context, Enum, ID, Object,
-    connection::{Connection, Edge, OpaqueCursor, query},
+    connection::{Connection, Edge, query},
 };
 
 use super::{PartRange, UploadFile, UploadPart};
@@ -12,6 +12,7 @@ use crate::{
     domain::{FileRecord, Session, SessionStatus},
     error::Error,
     graphql::{
+        cursor::Cursor,
         errors::ApiError,
         loaders::Loaders,
         query::page_size,
@@ -187,16 +188,16 @@ impl UploadSession {
         #[graphql(desc = "Only parts after this cursor.")] after: Option<String>,
         #[graphql(desc = "At most so many from the end, up to 100.")] last: Option<i32>,
         #[graphql(desc = "Only parts before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Connection<OpaqueCursor<u32>, UploadPart>> {
+    ) -> async_graphql::Result<Connection<Cursor<u32>, UploadPart>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
-            let cursor = |cursor: OpaqueCursor<u32>| *cursor;
+            let cursor = |cursor: Cursor<u32>| cursor.0;
             let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(i32::MAX)));
             let from_end = first.is_none() && last.is_some();
             let (after, before) = (after.map_or(0, cursor), before.map_or(u32::MAX, cursor));
             let page = self.session.received.page(after, before, limit, from_end);
             let parts = self.own_loaders(ctx).parts(Arc::clone(&self.session), page.numbers).await?;
             let mut connection = Connection::new(page.has_previous, page.has_next);
-            let edges = parts.iter().map(|part| Edge::new(OpaqueCursor(part.part.number), part.into()));
+            let edges = parts.iter().map(|part| Edge::new(Cursor(part.part.number), part.into()));
             connection.edges.extend(edges);
             Ok::<_, async_graphql::Error>(connection)
         })
