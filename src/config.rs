@@ -58,6 +58,7 @@ pub struct Config {
     pub graphql_max_aliases: usize,
     pub graphql_max_root_fields: usize,
     pub graphql_max_directives: usize,
+    pub graphql_max_introspection_lists: usize,
     #[serde(with = "humantime_serde")]
     pub graphql_timeout: Duration,
     pub graphql_trusted_documents: String,
@@ -197,6 +198,7 @@ impl Config {
             max_aliases: self.graphql_max_aliases,
             max_root_fields: self.graphql_max_root_fields,
             max_directives: self.graphql_max_directives,
+            max_introspection_lists: self.graphql_max_introspection_lists,
             timeout: self.graphql_timeout,
             introspection: self.graphql_introspection,
             suggestions: self.graphql_suggestions,
@@ -240,6 +242,7 @@ pub struct GraphqlSettings {
     pub max_aliases: usize,
     pub max_root_fields: usize,
     pub max_directives: usize,
+    pub max_introspection_lists: usize,
     pub timeout: Duration,
     pub introspection: bool,
     pub suggestions: bool,

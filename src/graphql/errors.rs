@@ -7,6 +7,8 @@ use tower_http::request_id::RequestId;
 
 use crate::error::{Code, Error};
 
+/// How async-graphql begins to tell of a value that a scalar does not take: a fault of the request, told with a path.
+const SCALAR_REFUSED: &str = "Failed to parse ";
 const MAX_MESSAGE_CHARS: usize = 300;
 
 /// An error on its way out of a resolver. Deliberately not `Display`: async-graphql would turn that into an answer
@@ -53,6 +55,20 @@ pub(super) fn refused(error: &Error) -> Response {
     Response::from_errors(vec![refusal])
 }
 
+/// What async-graphql says of a page's arguments, with the code that it lacks. Errors of ours keep theirs.
+pub(super) fn invalid_page(mut error: async_graphql::Error) -> async_graphql::Error {
+    let extensions = error.extensions.get_or_insert_default();
+    if extensions.get("code").is_none() {
+        set_invalid(extensions);
+    }
+    error
+}
+
+fn set_invalid(extensions: &mut ErrorExtensionValues) {
+    extensions.set("code", Code::InvalidInput.as_str());
+    extensions.set("retryable", false);
+}
+
 /// Gives every error a code, and names the request in internal ones, so that their cause can be found in the log.
 /// Errors of ours have a code; those without are async-graphql's words about the request itself.
 pub(super) fn finished(mut response: Response, id: Option<&RequestId>) -> Response {
@@ -63,15 +79,45 @@ pub(super) fn finished(mut response: Response, id: Option<&RequestId>) -> Respon
         if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE_CHARS) {
             error.message.truncate(end);
         }
+        let has_code = error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some());
+        if !has_code && !error.path.is_empty() && !error.message.starts_with(SCALAR_REFUSED) {
+            // None of ours has no code: something failed that was not foreseen, and its words are not for callers.
+            let cause = std::mem::take(&mut error.message);
+            let shown = async_graphql::Error::from(ApiError::from(Error::internal(cause)));
+            (error.message, error.extensions) = (shown.message, shown.extensions);
+        }
         let extensions = error.extensions.get_or_insert_default();
-        match extensions.get("code") {
-            None => {
-                extensions.set("code", Code::InvalidInput.as_str());
-                extensions.set("retryable", false);
-            }
-            Some(code) if *code == internal => extensions.set("requestId", id.unwrap_or_default()),
-            Some(_) => {}
+        if extensions.get("code").is_none() {
+            set_invalid(extensions);
+        }
+        if extensions.get("code") == Some(&internal) {
+            extensions.set("requestId", id.unwrap_or_default());
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{PathSegment, Pos};
+
+    use super::*;
+
+    fn finished_error(message: &str, path: Vec<PathSegment>) -> (String, Value) {
+        let mut error = ServerError::new(message, Some(Pos::default()));
+        error.path = path;
+        let error = finished(Response::from_errors(vec![error]), None).errors.remove(0);
+        (error.message, error.extensions.unwrap().get("code").unwrap().clone())
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_the_requests_fault_or_is_not_shown() {
+        let path = || vec![PathSegment::Field("file".to_owned())];
+        let shown = |message: &str, code: &str| (message.to_owned(), Value::from(code));
+        assert_eq!(finished_error("Unknown field", vec![]), shown("Unknown field", "INVALID_INPUT"));
+        let scalar = "Failed to parse \"BigInt\": expected a whole number";
+        assert_eq!(finished_error(scalar, path()), shown(scalar, "INVALID_INPUT"));
+        let leak = finished_error("no such table: upload_file", path());
+        assert_eq!(leak, shown("an internal error occurred", "INTERNAL"));
+    }
 }

@@ -17,8 +17,6 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Lists within lists that an introspection may ask for; what graphql-js allows. Tools ask for one.
-const MAX_INTROSPECTION_LISTS: usize = 3;
 /// The fields of introspection that lead back to types.
 const INTROSPECTION_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 
@@ -44,7 +42,7 @@ fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> 
         ("fields, fragments written out", total.selections, settings.max_complexity),
         ("aliases", total.aliases, settings.max_aliases),
         ("fields at its root", root_fields, settings.max_root_fields),
-        ("lists of introspection within each other", total.introspection_lists, MAX_INTROSPECTION_LISTS - 1),
+        ("lists of introspection within each other", total.introspection_lists, settings.max_introspection_lists),
     ] {
         if amount > limit {
             return Err(Error::malformed(format!("the query is too complex: it has more than {limit} {what}")));
@@ -130,6 +128,7 @@ mod tests {
             max_aliases: 3,
             max_root_fields: 5,
             max_directives: 8,
+            max_introspection_lists: 2,
             timeout: Duration::from_secs(1),
             introspection: true,
             suggestions: true,

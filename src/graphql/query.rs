@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     cursor::Cursor,
-    errors::ApiError,
+    errors::{ApiError, invalid_page},
     loaders::Loaders,
     objects::{Node, UploadSession, UploadSessionStatus},
 };
@@ -79,6 +79,7 @@ impl Query {
             Ok::<_, async_graphql::Error>(connection)
         })
         .await
+        .map_err(invalid_page)
     }
 
     /// Any object of yours by its id; null if you have none with this id.

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     graphql::{
         cursor::Cursor,
-        errors::ApiError,
+        errors::{ApiError, invalid_page},
         loaders::Loaders,
         query::page_size,
         scalars::{BigInt, DateTime},
@@ -202,6 +202,7 @@ impl UploadSession {
             Ok::<_, async_graphql::Error>(connection)
         })
         .await
+        .map_err(invalid_page)
     }
 
     /// When the session was created.
