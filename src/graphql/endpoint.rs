@@ -53,8 +53,12 @@ impl Endpoint {
     pub(super) fn token_ends(&self, token: String) -> impl Future<Output = ()> + Send + use<> {
         let service = Arc::clone(&self.service);
         async move {
-            while service.authenticate(&token).await.is_ok() {
+            // It was good just now, or there would be no stream.
+            loop {
                 tokio::time::sleep(TOKEN_INTERVAL).await;
+                if service.authenticate(&token).await.is_err() {
+                    return;
+                }
             }
         }
     }
