@@ -2,15 +2,14 @@
 //!
 //! The one file that knows all parts. Owns which layers a request passes and in which order; decides nothing else.
 
+mod stores;
+
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
@@ -27,16 +26,15 @@ use tower_http::{
     trace::TraceLayer,
 };
 
+pub use self::stores::{Lock, migrate, open_service};
 use crate::{
     config::Config,
-    db::Db,
     domain::Clock,
     error::Error,
     graphql,
     rest::{self, Readiness},
     service::Service,
-    storage::LocalDisk,
-    telemetry::{Metrics, RequestLabels},
+    telemetry::RequestLabels,
     web,
 };
 
@@ -55,66 +53,16 @@ impl App {
     /// Opens everything and wires it. Nothing is opened lazily: what is wrong is told now.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let service = Arc::new(open_service(config, clock).await?);
+        service.ready().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
         let readiness = Readiness::default();
         let router = router(&service, &readiness, config)?;
         Ok(Self { service, router, readiness })
     }
 }
 
-/// Keeps other servers away from this database and these bytes until it is dropped: which of two requests for a part may
-/// write is decided in memory.
-#[derive(Debug)]
-pub struct Lock {
-    _files: [File; 2],
-}
-
-impl Lock {
-    /// Takes it.
-    ///
-    /// # Errors
-    /// Another server has it.
-    pub fn take(config: &Config) -> anyhow::Result<Self> {
-        let (database, storage) = (config.database_file(), config.storage_dir());
-        create_dir(database.parent().unwrap_or(Path::new("")))?;
-        create_dir(&storage)?;
-        Ok(Self { _files: [lock(&database.with_added_extension("lock"))?, lock(&storage.join("partway.lock"))?] })
-    }
-}
-
-fn lock(path: &Path) -> anyhow::Result<File> {
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    let file = opened.with_context(|| path.display().to_string())?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("{} is in use by another partway process", path.display()),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
-    }
-}
-
 /// The GraphQL schema, as `schema.graphql` holds it.
 pub fn sdl() -> String {
     graphql::sdl()
-}
-
-/// The use cases over the configured database and folder, with the schema brought up to date.
-pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
-    let (database, storage) = (config.database_file(), config.storage_dir());
-    create_dir(database.parent().unwrap_or(Path::new("")))?;
-    create_dir(&storage)?;
-    let in_database = || format!("database {}", database.display());
-    let db = Db::open(&database).await.with_context(in_database)?;
-    db.migrate().await.with_context(in_database)?;
-    let storage = LocalDisk::open(&storage)?;
-    Ok(Service::new(db, storage, clock, config.limits(), Arc::new(Metrics::default())))
-}
-
-fn create_dir(dir: &Path) -> anyhow::Result<()> {
-    // Only the server's own user may read what people upload.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    // A name is durable only when the folder that it is in is synced.
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    made.and_then(|()| File::open(parent)?.sync_all()).with_context(|| format!("create folder {}", dir.display()))
 }
 
 fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<Router> {

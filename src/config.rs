@@ -3,6 +3,8 @@
 //! Owns the order embedded defaults < `partway.toml` < environment < flags, and refuses what it does not know. The
 //! defaults are the commented file `config.default.toml` itself, so the two cannot differ.
 
+mod targets;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -18,6 +20,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::targets::{DatabaseTarget, StorageTarget};
 use crate::domain::PartPlan;
 
 /// The embedded defaults.
@@ -38,7 +41,10 @@ pub struct Config {
     pub listen: SocketAddr,
     pub data: PathBuf,
     pub database: String,
+    pub database_connections: u32,
     pub storage: String,
+    pub storage_memory: ByteSize,
+    pub file_sha256: FileSha256,
     pub chunk_size: ByteSize,
     pub max_parts: u32,
     pub max_file_size: ByteSize,
@@ -66,6 +72,16 @@ pub struct Config {
     pub graphql_introspection: bool,
     pub graphql_suggestions: bool,
     pub log_format: LogFormat,
+}
+
+/// When the whole file's SHA-256 is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileSha256 {
+    /// For every file.
+    Always,
+    /// When the client says one, at creation or at finalize.
+    OnRequest,
 }
 
 /// How log lines look.
@@ -98,12 +114,12 @@ pub struct StoreOverrides {
     #[arg(long, env = "PARTWAY_DATA", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Database URL [default: SQLite in the data folder].
-    #[arg(long, env = "PARTWAY_DATABASE", value_name = "URL")]
+    /// SQLite file or PostgreSQL URL, as in postgres://USER@HOST/DATABASE [default: SQLite in the data folder].
+    #[arg(long, env = "PARTWAY_DATABASE", value_name = "FILE|URL", hide_env_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
-    /// Folder for the bytes [default: files in the data folder].
-    #[arg(long, env = "PARTWAY_STORAGE", value_name = "DIR")]
+    /// Folder or object store for the bytes, as in s3://BUCKET/PREFIX [default: files in the data folder].
+    #[arg(long, env = "PARTWAY_STORAGE", value_name = "DIR|URL", hide_env_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
 }
@@ -153,30 +169,15 @@ impl Config {
         if self.session_ttl > LONGEST_TTL {
             bail!("session_ttl must be at most 100 years");
         }
-        if self.database.strip_prefix("sqlite://").unwrap_or(&self.database).contains([':', '?']) {
-            bail!("database: this version takes a file, as sqlite://PATH without parameters");
+        if self.database_connections < 2 {
+            bail!("database_connections must be at least 2: one that reads and one that writes");
         }
-        if self.storage.contains("://") {
-            bail!("storage: only a folder is supported by this version");
+        self.database()?;
+        if let StorageTarget::Objects(_) = self.storage()? {
+            self.validate_for_objects()?;
         }
         PartPlan::choose(self.max_file_size.0, self.chunk_size.0, self.max_parts)?;
         Ok(())
-    }
-
-    /// The SQLite database's file.
-    pub fn database_file(&self) -> PathBuf {
-        match self.database.as_str() {
-            "" => self.data.join("partway.db"),
-            url => PathBuf::from(url.strip_prefix("sqlite://").unwrap_or(url)),
-        }
-    }
-
-    /// The folder for the bytes.
-    pub fn storage_dir(&self) -> PathBuf {
-        match self.storage.as_str() {
-            "" => self.data.join("files"),
-            dir => PathBuf::from(dir),
-        }
     }
 
     /// The origins whose pages may use this server.
@@ -212,6 +213,7 @@ impl Config {
             max_parts: self.max_parts,
             max_file_size_bytes: self.max_file_size.0,
             max_open_sessions: self.max_open_sessions,
+            hashes_every_file: self.file_sha256 == FileSha256::Always,
             session_ttl: chrono::TimeDelta::from_std(self.session_ttl).unwrap_or(chrono::TimeDelta::MAX),
         }
     }
@@ -228,6 +230,8 @@ pub struct Limits {
     pub max_file_size_bytes: u64,
     /// Most sessions that one owner may have open.
     pub max_open_sessions: u64,
+    /// Whether the whole file's SHA-256 is computed for every file.
+    pub hashes_every_file: bool,
     /// How long an untouched session stays open.
     pub session_ttl: chrono::TimeDelta,
 }
@@ -290,8 +294,8 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.chunk_size, ByteSize::mib(5));
         assert_eq!((config.max_parts, config.session_ttl), (10_000, Duration::from_hours(7 * 24)));
-        assert_eq!(config.database_file(), PathBuf::from("data/partway.db"));
-        assert_eq!(config.storage_dir(), PathBuf::from("data/files"));
+        assert_eq!(config.database().unwrap(), DatabaseTarget::Sqlite(PathBuf::from("data/partway.db")));
+        assert_eq!(config.storage().unwrap(), StorageTarget::Folder(PathBuf::from("data/files")));
     }
 
     #[test]
@@ -319,7 +323,7 @@ mod tests {
         assert!(refused("session_ttl = \"soon\"", &[]).contains("session_ttl"));
         assert!(refused("", &[("PARTWAY_MAX_PARTS", "many")]).contains("max_parts"));
         assert!(refused("", &[("PARTWAY_SESSION_TTL", "10000000000d")]).contains("session_ttl"));
-        for database in ["postgres://x/y", "sqlite::memory:", "sqlite://a.db?mode=ro"] {
+        for database in ["mysql://x/y", "sqlite::memory:", "sqlite://a.db?mode=ro"] {
             assert!(refused("", &[("PARTWAY_DATABASE", database)]).contains("database"));
         }
         assert!(refused("", &[("PARTWAY_DATA", "")]).contains("data"));

@@ -67,7 +67,7 @@ codes! {
     SessionClosed = "SESSION_CLOSED", 409, false;
     /// Too much at once for one owner.
     RateLimited = "RATE_LIMITED", 429, true;
-    /// A newer request for the same part took over.
+    /// Another request for the same part took over, or is being stored.
     Busy = "BUSY", 409, true;
     /// The database or the storage cannot take the request now.
     Unavailable = "UNAVAILABLE", 503, true;
@@ -121,11 +121,6 @@ impl Error {
     /// What a program can use: missing parts, digests, limits. Keys are `snake_case`.
     pub fn details(&self) -> &Map<String, Value> {
         &self.details
-    }
-
-    /// The cause, for the log alone.
-    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync)> {
-        self.cause.as_deref()
     }
 
     /// No valid token.
@@ -221,9 +216,9 @@ impl Error {
             .with("limit", limit)
     }
 
-    /// A request that a newer one for the same part replaced.
-    pub fn superseded() -> Self {
-        Self::new(Code::Busy, "a newer request for the same part took over")
+    /// A part that another request has; `why` is shown.
+    pub fn busy(why: &str) -> Self {
+        Self::new(Code::Busy, why)
     }
 
     /// A dependency that cannot take the request now; `what` is shown, the cause is not.
@@ -263,15 +258,20 @@ impl Error {
 
     /// Writes the cause to the log, if there is one. Called once, by the edge that shows the error.
     pub fn log(&self) {
-        let Some(cause) = &self.cause else { return };
-        let mut chain = cause.to_string();
-        let mut next = cause.source();
+        if self.cause.is_some() {
+            tracing::error!(code = self.code.as_str(), cause = self.with_causes(), "request failed");
+        }
+    }
+
+    /// The message and what caused it, for those who run the server.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.message.clone();
+        let mut next = self.cause.as_ref().map(|cause| &**cause as &dyn StdError);
         while let Some(error) = next {
-            chain.push_str(": ");
-            chain.push_str(&error.to_string());
+            text = format!("{text}: {error}");
             next = error.source();
         }
-        tracing::error!(code = self.code.as_str(), cause = chain, "request failed");
+        text
     }
 }
 
@@ -287,6 +287,10 @@ impl From<crate::db::Error> for Error {
 
 impl From<crate::storage::Error> for Error {
     fn from(error: crate::storage::Error) -> Self {
-        if error.is_full() { Self::unavailable("the storage is full", error) } else { Self::internal(error) }
+        match error {
+            error if error.is_full() => Self::unavailable("the storage is full", error),
+            error @ crate::storage::Error::Store { .. } => Self::unavailable("the storage cannot be reached", error),
+            error => Self::internal(error),
+        }
     }
 }

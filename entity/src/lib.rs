@@ -6,4 +6,5 @@
 pub mod api_token;
 pub mod upload_file;
 pub mod upload_part;
+pub mod upload_part_claim;
 pub mod upload_session;

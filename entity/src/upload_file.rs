@@ -20,6 +20,8 @@ pub struct Model {
     pub size_bytes: i64,
     /// SHA-256 of the whole file, 32 bytes; NULL until finalized.
     pub sha256: Option<Vec<u8>>,
+    /// SHA-256 over the parts' SHA-256, 32 bytes; NULL until finalized.
+    pub composite_sha256: Option<Vec<u8>>,
     /// What the sender attached: a JSON object.
     pub metadata: Json,
     /// `UPLOADING`, `STORED` or `FAILED`.

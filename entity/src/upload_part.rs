@@ -17,6 +17,8 @@ pub struct Model {
     pub size_bytes: i64,
     /// SHA-256 of its bytes, 32 bytes.
     pub sha256: Vec<u8>,
+    /// What the object store answered when it took the part; needed to complete the upload there.
+    pub storage_etag: Option<String>,
     /// UTC, microseconds.
     pub received_at: DateTimeUtc,
     /// The session it belongs to.

@@ -37,9 +37,13 @@ pub struct Model {
     pub idempotency_key: Option<String>,
     /// SHA-256 that the client declared at creation, 32 bytes.
     pub declared_sha256: Option<Vec<u8>>,
+    /// The object store's id of the upload, from the first part on.
+    pub storage_upload_id: Option<String>,
     /// True once the bytes of a session that ended without a file are gone. False until then, so that a server that
     /// died in between finds what is left to free.
     pub bytes_freed: bool,
+    /// Until when one server's sweep has claimed to free the bytes.
+    pub freeing_until: Option<DateTimeUtc>,
     /// When an open session will be aborted.
     pub expires_at: DateTimeUtc,
     /// UTC, microseconds.

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::StoreOverrides;
+use crate::{
+    app,
+    config::{Config, StoreOverrides},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
@@ -14,8 +17,8 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        // Opening does it; the server does the same at every start.
-        super::open_service(&self.stores).await?;
+        // The server does the same at every start.
+        app::migrate(&Config::load(&self.stores)?).await?;
         eprintln!("the database is up to date");
         Ok(ExitCode::SUCCESS)
     }

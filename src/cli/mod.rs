@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app,
     client::Client,
-    config::{Config, StoreOverrides},
+    config::{Config, DatabaseTarget, StoreOverrides},
     domain::SystemClock,
     service::Service,
 };
@@ -71,9 +71,10 @@ async fn open_service(stores: &StoreOverrides) -> anyhow::Result<Service> {
 
 /// The same, where there must be something already: a mistyped folder is not in order.
 async fn open_existing(stores: &StoreOverrides) -> anyhow::Result<Service> {
-    let database = Config::load(stores)?.database_file();
-    if !database.exists() {
-        anyhow::bail!("there is no database {}", database.display());
+    if let DatabaseTarget::Sqlite(file) = Config::load(stores)?.database()?
+        && !file.exists()
+    {
+        anyhow::bail!("there is no database {}", file.display());
     }
     open_service(stores).await
 }
@@ -101,8 +102,5 @@ impl Server {
 
 /// A use case's error, for a person at the command line: with its cause, which a caller from outside never sees.
 fn internal(error: crate::error::Error) -> anyhow::Error {
-    match error.cause() {
-        Some(cause) => anyhow::anyhow!("{}: {cause}", error.message()),
-        None => anyhow::anyhow!("{}", error.message()),
-    }
+    anyhow::anyhow!("{}", error.with_causes())
 }

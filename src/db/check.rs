@@ -4,7 +4,10 @@ use std::fmt;
 
 use entity::upload_session;
 use futures_util::TryStreamExt;
-use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
+use sea_orm::{
+    DatabaseTransaction, DbBackend, EntityTrait, IsolationLevel, QueryFilter, QueryOrder, QuerySelect,
+    TransactionOptions, TransactionTrait,
+};
 
 use super::{Db, Result, rows};
 use crate::domain::{PartSet, Session, SessionId};
@@ -60,9 +63,18 @@ impl Db {
         Ok(CheckedPage { checked, disagreements, with_bytes, last })
     }
 
+    /// A transaction that sees one state of the database, as every one does on SQLite.
+    async fn snapshot(&self) -> Result<DatabaseTransaction> {
+        let isolation_level = match self.read.get_database_backend() {
+            DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
+            _ => None,
+        };
+        Ok(self.read.begin_with_options(TransactionOptions { isolation_level, ..Default::default() }).await?)
+    }
+
     /// In one transaction, so that a part that arrives in between is in both or in neither.
     async fn check_session(&self, id: SessionId) -> Result<Result<Session, String>> {
-        let tx = self.read.begin().await?;
+        let tx = self.snapshot().await?;
         let Some(row) = upload_session::Entity::find_by_id(id.0).one(&tx).await? else {
             return Ok(Err("it is gone".to_owned()));
         };

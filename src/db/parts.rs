@@ -5,23 +5,27 @@ use std::collections::HashMap;
 use entity::upload_part;
 use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Db, Result, rows};
+use super::{Db, Result, again, rows};
 use crate::domain::{PartRecord, Session, SessionId};
 
 impl Db {
     /// One part of a session.
     pub async fn part(&self, session: &Session, number: u32) -> Result<Option<PartRecord>> {
-        let row = upload_part::Entity::find_by_id((session.id.0, i64::from(number))).one(&self.read).await?;
+        let key = (session.id.0, i64::from(number));
+        let row = again(|| upload_part::Entity::find_by_id(key).one(&self.read)).await?;
         Ok(row.map(|row| rows::part(&row, &session.plan)).transpose()?)
     }
 
     /// Up to `limit` parts of a session with numbers above `after`, ascending.
     pub async fn parts(&self, session: &Session, after: u32, limit: u64) -> Result<Vec<PartRecord>> {
-        let found = of_session(session.id)
-            .filter(upload_part::COLUMN.part_number.gt(i64::from(after)))
-            .limit(limit)
-            .all(&self.read)
-            .await?;
+        let wanted = of_session(session.id).filter(upload_part::COLUMN.part_number.gt(i64::from(after))).limit(limit);
+        let found = again(|| wanted.clone().all(&self.read)).await?;
+        Ok(found.iter().map(|row| rows::part(row, &session.plan)).collect::<Result<_, _>>()?)
+    }
+
+    /// Every part of a session, ascending.
+    pub async fn all_parts(&self, session: &Session) -> Result<Vec<PartRecord>> {
+        let found = again(|| of_session(session.id).all(&self.read)).await?;
         Ok(found.iter().map(|row| rows::part(row, &session.plan)).collect::<Result<_, _>>()?)
     }
 
@@ -36,12 +40,11 @@ impl Db {
                     .add(upload_part::COLUMN.part_number.between(i64::from(*first), i64::from(*last))),
             );
         }
-        let found = upload_part::Entity::find()
+        let select = upload_part::Entity::find()
             .filter(ranges)
             .order_by_asc(upload_part::COLUMN.session_id)
-            .order_by_asc(upload_part::COLUMN.part_number)
-            .all(&self.read)
-            .await?;
+            .order_by_asc(upload_part::COLUMN.part_number);
+        let found = again(|| select.clone().all(&self.read)).await?;
         let sessions: HashMap<_, _> = wanted.iter().map(|(session, ..)| (session.id.0, session)).collect();
         let mut parts: HashMap<SessionId, Vec<PartRecord>> = HashMap::new();
         for row in &found {

@@ -74,6 +74,7 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         version: at.count("version", row.version)?,
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
+        storage_upload_id: row.storage_upload_id,
         expires_at: row.expires_at,
         created_at: row.created_at,
         updated_at: row.updated_at,
@@ -91,6 +92,7 @@ pub(super) fn session_row(session: &Session) -> upload_session::ActiveModel {
         idempotency_key: Set(session.idempotency_key.clone()),
         declared_sha256: Set(session.declared_sha256.map(|digest| digest.as_bytes().to_vec())),
         bytes_freed: Set(false),
+        storage_upload_id: Set(session.storage_upload_id.clone()),
         created_at: Set(session.created_at),
         ..session_moves(session)
     }
@@ -115,7 +117,9 @@ pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
         total_parts: NotSet,
         idempotency_key: NotSet,
         declared_sha256: NotSet,
+        storage_upload_id: NotSet,
         bytes_freed: NotSet,
+        freeing_until: NotSet,
         created_at: NotSet,
     }
 }
@@ -134,6 +138,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         content_type: row.content_type,
         size_bytes: at.count("size_bytes", row.size_bytes)?,
         sha256: at.optional_digest("sha256", row.sha256.as_deref())?,
+        composite_sha256: at.optional_digest("composite_sha256", row.composite_sha256.as_deref())?,
         metadata: at.check("metadata", metadata)?,
         status: at.check("status", status)?,
         location: row.location,
@@ -150,6 +155,7 @@ pub(super) fn file_row(file: &FileRecord) -> upload_file::ActiveModel {
         content_type: Set(file.content_type.clone()),
         size_bytes: Set(stored(file.size_bytes)),
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
+        composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
         metadata: Set(serde_json::Value::Object(file.metadata.clone())),
         status: Set(file.status.as_str().to_owned()),
         location: Set(file.location.clone()),
@@ -163,7 +169,12 @@ pub(super) fn part(row: &upload_part::Model, plan: &PartPlan) -> Result<PartReco
     let number: u32 = at.count("part_number", row.part_number)?;
     let part = at.check("part_number", plan.part(number))?;
     at.check("size_bytes", (stored(part.size_bytes) == row.size_bytes).then_some(()))?;
-    Ok(PartRecord { part, sha256: at.digest("sha256", &row.sha256)?, received_at: row.received_at })
+    Ok(PartRecord {
+        part,
+        sha256: at.digest("sha256", &row.sha256)?,
+        storage_etag: row.storage_etag.clone(),
+        received_at: row.received_at,
+    })
 }
 
 pub(super) fn part_row(id: SessionId, record: &PartRecord) -> upload_part::ActiveModel {
@@ -173,6 +184,7 @@ pub(super) fn part_row(id: SessionId, record: &PartRecord) -> upload_part::Activ
         part_number: Set(number.into()),
         size_bytes: Set(stored(size_bytes)),
         sha256: Set(record.sha256.as_bytes().to_vec()),
+        storage_etag: Set(record.storage_etag.clone()),
         received_at: Set(record.received_at),
     }
 }

@@ -7,15 +7,16 @@ use std::collections::HashMap;
 
 use entity::{upload_file, upload_part, upload_session};
 use sea_orm::{
-    ActiveModelTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::OnConflict,
+    ActiveModelTrait,
+    ActiveValue::Set,
+    DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{LockType, OnConflict},
 };
 
-use super::{Db, Result, rows};
-use crate::domain::{FileId, FileRecord, OwnerName, PartRecord, Session, SessionId, SessionStatus, Timestamp};
+use super::{Db, PartClaim, Result, again, changes, rows};
+use crate::domain::{FileRecord, OwnerName, PartRecord, Session, SessionId, SessionStatus};
 
-const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
-const ENDED_WITHOUT_FILE: [&str; 2] = [SessionStatus::Failed.as_str(), SessionStatus::Aborted.as_str()];
+pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
 
 /// A session and its file, to be created together.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub enum Recorded {
     Before(Box<Session>, PartRecord),
     /// The session has ended; nothing changed.
     Closed(Box<Session>),
+    /// The claim on the part lapsed and somebody else has it; nothing changed.
+    ClaimLost,
 }
 
 /// Which of an owner's sessions to list.
@@ -73,8 +76,17 @@ pub struct SessionPage {
 }
 
 impl Db {
-    /// Creates a session and its file, unless the key is taken or the owner has `max_open` open sessions.
+    /// Creates a session and its file, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL,
+    /// creates at the same moment can exceed that by as many.
     pub async fn create_session(&self, new: &NewSession, max_open: u64) -> Result<Created> {
+        match self.try_create_session(new, max_open).await {
+            // Another server took the key since this one looked; it is there now.
+            Err(error) if error.is_duplicate() => self.try_create_session(new, max_open).await,
+            done => done,
+        }
+    }
+
+    async fn try_create_session(&self, new: &NewSession, max_open: u64) -> Result<Created> {
         let tx = self.begin().await?;
         let owner = &new.session.owner;
         if let Some(key) = &new.session.idempotency_key {
@@ -101,24 +113,23 @@ impl Db {
 
     /// The owner's session with this id. One row of one table, whatever the number of parts.
     pub async fn session(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Session>> {
-        let row = owned(owner).filter(upload_session::COLUMN.id.eq(id.0)).one(&self.read).await?;
+        let row = again(|| owned(owner).filter(upload_session::COLUMN.id.eq(id.0)).one(&self.read)).await?;
         Ok(row.map(rows::session).transpose()?)
     }
 
     /// The owner's session with this id, and its file, in one statement.
     pub async fn session_with_file(&self, owner: &OwnerName, id: SessionId) -> Result<Option<(Session, FileRecord)>> {
-        let found = joined()
-            .filter(upload_session::COLUMN.id.eq(id.0))
-            .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
-            .one(&self.read)
-            .await?;
+        let wanted =
+            joined().filter(upload_session::COLUMN.id.eq(id.0)).filter(upload_session::COLUMN.owner.eq(owner.as_str()));
+        let found = again(|| wanted.clone().one(&self.read)).await?;
         found.map(with_file).transpose()
     }
 
     /// Those of the owner's sessions that have one of these ids, in one statement.
     pub async fn sessions(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>> {
         let ids = ids.iter().map(|id| id.0);
-        let found = owned(owner).filter(upload_session::COLUMN.id.is_in(ids)).all(&self.read).await?;
+        let wanted = owned(owner).filter(upload_session::COLUMN.id.is_in(ids));
+        let found = again(|| wanted.clone().all(&self.read)).await?;
         found.into_iter().map(|row| Ok((SessionId(row.id), rows::session(row)?))).collect()
     }
 
@@ -136,7 +147,8 @@ impl Db {
         }
         let id = upload_session::COLUMN.id;
         let select = if filter.from_oldest { select.order_by_asc(id) } else { select.order_by_desc(id) };
-        let mut sessions = select.all(&self.read).await?.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
+        let found = again(|| select.clone().all(&self.read)).await?;
+        let mut sessions = found.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
         let has_more = sessions.len() as u64 > filter.limit;
         sessions.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
         if filter.from_oldest {
@@ -145,13 +157,24 @@ impl Db {
         Ok(SessionPage { sessions, has_more })
     }
 
-    /// Records that a part is durable: its row, and the session as `record` leaves it, in one transaction. The
-    /// session's row is locked for this alone, never for a body.
+    /// Records that a part is durable: its row, and the session as `record` leaves it, in one transaction, which ends
+    /// the claim on the part, if there is one. The session's row is locked for this alone, never for a body.
     pub async fn record_part(
         &self,
         id: SessionId,
         part: &PartRecord,
-        record: impl FnOnce(&mut Session) -> bool,
+        claim: Option<&PartClaim>,
+        record: impl Fn(&mut Session) -> bool + Sync,
+    ) -> Result<Recorded> {
+        again(|| self.try_record_part(id, part, claim, &record)).await
+    }
+
+    async fn try_record_part(
+        &self,
+        id: SessionId,
+        part: &PartRecord,
+        claim: Option<&PartClaim>,
+        record: &(impl Fn(&mut Session) -> bool + Sync),
     ) -> Result<Recorded> {
         let tx = self.begin().await?;
         let inserted = upload_part::Entity::insert(rows::part_row(id, part))
@@ -169,71 +192,61 @@ impl Db {
             // Dropped without a commit: the part's row goes too.
             return Ok(Recorded::Closed(Box::new(session)));
         }
-        rows::session_moves(&session).update(&tx).await?;
+        rows::session_moves(&session).update_without_returning(&tx).await?;
+        if let Some(claim) = claim
+            && !claim.delete(&tx).await?
+        {
+            return Ok(Recorded::ClaimLost);
+        }
+        changes::notify(&tx, &session).await?;
         tx.commit().await?;
         Ok(Recorded::New(Box::new(session)))
     }
 
-    /// Lets `change` move the session and its file, and keeps what it did unless it returns false.
+    /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too.
     pub async fn change_session(
         &self,
         id: SessionId,
-        change: impl FnOnce(&mut Session, &mut FileRecord) -> bool,
-    ) -> Result<(Session, FileRecord)> {
+        change: impl Fn(&mut Session, &mut FileRecord) -> bool + Sync,
+    ) -> Result<(Session, FileRecord, bool)> {
+        again(|| self.try_change_session(id, &change)).await
+    }
+
+    async fn try_change_session(
+        &self,
+        id: SessionId,
+        change: &(impl Fn(&mut Session, &mut FileRecord) -> bool + Sync),
+    ) -> Result<(Session, FileRecord, bool)> {
         let tx = self.begin().await?;
         let mut session = locked_session(&tx, id).await?;
         let row = upload_file::Entity::find_by_id(session.file_id.0).one(&tx).await?;
         let mut file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
-        if change(&mut session, &mut file) {
-            rows::session_moves(&session).update(&tx).await?;
-            rows::file_row(&file).update(&tx).await?;
+        let has_changed = change(&mut session, &mut file);
+        if has_changed {
+            rows::session_moves(&session).update_without_returning(&tx).await?;
+            rows::file_row(&file).update_without_returning(&tx).await?;
+            changes::notify(&tx, &session).await?;
             tx.commit().await?;
         }
-        Ok((session, file))
+        Ok((session, file, has_changed))
     }
 
-    /// Open sessions that should have been touched before `now`, the longest overdue first.
-    pub async fn expired_sessions(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
-        let found = upload_session::Entity::find()
-            .filter(upload_session::COLUMN.status.is_in(OPEN))
-            .filter(upload_session::COLUMN.expires_at.lte(now))
-            .order_by_asc(upload_session::COLUMN.expires_at)
-            .limit(limit)
-            .all(&self.read)
+    /// Keeps the object store's id of a session's upload, unless there is one. Answers the one that is kept.
+    pub async fn keep_upload_id(&self, id: SessionId, upload_id: &str) -> Result<String> {
+        let kept = upload_session::Entity::update_many()
+            .set(upload_session::ActiveModel {
+                storage_upload_id: Set(Some(upload_id.to_owned())),
+                ..Default::default()
+            })
+            .filter(upload_session::COLUMN.id.eq(id.0))
+            .filter(upload_session::COLUMN.storage_upload_id.is_null())
+            .exec(&self.write)
             .await?;
-        Ok(found.into_iter().map(|row| SessionId(row.id)).collect())
-    }
-
-    /// Sessions that ended without a file and whose bytes may still be there.
-    pub async fn sessions_to_free(&self, limit: u64) -> Result<Vec<(SessionId, FileId)>> {
-        let found = upload_session::Entity::find()
-            .filter(upload_session::COLUMN.status.is_in(ENDED_WITHOUT_FILE))
-            .filter(upload_session::COLUMN.bytes_freed.eq(false))
-            .limit(limit)
-            .all(&self.read)
-            .await?;
-        Ok(found.into_iter().map(|row| (SessionId(row.id), FileId(row.file_id))).collect())
-    }
-
-    /// Notes that the bytes of a session that ended without a file are gone.
-    pub async fn mark_freed(&self, id: SessionId) -> Result<()> {
-        let freed = upload_session::ActiveModel {
-            id: sea_orm::ActiveValue::Unchanged(id.0),
-            bytes_freed: sea_orm::ActiveValue::Set(true),
-            ..Default::default()
-        };
-        freed.update_without_returning(&self.write).await?;
-        Ok(())
-    }
-
-    /// Which of these ids belong to open sessions, whoever owns them.
-    pub async fn open_sessions_among(&self, ids: &[SessionId]) -> Result<Vec<SessionId>> {
-        let found = upload_session::Entity::find()
-            .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
-            .filter(upload_session::COLUMN.status.is_in(OPEN))
-            .all(&self.read)
-            .await?;
-        Ok(found.into_iter().map(|row| SessionId(row.id)).collect())
+        if kept.rows_affected > 0 {
+            return Ok(upload_id.to_owned());
+        }
+        let row = upload_session::Entity::find_by_id(id.0).one(&self.write).await?;
+        Ok(row.and_then(|row| row.storage_upload_id).ok_or_else(|| gone("upload_session"))?)
     }
 }
 
@@ -253,7 +266,9 @@ fn with_file((session, file): Joined) -> Result<(Session, FileRecord)> {
 }
 
 async fn locked_session(tx: &DatabaseTransaction, id: SessionId) -> Result<Session> {
-    let row = upload_session::Entity::find_by_id(id.0).lock_exclusive().one(tx).await?;
+    // NO KEY: a part row's foreign key locks the session's key, and two that have that much must not wait for each other
+    // to get more.
+    let row = upload_session::Entity::find_by_id(id.0).lock(LockType::NoKeyUpdate).one(tx).await?;
     Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)
 }
 

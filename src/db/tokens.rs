@@ -3,11 +3,11 @@
 use entity::api_token;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
 };
 use uuid::Uuid;
 
-use super::{CorruptRow, Db, Result};
+use super::{CorruptRow, Db, Result, again};
 use crate::domain::{OwnerName, Principal, Sha256Digest, Timestamp};
 
 /// A token to be kept.
@@ -55,6 +55,10 @@ impl Db {
     /// Keeps a token if there is none at all, so that two first starts at once make one.
     pub async fn create_first_token(&self, token: &NewToken) -> Result<bool> {
         let tx = self.begin().await?;
+        if tx.get_database_backend() == DbBackend::Postgres {
+            // Keeps other writers away until the commit; readers do not notice.
+            tx.execute_unprepared("LOCK TABLE api_token IN SHARE ROW EXCLUSIVE MODE").await?;
+        }
         if api_token::Entity::find().count(&tx).await? > 0 {
             return Ok(false);
         }
@@ -65,10 +69,8 @@ impl Db {
 
     /// Whom the token with this hash authenticates, if it is neither revoked nor expired.
     pub async fn principal(&self, hash: &Sha256Digest, now: Timestamp) -> Result<Option<Principal>> {
-        let found = api_token::Entity::find()
-            .filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()))
-            .one(&self.read)
-            .await?;
+        let wanted = api_token::Entity::find().filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()));
+        let found = again(|| wanted.clone().one(&self.read)).await?;
         let valid = found.filter(|row| row.revoked_at.is_none() && row.expires_at.is_none_or(|expiry| now < expiry));
         let Some(row) = valid else { return Ok(None) };
         let owner = OwnerName::parse(&row.owner).ok_or_else(|| CorruptRow::new("api_token", row.id, "owner"))?;

@@ -49,8 +49,11 @@ pub struct FileRecord {
     pub content_type: String,
     /// Its size.
     pub size_bytes: u64,
-    /// The SHA-256 of its bytes, computed by the server; `None` until finalized.
+    /// The SHA-256 of its bytes, computed by the server; `None` until finalized, and after it where the server computes
+    /// it on request only and nobody asked.
     pub sha256: Option<Sha256Digest>,
+    /// The SHA-256 of its parts' SHA-256, see [`Sha256Digest::composite`]; `None` until finalized.
+    pub composite_sha256: Option<Sha256Digest>,
     /// What the sender attached to it.
     pub metadata: Map<String, Value>,
     /// How far it has come.

@@ -104,6 +104,8 @@ pub struct Session {
     pub idempotency_key: Option<String>,
     /// The SHA-256 of the whole file, if the client declared it at creation.
     pub declared_sha256: Option<Sha256Digest>,
+    /// The object store's id of the upload, from the first part on; `None` where storage needs none.
+    pub storage_upload_id: Option<String>,
     /// When it will be aborted unless something happens to it before.
     pub expires_at: Timestamp,
     /// When it was created.
@@ -165,7 +167,8 @@ impl Session {
         true
     }
 
-    fn touch(&mut self, now: Timestamp) {
+    /// Notes any other change, also of its file once it has ended.
+    pub fn touch(&mut self, now: Timestamp) {
         self.version += 1;
         self.updated_at = now;
     }
@@ -178,6 +181,8 @@ pub struct PartRecord {
     pub part: Part,
     /// The SHA-256 of its bytes.
     pub sha256: Sha256Digest,
+    /// What the object store answered when it took the part; needed to complete the upload there.
+    pub storage_etag: Option<String>,
     /// When it was acknowledged.
     pub received_at: Timestamp,
 }
@@ -205,6 +210,7 @@ mod tests {
             version: 1,
             idempotency_key: None,
             declared_sha256: None,
+            storage_upload_id: None,
             expires_at: at(0) + TTL,
             created_at: at(0),
             updated_at: at(0),

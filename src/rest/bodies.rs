@@ -128,6 +128,7 @@ struct FileBody {
     content_type: String,
     size_bytes: u64,
     sha256: Option<String>,
+    composite_sha256: Option<String>,
     status: &'static str,
     metadata: Map<String, Value>,
 }
@@ -140,6 +141,7 @@ impl From<FileRecord> for FileBody {
             content_type: file.content_type,
             size_bytes: file.size_bytes,
             sha256: file.sha256.map(|digest| digest.to_string()),
+            composite_sha256: file.composite_sha256.map(|digest| digest.to_string()),
             status: file.status.as_str(),
             metadata: file.metadata,
         }

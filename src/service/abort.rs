@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Service, SessionView};
 use crate::{
-    domain::{FileId, FileStatus, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
+    domain::{FileStatus, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
     telemetry::SessionEvent,
 };
@@ -20,31 +20,37 @@ impl Service {
     pub async fn abort(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<SessionView> {
         self.own_session(principal, id).await?;
         let this = Arc::clone(self);
-        let ended =
-            async move { this.end_without_file(id, SessionStatus::Aborted, StatusReason::AbortedByOwner, None).await };
-        let view = super::to_the_end(ended).await?;
+        let view = super::to_the_end(async move {
+            let reason = StatusReason::AbortedByOwner;
+            let (view, _) = this.end_without_file(id, SessionStatus::Aborted, reason, None).await?;
+            if view.session.status_reason.is_some() {
+                // Also when it had ended before: the try that ended it may not have come to this.
+                this.free(&view.session).await?;
+            }
+            Ok(view)
+        })
+        .await?;
         if view.session.status == SessionStatus::Complete {
             return Err(Error::session_closed(&view.session));
         }
         Ok(view)
     }
 
-    /// Ends an open session, unless it has ended already, and sees to it that the bytes of one without a file are freed.
+    /// Ends an open session, unless it has ended already; answers whether it had not. Its bytes are still to be freed.
     pub(super) async fn end_without_file(
         &self,
         id: SessionId,
         status: SessionStatus,
         reason: StatusReason,
         actual_sha256: Option<Sha256Digest>,
-    ) -> Result<SessionView> {
+    ) -> Result<(SessionView, bool)> {
         let now = self.clock.now();
-        let mut is_first = false;
-        let (session, file) = self
+        let (session, file, is_first) = self
             .db
             .change_session(id, |session, file| {
                 // The sweep may have looked before a part arrived.
                 let is_due = reason != StatusReason::Expired || session.expires_at <= now;
-                is_first = is_due && session.close(status, Some(reason), now);
+                let is_first = is_due && session.close(status, Some(reason), now);
                 if is_first {
                     file.status = FileStatus::Failed;
                     file.sha256 = actual_sha256;
@@ -56,10 +62,7 @@ impl Service {
         if is_first {
             self.tell(&session, reason);
         }
-        if session.status_reason.is_some() {
-            self.free(session.id, session.file_id).await?;
-        }
-        Ok(SessionView { session, file })
+        Ok((SessionView { session, file }, is_first))
     }
 
     fn tell(&self, session: &Session, reason: StatusReason) {
@@ -73,9 +76,9 @@ impl Service {
     }
 
     /// Frees the bytes of a session that ended without a file.
-    pub(super) async fn free(&self, id: SessionId, file: FileId) -> Result<()> {
-        self.prefix_hashes.forget(id);
-        self.storage.discard(id, file).await?;
-        Ok(self.db.mark_freed(id).await?)
+    pub(super) async fn free(&self, session: &Session) -> Result<()> {
+        self.prefix_hashes.forget(session.id);
+        self.storage.discard(session).await?;
+        Ok(self.db.mark_freed(session.id).await?)
     }
 }

@@ -1,7 +1,8 @@
 //! Making the parts a file.
 //!
 //! Owns what finalize checks, and that it can be called again: after a crash, at the same time from two clients, or
-//! because the answer was lost. The bytes are never copied.
+//! because the answer was lost. The bytes are never copied. Whether they are the right ones is known before they are
+//! completed where they can be read by then, else after it; either way before anybody is told that they are a file.
 
 use std::sync::Arc;
 
@@ -35,63 +36,86 @@ impl Service {
         }
         let view = if view.session.status.is_open() { self.keep_open(id).await? } else { view };
         if !view.session.status.is_open() {
-            return ended(view, said);
+            return self.ended(view, said).await;
         }
-        match self.prefix_hashes.finish(&self.storage, &view.session).await {
-            Ok(actual) => self.complete(principal, view.session, said, actual).await,
-            Err(error) => self.ended_meanwhile(principal, id, said, error).await,
+        let session = view.session;
+        let wanted = said.is_some() || self.hashes_file(&session);
+        let known = match wanted {
+            true => self.prefix_hashes.finish(&*self.storage, &session).await,
+            false => Ok(None),
+        };
+        match known {
+            Ok(known) => self.complete(session, Digests { said, known, wanted }).await,
+            Err(error) => self.ended_meanwhile(&session, said, error).await,
         }
     }
 
     /// Hashing a large file can take longer than the session has left.
     async fn keep_open(&self, id: SessionId) -> Result<SessionView> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        let (session, file) = self.db.change_session(id, |session, _| session.keep_alive(now, ttl)).await?;
+        let (session, file, _) = self.db.change_session(id, |session, _| session.keep_alive(now, ttl)).await?;
         Ok(SessionView { session, file })
     }
 
-    async fn complete(
-        self: &Arc<Self>,
-        principal: &Principal,
-        session: Session,
-        said: Option<Sha256Digest>,
-        actual: Sha256Digest,
-    ) -> Result<SessionView> {
-        if let Some(said) = said.filter(|said| *said != actual) {
-            return Err(Error::checksum_mismatch("file", said, actual));
-        }
-        let (this, principal) = (Arc::clone(self), principal.clone());
+    async fn complete(self: &Arc<Self>, session: Session, mut digests: Digests) -> Result<SessionView> {
+        digests.check_said()?;
+        let this = Arc::clone(self);
         super::to_the_end(async move {
-            if session.declared_sha256.is_some_and(|declared| declared != actual) {
-                return this.fail(&session, actual).await;
+            if digests.is_not_as_declared(&session) {
+                return this.fail(&session, digests.known).await;
             }
-            match this.storage.complete(&session).await {
-                Ok(location) => this.record_complete(&session, actual, location).await,
-                Err(error) => this.ended_meanwhile(&principal, session.id, said, error).await,
+            let parts = this.db.all_parts(&session).await?;
+            let location = match this.storage.complete(&session, &parts).await {
+                Ok(location) => location,
+                Err(error) => return this.ended_meanwhile(&session, digests.said, error).await,
+            };
+            if digests.wanted && digests.known.is_none() {
+                // An object store's bytes can be read from here on. If they are wrong they stay where they are, and the
+                // session as it was; calling again finds both.
+                digests.known = this.read_digest(&session).await?;
+                digests.check_said()?;
+                if digests.is_not_as_declared(&session) {
+                    return this.fail(&session, digests.known).await;
+                }
             }
+            let composite = Sha256Digest::composite(parts.iter().map(|part| part.sha256));
+            this.record_complete(&session, digests.known, composite, location).await
         })
         .await
     }
 
-    async fn record_complete(&self, session: &Session, actual: Sha256Digest, location: String) -> Result<SessionView> {
+    /// The SHA-256 of a complete file's bytes.
+    async fn read_digest(&self, session: &Session) -> Result<Option<Sha256Digest>> {
+        let digest = self.prefix_hashes.finish(&*self.storage, session).await?;
+        let lost = || Error::internal(format!("session {}: its complete file is not there", session.id.0));
+        digest.map(Some).ok_or_else(lost)
+    }
+
+    async fn record_complete(
+        &self,
+        session: &Session,
+        actual: Option<Sha256Digest>,
+        composite: Sha256Digest,
+        location: String,
+    ) -> Result<SessionView> {
         let now = self.clock.now();
-        let mut is_first = false;
-        let (session, file) = self
+        let (session, file, is_first) = self
             .db
             .change_session(session.id, |session, file| {
-                is_first = session.close(SessionStatus::Complete, None, now);
+                let is_first = session.close(SessionStatus::Complete, None, now);
                 if is_first {
                     file.status = FileStatus::Stored;
-                    file.sha256 = Some(actual);
-                    file.location = Some(location);
+                    file.sha256 = actual;
+                    file.composite_sha256 = Some(composite);
+                    file.location = Some(location.clone());
                     file.updated_at = now;
                 }
                 is_first
             })
             .await?;
         if session.status != SessionStatus::Complete {
-            // Aborted while the file was being renamed; its bytes are to go, wherever they are now.
-            self.free(session.id, session.file_id).await?;
+            // Aborted while the file was being completed; its bytes are to go, wherever they are now.
+            self.free(&session).await?;
             return Err(Error::session_closed(&session));
         }
         self.prefix_hashes.forget(session.id);
@@ -101,47 +125,98 @@ impl Service {
                 session.id = %session.id.0,
                 file.id = %file.id.0,
                 size_bytes = file.size_bytes,
-                sha256 = %actual,
+                sha256 = actual.map(tracing::field::display),
+                composite_sha256 = %composite,
                 "session finalized"
             );
         }
         Ok(SessionView { session, file })
     }
 
-    async fn fail(&self, session: &Session, actual: Sha256Digest) -> Result<SessionView> {
+    async fn fail(&self, session: &Session, actual: Option<Sha256Digest>) -> Result<SessionView> {
         let reason = StatusReason::ChecksumMismatch;
-        ended(self.end_without_file(session.id, SessionStatus::Failed, reason, Some(actual)).await?, None)
+        let (view, _) = self.end_without_file(session.id, SessionStatus::Failed, reason, actual).await?;
+        if view.session.status_reason.is_some() {
+            self.free(&view.session).await?;
+        }
+        self.ended(view, None).await
     }
 
     /// The bytes were not where they should be: because another finalize or an abort was faster, or because they are
     /// really lost.
     async fn ended_meanwhile(
         &self,
-        principal: &Principal,
-        id: SessionId,
+        session: &Session,
         said: Option<Sha256Digest>,
         error: crate::storage::Error,
     ) -> Result<SessionView> {
-        let view = self.status(principal, id).await?;
-        if view.session.status.is_open() {
-            return Err(error.into());
+        let now = self.db.session_with_file(&session.owner, session.id).await?;
+        let ended = now.filter(|(session, _)| !session.status.is_open());
+        let Some((session, file)) = ended else { return Err(error.into()) };
+        self.prefix_hashes.forget(session.id);
+        self.ended(SessionView { session, file }, said).await
+    }
+
+    /// What a finalize of a session that has ended answers: what the one that ended it did.
+    async fn ended(&self, view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
+        let SessionView { session, file } = &view;
+        match (session.status, session.status_reason) {
+            (SessionStatus::Complete, _) if said.is_some() && file.sha256.is_none() => {
+                self.digest_late(view, said).await
+            }
+            (SessionStatus::Complete, _) => {
+                Digests { said, known: file.sha256, wanted: false }.check_said()?;
+                Ok(view)
+            }
+            (SessionStatus::Failed, Some(StatusReason::ChecksumMismatch)) if let Some(actual) = file.sha256 => {
+                Err(Error::checksum_mismatch("file", session.declared_sha256.unwrap_or(actual), actual))
+            }
+            _ => Err(Error::session_closed(session)),
         }
-        self.prefix_hashes.forget(id);
-        ended(view, said)
+    }
+
+    /// Computes the SHA-256 of a file that was completed without, now that somebody asks.
+    async fn digest_late(&self, view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
+        let known = self.read_digest(&view.session).await?;
+        self.prefix_hashes.forget(view.session.id);
+        Digests { said, known, wanted: true }.check_said()?;
+        let now = self.clock.now();
+        let (session, file, _) = self
+            .db
+            .change_session(view.session.id, |session, file| {
+                let is_first = file.sha256.is_none();
+                if is_first {
+                    file.sha256 = known;
+                    file.updated_at = now;
+                    session.touch(now);
+                }
+                is_first
+            })
+            .await?;
+        Ok(SessionView { session, file })
     }
 }
 
-/// What a finalize of a session that has ended answers: what the one that ended it did.
-fn ended(view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
-    let SessionView { session, file } = &view;
-    match (session.status, session.status_reason, file.sha256) {
-        (SessionStatus::Complete, _, Some(actual)) => match said.filter(|said| *said != actual) {
-            Some(said) => Err(Error::checksum_mismatch("file", said, actual)),
-            None => Ok(view),
-        },
-        (SessionStatus::Failed, Some(StatusReason::ChecksumMismatch), Some(actual)) => {
-            Err(Error::checksum_mismatch("file", session.declared_sha256.unwrap_or(actual), actual))
+/// What is said and what is known of a whole file's SHA-256.
+#[derive(Clone, Copy)]
+struct Digests {
+    /// By the client, at finalize.
+    said: Option<Sha256Digest>,
+    /// By the bytes, if they have been hashed.
+    known: Option<Sha256Digest>,
+    /// Whether it is to be known before the session is complete.
+    wanted: bool,
+}
+
+impl Digests {
+    fn check_said(&self) -> Result<()> {
+        match (self.said, self.known) {
+            (Some(said), Some(actual)) if said != actual => Err(Error::checksum_mismatch("file", said, actual)),
+            _ => Ok(()),
         }
-        _ => Err(Error::session_closed(session)),
+    }
+
+    fn is_not_as_declared(&self, session: &Session) -> bool {
+        matches!((session.declared_sha256, self.known), (Some(declared), Some(actual)) if declared != actual)
     }
 }

@@ -12,6 +12,7 @@ mod create;
 mod download;
 mod finalize;
 mod list;
+mod persist;
 mod prefix_hash;
 mod receive;
 mod status;
@@ -36,9 +37,9 @@ pub use token::{CreatedToken, Token};
 use crate::{
     config::Limits,
     db::Db,
-    domain::Clock,
+    domain::{Clock, Session},
     error::{Error, Result},
-    storage::LocalDisk,
+    storage::Storage,
     telemetry::Metrics,
 };
 
@@ -54,14 +55,14 @@ async fn to_the_end<T: Send + 'static>(steps: impl Future<Output = Result<T>> + 
 /// Everything Partway can do.
 pub struct Service {
     db: Db,
-    storage: LocalDisk,
+    storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     metrics: Arc<Metrics>,
     claims: claims::Claims,
     prefix_hashes: prefix_hash::PrefixHashes,
     token_uses: authenticate::TokenUses,
-    changes: watch::Changes,
+    watchers: watch::Watchers,
     stopping: CancellationToken,
     going_on: TaskTracker,
 }
@@ -74,7 +75,13 @@ impl std::fmt::Debug for Service {
 
 impl Service {
     /// A service over this database and these bytes.
-    pub fn new(db: Db, storage: LocalDisk, clock: Arc<dyn Clock>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        db: Db,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             db,
             storage,
@@ -84,7 +91,7 @@ impl Service {
             claims: claims::Claims::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             token_uses: authenticate::TokenUses::default(),
-            changes: watch::Changes::default(),
+            watchers: watch::Watchers::default(),
             stopping: CancellationToken::new(),
             going_on: TaskTracker::new(),
         }
@@ -119,6 +126,11 @@ impl Service {
     /// Fires when the server is about to stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Whether the whole file's SHA-256 is computed although nobody asks for it at finalize.
+    fn hashes_file(&self, session: &Session) -> bool {
+        self.limits.hashes_every_file || session.declared_sha256.is_some()
     }
 
     /// The counters.

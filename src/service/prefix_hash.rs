@@ -1,27 +1,32 @@
 //! The whole file's SHA-256, computed while parts land.
 //!
 //! Owns the running hash over the contiguous prefix of each upload, so that finalize reads only what is left. Bytes are
-//! hashed a second time here (the first is the part's own digest), straight after they were written, from the page
-//! cache. The state is a few hundred bytes per session in this process's memory; after a restart it is computed anew in
-//! the background, from the next part on.
+//! hashed a second time here (the first is the part's own digest): on the local disk straight after they were written,
+//! from the page cache; for an object store from memory, if the parts come about in order and through this server. The
+//! state is a few hundred bytes per session in this process's memory; after a restart it is computed anew, on the local
+//! disk in the background from the next part on, for an object store at finalize.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::{
-    domain::{Session, SessionId, Sha256Digest},
-    storage::{self, LocalDisk},
+    domain::{Part, Session, SessionId, Sha256Digest},
+    storage::{self, BufferedBytes, Storage},
 };
 
 /// How much is hashed before another session gets its turn.
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
+/// How much of the rest is read in one go at finalize.
+const LAST_STEP_BYTES: u64 = 256 * 1024 * 1024;
 /// Sessions hashed in the background at once; the rest of the machine is for receiving.
 const BACKGROUND_TASKS: usize = 2;
+/// How many parts of a session may be kept in memory because one before them is still on its way.
+const MOST_AHEAD: usize = 8;
 
 /// The running hashes of all open uploads.
 #[derive(Clone, Debug)]
@@ -36,6 +41,12 @@ type Running = tokio::sync::Mutex<State>;
 struct State {
     hashed_bytes: u64,
     hasher: Sha256,
+    /// Parts that came before their turn, by offset.
+    ahead: BTreeMap<u64, BufferedBytes>,
+    /// A part was let go; only reading the bytes back can go on from here.
+    has_gap: bool,
+    /// Whether a part came since the last sweep.
+    is_active: bool,
 }
 
 impl Default for PrefixHashes {
@@ -45,18 +56,28 @@ impl Default for PrefixHashes {
 }
 
 impl PrefixHashes {
-    /// Goes on in the background as far as the session's prefix reaches, unless somebody is at it already: they, or the
-    /// next part, or finalize, will do the rest.
-    pub(super) fn advance(&self, storage: &LocalDisk, session: &Session) {
+    /// Goes on in the background with a part that was recorded: from its bytes, or else as far as the session's prefix
+    /// reaches, unless somebody is at it already: they, or the next part, or finalize, will do the rest.
+    pub(super) fn advance(
+        &self,
+        storage: &Arc<dyn Storage>,
+        session: &Session,
+        part: Part,
+        bytes: Option<BufferedBytes>,
+    ) {
         let running = self.running(session.id);
+        if let Some(bytes) = bytes {
+            tokio::spawn(async move { running.lock().await.feed(part.offset_bytes, bytes).await });
+            return;
+        }
         let target = session.plan.prefix_bytes(session.received.prefix_len());
-        let (storage, session, turns) = (storage.clone(), session.clone(), Arc::clone(&self.turns));
+        let (storage, session, turns) = (Arc::clone(storage), session.clone(), Arc::clone(&self.turns));
         tokio::spawn(async move {
             let Ok(mut state) = running.try_lock() else { return };
             while state.hashed_bytes < target {
                 let Ok(_turn) = turns.acquire().await else { return };
                 let step = target.min(state.hashed_bytes + STEP_BYTES);
-                if let Err(error) = state.advance(&storage, &session, step).await {
+                if let Err(error) = state.read(&*storage, &session, step).await {
                     // Finalize will meet the same error and report it; an aborted session has no bytes left.
                     tracing::debug!(session.id = %session.id.0, %error, "background hashing stopped");
                     return;
@@ -65,21 +86,43 @@ impl PrefixHashes {
         });
     }
 
-    /// The SHA-256 of the whole file, whose parts have all arrived.
-    pub(super) async fn finish(&self, storage: &LocalDisk, session: &Session) -> storage::Result<Sha256Digest> {
+    /// The SHA-256 of the whole file, whose parts have all arrived. `None` if bytes are to be read for it that can be
+    /// read only when the file is complete.
+    pub(super) async fn finish(
+        &self,
+        storage: &dyn Storage,
+        session: &Session,
+    ) -> storage::Result<Option<Sha256Digest>> {
         let running = self.running(session.id);
         let mut state = running.lock().await;
         let total = session.plan.total_size_bytes();
         while state.hashed_bytes < total {
-            let step = total.min(state.hashed_bytes + STEP_BYTES);
-            state.advance(storage, session, step).await?;
+            let step = total.min(state.hashed_bytes + LAST_STEP_BYTES);
+            if !state.read(storage, session, step).await? {
+                return Ok(None);
+            }
         }
-        Ok(state.hasher.clone().into())
+        Ok(Some(state.hasher.clone().into()))
     }
 
     /// Drops the state of a session that has ended.
     pub(super) fn forget(&self, session: SessionId) {
         self.map().remove(&session);
+    }
+
+    /// The sessions that there is state of.
+    pub(super) fn sessions(&self) -> Vec<SessionId> {
+        self.map().keys().copied().collect()
+    }
+
+    /// Lets go of parts whose predecessors do not come. Called by every sweep.
+    pub(super) fn let_go_of_idle(&self) {
+        for running in self.map().values() {
+            let Ok(mut state) = running.try_lock() else { continue };
+            if !std::mem::take(&mut state.is_active) && !state.ahead.is_empty() {
+                state.let_go();
+            }
+        }
     }
 
     fn running(&self, session: SessionId) -> Arc<Running> {
@@ -92,10 +135,40 @@ impl PrefixHashes {
 }
 
 impl State {
-    /// Hashes up to `target`. The state stays as it was if that fails or is dropped in between.
-    async fn advance(&mut self, storage: &LocalDisk, session: &Session, target: u64) -> storage::Result<()> {
-        self.hasher = storage.hash(session, self.hasher.clone(), self.hashed_bytes..target).await?;
+    /// Hashes up to `target`; false if that cannot be read yet. The state stays as it was if that fails or is dropped in
+    /// between.
+    async fn read(&mut self, storage: &dyn Storage, session: &Session, target: u64) -> storage::Result<bool> {
+        let read = storage.hash(session, self.hasher.clone(), self.hashed_bytes..target).await?;
+        let Some(hasher) = read else { return Ok(false) };
+        self.hasher = hasher;
         self.hashed_bytes = target;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Hashes a part if it is its turn, and then those that waited for it.
+    async fn feed(&mut self, offset: u64, bytes: BufferedBytes) {
+        if self.has_gap || offset < self.hashed_bytes {
+            return;
+        }
+        self.is_active = true;
+        self.ahead.insert(offset, bytes);
+        while let Some(next) = self.ahead.remove(&self.hashed_bytes) {
+            let (mut hasher, len) = (self.hasher.clone(), next.bytes.len() as u64);
+            let hashed = tokio::task::spawn_blocking(move || {
+                hasher.update(&next.bytes);
+                hasher
+            });
+            let Ok(hasher) = hashed.await else { return self.let_go() };
+            self.hasher = hasher;
+            self.hashed_bytes += len;
+        }
+        if self.ahead.len() > MOST_AHEAD || self.ahead.values().any(|bytes| !bytes.may_be_kept) {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.ahead.clear();
+        self.has_gap = true;
     }
 }

@@ -1,7 +1,7 @@
 //! A part arrives.
 //!
-//! Owns the order of things: claim, write, check, sync, record, and only then acknowledge. A part that was received
-//! before is never written again, only compared.
+//! Owns the order of things: claim, take the bytes, check; what comes then is `persist`'s. A part that was received before
+//! is never written again, only compared.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::Service;
+use super::{Service, persist::compare};
 use crate::{
-    db::Recorded,
     domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
     error::{Error, Result},
-    storage::StagedPart,
     telemetry::PartOutcome,
 };
+
+const SUPERSEDED: &str = "a newer request for the same part took over";
 
 /// A part as it comes in. `E` is whatever a cut connection looks like at the edge.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Service {
         if session.received.contains(part.number) {
             return self.replay(principal, session, part, incoming).await;
         }
-        let Some(claim) = self.claims.take(id, part.number).await else { return Err(Error::superseded()) };
+        let Some(claim) = self.claims.take(id, part.number).await else { return Err(Error::busy(SUPERSEDED)) };
         let superseded = claim.superseded();
         // Read again under the claim: whoever had it before may have recorded the part.
         let session = self.own_session(principal, id).await?;
@@ -102,11 +102,12 @@ impl Service {
         if !session.status.is_open() {
             return Err(Error::session_closed(&session));
         }
+        let session = self.begun(session).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
         let mut writer = match self.storage.part_writer(&session, part, Arc::new(claim)).await {
             Ok(writer) => writer,
-            Err(error) => return Err(self.closed_meanwhile(principal, id, error.into()).await?),
+            Err(error) => return Err(self.closed_meanwhile(&session, error.into()).await?),
         };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
@@ -116,46 +117,22 @@ impl Service {
             return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
         }
         let this = Arc::clone(self);
-        super::to_the_end(async move { this.record(session, part, staged).await }).await
+        super::to_the_end(async move { this.persist(session, part, staged).await }).await
     }
 
-    /// Why the bytes of a session are not where they should be: it ended in between, or they are really lost.
-    async fn closed_meanwhile(&self, principal: &Principal, id: SessionId, error: Error) -> Result<Error> {
-        let session = self.own_session(principal, id).await?;
-        Ok(if session.status.is_open() { error } else { Error::session_closed(&session) })
-    }
-
-    async fn record(&self, session: Session, part: Part, staged: StagedPart) -> Result<Receipt> {
-        let sha256 = staged.sha256();
-        let claim = staged.sync().await?;
-        let now = self.clock.now();
-        let record = PartRecord { part, sha256, received_at: now };
-        let ttl = self.limits.session_ttl;
-        let recorded = self.db.record_part(session.id, &record, |session| session.record(part, now, ttl)).await?;
-        drop(claim);
-        match recorded {
-            Recorded::New(session) => {
-                self.metrics.part_bytes.inc_by(part.size_bytes);
-                tracing::info!(
-                    session.id = %session.id.0,
-                    part.number = part.number,
-                    size_bytes = part.size_bytes,
-                    completed_parts = session.completed_parts(),
-                    total_parts = session.plan.total_parts(),
-                    "part received"
-                );
-                self.prefix_hashes.advance(&self.storage, &session);
-                Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
-            }
-            Recorded::Before(session, before) => compare(*session, before, sha256),
-            Recorded::Closed(session) => {
-                // It ended while the bytes came in; what this request may have written after that is not left behind.
-                if session.status_reason.is_some() {
-                    self.free(session.id, session.file_id).await?;
-                }
-                Err(Error::session_closed(&session))
-            }
+    /// The session with the storage's id of its upload, where there is one. Of two first parts at once, one begins it.
+    async fn begun(&self, mut session: Session) -> Result<Session> {
+        if session.storage_upload_id.is_some() {
+            return Ok(session);
         }
+        if let Some(begun) = self.storage.begin(&session).await? {
+            let kept = self.db.keep_upload_id(session.id, &begun).await?;
+            if kept != begun {
+                self.storage.abandon(&session, &begun).await?;
+            }
+            session.storage_upload_id = Some(kept);
+        }
+        Ok(session)
     }
 
     /// Answers for a part that is there: the body is read and hashed, nothing is written.
@@ -189,13 +166,6 @@ impl Service {
     }
 }
 
-fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {
-    if before.sha256 != received {
-        return Err(Error::part_conflict(before.sha256, received));
-    }
-    Ok(Receipt { part: before, session, disposition: Disposition::Replay })
-}
-
 /// What can be refused before the body is read.
 fn acceptable<B>(session: &Session, incoming: &IncomingPart<B>) -> Result<Part> {
     let out_of_range = || Error::part_out_of_range(session.plan.total_parts());
@@ -224,7 +194,7 @@ where
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let next = tokio::select! {
             biased;
-            () = self.superseded.cancelled() => return Err(Error::superseded()),
+            () = self.superseded.cancelled() => return Err(Error::busy(SUPERSEDED)),
             next = self.inner.next() => next,
         };
         let mismatch = |received| Err(Error::part_size_mismatch(self.part.size_bytes, received));

@@ -1,7 +1,9 @@
 //! Tidying up: what expired, and what a crash left behind.
 //!
-//! Owns the periodic look. Each session is ended by a conditional change, so two sweeps at once, or a sweep and a part,
-//! do no harm.
+//! Owns the periodic look. Each session is ended by a conditional change and claimed by another before its bytes are
+//! freed, so that of several servers that sweep, one does it; a claim lapses, so that it is done if that one dies.
+
+use chrono::TimeDelta;
 
 use super::Service;
 use crate::{
@@ -10,12 +12,16 @@ use crate::{
 };
 
 const BATCH: u64 = 100;
+/// How long a claim to free a session's bytes outlives a server that died.
+const FREEING: TimeDelta = TimeDelta::minutes(10);
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Sessions that were aborted because their time was up.
     pub expired: usize,
+    /// Sessions that ended without a file and whose bytes were freed.
+    pub freed: usize,
     /// Uploads on disk that no open session knew.
     pub leftovers: usize,
 }
@@ -26,9 +32,10 @@ impl Service {
     pub async fn sweep(&self) -> Swept {
         let swept = Swept {
             expired: logged(self.expire().await).unwrap_or_default(),
+            freed: logged(self.free_ended().await).unwrap_or_default(),
             leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
         };
-        logged(self.free_ended().await);
+        logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
         swept
     }
@@ -39,7 +46,7 @@ impl Service {
             let before = expired;
             for id in self.db.expired_sessions(self.clock.now(), BATCH).await? {
                 let ended = self.end_without_file(id, SessionStatus::Aborted, StatusReason::Expired, None).await;
-                expired += usize::from(logged(ended).is_some());
+                expired += usize::from(logged(ended).is_some_and(|(_, is_first)| is_first));
             }
             if expired == before {
                 return Ok(expired);
@@ -47,16 +54,30 @@ impl Service {
         }
     }
 
-    async fn free_ended(&self) -> Result<()> {
+    async fn free_ended(&self) -> Result<usize> {
+        let mut freed = 0;
         loop {
-            let mut freed = 0;
-            for (session, file) in self.db.sessions_to_free(BATCH).await? {
-                freed += usize::from(logged(self.free(session, file).await).is_some());
+            let (before, now) = (freed, self.clock.now());
+            for session in self.db.sessions_to_free(now, BATCH).await? {
+                if self.db.claim_to_free(session.id, now, now + FREEING).await? {
+                    freed += usize::from(logged(self.free(&session).await).is_some());
+                }
             }
-            if freed == 0 {
-                return Ok(());
+            if freed == before {
+                return Ok(freed);
             }
         }
+    }
+
+    /// A session can end on another server; what this one keeps in memory for it goes then.
+    async fn forget_hashes(&self) -> Result<()> {
+        let ids = self.prefix_hashes.sessions();
+        for ids in ids.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+            let open = self.db.open_sessions_among(ids).await?;
+            ids.iter().filter(|id| !open.contains(id)).for_each(|id| self.prefix_hashes.forget(*id));
+        }
+        self.prefix_hashes.let_go_of_idle();
+        Ok(())
     }
 
     /// Rows are written before bytes, so bytes in `uploading/` without an open session are never needed again. Stored

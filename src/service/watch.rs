@@ -1,87 +1,124 @@
 //! Following a session.
 //!
 //! Owns the stream of a session's states: the one now, then one after every change, none twice, until it has ended. A
-//! watcher reads the state when it is ready for it, so a slow one misses states in between and never the last.
-//!
-//! That something changed is learnt by asking the database for its version, ten times a second and only while somebody
-//! watches: it sees changes of this process and of every other one on the same database alike.
+//! watcher reads the state when it is ready for it and at most ten times a second, so a slow one misses states in between
+//! and never the last. That something changed, here or on another server, is learnt from the database, and only while
+//! somebody watches.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{Service, SessionView};
 use crate::{
-    db::Db,
+    db::{Change, Db},
     domain::{Principal, SessionId},
     error::Result,
 };
 
-/// How often the database is asked, and so how often a watcher hears of changes at most.
+/// How often a watcher hears of changes at most.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How long to wait before the database is listened to again after it failed.
+const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Tells watchers that something in the database has changed.
-#[derive(Clone, Debug)]
-pub(super) struct Changes {
-    signal: watch::Sender<()>,
-    is_polling: Arc<Mutex<bool>>,
+/// Tells watchers that sessions have changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watchers(Arc<Mutex<Watched>>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    /// The version that each is known to have now; `None` if that is to be found out.
+    sessions: HashMap<SessionId, watch::Sender<Option<u64>>>,
+    /// Ends the listening, which goes on while anything is watched.
+    listening: Option<CancellationToken>,
 }
 
-impl Default for Changes {
-    fn default() -> Self {
-        Self { signal: watch::Sender::new(()), is_polling: Arc::default() }
-    }
+/// A watcher's share; the last one ends the listening.
+struct Subscription {
+    watchers: Watchers,
+    id: SessionId,
+    versions: watch::Receiver<Option<u64>>,
 }
 
-impl Changes {
-    fn subscribe(&self, db: &Db) -> watch::Receiver<()> {
-        let receiver = self.signal.subscribe();
-        let mut is_polling = self.is_polling.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::replace(&mut is_polling, true) {
-            tokio::spawn(self.clone().poll(db.clone()));
+impl Watchers {
+    fn subscribe(&self, id: SessionId, db: &Db) -> Subscription {
+        let mut watched = self.watched();
+        let versions = watched.sessions.entry(id).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        if watched.listening.is_none() {
+            let stop = CancellationToken::new();
+            watched.listening = Some(stop.clone());
+            tokio::spawn(stop.run_until_cancelled_owned(self.clone().listen(db.clone())));
         }
-        receiver
+        Subscription { watchers: self.clone(), id, versions }
     }
 
-    async fn poll(self, db: Db) {
-        let mut version = None;
-        let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !self.is_over() {
-            ticks.tick().await;
-            match db.data_version().await {
-                Ok(now) if version == Some(now) => {}
-                Ok(now) => {
-                    version = Some(now);
-                    self.signal.send_replace(());
+    async fn listen(self, db: Db) {
+        loop {
+            if let Err(error) = self.listen_once(&db).await {
+                tracing::warn!(%error, "cannot listen for changes; trying again");
+            }
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+
+    async fn listen_once(&self, db: &Db) -> crate::db::Result<()> {
+        let mut changes = db.changes().await?;
+        // Whatever happened before is found out by reading.
+        self.tell(Change::Any);
+        loop {
+            self.tell(changes.next().await?);
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        let watched = self.watched();
+        match change {
+            Change::Session(id, version) => {
+                if let Some(session) = watched.sessions.get(&id) {
+                    session.send_replace(Some(version));
                 }
-                // Watchers learn of it by their own reads.
-                Err(error) => tracing::warn!(%error, "cannot ask the database for its version"),
+            }
+            Change::Any => {
+                for session in watched.sessions.values() {
+                    session.send_replace(None);
+                }
             }
         }
     }
 
-    /// Whether nobody watches any more; then the next one begins anew.
-    fn is_over(&self) -> bool {
-        let mut is_polling = self.is_polling.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.signal.receiver_count() == 0 {
-            *is_polling = false;
-        }
-        !*is_polling
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A watcher's place: what it saw last, and whether that was the end.
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut watched = self.watchers.watched();
+        // This one is still counted.
+        if watched.sessions.get(&self.id).is_some_and(|session| session.receiver_count() == 1) {
+            watched.sessions.remove(&self.id);
+        }
+        if watched.sessions.is_empty()
+            && let Some(listening) = watched.listening.take()
+        {
+            listening.cancel();
+        }
+    }
+}
+
+/// A watcher's place: what it saw last and when, and whether that was the end.
 struct Watcher {
     service: Arc<Service>,
     principal: Principal,
     id: SessionId,
-    changes: watch::Receiver<()>,
-    seen: Option<u64>,
+    subscription: Subscription,
+    seen: Option<(u64, Instant)>,
     has_ended: bool,
 }
 
@@ -100,7 +137,7 @@ impl Service {
             service: Arc::clone(self),
             principal: principal.clone(),
             id,
-            changes: self.changes.subscribe(&self.db),
+            subscription: self.watchers.subscribe(id, &self.db),
             seen: None,
             has_ended: false,
         };
@@ -115,15 +152,13 @@ impl Watcher {
     async fn next(&mut self) -> Option<Result<SessionView>> {
         while !self.has_ended {
             if self.seen.is_some() {
-                tokio::select! {
-                    changed = self.changes.changed() => changed.ok()?,
-                    () = self.service.stopping.cancelled() => return None,
-                }
+                let service = Arc::clone(&self.service);
+                service.stopping.run_until_cancelled(self.changed()).await??;
             }
             match self.service.status(&self.principal, self.id).await {
-                Ok(view) if self.seen == Some(view.session.version) => {}
+                Ok(view) if self.seen.is_some_and(|(version, _)| version == view.session.version) => {}
                 Ok(view) => {
-                    self.seen = Some(view.session.version);
+                    self.seen = Some((view.session.version, Instant::now()));
                     self.has_ended = !view.session.status.is_open();
                     return Some(Ok(view));
                 }
@@ -134,5 +169,18 @@ impl Watcher {
             }
         }
         None
+    }
+
+    /// Waits until there may be something new, and until it may be read.
+    async fn changed(&mut self) -> Option<()> {
+        let (seen, at) = self.seen?;
+        loop {
+            self.subscription.versions.changed().await.ok()?;
+            tokio::time::sleep_until(at + INTERVAL).await;
+            let version = *self.subscription.versions.borrow_and_update();
+            if version.is_none_or(|version| version > seen) {
+                return Some(());
+            }
+        }
     }
 }

@@ -1,22 +1,119 @@
-//! Bytes, on the local disk.
+//! Bytes: a folder on the local disk, or an object store.
 //!
 //! Owns where the bytes of a session lie, how they get there durably, and how they are read and freed. Knows no rows and
 //! no protocol: it is told what to write and trusts the service to record it only afterwards.
-//!
-//! One file per session in `uploading/`, allocated whole when its first part arrives; every part is written at its own
-//! offset. A finished file is renamed into `stored/`, never copied. Both folders are on one file system.
 
-mod content;
 mod local;
-mod part_writer;
+mod object;
 
-use std::io;
+use std::{any::Any, error::Error as StdError, fmt, io, ops::Range, sync::Arc};
 
-use rustix::io::Errno;
-
-pub use content::ByteStream;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 pub use local::LocalDisk;
-pub use part_writer::{PartWriter, StagedPart};
+pub use object::ObjectStorage;
+use rustix::io::Errno;
+use sha2::Sha256;
+
+use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest};
+
+/// A place for bytes. A session's bytes are its parts at first, and one file when it is complete.
+#[async_trait]
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Whether it can be reached.
+    async fn ping(&self) -> Result<()>;
+
+    /// Whether several servers can write to it at once. Then a part is put whole, the last one put is the one that is
+    /// kept, and it is up to the service that only one is.
+    fn is_shared(&self) -> bool;
+
+    /// Prepares for the first part of a session. Answers the id that the service is to keep with the session; `None` if
+    /// there is nothing to keep.
+    async fn begin(&self, session: &Session) -> Result<Option<String>>;
+
+    /// Undoes [`begin`](Self::begin) when another request's id was kept.
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
+
+    /// Begins to take a part, waiting for memory if need be. `held` is dropped when nothing will be written any more.
+    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>>;
+
+    /// Makes the session's bytes a stored file; answers where it is. `parts` are all of them, in order. Can be repeated
+    /// after a crash at any point, and by several at once.
+    async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String>;
+
+    /// Frees a session's bytes, parts or file.
+    async fn discard(&self, session: &Session) -> Result<()>;
+
+    /// Feeds these bytes of a session to `hasher`, whether it is complete or not. `None` if they can be read only when it
+    /// is.
+    async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>>;
+
+    /// Reads these bytes of a stored file.
+    async fn read(&self, location: &str, range: Range<u64>) -> Result<ByteStream>;
+
+    /// The sessions whose parts can be found here without their rows. An object store does not list them.
+    async fn uploads(&self) -> Result<Vec<SessionId>>;
+
+    /// Frees the parts of one of [`uploads`](Self::uploads).
+    async fn discard_upload(&self, session: SessionId) -> Result<()>;
+
+    /// Checks that the bytes of an open session with parts are there, as far as that can be seen.
+    async fn check_upload(&self, session: &Session) -> Result<()>;
+
+    /// The stored files.
+    async fn stored_files(&self) -> Result<Vec<FileId>>;
+
+    /// Checks that a stored file is there and has this size.
+    async fn check(&self, location: &str, size_bytes: u64) -> Result<()>;
+}
+
+/// Takes a part's bytes in order. Nothing is durable, and nobody may be told so, before [`StagedPart::persist`].
+#[async_trait]
+pub trait PartWriter: Send {
+    /// Takes the next bytes; waits while too many are in memory.
+    async fn push(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Waits until all bytes are taken.
+    async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>>;
+}
+
+/// A part whose bytes are all there, but not yet durable.
+#[async_trait]
+pub trait StagedPart: Send {
+    /// The SHA-256 of the bytes.
+    fn sha256(&self) -> Sha256Digest;
+
+    /// Makes the bytes durable: when this returns, they survive a power cut.
+    async fn persist(self: Box<Self>) -> Result<PersistedPart>;
+}
+
+/// A part that is durable.
+#[derive(Debug)]
+pub struct PersistedPart {
+    /// What was given to [`Storage::part_writer`].
+    pub held: Held,
+    /// What the store answered, to be kept with the part for [`Storage::complete`].
+    pub etag: Option<String>,
+    /// The bytes, if they are still in memory and cannot be read back before the file is complete.
+    pub bytes: Option<BufferedBytes>,
+}
+
+/// Bytes in memory, counted against the memory that may be used until they are dropped.
+#[derive(Debug)]
+pub struct BufferedBytes {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// False if memory is scarce: then they should be dropped soon.
+    pub may_be_kept: bool,
+    _memory: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Kept alive until the last write of a part has ended, also when the request that began it is gone.
+pub type Held = Arc<dyn Any + Send + Sync>;
+
+/// A file's bytes as they are read.
+pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
 /// What can go wrong with the bytes.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +125,14 @@ pub enum Error {
         action: String,
         /// What it answered.
         source: io::Error,
+    },
+    /// The object store refused or cannot be reached, after several tries.
+    #[error("{action}")]
+    Store {
+        /// What was being done.
+        action: String,
+        /// What it answered.
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// Bytes that were recorded are not there.
     #[error("{0}")]
@@ -50,10 +155,17 @@ impl Error {
 /// The result of a storage operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Runs file operations off the async threads.
+/// Runs blocking work off the async threads.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(failed) => Err(Error::Io { action: "run a file operation".to_owned(), source: io::Error::other(failed) }),
     }
+}
+
+fn expect_size(what: impl fmt::Display, found: u64, size_bytes: u64) -> Result<()> {
+    if found == size_bytes {
+        return Ok(());
+    }
+    Err(Error::Lost(format!("{what} has {found} bytes where {size_bytes} were recorded")))
 }

@@ -68,7 +68,7 @@ async fn an_expired_or_revoked_token_is_none() {
 
 #[tokio::test]
 async fn only_a_tokens_hash_is_kept_and_its_use_is_noted_by_the_sweep() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     user.get("/uploads/sessions").await.expect(200);
     assert_eq!(app.service.tokens().await.unwrap()[0].last_used_at, None, "a read writes nothing");

@@ -127,7 +127,7 @@ async fn different_parts_arrive_at_once_and_none_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_and_an_abort_at_once_leave_nothing_behind() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(200);
     for _ in 0..10 {

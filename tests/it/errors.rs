@@ -44,7 +44,7 @@ async fn paths_and_methods_that_are_nobodys_are_problems_too() {
 /// A database that is gone is the server's trouble: it is told as such, and nothing of it is shown.
 #[tokio::test]
 async fn the_cause_of_an_internal_error_is_not_shown() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(10).await;
     user.put(&id, 1, "0123456789").await.expect(201);

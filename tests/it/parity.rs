@@ -8,7 +8,7 @@ const SESSION: &str = "query($id: ID!) { uploadSession(id: $id) {
     session_id: id status status_reason: statusReason total_parts: totalParts completed_parts: completedParts
     received_parts: receivedParts { first last } missing_parts: missingParts { first last }
     receivedPartsText chunk_size_bytes: chunkSizeBytes total_size_bytes: totalSizeBytes bytes_received: bytesReceived version
-    file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 status metadata }
+    file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 composite_sha256: compositeSha256 status metadata }
     created_at: createdAt updated_at: updatedAt expires_at: expiresAt } }";
 
 /// The GraphQL answer in REST's spelling: ranges as text, byte counts as numbers.

@@ -58,7 +58,7 @@ async fn a_declared_digest_decides_a_conflict_before_the_body_is_read() {
 
 #[tokio::test]
 async fn a_wrong_length_is_refused_before_the_body_is_read() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     for (number, length) in [(1, 9), (1, 11), (3, 10)] {
@@ -161,7 +161,7 @@ async fn a_closed_session_takes_no_parts() {
 /// Found by an attack: with the file gone, the next part made a new one, and finalize took its holes for parts.
 #[tokio::test]
 async fn bytes_that_are_lost_are_not_replaced_by_zeros() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     user.put(&id, 1, "0123456789").await.expect(201);

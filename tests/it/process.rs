@@ -37,11 +37,12 @@ fn a_second_server_on_the_same_folder_is_refused() {
 #[test]
 fn a_second_server_on_the_same_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let _server = Server::start(folder.path(), &[]);
+    let _server = Server::start(folder.path(), &[("PARTWAY_DATABASE", "")]);
     let data = folder.path().to_str().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let storage = elsewhere.path().to_str().unwrap();
-    let refused = Cli::new(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--storage", storage]).run();
+    let refused = Cli::new(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--storage", storage]);
+    let refused = refused.on_sqlite().run();
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another partway process"));
 }

@@ -7,7 +7,7 @@ use crate::support::{TestApp, file_bytes};
 
 #[tokio::test]
 async fn an_abort_frees_the_bytes_and_can_be_repeated() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     user.put(&id, 1, "0123456789").await.expect(201);
@@ -24,7 +24,7 @@ async fn an_abort_frees_the_bytes_and_can_be_repeated() {
 
 #[tokio::test]
 async fn a_complete_session_cannot_be_aborted() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let done = user.upload(b"0123456789").await;
     let refused = user.delete(&format!("/uploads/sessions/{}", done["session_id"].as_str().unwrap())).await;
@@ -35,7 +35,7 @@ async fn a_complete_session_cannot_be_aborted() {
 
 #[tokio::test]
 async fn finalize_and_abort_at_once_end_in_one_of_the_two() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(25);
     for _ in 0..20 {
@@ -57,7 +57,7 @@ async fn finalize_and_abort_at_once_end_in_one_of_the_two() {
 
 #[tokio::test]
 async fn leftovers_that_no_row_knows_are_swept() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let (open, stored) = (user.create_id(25).await, user.upload(b"0123456789").await);
     user.put(&open, 1, "0123456789").await.expect(201);

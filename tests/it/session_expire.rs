@@ -9,7 +9,7 @@ const TTL: TimeDelta = TimeDelta::days(7);
 
 #[tokio::test]
 async fn an_untouched_session_is_aborted_and_its_bytes_are_freed() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     user.put(&id, 1, "0123456789").await.expect(201);

@@ -20,7 +20,7 @@ async fn missing_parts_are_named() {
 
 #[tokio::test]
 async fn finalize_again_gives_the_same_answer() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);
     let first = user.upload(&file).await;
@@ -37,7 +37,7 @@ async fn finalize_again_gives_the_same_answer() {
 
 #[tokio::test]
 async fn many_finalizes_at_once_make_one_file() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(995);
     let id = user.create_id(file.len()).await;
@@ -66,7 +66,7 @@ async fn a_wrong_digest_at_finalize_changes_nothing() {
 
 #[tokio::test]
 async fn a_wrong_digest_at_creation_fails_the_session_for_good() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let body = json!({ "original_filename": "a", "total_size_bytes": 10, "sha256": sha256_hex(b"other") });
     let id = user.post("/uploads/sessions", body).await.expect(201).json()["session_id"].as_str().unwrap().to_owned();
@@ -127,7 +127,7 @@ async fn a_finalize_after_a_restart_ends_right() {
 /// As left behind by a crash between the rename and the commit.
 #[tokio::test]
 async fn a_finalize_that_was_cut_off_after_the_rename_can_be_repeated() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(25);
     let session = user.create(file.len()).await;

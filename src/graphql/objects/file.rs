@@ -56,9 +56,16 @@ impl UploadFile {
         BigInt(self.0.size_bytes)
     }
 
-    /// The SHA-256 of its bytes in hex, computed by the server when it was finalized.
+    /// The SHA-256 of its bytes in hex, computed by the server. Null until it is finalized, and after that where the
+    /// server computes it on request only and nobody asked.
     async fn sha256(&self) -> Option<String> {
         self.0.sha256.map(|digest| digest.to_string())
+    }
+
+    /// The SHA-256 in hex of its parts' SHA-256 digests, 32 bytes each, in the order of the parts. Null until it is
+    /// finalized.
+    async fn composite_sha256(&self) -> Option<String> {
+        self.0.composite_sha256.map(|digest| digest.to_string())
     }
 
     /// How far it has come.

@@ -12,6 +12,8 @@ use partway::{
 };
 use tempfile::TempDir;
 
+use super::{database_url, storage_url};
+
 pub(crate) struct TestApp {
     pub(crate) router: Router,
     pub(crate) service: Arc<Service>,
@@ -34,11 +36,27 @@ impl TestApp {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::in_folder(|config, folder| {
+            config.storage = storage_url(folder).unwrap_or_default();
+            change(config);
+        })
+        .await
+    }
+
+    /// With its bytes in a folder, wherever other tests have theirs: for what is true of folders alone.
+    pub(crate) async fn on_disk() -> Self {
+        Self::in_folder(|_, _| ()).await
+    }
+
+    async fn in_folder(change: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::load(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
+        // No object store but one for tests takes such parts; what is refused at a start is tested with the settings.
         config.chunk_size = bytesize::ByteSize::b(10);
         config.max_file_size = bytesize::ByteSize::kb(100);
-        change(&mut config);
+        config.database = database_url(folder.path()).unwrap_or_default();
+        config.database_connections = 6;
+        change(&mut config, folder.path());
         Self::open(config, Arc::new(folder)).await
     }
 
@@ -71,7 +89,7 @@ impl TestApp {
         self.clock.advance(by);
     }
 
-    /// The files below the data folder's `files`, without the lock.
+    /// The files below the data folder's `files`, without the lock, of one that is [`on_disk`](Self::on_disk).
     pub(crate) fn bytes_on_disk(&self) -> Vec<String> {
         let mut found = Vec::new();
         for folder in ["uploading", "stored"] {
@@ -83,7 +101,7 @@ impl TestApp {
     }
 
     pub(crate) fn storage(&self) -> std::path::PathBuf {
-        self.config.storage_dir()
+        self.folder().join("files")
     }
 
     pub(crate) fn folder(&self) -> &Path {

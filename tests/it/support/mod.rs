@@ -4,8 +4,10 @@ mod app;
 mod bytes;
 mod process;
 mod requests;
+mod services;
 
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, file_bytes, sha256_hex};
 pub(crate) use process::{Cli, Server};
 pub(crate) use requests::Answer;
+pub(crate) use services::{database_url, storage_url};

@@ -8,6 +8,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::database_url;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_partway");
 
 /// `partway serve` on a folder; killed when dropped.
@@ -29,6 +31,7 @@ impl Server {
         let mut child = command()
             .args(["serve", "--listen", address, "--data"])
             .arg(data)
+            .envs(database_url(data).map(|url| ("PARTWAY_DATABASE", url)))
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -78,7 +81,14 @@ impl Cli {
     pub(crate) fn new(args: &[&str]) -> Self {
         let mut command = command();
         command.args(args).stdin(Stdio::null());
+        let data = args.iter().skip_while(|arg| **arg != "--data").nth(1);
+        command.envs(data.and_then(|data| database_url(Path::new(data))).map(|url| ("PARTWAY_DATABASE", url)));
         Self(command)
+    }
+
+    /// On SQLite, wherever other tests have their database.
+    pub(crate) fn on_sqlite(self) -> Self {
+        self.env("PARTWAY_DATABASE", "")
     }
 
     /// Talks to this server.

@@ -1,18 +1,29 @@
-//! The folder: which file is whose, and how files begin, end and are found again.
+//! A folder on the local disk.
+//!
+//! Owns which file is whose, and how files begin, end and are found again. One file per session in `uploading/`,
+//! allocated whole when its first part arrives; every part is written at its own offset. A finished file is renamed into
+//! `stored/`, never copied. Both folders are on one file system.
+
+mod content;
+mod part_writer;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind},
+    ops::Range,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use async_trait::async_trait;
+use futures_util::StreamExt;
 use rustix::{fs::FallocateFlags, io::Errno};
+use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{Error, Result, off_thread};
-use crate::domain::{FileId, Session, SessionId};
+use super::{ByteStream, Error, Held, PartWriter, Result, Storage, off_thread};
+use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
@@ -38,15 +49,9 @@ impl LocalDisk {
         Ok(Self { root: root.to_owned(), beginning: Arc::default() })
     }
 
-    /// Whether the folder is there.
-    pub async fn ping(&self) -> Result<()> {
-        let dir = self.root.join(UPLOADING);
-        off_thread(move || fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))).await
-    }
-
     /// The session's file, open for writing; made and allocated at its full size for the first part, so that a full disk
     /// is told with that one and not after hours. Later parts must find it: a new file would have holes where parts were.
-    pub(super) fn open_for_parts(&self, session: &Session) -> Result<File> {
+    fn open_for_parts(&self, session: &Session) -> Result<File> {
         let path = self.uploading(session.id);
         if session.received.is_empty() {
             return self.begin(&path, session.plan.total_size_bytes());
@@ -83,12 +88,6 @@ impl LocalDisk {
         Ok(file)
     }
 
-    /// Makes the session's bytes a stored file; answers where it is. Can be repeated after a crash at any point.
-    pub async fn complete(&self, session: &Session) -> Result<String> {
-        let (this, session) = (self.clone(), session.clone());
-        off_thread(move || this.complete_blocking(&session)).await
-    }
-
     fn complete_blocking(&self, session: &Session) -> Result<String> {
         let size_bytes = session.plan.total_size_bytes();
         let location = format!("{STORED}/{}", session.file_id.0);
@@ -106,16 +105,67 @@ impl LocalDisk {
         Ok(location)
     }
 
-    /// Frees a session's bytes, wherever they are. The order matters: a finalize that runs at the same time either finds
-    /// nothing to rename or has renamed already.
-    pub async fn discard(&self, session: SessionId, file: FileId) -> Result<()> {
-        let stored = self.root.join(STORED).join(file.0.to_string());
-        self.discard_upload(session).await?;
+    fn uploading(&self, session: SessionId) -> PathBuf {
+        self.root.join(UPLOADING).join(session.0.to_string())
+    }
+
+    fn stored(&self, location: &str) -> PathBuf {
+        self.root.join(location)
+    }
+}
+
+#[async_trait]
+impl Storage for LocalDisk {
+    async fn ping(&self) -> Result<()> {
+        let dir = self.root.join(UPLOADING);
+        off_thread(move || fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))).await
+    }
+
+    /// Parts are written in place, and who may write one is decided in memory; a lock file keeps other servers away.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, _: &Session) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn abandon(&self, _: &Session, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
+        let (this, session) = (self.clone(), session.clone());
+        let file = off_thread(move || this.open_for_parts(&session)).await?;
+        Ok(Box::new(part_writer::LocalPartWriter::new(file, part, held)))
+    }
+
+    async fn complete(&self, session: &Session, _: &[PartRecord]) -> Result<String> {
+        let (this, session) = (self.clone(), session.clone());
+        off_thread(move || this.complete_blocking(&session)).await
+    }
+
+    /// The order matters: a finalize that runs at the same time either finds nothing to rename or has renamed already.
+    async fn discard(&self, session: &Session) -> Result<()> {
+        let stored = self.root.join(STORED).join(session.file_id.0.to_string());
+        self.discard_upload(session.id).await?;
         off_thread(move || remove(&stored)).await
     }
 
-    /// Frees the bytes of a session that is not stored.
-    pub async fn discard_upload(&self, session: SessionId) -> Result<()> {
+    async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
+        let stored = self.stored(&format!("{STORED}/{}", session.file_id.0));
+        content::hash([self.uploading(session.id), stored], hasher, range).await.map(Some)
+    }
+
+    async fn read(&self, location: &str, range: Range<u64>) -> Result<ByteStream> {
+        Ok(content::read(&self.stored(location), range).await?.boxed())
+    }
+
+    async fn uploads(&self) -> Result<Vec<SessionId>> {
+        Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
+    }
+
+    async fn discard_upload(&self, session: SessionId) -> Result<()> {
         let (uploading, beginning) = (self.uploading(session), Arc::clone(&self.beginning));
         off_thread(move || {
             // A first part may be about to rename what is removed here.
@@ -126,35 +176,19 @@ impl LocalDisk {
         .await
     }
 
-    /// The sessions that have bytes in `uploading/`.
-    pub async fn uploads(&self) -> Result<Vec<SessionId>> {
-        Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
-    }
-
-    /// Checks that the file of an open session with parts is there.
-    pub async fn check_upload(&self, session: &Session) -> Result<()> {
+    async fn check_upload(&self, session: &Session) -> Result<()> {
         let (path, size_bytes) = (self.uploading(session.id), session.plan.total_size_bytes());
         off_thread(move || expect_size(&path, size_bytes)).await
     }
 
-    /// The files in `stored/`.
-    pub async fn stored_files(&self) -> Result<Vec<FileId>> {
+    async fn stored_files(&self) -> Result<Vec<FileId>> {
         let dir = self.root.join(STORED);
         Ok(list(dir).await?.into_iter().map(FileId).collect())
     }
 
-    /// Checks that a stored file is there and has this size.
-    pub async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
+    async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
         let path = self.root.join(location);
         off_thread(move || expect_size(&path, size_bytes)).await
-    }
-
-    pub(super) fn uploading(&self, session: SessionId) -> PathBuf {
-        self.root.join(UPLOADING).join(session.0.to_string())
-    }
-
-    pub(super) fn stored(&self, location: &str) -> PathBuf {
-        self.root.join(location)
     }
 }
 
@@ -195,10 +229,7 @@ fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<()> {
 
 fn expect_size(path: &Path, size_bytes: u64) -> Result<()> {
     let found = fs::metadata(path).map_err(Error::io(format!("look at {}", path.display())))?.len();
-    if found == size_bytes {
-        return Ok(());
-    }
-    Err(Error::Lost(format!("{} has {found} bytes where {size_bytes} were recorded", path.display())))
+    super::expect_size(path.display(), found, size_bytes)
 }
 
 /// Removes a file, durably; it may be gone already.

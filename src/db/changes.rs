@@ -1,0 +1,109 @@
+//! Learning that sessions have changed, by this server or another on the same database.
+//!
+//! Owns the two ways of it. SQLite has a version that is asked for ten times a second. PostgreSQL notifies: the
+//! transaction that changes a session sends its id and version with its commit, and one connection listens.
+
+use std::{fmt, time::Duration};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
+    sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::{Db, Result, sqlite};
+use crate::domain::{Session, SessionId};
+
+const CHANNEL: &str = "partway_session";
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How a database is watched.
+#[derive(Clone)]
+pub(super) enum Watched {
+    /// On a connection that never writes.
+    Sqlite(DatabaseConnection),
+    /// On a connection that is made when somebody watches.
+    Postgres(Box<PgConnectOptions>),
+}
+
+/// Hides the password.
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite(_) => "Sqlite",
+            Self::Postgres(_) => "Postgres",
+        })
+    }
+}
+
+/// What is known of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This session has this version now.
+    Session(SessionId, u64),
+    /// Any session may have changed.
+    Any,
+}
+
+/// The changes from now on.
+#[derive(Debug)]
+pub enum Changes {
+    /// Looks at the database's version.
+    Polled(DatabaseConnection, Option<i64>, Interval),
+    /// Is told.
+    Notified(Box<PgListener>),
+}
+
+impl Db {
+    /// Begins to watch. What changed before this returned may not be told.
+    pub async fn changes(&self) -> Result<Changes> {
+        match &self.watched {
+            Watched::Sqlite(observe) => {
+                let mut ticks = tokio::time::interval(POLL_INTERVAL);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                Ok(Changes::Polled(observe.clone(), None, ticks))
+            }
+            Watched::Postgres(target) => {
+                let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with((**target).clone());
+                let mut listener = PgListener::connect_with(&pool).await?;
+                listener.listen(CHANNEL).await?;
+                Ok(Changes::Notified(Box::new(listener)))
+            }
+        }
+    }
+}
+
+impl Changes {
+    /// Waits for the next change. After an error, what happened may have been missed and watching has to begin anew.
+    pub async fn next(&mut self) -> Result<Change> {
+        match self {
+            Self::Polled(observe, seen, ticks) => loop {
+                ticks.tick().await;
+                let now = sqlite::data_version(observe).await?;
+                if seen.replace(now) != Some(now) {
+                    return Ok(Change::Any);
+                }
+            },
+            // Without a notification the connection was lost and is there again: something may have been missed.
+            Self::Notified(listener) => {
+                Ok(listener.try_recv().await?.map_or(Change::Any, |notification| parse(notification.payload())))
+            }
+        }
+    }
+}
+
+fn parse(payload: &str) -> Change {
+    let parts = payload.split_once(' ').and_then(|(id, version)| Some((id.parse().ok()?, version.parse().ok()?)));
+    parts.map_or(Change::Any, |(id, version)| Change::Session(SessionId(id), version))
+}
+
+/// Tells the other servers, if and when the transaction commits.
+pub(super) async fn notify(tx: &DatabaseTransaction, session: &Session) -> Result<()> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        let payload = format!("{} {}", session.id.0, session.version);
+        let values = [CHANNEL.into(), payload.into()];
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_notify($1, $2)", values);
+        tx.execute_raw(statement).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What can go wrong with the database, and what may be done about it.
+//!
+//! Owns the reading of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure passes by itself, and whether
+//! the statement can simply be run again.
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+
+use super::CorruptRow;
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused or cannot be reached.
+    #[error(transparent)]
+    Sql(#[from] DbErr),
+    /// A row makes no sense.
+    #[error(transparent)]
+    Corrupt(#[from] CorruptRow),
+    /// The database's schema is not the one that this version needs.
+    #[error("{0}")]
+    Schema(String),
+}
+
+/// The result of a statement.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+    }
+}
+
+impl Error {
+    /// Whether the same request may succeed later: no connection in time, a lock, a full disk.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Sql(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => true,
+            _ if self.is_transient() => true,
+            // SQLite's primary result codes are the low byte: BUSY 5, LOCKED 6, IOERR 10, FULL 13.
+            _ => {
+                self.sqlite_code().is_some_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13)) || {
+                    // Insufficient resources (a full disk among them), a lock not had in time, a statement that took too
+                    // long.
+                    self.sql_state()
+                        .is_some_and(|state| state.starts_with("53") || matches!(&*state, "55P03" | "57014"))
+                }
+            }
+        }
+    }
+
+    /// Whether what failed was undone, or its connection lost, so that running it again may well succeed.
+    pub(super) fn is_transient(&self) -> bool {
+        match self.driver() {
+            Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
+            // Two transactions that cannot both be; a connection that failed, or whose server is stopping or starting.
+            _ => self.sql_state().is_some_and(|state| {
+                state.starts_with("08") || matches!(&*state, "40001" | "40P01" | "57P01" | "57P02" | "57P03")
+            }),
+        }
+    }
+
+    /// Whether a row with the same key is there.
+    pub(super) fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Sql(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
+    }
+
+    fn driver(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Sql(DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+
+    fn sqlite_code(&self) -> Option<i32> {
+        let error = self.driver()?.as_database_error()?.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
+        sqlx::error::DatabaseError::code(error)?.parse().ok()
+    }
+
+    /// PostgreSQL's five-character code.
+    fn sql_state(&self) -> Option<String> {
+        let error = self.driver()?.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+        Some(error.code().to_owned())
+    }
+}
+
+/// How often a statement is run before its failure is told.
+const TRIES: u32 = 4;
+
+/// Runs a read, or a transaction that does no harm when it is run twice, again while what fails is transient.
+pub(super) async fn again<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T> {
+    let mut tries = 1;
+    loop {
+        match attempt().await.map_err(Into::into) {
+            Err(error) if tries < TRIES && error.is_transient() => {
+                tracing::debug!(%error, tries, "running it again");
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! SQLite: one file, one writer.
+//!
+//! Owns how the file is opened. There are two pools: one connection that writes, for which requests queue fairly instead
+//! of polling for a lock, and several that read and, in WAL mode, never wait for the writer.
+
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement,
+    sqlx::Connection,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+use super::{ACQUIRE_TIMEOUT, Db, Result, connect};
+
+/// Connections that read; each is a thread that SQLite runs on.
+const READERS: u32 = 8;
+/// How long a write waits for another process, such as `partway token create`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Db {
+    /// Opens the SQLite database in this file, creating it where there is none. Does not migrate.
+    pub async fn open_sqlite(file: &Path) -> Result<Self> {
+        // SQLite would make it with the umask's mode, and its companions with the file's.
+        let mut made = OpenOptions::new();
+        let made = made.create(true).truncate(false).write(true).mode(0o600).open(file);
+        made.map_err(|error| DbErr::Custom(error.to_string()))?;
+        let statements = Arc::<AtomicU64>::default();
+        // The writer first: it switches the file to WAL.
+        let write = connect(options(file, 1), &statements).await?;
+        let read = connect(options(file, READERS), &statements).await?;
+        let observe = connect(options(file, 1), &Arc::default()).await?;
+        Ok(Self { read, write, watched: super::changes::Watched::Sqlite(observe), statements })
+    }
+}
+
+fn options(file: &Path, connections: u32) -> ConnectOptions {
+    let file = file.to_owned();
+    let mut options = ConnectOptions::new("sqlite:");
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // A local file does not go away between two uses.
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        // On a full disk SQLite rolls back by itself; sqlx's own rollback then fails and it goes on to believe in a
+        // transaction, within which every later commit would be a mere savepoint. Such a connection is thrown away.
+        .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        .map_sqlx_sqlite_opts(move |options| {
+            options
+                // Not through the URL, in which `%` and `?` mean something.
+                .filename(&file)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                // FULL: a commit is on the disk before it is acknowledged. NORMAL could lose it with the power.
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(BUSY_TIMEOUT)
+                .foreign_keys(true)
+        });
+    options
+}
+
+/// A number that changes whenever anything in the database does, by this process or another. The connection must be one
+/// that never writes: it sees every change as somebody else's.
+pub(super) async fn data_version(observe: &DatabaseConnection) -> Result<i64> {
+    let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
+    let row = observe.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("PRAGMA data_version".to_owned()))?;
+    Ok(row.try_get_by_index(0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::db::{NewToken, tokens};
+    use crate::domain::{Clock, OwnerName, Sha256Digest, SystemClock};
+
+    async fn create_token(db: &Db) -> Result<()> {
+        let id = Uuid::now_v7();
+        let owner = OwnerName::parse("ann").unwrap();
+        let hash = Sha256Digest::of(id.as_bytes());
+        let (name, created_at) = ("x".repeat(2_000), SystemClock.now());
+        let tx = db.begin().await?;
+        let token = NewToken { id, owner, name, hash, created_at, expires_at: None };
+        tokens::insert(&token, &tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Found on a full disk: after one failed transaction the server acknowledged everything and kept nothing.
+    #[tokio::test]
+    async fn after_a_full_disk_what_is_committed_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&folder.path().join("a.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        // The limit is of the connection; a new one has room again.
+        db.write.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+        let mut kept = 0;
+        let refused = loop {
+            match create_token(&db).await {
+                Ok(()) => kept += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert!(refused.is_unavailable(), "{refused}");
+        for _ in 0..5 {
+            if create_token(&db).await.is_ok() {
+                kept += 1;
+            }
+        }
+        assert_eq!(db.tokens().await.unwrap().len(), kept, "a reader sees all that was committed, and nothing else");
+        assert!(kept >= 4, "there was room again");
+    }
+}

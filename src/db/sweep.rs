@@ -1,0 +1,75 @@
+//! Statements of the sweep: what is due, and who tidies it up.
+//!
+//! Several servers sweep one database. Each session is claimed by a conditional update, for a time that outlasts the
+//! work; if the server dies, another one takes it up when that time is over.
+
+use entity::upload_session;
+use sea_orm::{
+    ActiveModelTrait,
+    ActiveValue::{Set, Unchanged},
+    Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::{Db, Result, again, rows, sessions::OPEN};
+use crate::domain::{Session, SessionId, SessionStatus, Timestamp};
+
+const ENDED_WITHOUT_FILE: [&str; 2] = [SessionStatus::Failed.as_str(), SessionStatus::Aborted.as_str()];
+
+impl Db {
+    /// Open sessions that should have been touched before `now`, the longest overdue first.
+    pub async fn expired_sessions(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
+        let due = upload_session::Entity::find()
+            .filter(upload_session::COLUMN.status.is_in(OPEN))
+            .filter(upload_session::COLUMN.expires_at.lte(now))
+            .order_by_asc(upload_session::COLUMN.expires_at)
+            .limit(limit);
+        let found = again(|| due.clone().all(&self.read)).await?;
+        Ok(found.into_iter().map(|row| SessionId(row.id)).collect())
+    }
+
+    /// Sessions that ended without a file, whose bytes may still be there and which nobody is freeing.
+    pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
+        let due = upload_session::Entity::find().filter(is_to_be_freed(now)).limit(limit);
+        let found = again(|| due.clone().all(&self.read)).await?;
+        // A row that makes no sense must not keep the others from being freed; `partway check` names it too.
+        let readable = |row| rows::session(row).inspect_err(|error| tracing::error!(%error, "cannot be freed")).ok();
+        Ok(found.into_iter().filter_map(readable).collect())
+    }
+
+    /// Claims one of them until then. False if another server was faster.
+    pub async fn claim_to_free(&self, id: SessionId, now: Timestamp, until: Timestamp) -> Result<bool> {
+        let claimed = upload_session::Entity::update_many()
+            .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
+            .filter(upload_session::COLUMN.id.eq(id.0))
+            .filter(is_to_be_freed(now))
+            .exec(&self.write)
+            .await?;
+        Ok(claimed.rows_affected > 0)
+    }
+
+    /// Notes that the bytes of a session that ended without a file are gone.
+    pub async fn mark_freed(&self, id: SessionId) -> Result<()> {
+        let freed = upload_session::ActiveModel { id: Unchanged(id.0), bytes_freed: Set(true), ..Default::default() };
+        again(|| freed.clone().update_without_returning(&self.write)).await?;
+        Ok(())
+    }
+
+    /// Which of these ids belong to open sessions, whoever owns them.
+    pub async fn open_sessions_among(&self, ids: &[SessionId]) -> Result<Vec<SessionId>> {
+        let open = upload_session::Entity::find()
+            .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
+            .filter(upload_session::COLUMN.status.is_in(OPEN));
+        let found = again(|| open.clone().all(&self.read)).await?;
+        Ok(found.into_iter().map(|row| SessionId(row.id)).collect())
+    }
+}
+
+fn is_to_be_freed(now: Timestamp) -> Condition {
+    let is_free = Condition::any()
+        .add(upload_session::COLUMN.freeing_until.is_null())
+        .add(upload_session::COLUMN.freeing_until.lte(now));
+    Condition::all()
+        .add(upload_session::COLUMN.status.is_in(ENDED_WITHOUT_FILE))
+        .add(upload_session::COLUMN.bytes_freed.eq(false))
+        .add(is_free)
+}

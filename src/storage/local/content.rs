@@ -1,0 +1,53 @@
+//! Reading bytes back: a stored file's content, and the bytes of a running upload for its checksum.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, SeekFrom},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::{Error, Result, off_thread};
+
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Reads these bytes of a file.
+pub(super) async fn read(
+    path: &Path,
+    range: Range<u64>,
+) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+    let failed = || Error::io(format!("read {}", path.display()));
+    let mut file = tokio::fs::File::open(path).await.map_err(failed())?;
+    file.seek(SeekFrom::Start(range.start)).await.map_err(failed())?;
+    Ok(ReaderStream::with_capacity(file.take(range.end - range.start), BLOCK_BYTES))
+}
+
+/// Feeds these bytes of the first of the two files that is there to `hasher`: a session's file is in `uploading/` or was
+/// renamed already.
+pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
+    off_thread(move || {
+        let failed = || Error::io(format!("read {}", paths[0].display()));
+        let file = match File::open(&paths[0]) {
+            Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(&paths[1]),
+            opened => opened,
+        }
+        .map_err(failed())?;
+        let mut block = vec![0; BLOCK_BYTES];
+        let mut offset = range.start;
+        while offset < range.end {
+            let wanted = usize::try_from(range.end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+            file.read_exact_at(&mut block[..wanted], offset).map_err(failed())?;
+            hasher.update(&block[..wanted]);
+            offset += wanted as u64;
+        }
+        Ok(hasher)
+    })
+    .await
+}

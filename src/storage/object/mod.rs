@@ -1,0 +1,185 @@
+//! An object store: S3 and what speaks its protocol, Google Cloud Storage, Azure, or memory.
+//!
+//! Owns how a session becomes the store's own multipart upload: created for the first part, one of its parts for each of
+//! ours, completed into the object `stored/<file>`. The store cannot be asked what it has received, so its ids and etags
+//! are the service's to keep. The protocols are the crate `object_store`'s, and so is trying again.
+
+mod memory;
+mod open;
+mod part_writer;
+
+use std::{io, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use memory::Memory;
+use object_store::{
+    Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload,
+    multipart::{MultipartStore, PartId},
+    path::Path,
+};
+use sha2::{Digest, Sha256};
+
+use super::{ByteStream, Error, Held, PartWriter, Result, Storage};
+use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
+
+const STORED: &str = "stored";
+
+/// A bucket, or a part of one.
+#[derive(Clone)]
+pub struct ObjectStorage {
+    objects: Arc<dyn ObjectStore>,
+    uploads: Arc<dyn MultipartStore>,
+    prefix: Path,
+    memory: Memory,
+}
+
+impl std::fmt::Debug for ObjectStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ObjectStorage({}/{})", self.objects, self.prefix)
+    }
+}
+
+impl ObjectStorage {
+    fn over<S: ObjectStore + MultipartStore>(store: S, prefix: Path, memory_bytes: u64) -> Self {
+        let store = Arc::new(store);
+        let (objects, uploads) = (Arc::clone(&store) as Arc<dyn ObjectStore>, store as Arc<dyn MultipartStore>);
+        Self { objects, uploads, prefix, memory: Memory::new(memory_bytes) }
+    }
+
+    fn location(session: &Session) -> String {
+        format!("{STORED}/{}", session.file_id.0)
+    }
+
+    fn path(&self, location: &str) -> Path {
+        location.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    /// Gives up an upload; it may be gone already.
+    async fn abort(&self, session: &Session, upload_id: &str) -> Result<()> {
+        let path = self.path(&Self::location(session));
+        let aborted = self.uploads.abort_multipart(&path, &upload_id.to_owned()).await;
+        unless_missing(aborted).map(drop).map_err(failed("abort an upload"))
+    }
+}
+
+#[async_trait]
+impl Storage for ObjectStorage {
+    async fn ping(&self) -> Result<()> {
+        // A place where nothing is: a missing bucket or right is told, and the answer is short.
+        let nothing = self.path("ping");
+        self.objects.list(Some(&nothing)).next().await.transpose().map(drop).map_err(failed("list the bucket"))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self, session: &Session) -> Result<Option<String>> {
+        let path = self.path(&Self::location(session));
+        self.uploads.create_multipart(&path).await.map(Some).map_err(failed("create an upload"))
+    }
+
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
+        self.abort(session, upload_id).await
+    }
+
+    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
+        let upload_id = session.storage_upload_id.clone();
+        let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload", session.id.0)))?;
+        let (uploads, path) = (Arc::clone(&self.uploads), self.path(&Self::location(session)));
+        let memory = self.memory.take(part.size_bytes).await;
+        Ok(Box::new(part_writer::ObjectPartWriter::new(uploads, path, upload_id, part, memory, held)))
+    }
+
+    async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String> {
+        let location = Self::location(session);
+        let path = self.path(&location);
+        let completed = match &session.storage_upload_id {
+            Some(upload_id) if !parts.is_empty() => {
+                let etag = |part: &PartRecord| PartId { content_id: part.storage_etag.clone().unwrap_or_default() };
+                self.uploads.complete_multipart(&path, upload_id, parts.iter().map(etag).collect()).await
+            }
+            _ => self.objects.put(&path, PutPayload::new()).await,
+        };
+        match completed {
+            // The upload is gone: another try, at the same time or before a crash, completed it.
+            Err(StoreError::NotFound { .. }) | Ok(_) => self.check(&location, session.plan.total_size_bytes()).await?,
+            Err(error) => return Err(failed("complete an upload")(error)),
+        }
+        Ok(location)
+    }
+
+    async fn discard(&self, session: &Session) -> Result<()> {
+        if let Some(upload_id) = &session.storage_upload_id {
+            self.abort(session, upload_id).await?;
+        }
+        let deleted = self.objects.delete(&self.path(&Self::location(session))).await;
+        unless_missing(deleted).map(drop).map_err(failed("delete an object"))
+    }
+
+    async fn hash(&self, session: &Session, mut hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
+        let mut bytes = match self.read(&Self::location(session), range).await {
+            Err(Error::Lost(_)) => return Ok(None),
+            read => read?,
+        };
+        while let Some(block) = bytes.try_next().await.map_err(Error::io("read an object"))? {
+            hasher.update(&block);
+        }
+        Ok(Some(hasher))
+    }
+
+    async fn read(&self, location: &str, range: Range<u64>) -> Result<ByteStream> {
+        if range.is_empty() {
+            // HTTP has no way to ask for nothing.
+            return Ok(stream::empty().boxed());
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..Default::default() };
+        let found = self.objects.get_opts(&self.path(location), options).await.map_err(failed("read an object"))?;
+        Ok(found.into_stream().map_err(io::Error::other).boxed())
+    }
+
+    /// None: what a crash left behind is for the bucket's own rule on incomplete uploads.
+    async fn uploads(&self) -> Result<Vec<SessionId>> {
+        Ok(Vec::new())
+    }
+
+    async fn discard_upload(&self, _: SessionId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check_upload(&self, session: &Session) -> Result<()> {
+        match session.storage_upload_id {
+            Some(_) => Ok(()),
+            None => Err(Error::Lost("there are parts, but no upload".to_owned())),
+        }
+    }
+
+    async fn stored_files(&self) -> Result<Vec<FileId>> {
+        let stored = self.path(STORED);
+        let objects = self.objects.list(Some(&stored)).try_collect::<Vec<_>>().await;
+        let id = |object: &object_store::ObjectMeta| object.location.filename()?.parse().ok().map(FileId);
+        Ok(objects.map_err(failed("list the bucket"))?.iter().filter_map(id).collect())
+    }
+
+    async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
+        let path = self.path(location);
+        let found = self.objects.head(&path).await.map_err(failed("look at an object"))?.size;
+        super::expect_size(path, found, size_bytes)
+    }
+}
+
+fn unless_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+fn failed(action: &str) -> impl FnOnce(StoreError) -> Error {
+    let action = action.to_owned();
+    move |error| match error {
+        StoreError::NotFound { path, .. } => Error::Lost(format!("{action}: {path} is not there")),
+        error => Error::Store { action, source: error.into() },
+    }
+}

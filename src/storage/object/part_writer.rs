@@ -1,0 +1,82 @@
+//! One part on its way to an object store: gathered whole, then put.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use object_store::{PutPayload, multipart::MultipartStore, path::Path};
+
+use super::{failed, memory::Taken};
+use crate::{
+    domain::{Part, Sha256Digest},
+    storage::{BufferedBytes, Held, PartWriter, PersistedPart, Result, StagedPart, off_thread},
+};
+
+/// Where a part goes.
+struct Target {
+    uploads: Arc<dyn MultipartStore>,
+    path: Path,
+    upload_id: String,
+    part: Part,
+    memory: Taken,
+    held: Held,
+}
+
+pub(super) struct ObjectPartWriter {
+    target: Target,
+    bytes: BytesMut,
+}
+
+struct ObjectStagedPart {
+    target: Target,
+    bytes: Bytes,
+    sha256: Sha256Digest,
+}
+
+impl ObjectPartWriter {
+    pub(super) fn new(
+        uploads: Arc<dyn MultipartStore>,
+        path: Path,
+        upload_id: String,
+        part: Part,
+        memory: Taken,
+        held: Held,
+    ) -> Self {
+        // Copied into one piece of exactly its size: pieces as they come can each keep a larger buffer alive.
+        let bytes = BytesMut::with_capacity(usize::try_from(part.size_bytes).unwrap_or(0));
+        Self { target: Target { uploads, path, upload_id, part, memory, held }, bytes }
+    }
+}
+
+#[async_trait]
+impl PartWriter for ObjectPartWriter {
+    async fn push(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>> {
+        let bytes = self.bytes.freeze();
+        let all = bytes.clone();
+        let sha256 = off_thread(move || Ok(Sha256Digest::of(&all))).await?;
+        Ok(Box::new(ObjectStagedPart { target: self.target, bytes, sha256 }))
+    }
+}
+
+#[async_trait]
+impl StagedPart for ObjectStagedPart {
+    fn sha256(&self) -> Sha256Digest {
+        self.sha256
+    }
+
+    async fn persist(self: Box<Self>) -> Result<PersistedPart> {
+        let Self { target: Target { uploads, path, upload_id, part, memory, held }, bytes, .. } = *self;
+        // `object_store` counts from 0.
+        let index = part.number as usize - 1;
+        let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone())).await;
+        let etag = put.map_err(failed("put a part"))?.content_id;
+        let (permit, may_be_kept) = memory.release();
+        let bytes = BufferedBytes { bytes, may_be_kept, _memory: permit };
+        Ok(PersistedPart { held, etag: Some(etag), bytes: Some(bytes) })
+    }
+}

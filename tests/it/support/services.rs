@@ -1,0 +1,45 @@
+//! The database and the storage that tests run on: SQLite and a folder, unless the environment names others.
+//!
+//! `TEST_DATABASE_URL` names a PostgreSQL database in which every test gets a schema of its own, `TEST_STORAGE_URL` an
+//! object store in which it gets a prefix. `scripts/test-services` starts both.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use sqlx::{Connection, Executor, PgConnection};
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The PostgreSQL database of these tests, if they run on one, with a schema for whoever works on this folder.
+pub(crate) fn database_url(data: &Path) -> Option<String> {
+    let url = variable("TEST_DATABASE_URL")?;
+    let schema = format!("test_{}", name_of(data));
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let url_of_schema = format!("{url}{separator}options[search_path]={schema}");
+    execute(url, format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+    Some(url_of_schema)
+}
+
+/// The object store of these tests, if they run on one, with a prefix for whoever works on this folder.
+pub(crate) fn storage_url(data: &Path) -> Option<String> {
+    Some(format!("{}/{}", variable("TEST_STORAGE_URL")?.trim_end_matches('/'), name_of(data)))
+}
+
+/// Temporary folders have names of their own.
+fn name_of(data: &Path) -> String {
+    hex::encode(&Sha256::digest(data.as_os_str().as_encoded_bytes())[..8])
+}
+
+/// Runs a statement in PostgreSQL, from wherever: on a thread with a runtime of its own.
+fn execute(url: String, statement: String) {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = PgConnection::connect(&url).await.expect("TEST_DATABASE_URL");
+            connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+        });
+    };
+    std::thread::spawn(run).join().unwrap();
+}
