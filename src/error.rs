@@ -289,7 +289,9 @@ impl From<crate::storage::Error> for Error {
     fn from(error: crate::storage::Error) -> Self {
         match error {
             error if error.is_full() => Self::unavailable("the storage is full", error),
-            error @ crate::storage::Error::Store { .. } => Self::unavailable("the storage cannot be reached", error),
+            error @ crate::storage::Error::Store { .. } => {
+                Self::unavailable("the storage cannot take the request now", error)
+            }
             error => Self::internal(error),
         }
     }

@@ -43,7 +43,7 @@ pub use sessions::{Created, ListFilter, NewSession, Recorded, SessionPage};
 pub use tokens::{NewToken, TokenRecord};
 
 /// How long a request waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database.
 #[derive(Clone, Debug)]

@@ -36,10 +36,9 @@ impl Service {
         }
         let receipt = self.persist_claimed(&claim, session, part, staged).await;
         // Recording a part ends the claim on it.
-        if !matches!(&receipt, Ok(Receipt { disposition: Disposition::New, .. })) {
-            if let Err(error) = self.db.release_claim(&claim).await {
-                tracing::warn!(%error, "a claim was not released; it will lapse");
-            }
+        let is_recorded = matches!(&receipt, Ok(Receipt { disposition: Disposition::New, .. }));
+        if !is_recorded && let Err(error) = self.db.release_claim(&claim).await {
+            tracing::warn!(%error, "a claim was not released; it will lapse");
         }
         receipt
     }

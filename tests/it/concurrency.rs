@@ -63,7 +63,7 @@ async fn of_different_bytes_for_one_part_exactly_one_wins_and_is_what_is_stored(
 
 #[tokio::test]
 async fn a_newer_request_takes_over_from_one_that_stalls() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     // A sender that brings half of a part and then neither ends nor goes on.
@@ -110,7 +110,7 @@ async fn another_owner_cannot_take_a_part_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn different_parts_arrive_at_once_and_none_is_lost() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(2_000);
     let id = user.create_id(file.len()).await;

@@ -5,8 +5,6 @@
 
 use std::{
     collections::BTreeSet,
-    io::{Read, Write},
-    net::TcpStream,
     sync::{Arc, Mutex},
 };
 
@@ -18,24 +16,6 @@ const PART: usize = 64 * 1024;
 const PARTS: usize = 24;
 const KILLS: usize = 12;
 const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
-
-/// A request by hand, so that nothing retries or hides anything: the status, if an answer came.
-fn put(server: &Server, token: &str, id: &str, number: usize, part: &[u8]) -> Option<u16> {
-    let exchange = || -> std::io::Result<String> {
-        let mut socket = TcpStream::connect(&server.address)?;
-        let length = part.len();
-        let head = format!(
-            "PUT /uploads/sessions/{id}/parts/{number} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n"
-        );
-        socket.write_all(head.as_bytes())?;
-        socket.write_all(part)?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    exchange().ok()?.split(' ').nth(1)?.parse().ok()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() {
@@ -62,7 +42,7 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
                 std::thread::spawn(move || {
                     for index in order {
                         let part = file.chunks(PART).nth(index).unwrap();
-                        match put(&server, &token, &id, index + 1, part) {
+                        match server.put(&token, &id, index + 1, part) {
                             Some(200 | 201) => answered.lock().unwrap().push(index + 1),
                             Some(409) | None => {}
                             Some(status) => panic!("{status}"),
@@ -100,7 +80,7 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
 
     let server = Server::start(folder.path(), &SETTINGS);
     for (index, part) in file.chunks(PART).enumerate() {
-        assert!(matches!(put(&server, &token, &id, index + 1, part), Some(200 | 201)));
+        assert!(matches!(server.put(&token, &id, index + 1, part), Some(200 | 201)));
     }
     let done = Client::new(&server.url, &token).unwrap().finalize(&id).await.unwrap();
     assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
@@ -119,7 +99,7 @@ async fn killed_in_mid_finalize_it_can_be_called_again_and_ends_right() {
         let key = format!("round-{round}");
         let id = client.create("a", "text/plain", file.len() as u64, &key).await.unwrap().session_id;
         for (index, part) in file.chunks(PART).enumerate() {
-            assert_eq!(put(&server, &token, &id, index + 1, part), Some(201));
+            assert_eq!(server.put(&token, &id, index + 1, part), Some(201));
         }
         let finalize = tokio::spawn({
             let (client, id) = (client.clone(), id.clone());

@@ -15,7 +15,7 @@ async fn get_with(user: &TestUser, path: &str, headers: &[(&str, &str)]) -> Answ
 
 #[tokio::test]
 async fn a_stored_file_comes_back_whole_or_in_ranges() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(995);
     let id = user.upload(&file).await["file"]["file_id"].as_str().unwrap().to_owned();

@@ -6,7 +6,7 @@ use crate::support::{TestApp, file_bytes, sha256_hex};
 
 #[tokio::test]
 async fn a_file_can_be_uploaded_with_graphql_for_control_and_put_for_bytes() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let create = "mutation($input: CreateUploadSessionInput!) { createUploadSession(input: $input) {
         uploadSession { id status totalParts chunkSizeBytes totalSizeBytes missingParts { first last count } }

@@ -133,7 +133,7 @@ async fn bytes_that_are_not_the_part_itself_are_refused() {
 
 #[tokio::test]
 async fn parts_in_any_order_make_the_file() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(995);
     let id = user.create_id(file.len()).await;

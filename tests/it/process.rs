@@ -8,7 +8,7 @@ use std::{
 use partway::client::Client;
 use rustix::process::Signal;
 
-use crate::support::{Cli, Server};
+use crate::support::{Cli, Server, TestApp};
 
 #[tokio::test]
 async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none() {
@@ -45,6 +45,29 @@ fn a_second_server_on_the_same_database_is_refused() {
     let refused = refused.on_sqlite().run();
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another partway process"));
+}
+
+#[tokio::test]
+async fn a_database_from_a_newer_version_is_refused() {
+    let app = TestApp::on_disk().await;
+    app.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_from_the_future', 0)")
+        .await;
+    for command in ["serve", "migrate", "check"] {
+        let refused = Cli::new(&[command, "--data", app.folder().to_str().unwrap()]).run();
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("newer version") && said.contains("from_the_future"), "{said}");
+    }
+}
+
+#[test]
+fn what_an_object_store_would_not_take_is_refused_at_the_start() {
+    for (name, value) in [("PARTWAY_CHUNK_SIZE", "1MiB"), ("PARTWAY_MAX_PARTS", "10001")] {
+        let refused = Cli::new(&["serve", "--storage", "s3://bucket/prefix"]).env(name, value).run();
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).to_uppercase();
+        assert!(said.contains(name.trim_start_matches("PARTWAY_")), "{said}");
+    }
 }
 
 #[test]

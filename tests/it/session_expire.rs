@@ -1,6 +1,7 @@
 //! Sessions that nothing happens to.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::TestApp;
@@ -24,6 +25,41 @@ async fn an_untouched_session_is_aborted_and_its_bytes_are_freed() {
     assert_eq!((&session["status"], &session["status_reason"]), (&json!("ABORTED"), &json!("expired")));
     assert!(app.bytes_on_disk().is_empty());
     assert_eq!(user.put(&id, 2, "0123456789").await.problem(), (409, "SESSION_CLOSED".to_owned()));
+}
+
+#[tokio::test]
+async fn of_several_servers_that_sweep_one_tidies_up_each_session() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    for _ in 0..12 {
+        let id = user.create_id(25).await;
+        user.put(&id, 1, "0123456789").await.expect(201);
+    }
+    let other = app.beside().await;
+    for app in [&app, &other] {
+        app.advance(TTL * 2);
+    }
+    let swept = join_all([&app, &other, &app, &other].map(|app| app.service.sweep())).await;
+    let [expired, freed]: [usize; 2] =
+        [swept.iter().map(|swept| swept.expired).sum(), swept.iter().map(|swept| swept.freed).sum()];
+    assert_eq!([expired, freed], [12, 12]);
+}
+
+/// As left behind by a server that died between ending a session and freeing its bytes.
+#[tokio::test]
+async fn what_a_dead_server_had_claimed_is_freed_by_another_in_time() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    app.advance(TTL);
+    app.execute(
+        "UPDATE upload_session SET status = 'ABORTED', status_reason = 'expired', freeing_until = '3000-01-01 00:00:00+00:00'",
+    )
+    .await;
+    assert_eq!(app.service.sweep().await.freed, 0, "somebody else has it");
+    app.advance(TimeDelta::days(400_000));
+    assert_eq!(app.service.sweep().await.freed, 1);
 }
 
 #[tokio::test]

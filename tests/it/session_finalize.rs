@@ -112,7 +112,7 @@ async fn an_empty_file_is_finalized_at_once() {
 
 #[tokio::test]
 async fn a_finalize_after_a_restart_ends_right() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);
     let id = user.create_id(file.len()).await;

@@ -15,7 +15,7 @@ fn id(text: &str) -> SessionId {
 
 #[tokio::test]
 async fn a_watcher_sees_the_state_now_and_every_change_of_another_process_until_the_end() {
-    let app = TestApp::new().await;
+    let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let session = user.create_id(25).await;
     // Another server's view of the same database and folder.

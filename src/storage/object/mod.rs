@@ -102,12 +102,14 @@ impl Storage for ObjectStorage {
             }
             _ => self.objects.put(&path, PutPayload::new()).await,
         };
-        match completed {
-            // The upload is gone: another try, at the same time or before a crash, completed it.
-            Err(StoreError::NotFound { .. }) | Ok(_) => self.check(&location, session.plan.total_size_bytes()).await?,
-            Err(error) => return Err(failed("complete an upload")(error)),
+        // Whatever the store says, a file that is there is complete: another try, at the same time or before a crash,
+        // did it, or the answer was lost. Nothing else is ever put under its name.
+        let there = self.check(&location, session.plan.total_size_bytes()).await;
+        match (completed, there) {
+            (_, Ok(())) => Ok(location),
+            (Err(error), Err(_)) => Err(failed("complete an upload")(error)),
+            (Ok(_), Err(error)) => Err(error),
         }
-        Ok(location)
     }
 
     async fn discard(&self, session: &Session) -> Result<()> {
@@ -171,7 +173,8 @@ impl Storage for ObjectStorage {
 
 fn unless_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
-        Err(StoreError::NotFound { .. }) => Ok(None),
+        // The one in memory says so of an upload in its own way, and can say nothing else.
+        Err(StoreError::NotFound { .. } | StoreError::Generic { store: "InMemory", .. }) => Ok(None),
         done => done.map(Some),
     }
 }

@@ -10,6 +10,7 @@ use partway::{
     domain::{Clock, ManualClock, SystemClock},
     service::Service,
 };
+use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
 use super::{database_url, storage_url};
@@ -43,7 +44,8 @@ impl TestApp {
         .await
     }
 
-    /// With its bytes in a folder, wherever other tests have theirs: for what is true of folders alone.
+    /// With its bytes in a folder, wherever other tests have theirs: for what is true of folders alone, and for files of
+    /// several parts of 10 bytes, which no object store completes.
     pub(crate) async fn on_disk() -> Self {
         Self::in_folder(|_, _| ()).await
     }
@@ -76,9 +78,26 @@ impl TestApp {
         Self::open(self.config.clone(), Arc::clone(&self.folder)).await
     }
 
+    /// Another process on the same data that reaches its database by another way.
+    pub(crate) async fn with_database(&self, url: String) -> Self {
+        let config = Config { database: url, ..self.config.clone() };
+        Self::open(config, Arc::clone(&self.folder)).await
+    }
+
     pub(crate) async fn user(&self, owner: &str) -> TestUser {
         let created = self.service.create_token(owner, "test", None).await.unwrap();
         TestUser { router: self.router.clone(), token: created.token.reveal().to_owned() }
+    }
+
+    /// Runs a statement in the database, past the server.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        match self.config.database.as_str() {
+            "" => {
+                let file = format!("sqlite://{}/partway.db", self.folder().display());
+                sqlx::SqliteConnection::connect(&file).await.unwrap().execute(statement).await.unwrap();
+            }
+            url => drop(sqlx::PgConnection::connect(url).await.unwrap().execute(statement).await.unwrap()),
+        }
     }
 
     pub(crate) fn anonymous(&self) -> TestUser {

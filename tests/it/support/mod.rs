@@ -3,11 +3,13 @@
 mod app;
 mod bytes;
 mod process;
+mod proxy;
 mod requests;
 mod services;
 
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, file_bytes, sha256_hex};
-pub(crate) use process::{Cli, Server};
+pub(crate) use process::{Cli, Server, exchange};
+pub(crate) use proxy::Proxy;
 pub(crate) use requests::Answer;
-pub(crate) use services::{database_url, storage_url};
+pub(crate) use services::{database_url, execute, storage_url};

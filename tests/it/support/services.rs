@@ -33,7 +33,7 @@ fn name_of(data: &Path) -> String {
 }
 
 /// Runs a statement in PostgreSQL, from wherever: on a thread with a runtime of its own.
-fn execute(url: String, statement: String) {
+pub(crate) fn execute(url: String, statement: String) {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

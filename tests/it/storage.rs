@@ -1,0 +1,215 @@
+//! What every storage does: memory, the local disk, and S3 where `TEST_STORAGE_URL` names one.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use futures_util::{TryStreamExt, future::join_all};
+use partway::{
+    domain::{
+        Clock, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest,
+        SystemClock,
+    },
+    storage::{Error, LocalDisk, ObjectStorage, Storage},
+};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::{file_bytes, storage_url};
+
+const MIB: usize = 1024 * 1024;
+/// The smallest part that S3 takes, unless it is the last.
+const PART: usize = 5 * MIB;
+const MEMORY: u64 = 64 * MIB as u64;
+
+/// Each storage that these tests run on; the folder is gone when it is dropped.
+fn storages() -> (TempDir, Vec<Arc<dyn Storage>>) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut storages: Vec<Arc<dyn Storage>> =
+        vec![Arc::new(LocalDisk::open(folder.path()).unwrap()), Arc::new(ObjectStorage::in_memory(MEMORY))];
+    if let Some(url) = storage_url(folder.path()) {
+        storages.push(Arc::new(ObjectStorage::open(&url, MEMORY).unwrap()));
+    }
+    (folder, storages)
+}
+
+fn session(size: usize) -> Session {
+    let now = SystemClock.now();
+    Session {
+        id: SessionId(Uuid::now_v7()),
+        file_id: FileId(Uuid::now_v7()),
+        owner: OwnerName::parse("ann").unwrap(),
+        status: SessionStatus::Init,
+        status_reason: None,
+        plan: PartPlan::new(size as u64, PART as u64).unwrap(),
+        received: PartSet::new(),
+        bytes_received: 0,
+        version: 1,
+        idempotency_key: None,
+        declared_sha256: None,
+        storage_upload_id: None,
+        expires_at: now,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// Does what the service does for a part.
+async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[u8]) -> PartRecord {
+    if session.storage_upload_id.is_none() {
+        session.storage_upload_id = storage.begin(session).await.unwrap();
+    }
+    let part = session.plan.part(number).unwrap();
+    let bytes = file.chunks(PART).nth(number as usize - 1).unwrap();
+    let mut writer = storage.part_writer(session, part, Arc::new(())).await.unwrap();
+    for piece in bytes.chunks(300_000) {
+        writer.push(piece.to_vec().into()).await.unwrap();
+    }
+    let staged = writer.finish().await.unwrap();
+    assert_eq!(staged.sha256(), Sha256Digest::of(bytes));
+    let sha256 = staged.sha256();
+    let persisted = staged.persist().await.unwrap();
+    session.record(part, SystemClock.now(), TimeDelta::hours(1));
+    PartRecord { part, sha256, storage_etag: persisted.etag, received_at: SystemClock.now() }
+}
+
+async fn put_all(storage: &dyn Storage, session: &mut Session, file: &[u8], order: &[u32]) -> Vec<PartRecord> {
+    let mut parts = Vec::new();
+    for number in order {
+        parts.push(put(storage, session, *number, file).await);
+    }
+    parts.sort_by_key(|record| record.part.number);
+    parts
+}
+
+async fn read(storage: &dyn Storage, location: &str, range: std::ops::Range<usize>) -> Vec<u8> {
+    let range = range.start as u64..range.end as u64;
+    let stream = storage.read(location, range).await.unwrap();
+    stream.map_ok(|bytes| bytes.to_vec()).try_concat().await.unwrap()
+}
+
+#[tokio::test]
+async fn parts_in_any_order_become_one_file_that_can_be_read_in_ranges() {
+    let file = file_bytes(2 * PART + 1_000);
+    for storage in storages().1 {
+        storage.ping().await.unwrap();
+        let mut session = session(file.len());
+        let parts = put_all(&*storage, &mut session, &file, &[3, 1, 2]).await;
+        storage.check_upload(&session).await.unwrap();
+        let location = storage.complete(&session, &parts).await.unwrap();
+        assert!(read(&*storage, &location, 0..file.len()).await == file, "{storage:?}");
+        for range in [0..10, PART - 5..PART + 5, file.len() - 7..file.len(), 9..9] {
+            assert_eq!(read(&*storage, &location, range.clone()).await, file[range]);
+        }
+        storage.check(&location, file.len() as u64).await.unwrap();
+        assert!(storage.check(&location, 1).await.is_err());
+        assert_eq!(storage.stored_files().await.unwrap(), [session.file_id]);
+    }
+}
+
+#[tokio::test]
+async fn completing_can_be_repeated_and_done_by_several_at_once() {
+    let file = file_bytes(PART + 1);
+    for storage in storages().1 {
+        let mut session = session(file.len());
+        let parts = put_all(&*storage, &mut session, &file, &[1, 2]).await;
+        let at_once = join_all((0..4).map(|_| storage.complete(&session, &parts))).await;
+        let locations: Vec<_> = at_once.into_iter().map(|location| location.unwrap()).collect();
+        assert!(locations.iter().all(|location| *location == locations[0]));
+        assert_eq!(storage.complete(&session, &parts).await.unwrap(), locations[0]);
+        assert!(read(&*storage, &locations[0], 0..file.len()).await == file, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_has_no_parts_and_no_bytes() {
+    for storage in storages().1 {
+        let session = session(0);
+        for _ in 0..2 {
+            let location = storage.complete(&session, &[]).await.unwrap();
+            assert!(read(&*storage, &location, 0..0).await.is_empty());
+            storage.check(&location, 0).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_discarded_is_gone_and_can_be_discarded_again() {
+    let file = file_bytes(PART + 1);
+    for storage in storages().1 {
+        let (mut unfinished, mut finished) = (session(file.len()), session(file.len()));
+        let incomplete = put_all(&*storage, &mut unfinished, &file, &[1, 2]).await;
+        let parts = put_all(&*storage, &mut finished, &file, &[1, 2]).await;
+        let location = storage.complete(&finished, &parts).await.unwrap();
+        for session in [&unfinished, &finished, &unfinished, &finished] {
+            storage.discard(session).await.unwrap();
+        }
+        assert!(storage.check(&location, file.len() as u64).await.is_err());
+        assert!(storage.complete(&unfinished, &incomplete).await.is_err(), "{storage:?}");
+        assert!(storage.stored_files().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_was_not_recorded_can_be_put_again_with_other_bytes() {
+    let (wrong, file) = (vec![7; PART + 1], file_bytes(PART + 1));
+    for storage in storages().1 {
+        let mut session = session(file.len());
+        put(&*storage, &mut session, 1, &wrong).await;
+        let parts = put_all(&*storage, &mut session, &file, &[1, 2]).await;
+        let location = storage.complete(&session, &parts).await.unwrap();
+        assert!(read(&*storage, &location, 0..file.len()).await == file, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_are_hashed_before_the_file_is_complete_where_they_can_be_read_and_always_after_it() {
+    let file = file_bytes(PART + 1_000);
+    let range = |from: usize| from as u64..file.len() as u64;
+    for storage in storages().1 {
+        let mut session = session(file.len());
+        let parts = put_all(&*storage, &mut session, &file, &[2, 1]).await;
+        let before = storage.hash(&session, Sha256::new(), range(0)).await.unwrap();
+        assert_eq!(before.is_none(), storage.is_shared());
+        storage.complete(&session, &parts).await.unwrap();
+        let first_half = Sha256::new_with_prefix(&file[..PART]);
+        let after = storage.hash(&session, first_half, range(PART)).await.unwrap().unwrap();
+        assert_eq!(Sha256Digest::from(after), Sha256Digest::of(&file));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_begun_for_nothing_can_be_abandoned() {
+    let file = file_bytes(100);
+    for storage in storages().1 {
+        let mut session = session(file.len());
+        let kept = put_all(&*storage, &mut session, &file, &[1]).await;
+        if let Some(other) = storage.begin(&session).await.unwrap() {
+            storage.abandon(&session, &other).await.unwrap();
+            storage.abandon(&session, &other).await.unwrap();
+        }
+        let location = storage.complete(&session, &kept).await.unwrap();
+        assert!(read(&*storage, &location, 0..file.len()).await == file, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn parts_in_memory_are_bounded_and_wait_their_turn() {
+    let storage = ObjectStorage::in_memory(PART as u64);
+    let file = file_bytes(2 * PART);
+    let mut session = session(file.len());
+    session.storage_upload_id = storage.begin(&session).await.unwrap();
+    let [first, second] = [1, 2].map(|number| session.plan.part(number).unwrap());
+    let held = storage.part_writer(&session, first, Arc::new(())).await.unwrap();
+    let mut waiting = std::pin::pin!(storage.part_writer(&session, second, Arc::new(())));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(held);
+    assert!(waiting.await.is_ok());
+}
+
+#[test]
+fn a_url_that_names_no_store_is_refused() {
+    for url in ["ftp://bucket/prefix", "bucket"] {
+        assert!(matches!(ObjectStorage::open(url, MEMORY), Err(Error::Lost(_))), "{url}");
+    }
+}

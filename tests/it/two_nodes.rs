@@ -1,0 +1,319 @@
+//! Two servers, real processes, on one PostgreSQL and one S3 store. Run by `scripts/test-services`.
+
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    net::TcpStream,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use partway::client::{Client, part_numbers};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Cli, Random, Server, exchange, file_bytes, sha256_hex, storage_url};
+
+const MIB: usize = 1024 * 1024;
+/// The smallest part that S3 takes, unless it is the last.
+const PART: usize = 5 * MIB;
+
+struct Cluster {
+    folder: TempDir,
+    token: String,
+    /// `None` while it is being restarted.
+    nodes: [Option<Server>; 2],
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let first = node(&folder, "127.0.0.1:0");
+        let token = first.first_token.clone();
+        let second = node(&folder, "127.0.0.1:0");
+        Self { folder, token, nodes: [Some(first), Some(second)] }
+    }
+
+    fn node(&self, index: usize) -> &Server {
+        self.nodes[index % 2].as_ref().unwrap()
+    }
+
+    fn client(&self, index: usize) -> Client {
+        Client::new(&self.node(index).url, &self.token).unwrap()
+    }
+
+    /// Ended as by a power cut, and started anew.
+    fn kill_and_start(&mut self, index: usize) {
+        self.nodes[index].take().unwrap().kill();
+        self.nodes[index] = Some(node(&self.folder, "127.0.0.1:0"));
+    }
+
+    fn put(&self, index: usize, id: &str, number: usize, part: &[u8]) -> Option<u16> {
+        self.node(index).put(&self.token, id, number, part)
+    }
+
+    async fn create(&self, index: usize, size: usize, key: &str) -> String {
+        self.client(index).create("a", "text/plain", size as u64, key).await.unwrap().session_id
+    }
+
+    /// A finished file's bytes, asked of a node.
+    async fn download(&self, index: usize, file: &str) -> Vec<u8> {
+        let url = format!("{}/files/{file}/content", self.node(index).url);
+        let answer = reqwest::Client::new().get(url).bearer_auth(&self.token).send().await.unwrap();
+        answer.error_for_status().unwrap().bytes().await.unwrap().to_vec()
+    }
+
+    fn upload(&self, index: usize, file: &std::path::Path) {
+        let done = Cli::new(&["upload", file.to_str().unwrap()]).to(self.node(index), &self.token).run();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+fn node(folder: &TempDir, address: &str) -> Server {
+    let storage = storage_url(folder.path()).expect("TEST_STORAGE_URL");
+    Server::start_on(address, folder.path(), &[("PARTWAY_STORAGE", &storage)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn what_one_node_acknowledged_the_other_tells_and_either_finishes() {
+    let cluster = Cluster::start();
+    let file = file_bytes(3 * PART + 1_000);
+    let id = cluster.create(0, file.len(), "spread").await;
+    for (turn, number) in [4, 2, 1, 3].into_iter().enumerate() {
+        let part = file.chunks(PART).nth(number - 1).unwrap();
+        assert_eq!(cluster.put(turn, &id, number, part), Some(201));
+        let told = cluster.client(turn + 1).session(&id).await.unwrap();
+        assert!(part_numbers(&told.received_parts).any(|told| told as usize == number), "read your own writes");
+        assert_eq!(cluster.put(turn + 1, &id, number, part), Some(200), "a replay, wherever it goes");
+    }
+    let done = cluster.client(1).finalize(&id).await.unwrap();
+    assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
+    for index in 0..2 {
+        assert!(cluster.download(index, &done.file.file_id).await == file);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn of_one_part_at_once_on_both_one_is_stored() {
+    let cluster = Arc::new(Cluster::start());
+    for round in 0..8_u8 {
+        for is_equal in [true, false] {
+            let id = cluster.create(0, MIB, &format!("{round} {is_equal}")).await;
+            let bytes = move |sender: u8| vec![if is_equal { 0 } else { sender }; MIB];
+            let senders: Vec<_> = (0..4_u8)
+                .map(|sender| {
+                    let (cluster, id) = (Arc::clone(&cluster), id.clone());
+                    thread::spawn(move || cluster.put(sender.into(), &id, 1, &bytes(sender)).unwrap())
+                })
+                .collect();
+            let answers: Vec<u16> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+            assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
+            let others = if is_equal { [200, 409] } else { [409, 409] };
+            assert!(answers.iter().all(|status| *status == 201 || others.contains(status)), "{answers:?}");
+            let winner = u8::try_from(answers.iter().position(|status| *status == 201).unwrap()).unwrap();
+            let done = cluster.client(1).finalize(&id).await.unwrap();
+            assert_eq!(done.file.sha256.unwrap(), sha256_hex(&bytes(winner)));
+            assert!(cluster.download(0, &done.file.file_id).await == bytes(winner));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn finalize_on_both_at_once_makes_one_file() {
+    let cluster = Cluster::start();
+    let file = file_bytes(PART + 1_000);
+    for round in 0..5 {
+        let id = cluster.create(round, file.len(), &format!("{round}")).await;
+        for (index, part) in file.chunks(PART).enumerate() {
+            assert_eq!(cluster.put(index + round, &id, index + 1, part), Some(201));
+        }
+        let clients = [0, 1, 0, 1].map(|index| cluster.client(index));
+        let finalized = futures_util::future::join_all(clients.iter().map(|client| client.finalize(&id))).await;
+        for done in finalized {
+            assert_eq!(done.unwrap().file.sha256.unwrap(), sha256_hex(&file));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_finishes() {
+    const PARTS: usize = 6;
+    let mut cluster = Cluster::start();
+    let file = Arc::new(file_bytes(PART * PARTS - 7));
+    let path = cluster.folder.path().join("a.bin");
+    std::fs::write(&path, &*file).unwrap();
+    let mut random = Random::new(4);
+    for round in 0..3 {
+        let id = cluster.create(1, file.len(), &format!("{round}")).await;
+        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let shared = Arc::new(cluster);
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                let (cluster, id, file) = (Arc::clone(&shared), id.clone(), Arc::clone(&file));
+                let acknowledged = Arc::clone(&acknowledged);
+                let order: Vec<usize> = (0..3).map(|_| random.below(PARTS)).collect();
+                thread::spawn(move || {
+                    for index in order {
+                        match cluster.put(sender, &id, index + 1, file.chunks(PART).nth(index).unwrap()) {
+                            Some(200 | 201) => drop(acknowledged.lock().unwrap().insert(index + 1)),
+                            Some(409) | None => {}
+                            Some(status) => panic!("{status}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        // While the parts after this many are under way.
+        let kill_after = random.below(4);
+        while acknowledged.lock().unwrap().len() < kill_after && !senders.iter().all(thread::JoinHandle::is_finished) {
+            thread::yield_now();
+        }
+        shared.node(0).signal(rustix::process::Signal::KILL);
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        cluster = Arc::into_inner(shared).unwrap();
+        let told = cluster.client(1).session(&id).await.unwrap();
+        let listed: BTreeSet<_> = part_numbers(&told.received_parts).map(|number| number as usize).collect();
+        assert!(listed.is_superset(&acknowledged.lock().unwrap()), "{listed:?}");
+        // The claim that the dead one may have left lapses; whoever is told to come again does.
+        for (index, part) in file.chunks(PART).enumerate() {
+            while cluster.put(1, &id, index + 1, part) == Some(409) {}
+        }
+        let done = cluster.client(1).finalize(&id).await.unwrap();
+        assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
+        cluster.kill_and_start(0);
+    }
+    // The killed one is back.
+    cluster.upload(0, &path);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn killed_in_mid_finalize_the_other_node_finishes() {
+    let mut cluster = Cluster::start();
+    let file = file_bytes(2 * PART + 1_000);
+    let mut random = Random::new(5);
+    for round in 0..6 {
+        let id = cluster.create(0, file.len(), &format!("{round}")).await;
+        for (index, part) in file.chunks(PART).enumerate() {
+            assert_eq!(cluster.put(index, &id, index + 1, part), Some(201));
+        }
+        let client = cluster.client(0);
+        let finalize = tokio::spawn({
+            let id = id.clone();
+            async move { client.finalize(&id).await }
+        });
+        for _ in 0..random.below(30_000) {
+            tokio::task::yield_now().await;
+        }
+        cluster.kill_and_start(0);
+        let done = cluster.client(1).finalize(&id).await.unwrap();
+        let _ = finalize.await.unwrap();
+        assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
+        assert!(cluster.download(0, &done.file.file_id).await == file);
+    }
+}
+
+/// Creates, sends, asks and finalizes small files, now here, now there, until told to stop. A request whose connection
+/// breaks is sent to the other node; any other failure is one.
+fn load(addresses: &[String; 2], cluster: &Mutex<Cluster>, stop: &AtomicBool, finished: &AtomicUsize, worker: usize) {
+    let token = cluster.lock().unwrap().token.clone();
+    let mut turn = worker;
+    let mut request = |method: &str, path: &str, body: &[u8]| -> Value {
+        for _ in 0..100_000 {
+            turn += 1;
+            let Some((status, body)) = exchange(&addresses[turn % 2], method, path, &token, body) else { continue };
+            assert!(status < 300, "{method} {path}: {status} {body}");
+            return serde_json::from_str(&body).unwrap();
+        }
+        panic!("no node answers");
+    };
+    for round in 0.. {
+        let create =
+            json!({ "original_filename": "a", "total_size_bytes": 9, "idempotency_key": format!("{worker} {round}") });
+        let session = request("POST", "/uploads/sessions", create.to_string().as_bytes());
+        let path = format!("/uploads/sessions/{}", session["session_id"].as_str().unwrap());
+        request("PUT", &format!("{path}/parts/1"), b"012345678");
+        assert_eq!(request("GET", &path, b"")["received_parts"], json!(["1"]));
+        assert_eq!(request("POST", &format!("{path}/finalize"), b"{}")["file"]["sha256"], sha256_hex(b"012345678"));
+        finished.fetch_add(1, Ordering::Relaxed);
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+fn a_rolling_restart_under_load_fails_no_request() {
+    let cluster = Cluster::start();
+    let addresses = [0, 1].map(|index| cluster.node(index).address.clone());
+    let (stop, finished) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let cluster = Arc::new(Mutex::new(cluster));
+    let workers: Vec<_> = (0..4)
+        .map(|worker| {
+            let (addresses, cluster) = (addresses.clone(), Arc::clone(&cluster));
+            let (stop, finished) = (Arc::clone(&stop), Arc::clone(&finished));
+            thread::spawn(move || load(&addresses, &cluster, &stop, &finished, worker))
+        })
+        .collect();
+    for index in [0, 1, 0, 1] {
+        let so_far = finished.load(Ordering::Relaxed);
+        while finished.load(Ordering::Relaxed) < so_far + 10 && !workers.iter().any(thread::JoinHandle::is_finished) {
+            thread::yield_now();
+        }
+        let mut cluster = cluster.lock().unwrap();
+        let node_to_stop = cluster.nodes[index].take().unwrap();
+        node_to_stop.signal(rustix::process::Signal::TERM);
+        assert_eq!(node_to_stop.wait().code(), Some(0));
+        cluster.nodes[index] = Some(node(&cluster.folder, &addresses[index]));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn who_follows_on_one_node_hears_of_what_the_other_does() {
+    let cluster = Cluster::start();
+    let file = file_bytes(PART + 1_000);
+    let id = cluster.create(0, file.len(), "watched").await;
+    let watching = Cli::new(&["status", &id, "--watch"]).to(cluster.node(1), &cluster.token).spawn();
+    for (index, part) in file.chunks(PART).enumerate() {
+        assert_eq!(cluster.put(0, &id, index + 1, part), Some(201));
+    }
+    cluster.client(0).finalize(&id).await.unwrap();
+    let told = watching.wait_with_output().unwrap();
+    assert!(told.status.success());
+    assert!(String::from_utf8(told.stdout).unwrap().contains("COMPLETE"));
+}
+
+/// A sender that breaks off holds nothing on the other node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn half_a_part_on_one_node_does_not_keep_the_other_from_taking_it_whole() {
+    let cluster = Cluster::start();
+    let file = file_bytes(MIB);
+    let id = cluster.create(0, file.len(), "half").await;
+    let mut socket = TcpStream::connect(&cluster.node(0).address).unwrap();
+    let head = format!(
+        "PUT /uploads/sessions/{id}/parts/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        cluster.token,
+        file.len()
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.write_all(&file[..MIB / 2]).unwrap();
+    assert_eq!(cluster.put(1, &id, 1, &file), Some(201));
+    drop(socket);
+    assert_eq!(cluster.client(1).finalize(&id).await.unwrap().file.sha256.unwrap(), sha256_hex(&file));
+}
