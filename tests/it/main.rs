@@ -11,6 +11,7 @@ mod cli;
 mod concurrency;
 mod crash;
 mod errors;
+mod file_digest;
 mod files;
 mod graphql;
 mod graphql_http;

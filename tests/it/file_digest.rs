@@ -1,0 +1,95 @@
+//! The whole file's SHA-256, and the composite one.
+
+use partway::{
+    app::App,
+    config::{Config, FileSha256},
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::{TestApp, TestUser, sha256_hex};
+
+const BYTES: &[u8] = b"0123456789";
+
+async fn finalize_saying(user: &TestUser, id: &str, sha256: &str) -> crate::support::Answer {
+    user.post(&format!("/uploads/sessions/{id}/finalize"), json!({ "sha256": sha256 })).await
+}
+
+async fn on_request() -> (TestApp, TestUser) {
+    let app = TestApp::with(|config| config.file_sha256 = FileSha256::OnRequest).await;
+    let user = app.user("ann").await;
+    (app, user)
+}
+
+#[tokio::test]
+async fn on_request_it_is_computed_when_somebody_asks() {
+    let (_app, user) = on_request().await;
+    let id = user.create_id(BYTES.len()).await;
+    user.put(&id, 1, BYTES).await.expect(201);
+    let done = user.finalize(&id).await.expect(200).json();
+    assert_eq!((&done["status"], &done["file"]["sha256"]), (&json!("COMPLETE"), &Value::Null));
+    assert_eq!(done["file"]["composite_sha256"], hex::encode(Sha256::digest(Sha256::digest(BYTES))));
+
+    let wrong = finalize_saying(&user, &id, &sha256_hex(b"other")).await;
+    assert_eq!(wrong.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
+    let asked = finalize_saying(&user, &id, &sha256_hex(BYTES)).await.expect(200).json();
+    assert_eq!(asked["file"]["sha256"], sha256_hex(BYTES));
+    assert_eq!(asked["version"], done["version"].as_u64().unwrap() + 1, "who keeps the old answer is told of the new");
+    assert_eq!(user.finalize(&id).await.expect(200).json(), asked);
+}
+
+#[tokio::test]
+async fn on_request_a_declared_digest_is_a_request() {
+    let (_app, user) = on_request().await;
+    for (declared, status) in [(BYTES, 200), (b"other", 400)] {
+        let body = json!({ "original_filename": "a", "total_size_bytes": 10, "sha256": sha256_hex(declared) });
+        let session = user.post("/uploads/sessions", body).await.expect(201).json();
+        let id = session["session_id"].as_str().unwrap();
+        user.put(id, 1, BYTES).await.expect(201);
+        let answer = user.finalize(id).await.expect(status).json();
+        if status == 200 {
+            assert_eq!(answer["file"]["sha256"], sha256_hex(BYTES));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_digest_leaves_the_session_open_also_when_the_bytes_are_read_only_after_they_are_complete() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(BYTES.len()).await;
+    user.put(&id, 1, BYTES).await.expect(201);
+    // What was computed while the part came is lost with the process.
+    let app = app.restarted().await;
+    let user = TestUser { router: app.router.clone(), ..user };
+    for _ in 0..2 {
+        let wrong = finalize_saying(&user, &id, &sha256_hex(b"other")).await;
+        assert_eq!(wrong.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
+        assert_eq!(user.status(&id).await["status"], "IN_PROGRESS");
+    }
+    let done = finalize_saying(&user, &id, &sha256_hex(BYTES)).await.expect(200).json();
+    assert_eq!(done["file"]["sha256"], sha256_hex(BYTES));
+}
+
+#[tokio::test]
+async fn a_session_with_a_wrong_digest_that_is_aborted_leaves_nothing_to_download() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let session = user.create(BYTES.len()).await;
+    let id = session["session_id"].as_str().unwrap();
+    user.put(id, 1, BYTES).await.expect(201);
+    finalize_saying(&user, id, &sha256_hex(b"other")).await.expect(400);
+    user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
+    let content = format!("/files/{}/content", session["file"]["file_id"].as_str().unwrap());
+    assert_eq!(user.get(&content).await.problem(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(app.service.check().await.unwrap().problems, [""; 0]);
+}
+
+#[tokio::test]
+#[ignore = "needs S3: scripts/test-services"]
+async fn a_bucket_that_is_not_there_is_told_at_the_start() {
+    let app = TestApp::on_disk().await;
+    let config = Config { storage: "s3://no-such-bucket/x".to_owned(), ..app.config.clone() };
+    let refused = App::open(&config, app.clock.clone()).await.err().unwrap().to_string();
+    assert!(refused.contains("NoSuchBucket"), "{refused}");
+}
