@@ -12,20 +12,18 @@ use std::{
 use sea_orm::{
     ConnectOptions, DbErr, RuntimeErr,
     sqlx::{
-        self, ConnectOptions as _, Connection,
+        self, ConnectOptions as _, Connection, Executor,
         postgres::{PgConnectOptions, PgConnection},
     },
 };
 
 use super::{ACQUIRE_TIMEOUT, Db, Result, changes::Watched, connect};
 
-/// The longest that one statement may take. All of ours are short.
-const STATEMENT_TIMEOUT: &str = "10s";
-/// The longest that a transaction waits for a row. Whoever has it holds it for a few statements.
-const LOCK_TIMEOUT: &str = "5s";
-/// The longest that a transaction may stand still between two statements, as when its server hangs: it is undone then,
+/// Said on each new connection; not when connecting, which poolers such as PgBouncer refuse. All of our statements are short,
+/// and whoever has a row holds it for a few of them. A transaction that stands still, as when its server hangs, is undone
 /// and its lock is free.
-const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
+const TIMEOUTS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+                        SET idle_in_transaction_session_timeout = '10s'";
 /// A connection that nobody used for so long is tried before it is used. Trying each time would cost a round trip.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -35,11 +33,9 @@ impl Db {
     /// # Errors
     /// The URL cannot be read, or nothing answers there.
     pub async fn open_postgres(url: &str, connections: u32) -> Result<Self> {
-        let target = PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("lock_timeout", LOCK_TIMEOUT),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-        ]);
+        // We read no floats; poolers refuse what they do not know.
+        let target =
+            PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().extra_float_digits(None);
         let target = if target.get_application_name().is_none() { target.application_name("partway") } else { target };
         let statements = Arc::<AtomicU64>::default();
         let write = connect(options(&target, connections.div_ceil(2)), &statements).await?;
@@ -58,7 +54,10 @@ fn options(target: &PgConnectOptions, connections: u32) -> ConnectOptions {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire_if_idle_for(TRUSTED_IDLE)
         .sqlx_logging(false)
-        .map_sqlx_postgres_opts(move |_| target.clone());
+        .map_sqlx_postgres_opts(move |_| target.clone())
+        .map_sqlx_postgres_pool_opts(|options| {
+            options.after_connect(|connection, _| Box::pin(async move { connection.execute(TIMEOUTS).await.map(drop) }))
+        });
     options
 }
 
@@ -73,9 +72,8 @@ pub(super) struct SchemaLock(PgConnection);
 impl SchemaLock {
     /// Waits for it.
     pub(super) async fn take(target: &PgConnectOptions) -> Result<Self> {
-        // Whoever has it may be migrating for longer than any other statement takes.
-        let target = target.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
-        let mut connection = PgConnection::connect_with(&target).await.map_err(conn)?;
+        // Without the time-outs: whoever has it may be migrating for longer than any other statement takes.
+        let mut connection = PgConnection::connect_with(target).await.map_err(conn)?;
         let statement = "SELECT pg_advisory_lock(hashtextextended('partway.' || current_schema(), 0))";
         sqlx::query(statement).execute(&mut connection).await?;
         Ok(Self(connection))

@@ -102,7 +102,7 @@ fn every_module_says_what_it_owns_and_stays_small() {
 
 #[test]
 fn paths_named_in_the_docs_exist() {
-    for doc in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/api.md"] {
+    for doc in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/api.md", "docs/operations.md"] {
         let text = fs::read_to_string(root().join(doc)).unwrap();
         for name in text.split('`').skip(1).step_by(2) {
             let is_path = ["src/", "tests/", "docs/", "entity/", "migration/", "scripts/", ".ci/"]
