@@ -22,8 +22,8 @@ pub struct Model {
     pub sha256: Option<Vec<u8>>,
     /// SHA-256 over the parts' SHA-256, 32 bytes; NULL until finalized.
     pub composite_sha256: Option<Vec<u8>>,
-    /// What the sender attached: a JSON object.
-    pub metadata: Json,
+    /// What the sender attached: a JSON object, as text. A JSON type would write numbers anew and refuse some strings.
+    pub metadata: String,
     /// `UPLOADING`, `STORED` or `FAILED`.
     pub status: String,
     /// Where storage keeps it; NULL until stored.

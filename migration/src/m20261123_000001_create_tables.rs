@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, binary, binary_null, boolean, json, string, string_null, text, timestamp_with_time_zone,
+    big_integer, binary, binary_null, boolean, string, string_null, text, timestamp_with_time_zone,
     timestamp_with_time_zone_null, uuid,
 };
 
@@ -43,7 +43,7 @@ fn upload_file() -> TableCreateStatement {
         .col(text("content_type"))
         .col(big_integer("size_bytes"))
         .col(binary_null("sha256"))
-        .col(json("metadata"))
+        .col(text("metadata"))
         .col(string("status"))
         .col(text("location").null())
         .col(timestamp_with_time_zone("created_at"))

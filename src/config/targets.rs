@@ -7,8 +7,8 @@ use anyhow::bail;
 use super::Config;
 
 /// S3's own limits on a multipart upload
-/// ([Amazon S3 multipart upload limits](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)); the other
-/// stores' are wider.
+/// ([Amazon S3 multipart upload limits](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)). Azure takes
+/// at most 4,000 MiB, and says so when such a part is put.
 const MIN_OBJECT_PART_BYTES: u64 = 5 * 1024 * 1024;
 const MAX_OBJECT_PART_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 const MAX_OBJECT_PARTS: u32 = 10_000;

@@ -3,6 +3,8 @@
 //! Owns the reading of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure passes by itself, and whether
 //! the statement can simply be run again.
 
+use std::time::Duration;
+
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 use super::CorruptRow;
@@ -40,9 +42,9 @@ impl Error {
             _ => {
                 self.sqlite_code().is_some_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13)) || {
                     // Insufficient resources (a full disk among them), a lock not had in time, a statement that took too
-                    // long.
-                    self.sql_state()
-                        .is_some_and(|state| state.starts_with("53") || matches!(&*state, "55P03" | "57014"))
+                    // long, a server that became a standby.
+                    let states = ["55P03", "57014", "25006"];
+                    self.sql_state().is_some_and(|state| state.starts_with("53") || states.contains(&&*state))
                 }
             }
         }
@@ -54,7 +56,8 @@ impl Error {
             Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
             // Two transactions that cannot both be; a connection that failed, or whose server is stopping or starting.
             _ => self.sql_state().is_some_and(|state| {
-                state.starts_with("08") || matches!(&*state, "40001" | "40P01" | "57P01" | "57P02" | "57P03")
+                state.starts_with("08")
+                    || matches!(&*state, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05")
             }),
         }
     }
@@ -85,21 +88,22 @@ impl Error {
     }
 }
 
-/// How often a statement is run before its failure is told.
-const TRIES: u32 = 4;
+/// How long to wait before a statement is run again. In all, longer than a pool trusts a connection that it has not tried:
+/// when all were cut at once, the last try gets a new one.
+const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
 
 /// Runs a read, or a transaction that does no harm when it is run twice, again while what fails is transient.
 pub(super) async fn again<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
-    let mut tries = 1;
-    loop {
+    for pause in PAUSES {
         match attempt().await.map_err(Into::into) {
-            Err(error) if tries < TRIES && error.is_transient() => {
-                tracing::debug!(%error, tries, "running it again");
-                tries += 1;
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, "running it again");
+                tokio::time::sleep(pause).await;
             }
             done => return done,
         }
     }
+    attempt().await.map_err(Into::into)
 }

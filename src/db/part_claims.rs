@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Db, Result};
+use super::{Db, Result, again};
 use crate::domain::{SessionId, Timestamp};
 
 /// The right to put a part.
@@ -63,16 +63,15 @@ impl Db {
 
     /// Keeps the claim for longer. False if it lapsed and somebody else has it now.
     pub async fn renew_claim(&self, claim: &PartClaim, until: Timestamp) -> Result<bool> {
-        let renewed = upload_part_claim::Entity::update_many()
+        let renewal = upload_part_claim::Entity::update_many()
             .set(upload_part_claim::ActiveModel { claimed_until: Set(until), ..Default::default() })
-            .filter(claim.is_mine())
-            .exec(&self.write)
-            .await?;
+            .filter(claim.is_mine());
+        let renewed = again(|| renewal.clone().exec(&self.write)).await?;
         Ok(renewed.rows_affected > 0)
     }
 
     /// Gives the claim back.
     pub async fn release_claim(&self, claim: &PartClaim) -> Result<()> {
-        claim.delete(&self.write).await.map(drop)
+        again(|| claim.delete(&self.write)).await.map(drop)
     }
 }

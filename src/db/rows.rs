@@ -127,10 +127,7 @@ pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
 pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
     let at = Row("upload_file", row.id);
     let status = FileStatus::ALL.into_iter().find(|status| status.as_str() == row.status);
-    let metadata = match row.metadata {
-        serde_json::Value::Object(metadata) => Some(metadata),
-        _ => None,
-    };
+    let metadata = serde_json::from_str(&row.metadata).ok();
     Ok(FileRecord {
         id: FileId(row.id),
         owner: at.check("owner", OwnerName::parse(&row.owner))?,
@@ -156,7 +153,7 @@ pub(super) fn file_row(file: &FileRecord) -> upload_file::ActiveModel {
         size_bytes: Set(stored(file.size_bytes)),
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
         composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
-        metadata: Set(serde_json::Value::Object(file.metadata.clone())),
+        metadata: Set(serde_json::Value::Object(file.metadata.clone()).to_string()),
         status: Set(file.status.as_str().to_owned()),
         location: Set(file.location.clone()),
         created_at: Set(file.created_at),

@@ -186,6 +186,10 @@ impl Db {
             let key = (id.0, i64::from(part.part.number));
             let row = upload_part::Entity::find_by_id(key).one(&tx).await?.ok_or_else(|| gone("upload_part"))?;
             let before = rows::part(&row, &session.plan)?;
+            if before == *part {
+                // This very one: its commit went through and only the answer was lost.
+                return Ok(Recorded::New(Box::new(session)));
+            }
             return Ok(Recorded::Before(Box::new(session), before));
         }
         if !record(&mut session) {
@@ -231,22 +235,20 @@ impl Db {
         Ok((session, file, has_changed))
     }
 
-    /// Keeps the object store's id of a session's upload, unless there is one. Answers the one that is kept.
-    pub async fn keep_upload_id(&self, id: SessionId, upload_id: &str) -> Result<String> {
-        let kept = upload_session::Entity::update_many()
+    /// Keeps the object store's id of an open session's upload, unless there is one. Answers the one that is kept;
+    /// `None` if the session has ended without one.
+    pub async fn keep_upload_id(&self, id: SessionId, upload_id: &str) -> Result<Option<String>> {
+        let keep = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
                 storage_upload_id: Set(Some(upload_id.to_owned())),
                 ..Default::default()
             })
             .filter(upload_session::COLUMN.id.eq(id.0))
-            .filter(upload_session::COLUMN.storage_upload_id.is_null())
-            .exec(&self.write)
-            .await?;
-        if kept.rows_affected > 0 {
-            return Ok(upload_id.to_owned());
-        }
-        let row = upload_session::Entity::find_by_id(id.0).one(&self.write).await?;
-        Ok(row.and_then(|row| row.storage_upload_id).ok_or_else(|| gone("upload_session"))?)
+            .filter(upload_session::COLUMN.status.is_in(OPEN))
+            .filter(upload_session::COLUMN.storage_upload_id.is_null());
+        again(|| keep.clone().exec(&self.write)).await?;
+        let row = again(|| upload_session::Entity::find_by_id(id.0).one(&self.write)).await?;
+        Ok(row.ok_or_else(|| gone("upload_session"))?.storage_upload_id)
     }
 }
 

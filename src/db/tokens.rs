@@ -96,8 +96,11 @@ impl Db {
 
     /// Notes when tokens were last used.
     pub async fn note_token_use(&self, used: &[(Uuid, Timestamp)]) -> Result<()> {
+        // In one order, so that servers that do this at once do not wait for each other crosswise.
+        let mut used = used.to_vec();
+        used.sort_unstable();
         let tx = self.begin().await?;
-        for (id, at) in used {
+        for (id, at) in &used {
             api_token::Entity::update_many()
                 .set(api_token::ActiveModel { last_used_at: Set(Some(*at)), ..Default::default() })
                 .filter(api_token::COLUMN.id.eq(*id))

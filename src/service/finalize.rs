@@ -10,6 +10,7 @@ use super::{Service, SessionView, create::parse_sha256};
 use crate::{
     domain::{FileStatus, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
+    storage,
     telemetry::SessionEvent,
 };
 
@@ -72,7 +73,11 @@ impl Service {
             if digests.wanted && digests.known.is_none() {
                 // An object store's bytes can be read from here on. If they are wrong they stay where they are, and the
                 // session as it was; calling again finds both.
-                digests.known = this.read_digest(&session).await?;
+                digests.known = match this.prefix_hashes.finish(&*this.storage, &session).await {
+                    Ok(Some(digest)) => Some(digest),
+                    Ok(None) => return this.ended_meanwhile(&session, digests.said, lost(&session)).await,
+                    Err(error) => return this.ended_meanwhile(&session, digests.said, error).await,
+                };
                 digests.check_said()?;
                 if digests.is_not_as_declared(&session) {
                     return this.fail(&session, digests.known).await;
@@ -82,13 +87,6 @@ impl Service {
             this.record_complete(&session, digests.known, composite, location).await
         })
         .await
-    }
-
-    /// The SHA-256 of a complete file's bytes.
-    async fn read_digest(&self, session: &Session) -> Result<Option<Sha256Digest>> {
-        let digest = self.prefix_hashes.finish(&*self.storage, session).await?;
-        let lost = || Error::internal(format!("session {}: its complete file is not there", session.id.0));
-        digest.map(Some).ok_or_else(lost)
     }
 
     async fn record_complete(
@@ -148,7 +146,7 @@ impl Service {
         &self,
         session: &Session,
         said: Option<Sha256Digest>,
-        error: crate::storage::Error,
+        error: storage::Error,
     ) -> Result<SessionView> {
         let now = self.db.session_with_file(&session.owner, session.id).await?;
         let ended = now.filter(|(session, _)| !session.status.is_open());
@@ -177,9 +175,9 @@ impl Service {
 
     /// Computes the SHA-256 of a file that was completed without, now that somebody asks.
     async fn digest_late(&self, view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
-        let known = self.read_digest(&view.session).await?;
+        let known = self.prefix_hashes.finish(&*self.storage, &view.session).await?;
+        let known = Some(known.ok_or_else(|| lost(&view.session))?);
         self.prefix_hashes.forget(view.session.id);
-        Digests { said, known, wanted: true }.check_said()?;
         let now = self.clock.now();
         let (session, file, _) = self
             .db
@@ -193,8 +191,13 @@ impl Service {
                 is_first
             })
             .await?;
+        Digests { said, known: file.sha256, wanted: true }.check_said()?;
         Ok(SessionView { session, file })
     }
+}
+
+fn lost(session: &Session) -> storage::Error {
+    storage::Error::Lost(format!("session {}: its complete file is not there", session.id.0))
 }
 
 /// What is said and what is known of a whole file's SHA-256.

@@ -43,6 +43,9 @@ use crate::{
     telemetry::Metrics,
 };
 
+/// How long database and storage have to answer before they count as not reachable.
+const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
+
 /// Runs the steps after the point of no return to their end, even when the request that began them is dropped: a
 /// commit under way must not lose its claim, its log line or what follows it.
 async fn to_the_end<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
@@ -103,8 +106,13 @@ impl Service {
     /// `UNAVAILABLE` if one of them cannot.
     pub async fn ready(&self) -> Result<()> {
         let unreachable = "database or storage cannot be reached";
-        self.db.ping().await.map_err(|error| Error::unavailable(unreachable, error))?;
-        self.storage.ping().await.map_err(|error| Error::unavailable(unreachable, error))
+        let ready = async {
+            self.db.ping().await.map_err(|error| Error::unavailable(unreachable, error))?;
+            self.storage.ping().await.map_err(|error| Error::unavailable(unreachable, error))
+        };
+        // Who asks wants to know now.
+        let in_time = tokio::time::timeout(READY_TIMEOUT, ready).await;
+        in_time.unwrap_or_else(|late| Err(Error::unavailable(unreachable, late)))
     }
 
     /// Asks everything that would go on by itself to end: the server is about to stop.

@@ -34,15 +34,17 @@ impl Service {
         if !self.db.claim_part(&claim, now, now + CLAIM).await? {
             return Err(Error::busy(UNDER_WAY));
         }
-        let receipt = self.persist_claimed(&claim, session, part, staged).await;
-        // Recording a part ends the claim on it.
-        let is_recorded = matches!(&receipt, Ok(Receipt { disposition: Disposition::New, .. }));
-        if !is_recorded && let Err(error) = self.db.release_claim(&claim).await {
-            tracing::warn!(%error, "a claim was not released; it will lapse");
+        let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
+        // Another server may have recorded it before the claim was taken; it must not be put again.
+        if let Some(before) = self.db.part(&session, part.number).await? {
+            self.db.release_claim(&claim).await?;
+            return compare(session_now, before, staged.sha256());
         }
-        receipt
+        self.persist_claimed(&claim, session, part, staged).await
     }
 
+    /// Puts and records. A claim whose put failed is left to lapse: the bytes may still be on their way, and must not come
+    /// after those of whoever claims the part next.
     async fn persist_claimed(
         &self,
         claim: &PartClaim,
@@ -51,11 +53,6 @@ impl Service {
         staged: Box<dyn StagedPart>,
     ) -> Result<Receipt> {
         let sha256 = staged.sha256();
-        // Another server may have recorded it before the claim was taken; it must not be put again.
-        if let Some(before) = self.db.part(&session, part.number).await? {
-            let session = self.db.session(&session.owner, session.id).await?.unwrap_or(session);
-            return compare(session, before, sha256);
-        }
         let mut persisting = staged.persist();
         let persisted = loop {
             tokio::select! {

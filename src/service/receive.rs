@@ -102,7 +102,9 @@ impl Service {
         if !session.status.is_open() {
             return Err(Error::session_closed(&session));
         }
-        let session = self.begun(session).await?;
+        let this = Arc::clone(self);
+        // To the end: an upload that was begun and whose id is not kept stays with the store for ever.
+        let session = super::to_the_end(async move { this.begun(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
         let mut writer = match self.storage.part_writer(&session, part, Arc::new(claim)).await {
@@ -127,10 +129,14 @@ impl Service {
         }
         if let Some(begun) = self.storage.begin(&session).await? {
             let kept = self.db.keep_upload_id(session.id, &begun).await?;
-            if kept != begun {
+            if kept.as_ref() != Some(&begun) {
                 self.storage.abandon(&session, &begun).await?;
             }
-            session.storage_upload_id = Some(kept);
+            if kept.is_none() {
+                session = self.db.session(&session.owner, session.id).await?.unwrap_or(session);
+                return Err(Error::session_closed(&session));
+            }
+            session.storage_upload_id = kept;
         }
         Ok(session)
     }

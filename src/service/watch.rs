@@ -43,7 +43,8 @@ struct Watched {
 struct Subscription {
     watchers: Watchers,
     id: SessionId,
-    versions: watch::Receiver<Option<u64>>,
+    /// Gone once it is dropped.
+    versions: Option<watch::Receiver<Option<u64>>>,
 }
 
 impl Watchers {
@@ -55,7 +56,7 @@ impl Watchers {
             watched.listening = Some(stop.clone());
             tokio::spawn(stop.run_until_cancelled_owned(self.clone().listen(db.clone())));
         }
-        Subscription { watchers: self.clone(), id, versions }
+        Subscription { watchers: self.clone(), id, versions: Some(versions) }
     }
 
     async fn listen(self, db: Db) {
@@ -100,8 +101,9 @@ impl Watchers {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut watched = self.watchers.watched();
-        // This one is still counted.
-        if watched.sessions.get(&self.id).is_some_and(|session| session.receiver_count() == 1) {
+        // Under the lock, so that of two that go at once one sees that it is the last.
+        drop(self.versions.take());
+        if watched.sessions.get(&self.id).is_some_and(|session| session.receiver_count() == 0) {
             watched.sessions.remove(&self.id);
         }
         if watched.sessions.is_empty()
@@ -174,10 +176,11 @@ impl Watcher {
     /// Waits until there may be something new, and until it may be read.
     async fn changed(&mut self) -> Option<()> {
         let (seen, at) = self.seen?;
+        let versions = self.subscription.versions.as_mut()?;
         loop {
-            self.subscription.versions.changed().await.ok()?;
+            versions.changed().await.ok()?;
             tokio::time::sleep_until(at + INTERVAL).await;
-            let version = *self.subscription.versions.borrow_and_update();
+            let version = *versions.borrow_and_update();
             if version.is_none_or(|version| version > seen) {
                 return Some(());
             }

@@ -136,3 +136,15 @@ async fn an_owner_has_only_so_many_open_sessions() {
     ann.delete(&format!("/uploads/sessions/{first}")).await.expect(204);
     ann.post("/uploads/sessions", third).await.expect(201);
 }
+
+/// Found on PostgreSQL, whose JSON type writes numbers anew and takes no NUL.
+#[tokio::test]
+async fn metadata_is_kept_as_it_was_sent_and_a_replay_finds_it_equal() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let body = r#"{"original_filename":"a","total_size_bytes":1,"idempotency_key":"k","metadata":{"n":1e16,"nul":"a\u0000b"}}"#;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let first = user.post("/uploads/sessions", body.clone()).await.expect(201).json();
+    assert_eq!(first["file"]["metadata"], body["metadata"]);
+    assert_eq!(user.post("/uploads/sessions", body).await.expect(200).json(), first);
+}

@@ -107,8 +107,11 @@ impl Storage for ObjectStorage {
         let there = self.check(&location, session.plan.total_size_bytes()).await;
         match (completed, there) {
             (_, Ok(())) => Ok(location),
-            (Err(error), Err(_)) => Err(failed("complete an upload")(error)),
-            (Ok(_), Err(error)) => Err(error),
+            // Not `Lost`, also when the upload is gone: another try may be about to make the file.
+            (Err(error), Err(Error::Lost(_))) => {
+                Err(Error::Store { action: "complete an upload".to_owned(), source: error.into() })
+            }
+            (_, Err(error)) => Err(error),
         }
     }
 
@@ -125,7 +128,8 @@ impl Storage for ObjectStorage {
             Err(Error::Lost(_)) => return Ok(None),
             read => read?,
         };
-        while let Some(block) = bytes.try_next().await.map_err(Error::io("read an object"))? {
+        let cut = |error: io::Error| Error::Store { action: "read an object".to_owned(), source: error.into() };
+        while let Some(block) = bytes.try_next().await.map_err(cut)? {
             hasher.update(&block);
         }
         Ok(Some(hasher))

@@ -14,8 +14,10 @@ use object_store::{
 use super::{ObjectStorage, failed};
 use crate::storage::{Error, Result};
 
-/// The longest that one request to the store may take: a large part on a slow line.
-const REQUEST_TIMEOUT: &str = "5 minutes";
+/// The longest that one request to the store may take, as long as its bytes flow: a large file downloaded on a slow line.
+const REQUEST_TIMEOUT: &str = "7 days";
+/// The longest that the store may be silent.
+const READ_TIMEOUT: &str = "2 minutes";
 /// A request is tried again for so long before its failure is told. Clients try again themselves.
 const RETRY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
@@ -36,6 +38,7 @@ impl ObjectStorage {
             "s3" => AmazonS3Builder::from_env()
                 .with_bucket_name(bucket)
                 .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
+                .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
                 .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), allow_http("AWS_ENDPOINT"))
                 .with_retry(retry)
                 .build()
@@ -43,12 +46,14 @@ impl ObjectStorage {
             "gs" => GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
                 .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
+                .with_config(GoogleConfigKey::Client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
                 .with_retry(retry)
                 .build()
                 .map(|store| Self::over(store, prefix, memory_bytes)),
             "az" => MicrosoftAzureBuilder::from_env()
                 .with_container_name(bucket)
                 .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
+                .with_config(AzureConfigKey::Client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
                 .with_config(AzureConfigKey::Client(ClientConfigKey::AllowHttp), allow_http("AZURE_STORAGE_ENDPOINT"))
                 .with_retry(retry)
                 .build()
