@@ -4,7 +4,7 @@
 //! that depends on what a row says is handed in by the service as a closure over the domain value, and runs inside the
 //! transaction. Knows nothing of bytes or protocols.
 //!
-//! SQLite and PostgreSQL differ in how they are opened ([`sqlite`], [`postgres`]), migrated and watched; the statements
+//! SQLite and PostgreSQL differ in how they are opened (`sqlite`, `postgres`), migrated and watched; the statements
 //! are the same.
 
 mod changes;
