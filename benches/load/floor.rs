@@ -1,0 +1,228 @@
+//! What the work costs at the very least: bare axum servers that read the same row, or hash and write the same bytes,
+//! and do nothing else. No token, no checks, no logs, no limits; the ranges are told to them ready-made.
+
+use std::{collections::HashMap, fs, net::SocketAddr, sync::Arc};
+
+use axum::{Json, Router, extract, routing::get};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    PgPool, Row, SqlitePool,
+    postgres::PgPoolOptions,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
+use uuid::Uuid;
+
+/// As many connections as Partway reads with.
+const CONNECTIONS: u32 = 8;
+
+/// The columns that Partway reads of a session.
+macro_rules! columns {
+    () => {
+        "s.id, s.file_id, s.owner, s.status, s.status_reason, s.chunk_size_bytes, s.total_size_bytes, s.total_parts, \
+         s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, \
+         s.expires_at, s.created_at, s.updated_at"
+    };
+}
+
+/// And those of its file.
+macro_rules! with_file {
+    ($rest:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", f.original_filename, f.content_type, f.size_bytes, f.sha256, f.composite_sha256, f.metadata, \
+             f.status AS file_status FROM upload_session s JOIN upload_file f ON f.id = s.file_id ",
+            $rest
+        )
+    };
+}
+
+const ONE_WITH_FILE: &str = with_file!("WHERE s.id = $1");
+const NEWEST_WITH_FILES: &str = with_file!("WHERE s.owner = $1 ORDER BY s.id DESC LIMIT 51");
+const ONE_SESSION: &str = concat!("SELECT ", columns!(), " FROM upload_session s WHERE s.id = $1");
+
+/// The ranges of a session.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Ranges {
+    pub(crate) received: Vec<(u32, u32)>,
+    pub(crate) received_text: Vec<String>,
+    pub(crate) missing_text: Vec<String>,
+}
+
+type AllRanges = Arc<HashMap<Uuid, Ranges>>;
+
+/// `floor DATABASE RANGES`: the status of a session, by id.
+pub(crate) async fn serve(database: &str, ranges: &str) -> anyhow::Result<()> {
+    let ranges: AllRanges = Arc::new(serde_json::from_slice(&fs::read(ranges)?)?);
+    let router = if database.starts_with("postgres") {
+        let options = PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
+        postgres::router(options.connect(database).await?, ranges)
+    } else {
+        let options = SqlitePoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
+        let target = SqliteConnectOptions::new().filename(database);
+        sqlite::router(options.connect_with(target).await?, ranges)
+    };
+    listen(router).await
+}
+
+/// Serves on a free port and tells which.
+pub(crate) async fn listen(router: Router) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    println!("{}", listener.local_addr()?);
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    Ok(axum::serve(listener, router).await?)
+}
+
+/// The body of Partway's REST answer.
+#[derive(Serialize)]
+struct Session<'a> {
+    session_id: Uuid,
+    status: String,
+    status_reason: Option<String>,
+    total_parts: i64,
+    completed_parts: i64,
+    received_parts: &'a [String],
+    missing_parts: &'a [String],
+    chunk_size_bytes: i64,
+    total_size_bytes: i64,
+    bytes_received: i64,
+    version: i64,
+    file: File,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct File {
+    file_id: Uuid,
+    original_filename: String,
+    content_type: String,
+    size_bytes: i64,
+    sha256: Option<String>,
+    composite_sha256: Option<String>,
+    status: String,
+    metadata: serde_json::Value,
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    sessions: Vec<Session<'a>>,
+    next: Option<Uuid>,
+}
+
+/// The body of Partway's GraphQL answer to [`super::status::QUERY`].
+#[derive(Serialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    upload_session: Progress,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    status: String,
+    total_parts: i64,
+    completed_parts: i64,
+    received_parts: Vec<Range>,
+}
+
+#[derive(Serialize)]
+struct Range {
+    first: u32,
+    last: u32,
+}
+
+/// The same for both drivers, which share no trait that would keep this short.
+macro_rules! status_server {
+    ($name:ident, $pool:ty, $row:ty) => {
+        mod $name {
+            use super::*;
+
+            type State = extract::State<($pool, AllRanges)>;
+
+            pub(super) fn router(pool: $pool, ranges: AllRanges) -> Router {
+                Router::new()
+                    .route("/rest/{id}", get(rest))
+                    .route("/graphql/{id}", get(graphql))
+                    .route("/list", get(list))
+                    .with_state((pool, ranges))
+            }
+
+            fn session<'a>(row: &$row, ranges: &'a AllRanges) -> Session<'a> {
+                let _ = row.get::<Vec<u8>, _>("received_parts");
+                let id = row.get("id");
+                let file = File {
+                    file_id: row.get("file_id"),
+                    original_filename: row.get("original_filename"),
+                    content_type: row.get("content_type"),
+                    size_bytes: row.get("size_bytes"),
+                    sha256: row.get::<Option<Vec<u8>>, _>("sha256").map(hex::encode),
+                    composite_sha256: row.get::<Option<Vec<u8>>, _>("composite_sha256").map(hex::encode),
+                    status: row.get("file_status"),
+                    metadata: serde_json::from_str(row.get("metadata")).unwrap_or_default(),
+                };
+                Session {
+                    session_id: id,
+                    status: row.get("status"),
+                    status_reason: row.get("status_reason"),
+                    total_parts: row.get("total_parts"),
+                    completed_parts: row.get("completed_parts"),
+                    received_parts: &ranges[&id].received_text,
+                    missing_parts: &ranges[&id].missing_text,
+                    chunk_size_bytes: row.get("chunk_size_bytes"),
+                    total_size_bytes: row.get("total_size_bytes"),
+                    bytes_received: row.get("bytes_received"),
+                    version: row.get("version"),
+                    file,
+                    created_at: row.get("created_at"),
+                    updated_at: row.get("updated_at"),
+                    expires_at: row.get("expires_at"),
+                }
+            }
+
+            async fn rest(
+                extract::State((pool, ranges)): State,
+                extract::Path(id): extract::Path<Uuid>,
+            ) -> axum::response::Response {
+                let row = sqlx::query(ONE_WITH_FILE).bind(id).fetch_one(&pool).await.expect("the session");
+                axum::response::IntoResponse::into_response(Json(session(&row, &ranges)))
+            }
+
+            async fn graphql(
+                extract::State((pool, ranges)): State,
+                extract::Path(id): extract::Path<Uuid>,
+            ) -> Json<Answer> {
+                let row = sqlx::query(ONE_SESSION).bind(id).fetch_one(&pool).await.expect("the session");
+                let _ = row.get::<Vec<u8>, _>("received_parts");
+                let received = ranges[&id].received.iter().map(|(first, last)| Range { first: *first, last: *last });
+                let upload_session = Progress {
+                    status: row.get("status"),
+                    total_parts: row.get("total_parts"),
+                    completed_parts: row.get("completed_parts"),
+                    received_parts: received.collect(),
+                };
+                Json(Answer { data: Data { upload_session } })
+            }
+
+            async fn list(extract::State((pool, ranges)): State) -> axum::response::Response {
+                let query = sqlx::query(NEWEST_WITH_FILES).bind(super::super::seed::OWNER);
+                let rows = query.fetch_all(&pool).await.expect("the sessions");
+                let sessions: Vec<_> = rows.iter().take(50).map(|row| session(row, &ranges)).collect();
+                let next = sessions.last().map(|last| last.session_id).filter(|_| rows.len() > 50);
+                axum::response::IntoResponse::into_response(Json(Page { sessions, next }))
+            }
+        }
+    };
+}
+
+status_server!(sqlite, SqlitePool, sqlx::sqlite::SqliteRow);
+status_server!(postgres, PgPool, sqlx::postgres::PgRow);

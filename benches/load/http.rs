@@ -1,0 +1,163 @@
+//! A client that costs as little as possible: raw requests over kept connections, one thread each.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    sync::Barrier,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+/// A request as it goes over the wire.
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        request += &format!("Content-Length: {}\r\n", body.len());
+    }
+    let mut request = (request + "\r\n").into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// An answer.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Bytes of status line and headers.
+    pub(crate) head_bytes: usize,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
+        serde_json::from_slice(&self.body).with_context(|| String::from_utf8_lossy(&self.body).into_owned())
+    }
+}
+
+/// One kept connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// Sends a request and reads the answer; `body` takes what comes of its body.
+    fn exchange(&mut self, request: &[&[u8]], mut body: impl FnMut(&[u8])) -> io::Result<(u16, usize)> {
+        for piece in request {
+            self.stream.write_all(piece)?;
+        }
+        let (mut filled, head) = (0, b"\r\n\r\n");
+        let end = loop {
+            let read = self.stream.read(&mut self.buffer[filled..])?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += read;
+            if let Some(at) = self.buffer[..filled].windows(head.len()).position(|window| window == head) {
+                break at + head.len();
+            }
+        };
+        let text = std::str::from_utf8(&self.buffer[..end]).map_err(io::Error::other)?;
+        let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
+        let length = text.lines().filter_map(|line| line.split_once(": "));
+        let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.parse());
+        let mut left: usize = length.last().transpose().map_err(io::Error::other)?.unwrap_or_default();
+        body(&self.buffer[end..filled]);
+        left -= filled - end;
+        while left > 0 {
+            let read = self.stream.read(&mut self.buffer)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            body(&self.buffer[..read]);
+            left -= read;
+        }
+        Ok((status, end))
+    }
+
+    /// Sends a request in one or several pieces and keeps the answer.
+    pub(crate) fn send(&mut self, request: &[&[u8]]) -> io::Result<Response> {
+        let mut kept = Vec::new();
+        let (status, head_bytes) = self.exchange(request, |body| kept.extend_from_slice(body))?;
+        Ok(Response { status, head_bytes, body: kept })
+    }
+}
+
+/// Sends one request over a connection of its own.
+pub(crate) fn send(address: &str, request: &[u8]) -> anyhow::Result<Response> {
+    Ok(Connection::open(address)?.send(&[request])?)
+}
+
+/// What a load saw.
+#[derive(Default)]
+pub(crate) struct Load {
+    pub(crate) seconds: f64,
+    /// Of every request, ascending.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+impl Load {
+    pub(crate) fn requests(&self) -> usize {
+        self.latencies.len()
+    }
+
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        let last = self.latencies.len().saturating_sub(1);
+        self.latencies.get(last * percent / 100).copied().unwrap_or_default()
+    }
+}
+
+/// Sends the same request over `connections` connections, each sending the next when the last was answered.
+pub(crate) fn repeat(
+    address: &str,
+    request: &[u8],
+    status: u16,
+    connections: usize,
+    duration: Duration,
+) -> anyhow::Result<Load> {
+    let begin = Barrier::new(connections);
+    parallel(connections, |_| {
+        let mut connection = Connection::open(address)?;
+        let mut latencies = Vec::with_capacity(1 << 16);
+        begin.wait();
+        let end = Instant::now() + duration;
+        loop {
+            let sent = Instant::now();
+            if sent >= end {
+                return Ok(latencies);
+            }
+            let (got, _) = connection.exchange(&[request], |_| {})?;
+            ensure!(got == status, "{got} where {status} was expected");
+            latencies.push(sent.elapsed());
+        }
+    })
+}
+
+/// Runs `work` on so many threads and puts together how long each of its requests took.
+pub(crate) fn parallel(
+    threads: usize,
+    work: impl Fn(usize) -> anyhow::Result<Vec<Duration>> + Sync,
+) -> anyhow::Result<Load> {
+    let (start, mut load) = (Instant::now(), Load::default());
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        for thread in running {
+            let latencies = thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            load.latencies.extend(latencies);
+        }
+        anyhow::Ok(())
+    })?;
+    load.seconds = start.elapsed().as_secs_f64();
+    load.latencies.sort_unstable();
+    Ok(load)
+}

@@ -1,0 +1,49 @@
+//! What Partway costs, beside what the work costs at the very least; see `benches/README.md`.
+
+mod floor;
+mod http;
+mod report;
+mod seed;
+mod server;
+mod status;
+
+use std::time::Duration;
+
+use anyhow::bail;
+
+/// How long and how often is measured.
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    pub(crate) duration: Duration,
+}
+
+fn main() -> anyhow::Result<()> {
+    // Cargo says `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["floor", rest @ ..] = &*words {
+        return tokio::runtime::Runtime::new()?.block_on(async {
+            match rest {
+                [database, ranges] => floor::serve(database, ranges).await,
+                _ => bail!("there is no such floor: {rest:?}"),
+            }
+        });
+    }
+    let is_quick = words.contains(&"--quick");
+    let effort = match is_quick {
+        true => Effort { rounds: 1, duration: Duration::from_millis(300) },
+        false => Effort { rounds: 5, duration: Duration::from_secs(1) },
+    };
+    let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
+    let wants = |suite: &str| suites.is_empty() || suites.iter().any(|wanted| **wanted == suite);
+    let work = tempfile::tempdir()?;
+    let postgres = std::env::var("TEST_DATABASE_URL").ok();
+    if wants("status") {
+        status::run(work.path(), None, &effort)?;
+        match &postgres {
+            Some(url) => status::run(work.path(), Some(url), &effort)?,
+            None => println!("\nPostgreSQL is not measured: there is no TEST_DATABASE_URL"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What is shown and what is kept: a table for people, every raw number as JSON.
+
+use std::{fs, path::PathBuf};
+
+use serde::Serialize;
+
+/// A sample of one server under one load.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// Requests, or MiB where bytes are what counts, in a second.
+    pub(crate) per_second: f64,
+    /// Server CPU for one of them, in microseconds.
+    pub(crate) cpu_us: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// The most memory that the server had, in MiB.
+    pub(crate) peak_mib: f64,
+}
+
+/// One row: the same load on both servers, in every round.
+#[derive(Debug, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) suite: &'static str,
+    pub(crate) case: String,
+    pub(crate) floor: Vec<Sample>,
+    pub(crate) partway: Vec<Sample>,
+}
+
+impl Measured {
+    pub(crate) fn new(suite: &'static str, case: &str) -> Self {
+        Self { suite, case: case.to_owned(), floor: Vec::new(), partway: Vec::new() }
+    }
+
+    /// The median over the rounds of what Partway needs for what the floor needs in the same round.
+    pub(crate) fn ratio(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.partway.iter().zip(&self.floor).map(|(partway, floor)| of(partway) / of(floor)))
+    }
+
+    pub(crate) fn partway(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.partway.iter().map(of))
+    }
+
+    pub(crate) fn floor(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.floor.iter().map(of))
+    }
+}
+
+/// The one in the middle; NaN of nothing.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Prints a Markdown table.
+pub(crate) fn table(title: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    println!("\n### {title}\n\n| {} |\n|{}", head.join(" | "), " --- |".repeat(head.len()));
+    for row in rows {
+        println!("| {} |", row.join(" | "));
+    }
+}
+
+/// Keeps the raw numbers of a suite beside the build's own files.
+pub(crate) fn keep(suite: &str, measured: &impl Serialize) -> anyhow::Result<()> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("load");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{suite}.json"));
+    fs::write(&file, serde_json::to_vec_pretty(measured)?)?;
+    println!("\nraw numbers: {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Sessions as they are in the middle of an upload, written straight into the database: uploading 100,000 parts for each
+//! would take hours and leave the same row.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use anyhow::Context;
+use partway::{
+    db::{Created, Db, NewSession},
+    domain::{
+        Clock, FileId, FileRecord, FileStatus, OwnerName, PartPlan, PartRange, PartSet, Session, SessionId,
+        SessionStatus, SystemClock,
+    },
+};
+use uuid::Uuid;
+
+use crate::floor::Ranges;
+
+/// Whose first token Partway makes at its first start.
+pub(crate) const OWNER: &str = "local";
+/// As many as there are on a list of 50, and some more.
+const LISTED: usize = 60;
+const CHUNK_BYTES: u64 = 5 * 1024 * 1024;
+
+/// Which parts of a session have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Pattern {
+    FirstHalf,
+    EveryOther,
+}
+
+/// A session that was seeded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seeded {
+    pub(crate) id: Uuid,
+    pub(crate) parts: u32,
+    pub(crate) pattern: Pattern,
+}
+
+/// Makes the sessions, and the file of ranges for the floor.
+pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<Vec<Seeded>> {
+    let db = if database.starts_with("postgres") {
+        Db::open_postgres(database, 2).await?
+    } else {
+        Db::open_sqlite(Path::new(database)).await?
+    };
+    let (mut seeded, mut ranges) = (Vec::new(), HashMap::new());
+    let wanted = [1, 100, 10_000, 100_000].map(|parts| [(parts, Pattern::FirstHalf), (parts, Pattern::EveryOther)]);
+    // What is listed is the newest: made last, and small.
+    let listed = std::iter::repeat_n((100, Pattern::FirstHalf), LISTED);
+    for (parts, pattern) in wanted.into_iter().flatten().chain(listed) {
+        let session = session(parts, pattern)?;
+        let file = file(&session);
+        ranges.insert(session.id.0, ready_made(&session.received, parts));
+        seeded.push(Seeded { id: session.id.0, parts, pattern });
+        let created = db.create_session(&NewSession { session, file }, u64::MAX).await?;
+        anyhow::ensure!(matches!(created, Created::New), "{created:?}");
+    }
+    fs::write(ranges_file, serde_json::to_vec(&ranges)?)?;
+    Ok(seeded)
+}
+
+fn session(parts: u32, pattern: Pattern) -> anyhow::Result<Session> {
+    let received: PartSet = match pattern {
+        Pattern::FirstHalf => (1..=parts.div_ceil(2)).collect(),
+        Pattern::EveryOther => (1..=parts).step_by(2).collect(),
+    };
+    let now = SystemClock.now();
+    Ok(Session {
+        id: SessionId(Uuid::now_v7()),
+        file_id: FileId(Uuid::now_v7()),
+        owner: OwnerName::parse(OWNER).context("the owner")?,
+        status: SessionStatus::InProgress,
+        status_reason: None,
+        plan: PartPlan::new(u64::from(parts) * CHUNK_BYTES, CHUNK_BYTES)?,
+        bytes_received: u64::from(received.len()) * CHUNK_BYTES,
+        version: u64::from(received.len()) + 1,
+        received,
+        idempotency_key: None,
+        declared_sha256: None,
+        storage_upload_id: None,
+        expires_at: now + chrono::TimeDelta::days(7),
+        created_at: now,
+        updated_at: now,
+    })
+}
+
+fn file(session: &Session) -> FileRecord {
+    FileRecord {
+        id: session.file_id,
+        owner: session.owner.clone(),
+        original_filename: "holiday.mov".to_owned(),
+        content_type: "video/quicktime".to_owned(),
+        size_bytes: session.plan.total_size_bytes(),
+        sha256: None,
+        composite_sha256: None,
+        metadata: serde_json::Map::new(),
+        status: FileStatus::Uploading,
+        location: None,
+        created_at: session.created_at,
+        updated_at: session.created_at,
+    }
+}
+
+fn ready_made(received: &PartSet, total_parts: u32) -> Ranges {
+    Ranges {
+        received: received.ranges().map(|PartRange { first, last }| (first, last)).collect(),
+        received_text: received.ranges().map(|range| range.to_string()).collect(),
+        missing_text: received.missing(total_parts).map(|range| range.to_string()).collect(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Asking what has arrived: Partway's answers beside the bare reading of the row that they are made from.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+
+use crate::{
+    Effort,
+    http::{self, request, send},
+    report::{self, Measured, Sample},
+    seed::{Pattern, Seeded, seed},
+    server::Server,
+};
+
+/// What a client asks that wants to go on.
+pub(crate) const QUERY: &str = "query Progress($id: ID!) { uploadSession(id: $id) { status totalParts completedParts \
+    receivedParts { first last } } }";
+const CONNECTIONS: usize = 32;
+
+/// The same question to both servers.
+struct Case {
+    name: String,
+    floor: Vec<u8>,
+    partway: Vec<u8>,
+    /// What Partway answers; the floor always answers 200.
+    status: u16,
+}
+
+/// Measures on one database: a path of SQLite, or a URL of PostgreSQL.
+pub(crate) fn run(work: &Path, database: Option<&str>, effort: &Effort) -> anyhow::Result<()> {
+    let (name, suite) = match database {
+        Some(_) => ("PostgreSQL", "status-postgres"),
+        None => ("SQLite", "status-sqlite"),
+    };
+    let (data, ranges) = (work.join(suite), work.join(suite).join("ranges.json"));
+    let settings: Vec<_> = database.map(|url| ("PARTWAY_DATABASE", url)).into_iter().collect();
+    let partway = Server::partway(&data, &settings)?;
+    let file = data.join("partway.db");
+    let target = database.or(file.to_str()).context("a path that is text")?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let seeded = runtime.block_on(seed(target, &ranges))?;
+    let floor = Server::floor(&[target, ranges.to_str().context("a path that is text")?])?;
+    let cases = cases(&seeded, &partway.authorization());
+    for case in &cases {
+        check(case, &floor, &partway)?;
+    }
+    let mut measured: Vec<_> = cases.iter().map(|case| Measured::new(suite, &case.name)).collect();
+    // The first round warms caches and is not counted.
+    for round in 0..=effort.rounds {
+        for (case, measured) in cases.iter().zip(&mut measured) {
+            let floor = sample(&floor, &case.floor, 200, effort.duration)?;
+            let partway = sample(&partway, &case.partway, case.status, effort.duration)?;
+            if round > 0 {
+                measured.floor.push(floor);
+                measured.partway.push(partway);
+            }
+        }
+    }
+    show(name, &measured);
+    report::keep(suite, &measured)
+}
+
+fn cases(seeded: &[Seeded], authorization: &str) -> Vec<Case> {
+    let token = ("Authorization", authorization);
+    let get = |path: &str| request("GET", path, &[], &[]);
+    let mut cases = Vec::new();
+    for Seeded { id, parts, pattern } in seeded.iter().take(8) {
+        if (*parts, *pattern) == (1, Pattern::EveryOther) {
+            continue;
+        }
+        let of = match pattern {
+            Pattern::FirstHalf => format!("first half of {parts} parts"),
+            Pattern::EveryOther => format!("every other of {parts} parts"),
+        };
+        cases.push(Case {
+            name: format!("REST, {of}"),
+            floor: get(&format!("/rest/{id}")),
+            partway: request("GET", &format!("/uploads/sessions/{id}"), &[token], &[]),
+            status: 200,
+        });
+        let body = json!({ "query": QUERY, "variables": { "id": id } }).to_string();
+        let json = ("Content-Type", "application/json");
+        cases.push(Case {
+            name: format!("GraphQL, {of}"),
+            floor: get(&format!("/graphql/{id}")),
+            partway: request("POST", "/graphql", &[token, json], body.as_bytes()),
+            status: 200,
+        });
+        if *pattern == Pattern::FirstHalf {
+            let version = format!("\"{}\"", parts.div_ceil(2) + 1);
+            cases.push(Case {
+                name: format!("304, {of}"),
+                floor: get(&format!("/rest/{id}")),
+                partway: request("GET", &format!("/uploads/sessions/{id}"), &[token, ("If-None-Match", &version)], &[]),
+                status: 304,
+            });
+        }
+    }
+    cases.push(Case {
+        name: "list of 50 sessions".to_owned(),
+        floor: get("/list"),
+        partway: request("GET", "/uploads/sessions?limit=50", &[token], &[]),
+        status: 200,
+    });
+    cases.sort_by_key(|case| case.name.split(',').next().map(str::len));
+    cases
+}
+
+/// Both must say the same, or one of them does not do the work.
+fn check(case: &Case, floor: &Server, partway: &Server) -> anyhow::Result<()> {
+    let (bare, answer) = (send(&floor.address, &case.floor)?, send(&partway.address, &case.partway)?);
+    ensure!(bare.status == 200 && answer.status == case.status, "{}: {} {}", case.name, bare.status, answer.status);
+    if case.status == 200 {
+        ensure!(bare.json()? == answer.json()?, "{}: the answers differ", case.name);
+    }
+    if case.name.starts_with("GraphQL, first half of 10000 ") {
+        let bytes = answer.head_bytes + answer.body.len();
+        println!("GraphQL, answer on the wire: {bytes} bytes, {} of them the body", answer.body.len());
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn sample(server: &Server, request: &[u8], status: u16, duration: Duration) -> anyhow::Result<Sample> {
+    let before = server.cpu()?;
+    let load = http::repeat(&server.address, request, status, CONNECTIONS, duration)?;
+    let requests = load.requests() as f64;
+    Ok(Sample {
+        per_second: requests / load.seconds,
+        cpu_us: (server.cpu()? - before).as_secs_f64() * 1e6 / requests,
+        p50_us: load.percentile(50).as_secs_f64() * 1e6,
+        p99_us: load.percentile(99).as_secs_f64() * 1e6,
+        peak_mib: server.peak_memory()? as f64 / f64::from(1 << 20),
+    })
+}
+
+fn show(name: &str, measured: &[Measured]) {
+    let head = ["case", "CPU, µs", "floor, µs", "ratio", "requests/s", "p50, µs", "p99/p50"];
+    let rows = measured.iter().map(|case| {
+        vec![
+            case.case.clone(),
+            format!("{:.0}", case.partway(|s| s.cpu_us)),
+            format!("{:.0}", case.floor(|s| s.cpu_us)),
+            format!("**{:.2}**", case.ratio(|s| s.cpu_us)),
+            format!("{:.0}", case.partway(|s| s.per_second)),
+            format!("{:.0}", case.partway(|s| s.p50_us)),
+            format!("{:.1}", case.partway(|s| s.p99_us / s.p50_us)),
+        ]
+    });
+    report::table(&format!("Status on {name}: server CPU per request"), &head, rows);
+}
