@@ -18,11 +18,12 @@ pub(crate) struct Effort {
 }
 
 fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
     // Cargo says `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let ["floor", rest @ ..] = &*words {
-        return tokio::runtime::Runtime::new()?.block_on(async {
+        return runtime.block_on(async {
             match rest {
                 [database, ranges] => floor::serve(database, ranges).await,
                 _ => bail!("there is no such floor: {rest:?}"),
@@ -39,9 +40,9 @@ fn main() -> anyhow::Result<()> {
     let work = tempfile::tempdir()?;
     let postgres = std::env::var("TEST_DATABASE_URL").ok();
     if wants("status") {
-        status::run(work.path(), None, &effort)?;
+        status::run(&runtime, work.path(), None, &effort)?;
         match &postgres {
-            Some(url) => status::run(work.path(), Some(url), &effort)?,
+            Some(url) => seed::with_schema(&runtime, url, |url| status::run(&runtime, work.path(), Some(url), &effort))?,
             None => println!("\nPostgreSQL is not measured: there is no TEST_DATABASE_URL"),
         }
     }

@@ -11,6 +11,8 @@ use partway::{
         SessionStatus, SystemClock,
     },
 };
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use crate::floor::Ranges;
@@ -57,6 +59,25 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
     }
     fs::write(ranges_file, serde_json::to_vec(&ranges)?)?;
     Ok(seeded)
+}
+
+/// Works in a schema of its own in this PostgreSQL database, which is dropped at the end; `work` gets the URL of it.
+pub(crate) fn with_schema<T>(
+    runtime: &Runtime,
+    url: &str,
+    work: impl FnOnce(&str) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let execute = |statement: String| {
+        runtime.block_on(async {
+            PgConnection::connect(url).await?.execute(AssertSqlSafe(statement)).await.map_err(anyhow::Error::from)
+        })
+    };
+    let schema = format!("bench_{}", std::process::id());
+    let separator = if url.contains('?') { '&' } else { '?' };
+    execute(format!("CREATE SCHEMA {schema}"))?;
+    let done = work(&format!("{url}{separator}options[search_path]={schema}"));
+    execute(format!("DROP SCHEMA {schema} CASCADE"))?;
+    done
 }
 
 fn session(parts: u32, pattern: Pattern) -> anyhow::Result<Session> {

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::{
     Effort,
@@ -28,7 +29,7 @@ struct Case {
 }
 
 /// Measures on one database: a path of SQLite, or a URL of PostgreSQL.
-pub(crate) fn run(work: &Path, database: Option<&str>, effort: &Effort) -> anyhow::Result<()> {
+pub(crate) fn run(runtime: &Runtime, work: &Path, database: Option<&str>, effort: &Effort) -> anyhow::Result<()> {
     let (name, suite) = match database {
         Some(_) => ("PostgreSQL", "status-postgres"),
         None => ("SQLite", "status-sqlite"),
@@ -38,7 +39,6 @@ pub(crate) fn run(work: &Path, database: Option<&str>, effort: &Effort) -> anyho
     let partway = Server::partway(&data, &settings)?;
     let file = data.join("partway.db");
     let target = database.or(file.to_str()).context("a path that is text")?;
-    let runtime = tokio::runtime::Runtime::new()?;
     let seeded = runtime.block_on(seed(target, &ranges))?;
     let floor = Server::floor(&[target, ranges.to_str().context("a path that is text")?])?;
     let cases = cases(&seeded, &partway.authorization());

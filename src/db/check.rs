@@ -75,7 +75,7 @@ impl Db {
     /// In one transaction, so that a part that arrives in between is in both or in neither.
     async fn check_session(&self, id: SessionId) -> Result<Result<Session, String>> {
         let tx = self.snapshot().await?;
-        let Some(row) = upload_session::Entity::find_by_id(id.0).one(&tx).await? else {
+        let Some(row) = super::only(upload_session::Entity::find_by_id(id.0), &tx).await? else {
             return Ok(Err("it is gone".to_owned()));
         };
         let completed = row.completed_parts;

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use entity::upload_part;
 use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Db, Result, again, rows};
+use super::{Db, Result, again, only, rows};
 use crate::domain::{PartRecord, Session, SessionId};
 
 impl Db {
     /// One part of a session.
     pub async fn part(&self, session: &Session, number: u32) -> Result<Option<PartRecord>> {
         let key = (session.id.0, i64::from(number));
-        let row = again(|| upload_part::Entity::find_by_id(key).one(&self.read)).await?;
+        let row = again(|| only(upload_part::Entity::find_by_id(key), &self.read)).await?;
         Ok(row.map(|row| rows::part(&row, &session.plan)).transpose()?)
     }
 

@@ -40,7 +40,7 @@ impl Db {
         let statements = Arc::<AtomicU64>::default();
         let write = connect(options(&target, connections.div_ceil(2)), &statements).await?;
         let read = connect(options(&target, (connections / 2).max(1)), &statements).await?;
-        Ok(Self { read, write, watched: Watched::Postgres(Box::new(target)), statements })
+        Ok(Self::new(read, write, Watched::Postgres(Box::new(target)), statements))
     }
 }
 

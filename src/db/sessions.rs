@@ -13,7 +13,7 @@ use sea_orm::{
     sea_query::{LockType, OnConflict},
 };
 
-use super::{Db, PartClaim, Result, again, changes, rows};
+use super::{Db, PartClaim, Result, again, changes, only, rows};
 use crate::domain::{FileRecord, OwnerName, PartRecord, Session, SessionId, SessionStatus};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
@@ -93,7 +93,7 @@ impl Db {
             let taken = joined()
                 .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
                 .filter(upload_session::COLUMN.idempotency_key.eq(key.as_str()));
-            if let Some(found) = taken.one(&tx).await? {
+            if let Some(found) = taken.all(&tx).await?.pop() {
                 return Ok(Created::KeyTaken(Box::new(with_file(found)?)));
             }
         }
@@ -109,20 +109,6 @@ impl Db {
         upload_session::Entity::insert(rows::session_row(&new.session)).exec_without_returning(&tx).await?;
         tx.commit().await?;
         Ok(Created::New)
-    }
-
-    /// The owner's session with this id. One row of one table, whatever the number of parts.
-    pub async fn session(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Session>> {
-        let row = again(|| owned(owner).filter(upload_session::COLUMN.id.eq(id.0)).one(&self.read)).await?;
-        Ok(row.map(rows::session).transpose()?)
-    }
-
-    /// The owner's session with this id, and its file, in one statement.
-    pub async fn session_with_file(&self, owner: &OwnerName, id: SessionId) -> Result<Option<(Session, FileRecord)>> {
-        let wanted =
-            joined().filter(upload_session::COLUMN.id.eq(id.0)).filter(upload_session::COLUMN.owner.eq(owner.as_str()));
-        let found = again(|| wanted.clone().one(&self.read)).await?;
-        found.map(with_file).transpose()
     }
 
     /// Those of the owner's sessions that have one of these ids, in one statement.
@@ -184,7 +170,7 @@ impl Db {
         let mut session = locked_session(&tx, id).await?;
         if inserted == 0 {
             let key = (id.0, i64::from(part.part.number));
-            let row = upload_part::Entity::find_by_id(key).one(&tx).await?.ok_or_else(|| gone("upload_part"))?;
+            let row = only(upload_part::Entity::find_by_id(key), &tx).await?.ok_or_else(|| gone("upload_part"))?;
             let before = rows::part(&row, &session.plan)?;
             if before == *part {
                 // This very one: its commit went through and only the answer was lost.
@@ -223,7 +209,7 @@ impl Db {
     ) -> Result<(Session, FileRecord, bool)> {
         let tx = self.begin().await?;
         let mut session = locked_session(&tx, id).await?;
-        let row = upload_file::Entity::find_by_id(session.file_id.0).one(&tx).await?;
+        let row = only(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
         let mut file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
         let has_changed = change(&mut session, &mut file);
         if has_changed {
@@ -247,7 +233,7 @@ impl Db {
             .filter(upload_session::COLUMN.status.is_in(OPEN))
             .filter(upload_session::COLUMN.storage_upload_id.is_null());
         again(|| keep.clone().exec(&self.write)).await?;
-        let row = again(|| upload_session::Entity::find_by_id(id.0).one(&self.write)).await?;
+        let row = again(|| only(upload_session::Entity::find_by_id(id.0), &self.write)).await?;
         Ok(row.ok_or_else(|| gone("upload_session"))?.storage_upload_id)
     }
 }
@@ -270,7 +256,7 @@ fn with_file((session, file): Joined) -> Result<(Session, FileRecord)> {
 async fn locked_session(tx: &DatabaseTransaction, id: SessionId) -> Result<Session> {
     // NO KEY: a part row's foreign key locks the session's key, and two that have that much must not wait for each other
     // to get more.
-    let row = upload_session::Entity::find_by_id(id.0).lock(LockType::NoKeyUpdate).one(tx).await?;
+    let row = only(upload_session::Entity::find_by_id(id.0).lock(LockType::NoKeyUpdate), tx).await?;
     Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)
 }
 

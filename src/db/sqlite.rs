@@ -36,7 +36,7 @@ impl Db {
         let write = connect(options(file, 1), &statements).await?;
         let read = connect(options(file, READERS), &statements).await?;
         let observe = connect(options(file, 1), &Arc::default()).await?;
-        Ok(Self { read, write, watched: super::changes::Watched::Sqlite(observe), statements })
+        Ok(Self::new(read, write, super::changes::Watched::Sqlite(observe), statements))
     }
 }
 

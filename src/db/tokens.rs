@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{CorruptRow, Db, Result, again};
+use super::{CorruptRow, Db, Result, again, only};
 use crate::domain::{OwnerName, Principal, Sha256Digest, Timestamp};
 
 /// A token to be kept.
@@ -67,14 +67,18 @@ impl Db {
         Ok(true)
     }
 
-    /// Whom the token with this hash authenticates, if it is neither revoked nor expired.
-    pub async fn principal(&self, hash: &Sha256Digest, now: Timestamp) -> Result<Option<Principal>> {
+    /// Whom the token with this hash authenticates and until when, if it is neither revoked nor expired.
+    pub async fn principal(
+        &self,
+        hash: &Sha256Digest,
+        now: Timestamp,
+    ) -> Result<Option<(Principal, Option<Timestamp>)>> {
         let wanted = api_token::Entity::find().filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()));
-        let found = again(|| wanted.clone().one(&self.read)).await?;
+        let found = again(|| only(wanted.clone(), &self.read)).await?;
         let valid = found.filter(|row| row.revoked_at.is_none() && row.expires_at.is_none_or(|expiry| now < expiry));
         let Some(row) = valid else { return Ok(None) };
         let owner = OwnerName::parse(&row.owner).ok_or_else(|| CorruptRow::new("api_token", row.id, "owner"))?;
-        Ok(Some(Principal { owner, token_id: row.id }))
+        Ok(Some((Principal { owner, token_id: row.id }, row.expires_at)))
     }
 
     /// Every token, oldest first.

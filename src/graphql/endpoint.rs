@@ -11,7 +11,7 @@ use super::{Schema, documents::Documents, errors, limits, loaders::Loaders};
 use crate::{config::GraphqlSettings, domain::Principal, error::Error, service::Service};
 
 /// How often it is looked whether the token of a stream still works.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
+const TOKEN_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The schema, and what it may be asked.
 #[derive(Clone)]

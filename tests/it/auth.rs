@@ -67,6 +67,20 @@ async fn an_expired_or_revoked_token_is_none() {
 }
 
 #[tokio::test]
+async fn a_token_that_another_process_revoked_works_for_seconds_at_most() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let (asking, _) = app.statements(user.get("/uploads/sessions")).await;
+    let (asking_again, _) = app.statements(user.get("/uploads/sessions")).await;
+    assert_eq!((asking, asking_again), (2, 1), "one to know who asks, once; one for the list");
+
+    let token = app.service.tokens().await.unwrap()[0].id;
+    app.beside().await.service.revoke_token(token).await.unwrap();
+    app.advance(TimeDelta::seconds(5));
+    user.get("/uploads/sessions").await.expect(401);
+}
+
+#[tokio::test]
 async fn only_a_tokens_hash_is_kept_and_its_use_is_noted_by_the_sweep() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
