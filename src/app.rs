@@ -2,28 +2,21 @@
 //!
 //! The one file that knows all parts. Owns which layers a request passes and in which order; decides nothing else.
 
+mod observe;
 mod stores;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
+    http::{HeaderName, HeaderValue, Method},
+    middleware,
+    response::IntoResponse,
 };
+use tower::ServiceBuilder;
 use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::CorsLayer,
-    csrf::CsrfLayer,
-    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
-    timeout::RequestBodyTimeoutLayer,
-    trace::TraceLayer,
+    catch_panic::CatchPanicLayer, cors::CorsLayer, csrf::CsrfLayer, timeout::RequestBodyTimeoutLayer,
 };
 
 pub use self::stores::{Lock, migrate, open_service};
@@ -34,7 +27,6 @@ use crate::{
     graphql,
     rest::{self, Readiness},
     service::Service,
-    telemetry::RequestLabels,
     web,
 };
 
@@ -66,6 +58,7 @@ pub fn sdl() -> String {
 }
 
 fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<Router> {
+    let observer = observe::Observer::new(Arc::clone(service))?;
     let (cors, csrf) = cross_origin(config)?;
     let documents = graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only)?;
     let origins = config.cors_origins().map(str::to_owned).collect();
@@ -75,31 +68,33 @@ fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> any
         .merge(web::router())
         .fallback(rest::no_such_route)
         .method_not_allowed_fallback(rest::no_such_method)
-        // From the inside out.
-        .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout))
-        .layer(middleware::map_request(rest::linger))
-        .layer(CatchPanicLayer::custom(rest::panicked))
-        .layer(csrf.with_rejection_response(|_| {
-            rest::Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
-        }))
-        .layer(middleware::from_fn(rest::render_problems))
-        .layer(middleware::from_fn_with_state(Arc::clone(service), measure))
-        .layer(cors)
-        .layer(PropagateRequestIdLayer::x_request_id())
-        // Failures are logged with their cause where the problem is written.
-        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_failure(()))
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
+        // From the outside in, as one: a router that is given them one by one wraps every route again for each.
+        .layer(
+            ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(observer, observe::observe))
+                .option_layer(cors)
+                .layer(csrf.with_rejection_response(|_| {
+                    rest::Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
+                }))
+                .map_response(IntoResponse::into_response)
+                .layer(CatchPanicLayer::custom(rest::panicked))
+                .map_request(rest::linger)
+                .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout)),
+        );
     Ok(router)
 }
 
 /// Which pages may use this server from a browser: its own, and those of the origins in the settings. Callers are known by
 /// a header that no browser adds by itself, so this is the second lock on the door.
-fn cross_origin(config: &Config) -> anyhow::Result<(CorsLayer, CsrfLayer)> {
+fn cross_origin(config: &Config) -> anyhow::Result<(Option<CorsLayer>, CsrfLayer)> {
     let (mut csrf, mut origins) = (CsrfLayer::new(), Vec::new());
     for origin in config.cors_origins() {
         let wrong = || format!("cors_origins: {origin} is no origin such as https://app.example.org");
         csrf = csrf.add_trusted_origin(origin).with_context(wrong)?;
         origins.push(HeaderValue::from_str(origin).with_context(wrong)?);
+    }
+    if origins.is_empty() {
+        return Ok((None, csrf));
     }
     let headers = ["authorization", "content-type", "content-digest", "idempotency-key", "if-none-match", "range"];
     let exposed = ["etag", "location", "retry-after", "x-request-id", "content-range", "content-disposition"];
@@ -109,24 +104,5 @@ fn cross_origin(config: &Config) -> anyhow::Result<(CorsLayer, CsrfLayer)> {
         .allow_headers(headers.map(HeaderName::from_static))
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(Duration::from_hours(1));
-    Ok((cors, csrf))
-}
-
-/// Never the query string and never a header: there is nothing secret in what is left.
-fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
-}
-
-async fn measure(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
-    let (method, start) = (request.method().to_string(), Instant::now());
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let response = next.run(request).await;
-    let status = response.status();
-    let known = route.filter(|_| status != StatusCode::METHOD_NOT_ALLOWED);
-    if let Some(route) = known {
-        let labels = RequestLabels { method, route, status: status.as_u16() };
-        service.metrics().requests.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
-    }
-    response
+    Ok((Some(cors), csrf))
 }

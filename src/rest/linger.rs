@@ -24,7 +24,10 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Makes the request's body linger when it is dropped before its end.
-pub async fn linger(request: Request) -> Request {
+pub fn linger(request: Request) -> Request {
+    if request.body().is_end_stream() {
+        return request;
+    }
     let is_held_back = request.headers().contains_key(header::EXPECT);
     request.map(|body| Body::new(Lingering { body: Some(body), is_held_back }))
 }

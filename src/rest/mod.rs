@@ -24,7 +24,7 @@ use axum::{
 
 pub use health::Readiness;
 pub use linger::linger;
-pub use problem::{Problem, panicked, render as render_problems};
+pub use problem::{Problem, panicked, render as render_problem};
 
 use crate::{error::Error, service::Service};
 

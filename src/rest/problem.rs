@@ -6,9 +6,7 @@ use std::{any::Any, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -54,16 +52,14 @@ struct ProblemBody<'a> {
     details: &'a Map<String, Value>,
 }
 
-/// Writes the body of every response that carries an error, and its cause to the log.
-pub async fn render(request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().map(|id| id.header_value().clone());
-    let mut response = next.run(request).await;
+/// Writes the body of a response if it carries an error, and its cause to the log.
+pub fn render(mut response: Response, id: &RequestId) -> Response {
     let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
     error.log();
-    write(&error, response, id.as_ref())
+    write(&error, response, id.header_value())
 }
 
-fn write(error: &Error, mut response: Response, request_id: Option<&HeaderValue>) -> Response {
+fn write(error: &Error, mut response: Response, request_id: &HeaderValue) -> Response {
     let (status, code) = (response.status(), error.code());
     let body = ProblemBody {
         title: status.canonical_reason().unwrap_or_default(),
@@ -71,7 +67,7 @@ fn write(error: &Error, mut response: Response, request_id: Option<&HeaderValue>
         code: code.as_str(),
         detail: error.message(),
         retryable: code.is_retryable(),
-        request_id: request_id.and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        request_id: request_id.to_str().unwrap_or_default(),
         details: error.details(),
     };
     let headers = response.headers_mut();

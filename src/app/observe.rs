@@ -1,0 +1,78 @@
+//! What is seen of a request from the outside: its id, its log span, its place in the metrics.
+//!
+//! Owns the outermost layer. Also has errors written, which name the request. One layer and not one for each, as
+//! tower-http has them: as four they cost a fifth of a status read.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::Context;
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use tower_http::request_id::RequestId;
+use tracing::Instrument;
+
+use crate::{rest, service::Service, telemetry::RequestLabels};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the layer needs.
+#[derive(Clone)]
+pub(super) struct Observer {
+    service: Arc<Service>,
+    ids: Arc<RequestIds>,
+}
+
+/// The ids of requests that came without one: counted from a random number, so that those of different processes and
+/// starts do not meet.
+struct RequestIds(AtomicU64);
+
+impl RequestIds {
+    fn next(&self) -> RequestId {
+        let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
+        RequestId::new(HeaderValue::try_from(id).expect("digits are printable"))
+    }
+}
+
+impl Observer {
+    pub(super) fn new(service: Arc<Service>) -> anyhow::Result<Self> {
+        let ids = Arc::new(RequestIds(AtomicU64::new(getrandom::u64().context("random numbers")?)));
+        Ok(Self { service, ids })
+    }
+}
+
+/// The layer.
+pub(super) async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let sent = request.headers().get(&REQUEST_ID).cloned().map(RequestId::new);
+    let id = sent.unwrap_or_else(|| observer.ids.next());
+    // Never the query string and never a header: there is nothing secret in what is left.
+    let shown = id.header_value().to_str().ok();
+    let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = shown);
+    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
+    request.extensions_mut().insert(id.clone());
+    let response = async { rest::render_problem(next.run(request).await, &id) };
+    let mut response = response.instrument(span).await;
+    if let Some(route) = route.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
+        observer.count(&method, &route, response.status(), start);
+    }
+    response.headers_mut().insert(REQUEST_ID, id.into_header_value());
+    response
+}
+
+impl Observer {
+    fn count(&self, method: &Method, route: &MatchedPath, status: StatusCode, start: Instant) {
+        let labels =
+            RequestLabels { method: method.to_string(), route: route.as_str().to_owned(), status: status.as_u16() };
+        self.service.metrics().requests.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+    }
+}
