@@ -15,9 +15,7 @@ use axum::{
     response::IntoResponse,
 };
 use tower::ServiceBuilder;
-use tower_http::{
-    catch_panic::CatchPanicLayer, cors::CorsLayer, csrf::CsrfLayer, timeout::RequestBodyTimeoutLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, csrf::CsrfLayer, timeout::RequestBodyTimeoutLayer};
 
 pub use self::stores::{Lock, migrate, open_service};
 use crate::{

@@ -69,7 +69,8 @@ impl Connection {
         let text = std::str::from_utf8(&self.buffer[..end]).map_err(io::Error::other)?;
         let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
         let length = text.lines().filter_map(|line| line.split_once(": "));
-        let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.parse());
+        let length =
+            length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.parse());
         let mut left: usize = length.last().transpose().map_err(io::Error::other)?.unwrap_or_default();
         body(&self.buffer[end..filled]);
         left -= filled - end;

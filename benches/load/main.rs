@@ -42,7 +42,9 @@ fn main() -> anyhow::Result<()> {
     if wants("status") {
         status::run(&runtime, work.path(), None, &effort)?;
         match &postgres {
-            Some(url) => seed::with_schema(&runtime, url, |url| status::run(&runtime, work.path(), Some(url), &effort))?,
+            Some(url) => {
+                seed::with_schema(&runtime, url, |url| status::run(&runtime, work.path(), Some(url), &effort))?
+            }
             None => println!("\nPostgreSQL is not measured: there is no TEST_DATABASE_URL"),
         }
     }

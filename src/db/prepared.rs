@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, Iden, Iterable, QueryFilter,
-    QuerySelect, QueryTrait, Statement, Value,
+    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, Iden, Iterable, QueryFilter, QuerySelect, QueryTrait,
+    Statement, Value,
 };
 use uuid::Uuid;
 

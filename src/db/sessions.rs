@@ -113,6 +113,9 @@ impl Db {
 
     /// Those of the owner's sessions that have one of these ids, in one statement.
     pub async fn sessions(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>> {
+        if let [id] = ids {
+            return Ok(self.session(owner, *id).await?.into_iter().map(|session| (*id, session)).collect());
+        }
         let ids = ids.iter().map(|id| id.0);
         let wanted = owned(owner).filter(upload_session::COLUMN.id.is_in(ids));
         let found = again(|| wanted.clone().all(&self.read)).await?;

@@ -4,10 +4,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_graphql::{Request, Response};
+use async_graphql::{Request, Response, ValidationMode};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{Schema, documents::Documents, errors, limits, loaders::Loaders};
+use super::{
+    Schema, documents::Documents, errors, limits, loaders::Loaders, negotiation::is_request_error, validated::Validated,
+};
 use crate::{config::GraphqlSettings, domain::Principal, error::Error, service::Service};
 
 /// How often it is looked whether the token of a stream still works.
@@ -19,22 +21,33 @@ pub(super) struct Endpoint {
     pub(super) service: Arc<Service>,
     pub(super) documents: Documents,
     schema: Schema,
+    /// The same for what is known to be valid.
+    trusting: Schema,
+    validated: Validated,
     settings: GraphqlSettings,
 }
 
 impl Endpoint {
     pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings, documents: Documents) -> Self {
-        let schema = super::schema(Arc::clone(&service), &settings);
-        Self { service, documents, schema, settings }
+        let schema = super::schema(Arc::clone(&service), &settings, ValidationMode::Strict);
+        let trusting = super::schema(Arc::clone(&service), &settings, ValidationMode::Fast);
+        Self { service, documents, schema, trusting, validated: Validated::default(), settings }
     }
 
     /// Executes a query or a mutation.
     pub(super) async fn execute(&self, principal: Principal, mut request: Request) -> Response {
+        if self.validated.recall(&mut request) {
+            return within(self.settings.timeout, self.trusting.execute(self.with_data(principal, request))).await;
+        }
         if let Err(error) = limits::check(&mut request, &self.settings) {
             return errors::refused(&error);
         }
-        let execution = self.schema.execute(self.with_data(principal, request));
-        within(self.settings.timeout, execution).await
+        let candidate = Validated::candidate(&mut request);
+        let response = within(self.settings.timeout, self.schema.execute(self.with_data(principal, request))).await;
+        if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
+            self.validated.remember(candidate);
+        }
+        response
     }
 
     /// Executes any operation; a subscription has many responses.

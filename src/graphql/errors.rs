@@ -7,8 +7,9 @@ use tower_http::request_id::RequestId;
 
 use crate::error::{Code, Error};
 
-/// How async-graphql begins to tell of a value that a scalar does not take: a fault of the request, told with a path.
-const SCALAR_REFUSED: &str = "Failed to parse ";
+/// How async-graphql begins to tell of a value that a scalar does not take, and of a variable that is missing: faults of
+/// the request, told with a path.
+const REQUEST_FAULTS: [&str; 2] = ["Failed to parse ", "Variable "];
 const MAX_MESSAGE_CHARS: usize = 300;
 
 /// An error on its way out of a resolver. Deliberately not `Display`: async-graphql would turn that into an answer
@@ -80,7 +81,8 @@ pub(super) fn finished(mut response: Response, id: Option<&RequestId>) -> Respon
             error.message.truncate(end);
         }
         let has_code = error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some());
-        if !has_code && !error.path.is_empty() && !error.message.starts_with(SCALAR_REFUSED) {
+        let is_request_fault = REQUEST_FAULTS.iter().any(|begin| error.message.starts_with(begin));
+        if !has_code && !error.path.is_empty() && !is_request_fault {
             // None of ours has no code: something failed that was not foreseen, and its words are not for callers.
             let cause = std::mem::take(&mut error.message);
             let shown = async_graphql::Error::from(ApiError::from(Error::internal(cause)));

@@ -23,6 +23,8 @@ use crate::{
 const MAX_BATCH: usize = 1_000;
 /// Sessions whose parts are asked for in one statement: each is a term of it, and SQLite nests at most 1,000.
 const MAX_PART_BATCH: usize = 200;
+/// How often a look-up at the root lets others join: all of a request's are begun before the first is asked again.
+const ROOT_YIELDS: usize = 1;
 /// How often a child's look-up lets others join its batch before it loads. Those who waited for one batch of sessions
 /// come out of it one by one, so the last of a page joins late; measured, 50 of them need 64.
 const CHILD_YIELDS: usize = 256;
@@ -77,7 +79,9 @@ impl Loaders {
     pub(super) fn new(service: Arc<Service>, principal: Principal) -> Self {
         let batch = Arc::new(Batch { service, principal });
         Self {
-            sessions: Loader::new(SessionBatch(Arc::clone(&batch))).with_max_batch_size(MAX_BATCH),
+            sessions: Loader::new(SessionBatch(Arc::clone(&batch)))
+                .with_max_batch_size(MAX_BATCH)
+                .with_yield_count(ROOT_YIELDS),
             files: Loader::new(FileBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(CHILD_YIELDS),

@@ -18,11 +18,12 @@ mod request;
 mod scalars;
 mod sse;
 mod subscription;
+mod validated;
 mod websocket;
 
 use std::sync::Arc;
 
-use async_graphql::SDLExportOptions;
+use async_graphql::{SDLExportOptions, ValidationMode};
 
 pub use documents::Documents;
 pub use http::router;
@@ -32,9 +33,10 @@ use crate::{config::GraphqlSettings, service::Service};
 /// The schema with its resolvers.
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
-/// The schema over a service.
-fn schema(service: Arc<Service>, settings: &GraphqlSettings) -> Schema {
+/// The schema over a service. `Fast` is for documents that have passed `Strict` before.
+fn schema(service: Arc<Service>, settings: &GraphqlSettings, validation: ValidationMode) -> Schema {
     let mut builder = builder()
+        .validation_mode(validation)
         .limit_depth(settings.max_depth)
         .limit_complexity(settings.max_complexity)
         .limit_directives(settings.max_directives);

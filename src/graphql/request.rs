@@ -5,7 +5,7 @@
 
 use async_graphql::{
     Request, Variables,
-    parser::types::{DocumentOperations, OperationType},
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use axum::{
     body::Bytes,
@@ -121,12 +121,18 @@ pub(super) fn selects_query(request: &mut Request) -> bool {
 
 /// The kind of the operation that would be executed, if there is one.
 pub(super) fn selected_operation(request: &mut Request) -> Option<OperationType> {
-    let operation_name = request.operation_name.clone();
+    let name = request.operation_name.clone();
     let document = request.parsed_query().ok()?;
-    let selected = match (&document.operations, operation_name.as_deref()) {
-        (DocumentOperations::Single(operation), _) => Some(operation),
+    operation(document, name.as_deref()).map(|operation| operation.ty)
+}
+
+/// The operation that would be executed: the one that is named, or the only one.
+pub(super) fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
+    let selected = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
-        (DocumentOperations::Multiple(_), None) => None,
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next(),
+        _ => None,
     };
-    selected.map(|operation| operation.node.ty)
+    selected.map(|operation| &operation.node)
 }

@@ -113,3 +113,59 @@ async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
     assert_eq!(open.header("access-control-allow-origin"), origin);
     assert!(open.header("access-control-allow-headers").contains("authorization"));
 }
+
+#[tokio::test]
+async fn a_mutation_by_get_is_refused_however_it_is_named() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let mutation = "createUploadSession(input:{originalFilename:\"a\",totalSizeBytes:\"1\"}){session{id}}";
+    for query in [format!("mutation{{{mutation}}}"), format!("mutation M{{{mutation}}}")] {
+        let url = reqwest::Url::parse_with_params("http://x/graphql", [("query", &query)]).unwrap();
+        let answer = user.get(&format!("{}?{}", url.path(), url.query().unwrap())).await;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "POST"), "{query}");
+    }
+    assert_eq!(user.get("/uploads/sessions").await.json()["sessions"], json!([]), "nothing was made");
+}
+
+/// A document that was valid once is not validated again; what its variables can make of it must not pass for that.
+#[tokio::test]
+async fn a_remembered_document_is_refused_for_the_same_variables_as_a_new_one() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = "01890000-0000-7000-8000-000000000000";
+    let queries = [
+        ("query Q($id: ID!) { uploadSession(id: $id) { id } }", json!({ "id": id })),
+        (
+            "query Q($id: ID!, $n: Int) { uploadSession(id: $id) { parts(first: $n) { nodes { sha256 } } } }",
+            json!({ "id": id }),
+        ),
+        ("query Q($ids: [ID!]!) { nodes(ids: $ids) { id } }", json!({ "ids": [id] })),
+        (
+            "query Q($yes: Boolean!) { uploadSessions { nodes { id status @include(if: $yes) } } }",
+            json!({ "yes": true }),
+        ),
+        ("query Q($s: UploadSessionStatus) { uploadSessions(status: $s) { nodes { id } } }", json!({ "s": "INIT" })),
+    ];
+    for (query, valid) in queries {
+        for _ in 0..3 {
+            let answer = user.graphql(query, valid.clone()).await;
+            assert_eq!(answer["errors"], Value::Null, "{query}: {answer}");
+        }
+        let values =
+            [json!(null), json!("x"), json!(7), json!(true), json!([id]), json!({ "a": 1 }), json!(vec![id; 200])];
+        let names = ["id", "n", "ids", "yes", "s", "unknown"];
+        let changed = names.iter().flat_map(|name| values.iter().map(move |value| (name, value)));
+        let variables = changed.map(|(name, value)| {
+            let mut variables = valid.clone();
+            variables[name] = value.clone();
+            variables
+        });
+        for (n, variables) in variables.chain([json!({})]).enumerate() {
+            // Blanks at the end make another document of it, at which nobody has looked.
+            let new = format!("{query}{}", " ".repeat(n + 1));
+            let (known, new) =
+                (user.graphql(query, variables.clone()).await, user.graphql(&new, variables.clone()).await);
+            assert_eq!(known, new, "{query} with {variables}");
+        }
+    }
+}
