@@ -21,12 +21,23 @@ impl PartRange {
     pub fn count(self) -> u32 {
         self.last - self.first + 1
     }
+
+    /// Adds `7` for a single part, `7-9` for a run. By hand, because an answer can have thousands of them.
+    pub fn push_to(self, text: &mut String) {
+        text.push_str(itoa::Buffer::new().format(self.first));
+        if self.first != self.last {
+            text.push('-');
+            text.push_str(itoa::Buffer::new().format(self.last));
+        }
+    }
 }
 
 /// `7` for a single part, `7-9` for a run.
 impl fmt::Display for PartRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+        let mut text = String::new();
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -156,13 +167,14 @@ impl PartSet {
 /// The one-line form: `1-50,52,55-100`; empty for the empty set.
 impl fmt::Display for PartSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, run) in self.ranges().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
+        let mut text = String::new();
+        for run in self.ranges() {
+            if !text.is_empty() {
+                text.push(',');
             }
-            write!(f, "{run}")?;
+            run.push_to(&mut text);
         }
-        Ok(())
+        f.write_str(&text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! JSON bodies, in and out: snake_case, ids and digests as text, times in RFC 3339.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -116,7 +116,14 @@ struct Ranges(Vec<PartRange>);
 
 impl Serialize for Ranges {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ToString::to_string))
+        let mut ranges = serializer.serialize_seq(Some(self.0.len()))?;
+        let mut text = String::new();
+        for range in &self.0 {
+            text.clear();
+            range.push_to(&mut text);
+            ranges.serialize_element(&text)?;
+        }
+        ranges.end()
     }
 }
 
