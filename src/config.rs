@@ -44,6 +44,7 @@ pub struct Config {
     pub database_connections: u32,
     pub storage: String,
     pub storage_memory: ByteSize,
+    pub sync: SyncParts,
     pub file_sha256: FileSha256,
     pub chunk_size: ByteSize,
     pub max_parts: u32,
@@ -72,6 +73,16 @@ pub struct Config {
     pub graphql_introspection: bool,
     pub graphql_suggestions: bool,
     pub log_format: LogFormat,
+}
+
+/// When a part's bytes are durable, in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncParts {
+    /// Before the part is acknowledged.
+    Always,
+    /// When the operating system gets to it.
+    Os,
 }
 
 /// When the whole file's SHA-256 is computed.

@@ -6,6 +6,7 @@
 //! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL); [`auth`] reads the token for them.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - [`db`] SQL; [`storage`] bytes.
+//! - [`together`] group commit: one sync, or one transaction, for what arrives together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes; it knows the server by its REST contract alone.
 
@@ -22,4 +23,5 @@ pub mod rest;
 pub mod service;
 pub mod storage;
 pub mod telemetry;
+pub mod together;
 pub mod web;

@@ -2,9 +2,11 @@
 
 mod floor;
 mod http;
+mod ingest;
 mod report;
 mod seed;
 mod server;
+mod sink;
 mod status;
 
 use std::time::Duration;
@@ -15,6 +17,9 @@ use anyhow::bail;
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) duration: Duration,
+    /// Size of an uploaded file.
+    pub(crate) file_mib: u64,
+    pub(crate) small_parts: u32,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -25,15 +30,17 @@ fn main() -> anyhow::Result<()> {
     if let ["floor", rest @ ..] = &*words {
         return runtime.block_on(async {
             match rest {
+                ["sink", folder] => sink::serve(folder, false).await,
+                ["commits", folder] => sink::serve(folder, true).await,
                 [database, ranges] => floor::serve(database, ranges).await,
                 _ => bail!("there is no such floor: {rest:?}"),
             }
         });
     }
-    let is_quick = words.contains(&"--quick");
-    let effort = match is_quick {
-        true => Effort { rounds: 1, duration: Duration::from_millis(300) },
-        false => Effort { rounds: 5, duration: Duration::from_secs(1) },
+    let effort = if words.contains(&"--quick") {
+        Effort { rounds: 1, duration: Duration::from_millis(300), file_mib: 640, small_parts: 2_048 }
+    } else {
+        Effort { rounds: 5, duration: Duration::from_secs(1), file_mib: 4_160, small_parts: 8_192 }
     };
     let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
     let wants = |suite: &str| suites.is_empty() || suites.iter().any(|wanted| **wanted == suite);
@@ -47,6 +54,15 @@ fn main() -> anyhow::Result<()> {
             }
             None => println!("\nPostgreSQL is not measured: there is no TEST_DATABASE_URL"),
         }
+    }
+    if wants("ingest") {
+        ingest::large(work.path(), &effort)?;
+    }
+    if wants("small") {
+        ingest::small(work.path(), &effort)?;
+    }
+    if wants("start") {
+        ingest::start(work.path(), &effort)?;
     }
     Ok(())
 }

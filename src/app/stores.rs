@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    config::{Config, DatabaseTarget, StorageTarget},
+    config::{Config, DatabaseTarget, StorageTarget, SyncParts},
     db::Db,
     domain::Clock,
     service::Service,
@@ -60,7 +60,7 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Res
     let storage: Arc<dyn Storage> = match config.storage()? {
         StorageTarget::Folder(folder) => {
             create_dir(&folder)?;
-            Arc::new(LocalDisk::open(&folder)?)
+            Arc::new(LocalDisk::open(&folder, config.sync == SyncParts::Always)?)
         }
         StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.storage_memory.0)?),
     };

@@ -15,6 +15,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::{App, Lock},
@@ -83,7 +84,7 @@ fn sweep_periodically(service: Arc<Service>, interval: Duration) -> JoinHandle<(
 }
 
 /// Serves until told to stop, then lets running requests end. While they do, `/ready` still answers: that it does not
-/// want more.
+/// want more; and who connects late may send one request.
 async fn serve(listener: TcpListener, app: App, shutdown_timeout: Duration) -> anyhow::Result<()> {
     let mut stop = std::pin::pin!(stop_signal()?);
     loop {
@@ -91,38 +92,48 @@ async fn serve(listener: TcpListener, app: App, shutdown_timeout: Duration) -> a
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        tokio::spawn(app.service.going_on(connection(stream, &app)));
+        let stopping = app.service.stopping().clone();
+        tokio::spawn(app.service.going_on(connection(&http(), stream, &app, stopping)));
     }
     tracing::info!("stopping: running requests may end");
     app.readiness.stop();
     app.service.stop();
-    let mut ended = std::pin::pin!(tokio::time::timeout(shutdown_timeout, app.service.stopped()));
-    loop {
-        let stream = tokio::select! {
-            accepted = accept(&listener) => accepted,
-            in_time = &mut ended => {
-                if in_time.is_err() {
-                    tracing::warn!("requests that did not end in time are cut off");
-                }
-                break;
-            }
-        };
-        tokio::spawn(http().keep_alive(false).serve_connection(TokioIo::new(stream), service(&app.router)));
+    let (late, last_call) = (TaskTracker::new(), CancellationToken::new());
+    let drain = async {
+        let mut ended = std::pin::pin!(app.service.stopped());
+        loop {
+            let stream = tokio::select! {
+                accepted = accept(&listener) => accepted,
+                () = &mut ended => break,
+            };
+            let one_request = connection(http().keep_alive(false), stream, &app, last_call.clone());
+            tokio::spawn(late.track_future(one_request));
+        }
+        last_call.cancel();
+        late.close();
+        late.wait().await;
+    };
+    if tokio::time::timeout(shutdown_timeout, drain).await.is_err() {
+        tracing::warn!("requests that did not end in time are cut off");
     }
     tracing::info!("stopped");
     Ok(())
 }
 
 /// One connection: its running request may end when the server is about to stop.
-fn connection(stream: TcpStream, app: &App) -> impl Future<Output = ()> + Send + use<> {
-    let connection = http().serve_connection(TokioIo::new(stream), service(&app.router)).with_upgrades();
-    let stopping = app.service.stopping().clone();
+fn connection(
+    http: &http1::Builder,
+    stream: TcpStream,
+    app: &App,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let connection = http.serve_connection(TokioIo::new(stream), service(&app.router)).with_upgrades();
     async move {
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             // A connection that broke is the client's to notice.
             _ = connection.as_mut() => return,
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     }

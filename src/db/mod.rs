@@ -40,7 +40,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
-pub use sessions::{Created, ListFilter, NewSession, Recorded, SessionPage};
+pub use sessions::{Created, ListFilter, NewPart, NewSession, Recorded, SessionPage};
 pub use tokens::{NewToken, TokenRecord};
 
 /// How long a request waits for a connection.

@@ -9,8 +9,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
-    DbBackend, EntityTrait, FromQueryResult, Iden, Iterable, QueryFilter, QueryResult, QuerySelect,
-    QueryTrait,
+    DbBackend, EntityTrait, FromQueryResult, Iden, Iterable, QueryFilter, QueryResult, QuerySelect, QueryTrait,
     sqlx::{self, AssertSqlSafe},
 };
 use uuid::Uuid;

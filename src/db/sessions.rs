@@ -3,14 +3,12 @@
 //! Owns the transactions in which a session changes. Every read takes the owner, so that no query can forget whose rows
 //! it may see.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use entity::{upload_file, upload_part, upload_session};
 use sea_orm::{
-    ActiveModelTrait,
-    ActiveValue::Set,
-    DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{LockType, OnConflict},
+    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::LockType,
 };
 
 use super::{Db, PartClaim, Result, again, changes, only, rows};
@@ -36,6 +34,17 @@ pub enum Created {
     KeyTaken(Box<(Session, FileRecord)>),
     /// The owner has as many open sessions as allowed; nothing was inserted.
     TooManyOpen,
+}
+
+/// A part that is durable and to be recorded.
+#[derive(Debug)]
+pub struct NewPart {
+    /// Its session.
+    pub session: SessionId,
+    /// The part.
+    pub part: PartRecord,
+    /// The claim under which it was put, where storage is shared.
+    pub claim: Option<PartClaim>,
 }
 
 /// What became of a part that was to be recorded.
@@ -146,54 +155,63 @@ impl Db {
         Ok(SessionPage { sessions, has_more })
     }
 
-    /// Records that a part is durable: its row, and the session as `record` leaves it, in one transaction, which ends
-    /// the claim on the part, if there is one. The session's row is locked for this alone, never for a body.
-    pub async fn record_part(
+    /// Records that parts are durable: their rows, and their sessions as `record` leaves them, in one transaction, which
+    /// ends their claims too. What `record` refuses changes nothing. Answers one result for each part.
+    pub async fn record_parts(
         &self,
-        id: SessionId,
-        part: &PartRecord,
-        claim: Option<&PartClaim>,
-        record: impl Fn(&mut Session) -> bool + Sync,
-    ) -> Result<Recorded> {
-        again(|| self.try_record_part(id, part, claim, &record)).await
+        parts: &[NewPart],
+        record: impl Fn(&mut Session, &PartRecord) -> bool + Sync,
+    ) -> Result<Vec<Recorded>> {
+        again(|| self.try_record_parts(parts, &record)).await
     }
 
-    async fn try_record_part(
+    async fn try_record_parts(
         &self,
-        id: SessionId,
-        part: &PartRecord,
-        claim: Option<&PartClaim>,
-        record: &(impl Fn(&mut Session) -> bool + Sync),
-    ) -> Result<Recorded> {
+        parts: &[NewPart],
+        record: &(impl Fn(&mut Session, &PartRecord) -> bool + Sync),
+    ) -> Result<Vec<Recorded>> {
+        // In one order, so that two servers that do this at once do not wait for each other crosswise.
+        let mut by_session: BTreeMap<SessionId, Vec<usize>> = BTreeMap::new();
+        for (at, part) in parts.iter().enumerate() {
+            by_session.entry(part.session).or_default().push(at);
+        }
         let tx = self.begin().await?;
-        let inserted = upload_part::Entity::insert(rows::part_row(id, part))
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .exec_without_returning(&tx)
-            .await?;
-        let mut session = locked_session(&tx, id).await?;
-        if inserted == 0 {
-            let key = (id.0, i64::from(part.part.number));
-            let row = only(upload_part::Entity::find_by_id(key), &tx).await?.ok_or_else(|| gone("upload_part"))?;
-            let before = rows::part(&row, &session.plan)?;
-            if before == *part {
-                // This very one: its commit went through and only the answer was lost.
-                return Ok(Recorded::New(Box::new(session)));
+        let mut recorded: Vec<Option<Recorded>> = parts.iter().map(|_| None).collect();
+        for (id, members) in by_session {
+            let mut session = locked_session(&tx, id).await?;
+            let mut new = Vec::new();
+            for &at in &members {
+                let NewPart { part, claim, .. } = &parts[at];
+                if session.received.contains(part.part.number) {
+                    let key = (id.0, i64::from(part.part.number));
+                    let row =
+                        only(upload_part::Entity::find_by_id(key), &tx).await?.ok_or_else(|| gone("upload_part"))?;
+                    let before = rows::part(&row, &session.plan)?;
+                    // This very one, if its commit went through and only the answer was lost.
+                    if before != *part {
+                        recorded[at] = Some(Recorded::Before(Box::new(session.clone()), before));
+                    }
+                } else if let Some(claim) = claim
+                    && !claim.delete(&tx).await?
+                {
+                    recorded[at] = Some(Recorded::ClaimLost);
+                } else if !record(&mut session, part) {
+                    recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
+                } else {
+                    new.push(rows::part_row(id, part));
+                }
             }
-            return Ok(Recorded::Before(Box::new(session), before));
+            if !new.is_empty() {
+                upload_part::Entity::insert_many(new).exec_without_returning(&tx).await?;
+                rows::session_moves(&session).update_without_returning(&tx).await?;
+                changes::notify(&tx, &session).await?;
+            }
+            for at in members {
+                recorded[at].get_or_insert_with(|| Recorded::New(Box::new(session.clone())));
+            }
         }
-        if !record(&mut session) {
-            // Dropped without a commit: the part's row goes too.
-            return Ok(Recorded::Closed(Box::new(session)));
-        }
-        rows::session_moves(&session).update_without_returning(&tx).await?;
-        if let Some(claim) = claim
-            && !claim.delete(&tx).await?
-        {
-            return Ok(Recorded::ClaimLost);
-        }
-        changes::notify(&tx, &session).await?;
         tx.commit().await?;
-        Ok(Recorded::New(Box::new(session)))
+        Ok(recorded.into_iter().flatten().collect())
     }
 
     /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too.

@@ -51,6 +51,7 @@ const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
 async fn to_the_end<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     match tokio::spawn(steps.in_current_span()).await {
         Ok(result) => result,
+        Err(failed) if failed.is_cancelled() => Err(Error::unavailable("the server is stopping", failed)),
         Err(failed) => Err(Error::internal(failed)),
     }
 }
@@ -63,6 +64,7 @@ pub struct Service {
     limits: Limits,
     metrics: Arc<Metrics>,
     claims: claims::Claims,
+    recording: persist::Recording,
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::Tokens,
     watchers: watch::Watchers,
@@ -92,6 +94,7 @@ impl Service {
             limits,
             metrics,
             claims: claims::Claims::default(),
+            recording: persist::Recording::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::Tokens::default(),
             watchers: watch::Watchers::default(),

@@ -1,21 +1,24 @@
 //! From bytes that have all arrived to a part that is recorded.
 //!
-//! Owns the order: durable first, recorded then, acknowledged last. On storage that several servers write to, a claim in
+//! Owns the order: durable first, recorded then, acknowledged last. Parts that become durable while a transaction records
+//! others are recorded together, by the next. On storage that several servers write to, a claim in
 //! the database goes around both, because there the last one put is what is kept, and that must be what is recorded. Who
 //! finds a part claimed is told to come again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
 use super::{Disposition, Receipt, Service};
 use crate::{
-    db::{PartClaim, Recorded},
+    db::{NewPart, PartClaim, Recorded},
     domain::{Part, PartRecord, Session, Sha256Digest},
     error::{Error, Result},
     storage::{PersistedPart, StagedPart},
+    together::Together,
 };
 
+const NOT_RECORDED: &str = "the database cannot take the request now";
 const UNDER_WAY: &str = "another request is storing the same part";
 /// How long a claim outlives a server that died. The servers' clocks must agree better than this.
 const CLAIM: TimeDelta = TimeDelta::seconds(10);
@@ -26,8 +29,10 @@ impl Service {
     pub(super) async fn persist(&self, session: Session, part: Part, staged: Box<dyn StagedPart>) -> Result<Receipt> {
         if !self.storage.is_shared() {
             let sha256 = staged.sha256();
-            let persisted = staged.persist().await?;
-            return self.record(session, part, sha256, persisted, None).await;
+            return match staged.persist().await {
+                Ok(persisted) => self.record(session, part, sha256, persisted, None).await,
+                Err(error) => Err(self.closed_meanwhile(&session, error.into()).await?),
+            };
         }
         let claim = PartClaim::new(session.id, part.number);
         let now = self.clock.now();
@@ -76,6 +81,29 @@ impl Service {
         Ok(now.filter(|session| !session.status.is_open()).map_or(error, |session| Error::session_closed(&session)))
     }
 
+    /// One result for each. What fails for another reason than the database's absence may be the fault of one part's
+    /// session, and is tried again one by one.
+    async fn record_together(&self, parts: Vec<NewPart>) -> Vec<Result<Recorded>> {
+        let ttl = self.limits.session_ttl;
+        let record = |session: &mut Session, part: &PartRecord| session.record(part.part, part.received_at, ttl);
+        match self.db.record_parts(&parts, record).await {
+            Ok(recorded) => recorded.into_iter().map(Ok).collect(),
+            Err(error) if error.is_unavailable() => {
+                let error = Arc::new(error);
+                parts.iter().map(|_| Err(Error::unavailable(NOT_RECORDED, Arc::clone(&error)))).collect()
+            }
+            Err(error) if parts.len() == 1 => vec![Err(error.into())],
+            Err(_) => {
+                let mut results = Vec::new();
+                for part in parts {
+                    let recorded = self.db.record_parts(&[part], record).await;
+                    results.push(recorded.map(|mut one| one.remove(0)).map_err(Error::from));
+                }
+                results
+            }
+        }
+    }
+
     async fn record(
         &self,
         session: Session,
@@ -87,11 +115,12 @@ impl Service {
         let PersistedPart { held, etag, bytes } = persisted;
         let now = self.clock.now();
         let record = PartRecord { part, sha256, storage_etag: etag, received_at: now };
-        let ttl = self.limits.session_ttl;
-        let recorded =
-            self.db.record_part(session.id, &record, claim, |session| session.record(part, now, ttl)).await?;
+        let new = NewPart { session: session.id, part: record.clone(), claim: claim.copied() };
+        let recorded = self.recording.run(new, |parts| self.record_together(parts)).await;
         drop(held);
-        match recorded {
+        match recorded
+            .unwrap_or_else(|| Err(Error::unavailable("the server is stopping", "a batch of parts was given up")))?
+        {
             Recorded::New(session) => {
                 self.metrics.part_bytes.inc_by(part.size_bytes);
                 tracing::info!(
@@ -119,6 +148,9 @@ impl Service {
         }
     }
 }
+
+/// Parts that wait to be recorded.
+pub(super) type Recording = Together<NewPart, Result<Recorded>>;
 
 /// The answer for a part that is there.
 pub(super) fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {

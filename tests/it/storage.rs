@@ -26,7 +26,7 @@ const MEMORY: u64 = 64 * MIB as u64;
 fn storages() -> (TempDir, Vec<Arc<dyn Storage>>) {
     let folder = tempfile::tempdir().unwrap();
     let mut storages: Vec<Arc<dyn Storage>> =
-        vec![Arc::new(LocalDisk::open(folder.path()).unwrap()), Arc::new(ObjectStorage::in_memory(MEMORY))];
+        vec![Arc::new(LocalDisk::open(folder.path(), true).unwrap()), Arc::new(ObjectStorage::in_memory(MEMORY))];
     if let Some(url) = storage_url(folder.path()) {
         storages.push(Arc::new(ObjectStorage::open(&url, MEMORY).unwrap()));
     }

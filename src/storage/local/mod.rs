@@ -8,12 +8,13 @@ mod content;
 mod part_writer;
 
 use std::{
+    collections::HashMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind},
     ops::Range,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use async_trait::async_trait;
@@ -23,7 +24,10 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{ByteStream, Error, Held, PartWriter, Result, Storage, off_thread};
-use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
+use crate::{
+    domain::{FileId, Part, PartRecord, Session, SessionId},
+    together::Together,
+};
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
@@ -34,19 +38,31 @@ const UNFINISHED: &str = "new";
 #[derive(Clone, Debug)]
 pub struct LocalDisk {
     root: PathBuf,
+    /// Whether a part is durable before it is acknowledged.
+    syncs_parts: bool,
     beginning: Arc<Mutex<()>>,
+    /// The files that parts are being written to.
+    open: Arc<Mutex<HashMap<SessionId, Weak<Upload>>>>,
+}
+
+/// A session's file while parts are written to it.
+#[derive(Debug)]
+struct Upload {
+    file: File,
+    /// Parts of one file that are written at the same time are made durable by one sync.
+    syncs: Together<(), std::result::Result<(), Arc<io::Error>>>,
 }
 
 impl LocalDisk {
-    /// Opens the folder, creating it where there is none.
-    pub fn open(root: &Path) -> Result<Self> {
+    /// Opens the folder, creating it where there is none. With `syncs_parts` false, parts are left to the operating system.
+    pub fn open(root: &Path, syncs_parts: bool) -> Result<Self> {
         for dir in [root.join(UPLOADING), root.join(STORED)] {
             // Only the server's own user may read what people upload.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(Error::io(format!("create {}", dir.display())))?;
         }
         sync_dir(root)?;
-        Ok(Self { root: root.to_owned(), beginning: Arc::default() })
+        Ok(Self { root: root.to_owned(), syncs_parts, beginning: Arc::default(), open: Arc::default() })
     }
 
     /// The session's file, open for writing; made and allocated at its full size for the first part, so that a full disk
@@ -62,6 +78,22 @@ impl LocalDisk {
             }
             opened => opened.map_err(Error::io(format!("open {}", path.display()))),
         }
+    }
+
+    /// The same for all who write to it at the same time.
+    fn upload(&self, session: &Session) -> Result<Arc<Upload>> {
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upload) = open().get(&session.id).and_then(Weak::upgrade)
+            // It may have been removed, with the session or by hand.
+            && upload.file.metadata().is_ok_and(|file| file.nlink() > 0)
+        {
+            return Ok(upload);
+        }
+        let upload = Arc::new(Upload { file: self.open_for_parts(session)?, syncs: Together::default() });
+        let mut open = open();
+        open.retain(|_, upload| upload.strong_count() > 0);
+        open.insert(session.id, Arc::downgrade(&upload));
+        Ok(upload)
     }
 
     /// The first parts of a session arrive together, so the file is made by one of them, under another name until it is
@@ -136,8 +168,9 @@ impl Storage for LocalDisk {
 
     async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
         let (this, session) = (self.clone(), session.clone());
-        let file = off_thread(move || this.open_for_parts(&session)).await?;
-        Ok(Box::new(part_writer::LocalPartWriter::new(file, part, held)))
+        let syncs = self.syncs_parts;
+        let upload = off_thread(move || this.upload(&session)).await?;
+        Ok(Box::new(part_writer::LocalPartWriter::new(upload, part, syncs, held)))
     }
 
     async fn complete(&self, session: &Session, _: &[PartRecord]) -> Result<String> {

@@ -1,0 +1,268 @@
+//! Receiving files: Partway beside a bare sink, for large parts, for many small ones, and how long finalize takes.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+
+use crate::{
+    Effort,
+    http::{Connection, Load, parallel, request, send},
+    report::{self, Measured, Sample, median},
+    server::Server,
+};
+
+const MIB: u64 = 1 << 20;
+const SMALL: u64 = 64 * 1024;
+
+/// What is sent.
+#[derive(Clone, Copy)]
+struct Upload {
+    part_bytes: u64,
+    parts_per_file: u32,
+    files: u32,
+    connections: usize,
+}
+
+impl Upload {
+    fn total_bytes(self) -> u64 {
+        self.part_bytes * u64::from(self.parts_per_file) * u64::from(self.files)
+    }
+}
+
+/// A server that files are sent to.
+trait Target: Sync {
+    fn server(&self) -> &Server;
+    fn begin(&self, upload: Upload) -> anyhow::Result<Vec<String>>;
+    fn put(&self, file: &str, number: u32, upload: Upload) -> Vec<u8>;
+    /// Makes the parts a file; how long that took.
+    fn finish(&self, file: &str) -> anyhow::Result<Duration>;
+    /// Frees the disk.
+    fn remove(&self, file: &str) -> anyhow::Result<()>;
+}
+
+struct Sink(Server);
+
+impl Target for Sink {
+    fn server(&self) -> &Server {
+        &self.0
+    }
+
+    fn begin(&self, upload: Upload) -> anyhow::Result<Vec<String>> {
+        Ok((0..upload.files).map(|_| uuid::Uuid::now_v7().to_string()).collect())
+    }
+
+    fn put(&self, file: &str, number: u32, upload: Upload) -> Vec<u8> {
+        let offset = u64::from(number - 1) * upload.part_bytes;
+        request("PUT", &format!("/{file}/{offset}"), &[("Content-Length", &upload.part_bytes.to_string())], &[])
+    }
+
+    fn finish(&self, _: &str) -> anyhow::Result<Duration> {
+        Ok(Duration::ZERO)
+    }
+
+    fn remove(&self, file: &str) -> anyhow::Result<()> {
+        expect(&self.0, &request("DELETE", &format!("/{file}/0"), &[], &[]), 204).map(drop)
+    }
+}
+
+struct Partway(Server);
+
+impl Partway {
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let authorization = self.0.authorization();
+        let headers = [headers, &[("Authorization", &authorization)]].concat();
+        request(method, &format!("/uploads/sessions{path}"), &headers, body)
+    }
+}
+
+impl Target for Partway {
+    fn server(&self) -> &Server {
+        &self.0
+    }
+
+    fn begin(&self, upload: Upload) -> anyhow::Result<Vec<String>> {
+        let size = upload.part_bytes * u64::from(upload.parts_per_file);
+        let body = json!({ "original_filename": "bench.bin", "total_size_bytes": size }).to_string();
+        let create = self.request("POST", "", &[("Content-Type", "application/json")], body.as_bytes());
+        let id = |_| {
+            let session = expect(&self.0, &create, 201)?;
+            ensure!(session["total_parts"] == upload.parts_per_file, "{session}");
+            Ok(session["session_id"].as_str().context("an id")?.to_owned())
+        };
+        (0..upload.files).map(id).collect()
+    }
+
+    fn put(&self, file: &str, number: u32, upload: Upload) -> Vec<u8> {
+        let length = upload.part_bytes.to_string();
+        self.request("PUT", &format!("/{file}/parts/{number}"), &[("Content-Length", &length)], &[])
+    }
+
+    fn finish(&self, file: &str) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        expect(&self.0, &self.request("POST", &format!("/{file}/finalize"), &[], &[]), 200)?;
+        Ok(begun.elapsed())
+    }
+
+    /// No route deletes a stored file; its bytes go with the data folder.
+    fn remove(&self, _: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+fn expect(server: &Server, request: &[u8], status: u16) -> anyhow::Result<serde_json::Value> {
+    let answer = send(&server.address, request)?;
+    ensure!(answer.status == status, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+    if answer.body.is_empty() { Ok(serde_json::Value::Null) } else { answer.json() }
+}
+
+/// Sends the parts of all files, each file's in order, and finishes them: the CPU time is that of both. Also answers how
+/// long the finishing took.
+#[expect(clippy::cast_precision_loss, reason = "counts and sizes far below 2^52")]
+fn sample(target: &dyn Target, upload: Upload, bytes: &[u8]) -> anyhow::Result<(Sample, Duration)> {
+    let server = target.server();
+    let files = target.begin(upload)?;
+    server.forget_peak()?;
+    let (cpu, next) = (server.cpu()?, AtomicU32::new(0));
+    let load: Load = parallel(upload.connections, |_| {
+        let (mut connection, mut latencies) = (Connection::open(&server.address)?, Vec::new());
+        loop {
+            // Part 1 of every file, then part 2 of every file, and so on.
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let (number, file) = (n / upload.files + 1, n % upload.files);
+            if number > upload.parts_per_file {
+                return Ok(latencies);
+            }
+            let head = target.put(&files[file as usize], number, upload);
+            let sent = Instant::now();
+            let answer = connection.send(&[&head, bytes])?;
+            ensure!(answer.status == 201, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+            latencies.push(sent.elapsed());
+        }
+    })?;
+    let mut finishing = Duration::ZERO;
+    for file in &files {
+        finishing += target.finish(file)?;
+    }
+    let mib = upload.total_bytes() as f64 / MIB as f64;
+    let sample = Sample {
+        per_second: mib / load.seconds,
+        cpu_us: (server.cpu()? - cpu).as_secs_f64() * 1e6 / mib,
+        p50_us: load.percentile(50).as_secs_f64() * 1e6,
+        p99_us: load.percentile(99).as_secs_f64() * 1e6,
+        peak_mib: server.peak_memory()? as f64 / MIB as f64,
+    };
+    for file in &files {
+        target.remove(file)?;
+    }
+    Ok((sample, finishing))
+}
+
+/// Measures Partway with some settings beside the sink, on one data folder a round, so that the disk does not fill up.
+fn beside(
+    work: &Path,
+    case: &str,
+    settings: &[(&str, &str)],
+    floor: &str,
+    upload: Upload,
+    effort: &Effort,
+) -> anyhow::Result<(Measured, Vec<Duration>)> {
+    let mut bytes = vec![0; usize::try_from(upload.part_bytes)?];
+    getrandom::fill(&mut bytes)?;
+    let (mut measured, mut finishing) = (Measured::new("ingest", case), Vec::new());
+    let chunk = upload.part_bytes.to_string();
+    let settings = [settings, &[("PARTWAY_CHUNK_SIZE", &*chunk), ("PARTWAY_MAX_PARTS", "100000")]].concat();
+    for _ in 0..effort.rounds {
+        let folder = tempfile::tempdir_in(work)?;
+        let path = folder.path().join("sink");
+        let sink = Sink(Server::floor(&[floor, path.to_str().context("a path that is text")?])?);
+        measured.floor.push(sample(&sink, upload, &bytes)?.0);
+        drop(sink);
+        let partway = Partway(Server::partway(&folder.path().join("partway"), &settings)?);
+        let (sample, took) = sample(&partway, upload, &bytes)?;
+        measured.partway.push(sample);
+        finishing.push(took);
+    }
+    Ok((measured, finishing))
+}
+
+/// Large parts: how fast, at what cost, in how much memory.
+pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
+    let upload = |connections, part_mib: u64| Upload {
+        part_bytes: part_mib * MIB,
+        parts_per_file: u32::try_from(effort.file_mib / part_mib).unwrap_or(u32::MAX),
+        files: 1,
+        connections,
+    };
+    let mut all = Vec::new();
+    for (case, settings, upload) in [
+        ("4 connections", &[][..], upload(4, 5)),
+        ("1 connection", &[][..], upload(1, 5)),
+        ("64 connections", &[][..], upload(64, 5)),
+        ("4 connections, parts of 64 MiB", &[][..], upload(4, 64)),
+        ("4 connections, file_sha256 = \"on-request\"", &[("PARTWAY_FILE_SHA256", "on-request")][..], upload(4, 5)),
+        ("4 connections, sync = \"os\"", &[("PARTWAY_SYNC", "os")][..], upload(4, 5)),
+    ] {
+        let (measured, finishing) = beside(work, case, settings, "sink", upload, effort)?;
+        all.push((measured, finishing));
+    }
+    let head = ["upload", "MiB/s", "sink", "ratio", "CPU s/GiB", "sink", "ratio", "peak MiB", "finalize, ms"];
+    let rows = all.iter().map(|(case, finishing)| {
+        vec![
+            case.case.clone(),
+            format!("{:.0}", case.partway(|s| s.per_second)),
+            format!("{:.0}", case.floor(|s| s.per_second)),
+            format!("**{:.2}**", case.ratio(|s| s.per_second)),
+            format!("{:.2}", case.partway(|s| s.cpu_us * 1024.0 / 1e6)),
+            format!("{:.2}", case.floor(|s| s.cpu_us * 1024.0 / 1e6)),
+            format!("**{:.2}**", case.ratio(|s| s.cpu_us)),
+            format!("{:.0}", case.partway(|s| s.peak_mib)),
+            format!("{:.0}", median(finishing.iter().map(|took| took.as_secs_f64() * 1e3))),
+        ]
+    });
+    report::table(&format!("A file of {} MiB in parts of 5 MiB", effort.file_mib), &head, rows);
+    report::keep("ingest", &all)
+}
+
+/// Many small parts, each acknowledged when it is durable.
+pub(crate) fn small(work: &Path, effort: &Effort) -> anyhow::Result<()> {
+    let parts = effort.small_parts;
+    let mut all = Vec::new();
+    for (case, files) in [("one session", 1), ("32 sessions", 32)] {
+        let upload = Upload { part_bytes: SMALL, parts_per_file: parts / files, files, connections: 32 };
+        all.push(beside(work, case, &[], "commits", upload, effort)?.0);
+    }
+    let per_part = MIB / SMALL;
+    #[expect(clippy::cast_precision_loss, reason = "16")]
+    let parts_per_second = |sample: &Sample| sample.per_second * per_part as f64;
+    let head = ["64 KiB parts, 32 connections", "parts/s", "one commit a part", "ratio", "p50, ms", "p99, ms"];
+    let rows = all.iter().map(|case| {
+        vec![
+            case.case.clone(),
+            format!("{:.0}", case.partway(parts_per_second)),
+            format!("{:.0}", case.floor(parts_per_second)),
+            format!("**{:.2}**", case.ratio(|s| s.per_second)),
+            format!("{:.1}", case.partway(|s| s.p50_us / 1e3)),
+            format!("{:.1}", case.partway(|s| s.p99_us / 1e3)),
+        ]
+    });
+    report::table("Small parts", &head, rows);
+    report::keep("small-parts", &all)
+}
+
+/// How long a server takes to be ready on a database that is there.
+pub(crate) fn start(work: &Path, effort: &Effort) -> anyhow::Result<()> {
+    let data = work.join("start");
+    drop(Server::partway(&data, &[])?);
+    let times = (0..effort.rounds * 2).map(|_| {
+        let begun = Instant::now();
+        Server::partway(&data, &[]).map(|_| begun.elapsed().as_secs_f64() * 1e3)
+    });
+    let times = times.collect::<anyhow::Result<Vec<_>>>()?;
+    println!("\nready after {:.0} ms (median of {})", median(times.iter().copied()), times.len());
+    report::keep("start", &times)
+}
