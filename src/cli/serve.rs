@@ -27,6 +27,9 @@ use crate::{
 
 /// How long a client may take to send a request's head, or keep an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+/// Most bytes of a connection that are read at once; also the longest head. hyper's own 400 KiB would be most of the memory
+/// that 64 uploads take.
+const READ_BYTES: usize = 160 * 1024;
 /// The owner of the token that a first start makes.
 const FIRST_OWNER: &str = "local";
 
@@ -149,7 +152,7 @@ fn service(router: &Router) -> HttpService {
 /// HTTP/1.1 alone: HTTP/2 comes with TLS, which a proxy in front does.
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(READ_BYTES);
     http
 }
 

@@ -132,7 +132,7 @@ impl Service {
                     "part received"
                 );
                 if self.hashes_file(&session) {
-                    self.prefix_hashes.advance(&self.storage, &session, part, bytes);
+                    self.prefix_hashes.advance(&self.storage, &session, part, bytes).await;
                 }
                 Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
             }

@@ -8,7 +8,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
@@ -23,6 +27,10 @@ use crate::{
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// How much of the rest is read in one go at finalize.
 const LAST_STEP_BYTES: u64 = 256 * 1024 * 1024;
+/// How far hashing may be behind before parts wait for it: some 10 ms of it.
+const MOST_BEHIND_BYTES: u64 = 16 * 1024 * 1024;
+/// How long they wait at most.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// Sessions hashed in the background at once; the rest of the machine is for receiving.
 const BACKGROUND_TASKS: usize = 2;
 /// How many parts of a session may be kept in memory because one before them is still on its way.
@@ -35,7 +43,20 @@ pub(super) struct PrefixHashes {
     turns: Arc<Semaphore>,
 }
 
-type Running = tokio::sync::Mutex<State>;
+#[derive(Debug, Default)]
+struct Running {
+    state: tokio::sync::Mutex<State>,
+    /// How far the bytes are there.
+    wanted: AtomicU64,
+    /// How far they are hashed; the same as in the state, for those who do not have it.
+    hashed: AtomicU64,
+}
+
+impl Running {
+    fn behind_bytes(&self) -> u64 {
+        self.wanted.load(Ordering::Acquire).saturating_sub(self.hashed.load(Ordering::Acquire))
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -57,8 +78,9 @@ impl Default for PrefixHashes {
 
 impl PrefixHashes {
     /// Goes on in the background with a part that was recorded: from its bytes, or else as far as the session's prefix
-    /// reaches, unless somebody is at it already: they, or the next part, or finalize, will do the rest.
-    pub(super) fn advance(
+    /// reaches. Waits for a moment if hashing falls behind: else it would be finalize that takes longer the larger the
+    /// file is. But not for long, as after a restart, when everything is to be hashed anew.
+    pub(super) async fn advance(
         &self,
         storage: &Arc<dyn Storage>,
         session: &Session,
@@ -67,23 +89,26 @@ impl PrefixHashes {
     ) {
         let running = self.running(session.id);
         if let Some(bytes) = bytes {
-            tokio::spawn(async move { running.lock().await.feed(part.offset_bytes, bytes).await });
+            tokio::spawn(async move { running.state.lock().await.feed(part.offset_bytes, bytes).await });
             return;
         }
-        let target = session.plan.prefix_bytes(session.received.prefix_len());
+        running.wanted.fetch_max(session.plan.prefix_bytes(session.received.prefix_len()), Ordering::AcqRel);
         let (storage, session, turns) = (Arc::clone(storage), session.clone(), Arc::clone(&self.turns));
+        let hashing = Arc::clone(&running);
         tokio::spawn(async move {
-            let Ok(mut state) = running.try_lock() else { return };
-            while state.hashed_bytes < target {
-                let Ok(_turn) = turns.acquire().await else { return };
-                let step = target.min(state.hashed_bytes + STEP_BYTES);
-                if let Err(error) = state.read(&*storage, &session, step).await {
+            // Whoever is at it looks again once they are done, so that nothing is left that came in between.
+            while hashing.behind_bytes() > 0 {
+                let Ok(mut state) = hashing.state.try_lock() else { return };
+                if let Err(error) = state.catch_up(&*storage, &session, &hashing, &turns).await {
                     // Finalize will meet the same error and report it; an aborted session has no bytes left.
                     tracing::debug!(session.id = %session.id.0, %error, "background hashing stopped");
                     return;
                 }
             }
         });
+        if running.behind_bytes() > MOST_BEHIND_BYTES {
+            let _ = tokio::time::timeout(LONGEST_WAIT, running.state.lock()).await;
+        }
     }
 
     /// The SHA-256 of the whole file, whose parts have all arrived. `None` if bytes are to be read for it that can be
@@ -94,7 +119,7 @@ impl PrefixHashes {
         session: &Session,
     ) -> storage::Result<Option<Sha256Digest>> {
         let running = self.running(session.id);
-        let mut state = running.lock().await;
+        let mut state = running.state.lock().await;
         let total = session.plan.total_size_bytes();
         while state.hashed_bytes < total {
             let step = total.min(state.hashed_bytes + LAST_STEP_BYTES);
@@ -118,7 +143,7 @@ impl PrefixHashes {
     /// Lets go of parts whose predecessors do not come. Called by every sweep.
     pub(super) fn let_go_of_idle(&self) {
         for running in self.map().values() {
-            let Ok(mut state) = running.try_lock() else { continue };
+            let Ok(mut state) = running.state.try_lock() else { continue };
             if !std::mem::take(&mut state.is_active) && !state.ahead.is_empty() {
                 state.let_go();
             }
@@ -135,6 +160,26 @@ impl PrefixHashes {
 }
 
 impl State {
+    /// Hashes all that is there, in turns with other sessions.
+    async fn catch_up(
+        &mut self,
+        storage: &dyn Storage,
+        session: &Session,
+        running: &Running,
+        turns: &Semaphore,
+    ) -> storage::Result<()> {
+        loop {
+            running.hashed.store(self.hashed_bytes, Ordering::Release);
+            let step = running.wanted.load(Ordering::Acquire).min(self.hashed_bytes + STEP_BYTES);
+            if step <= self.hashed_bytes {
+                return Ok(());
+            }
+            // It is never closed.
+            let _turn = turns.acquire().await;
+            self.read(storage, session, step).await?;
+        }
+    }
+
     /// Hashes up to `target`; false if that cannot be read yet. The state stays as it was if that fails or is dropped in
     /// between.
     async fn read(&mut self, storage: &dyn Storage, session: &Session, target: u64) -> storage::Result<bool> {
