@@ -78,7 +78,7 @@ pub(crate) async fn listen(router: Router) -> anyhow::Result<()> {
 
 /// The body of Partway's REST answer.
 #[derive(Serialize)]
-struct Session<'a> {
+struct Answered<'a> {
     session_id: Uuid,
     status: String,
     status_reason: Option<String>,
@@ -90,14 +90,14 @@ struct Session<'a> {
     total_size_bytes: i64,
     bytes_received: i64,
     version: i64,
-    file: File,
+    file: OfFile,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 }
 
 #[derive(Serialize)]
-struct File {
+struct OfFile {
     file_id: Uuid,
     original_filename: String,
     content_type: String,
@@ -110,7 +110,7 @@ struct File {
 
 #[derive(Serialize)]
 struct Page<'a> {
-    sessions: Vec<Session<'a>>,
+    sessions: Vec<Answered<'a>>,
     next: Option<Uuid>,
 }
 
@@ -157,10 +157,10 @@ macro_rules! status_server {
                     .with_state((pool, ranges))
             }
 
-            fn session<'a>(row: &$row, ranges: &'a AllRanges) -> Session<'a> {
+            fn session<'a>(row: &$row, ranges: &'a AllRanges) -> Answered<'a> {
                 let _ = row.get::<Vec<u8>, _>("received_parts");
                 let id = row.get("id");
-                let file = File {
+                let file = OfFile {
                     file_id: row.get("file_id"),
                     original_filename: row.get("original_filename"),
                     content_type: row.get("content_type"),
@@ -170,7 +170,7 @@ macro_rules! status_server {
                     status: row.get("file_status"),
                     metadata: serde_json::from_str(row.get("metadata")).unwrap_or_default(),
                 };
-                Session {
+                Answered {
                     session_id: id,
                     status: row.get("status"),
                     status_reason: row.get("status_reason"),

@@ -68,10 +68,11 @@ impl Connection {
         };
         let text = std::str::from_utf8(&self.buffer[..end]).map_err(io::Error::other)?;
         let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
-        let length = text.lines().filter_map(|line| line.split_once(": "));
+        let headers = text.lines().filter_map(|line| line.split_once(": "));
         let length =
-            length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.parse());
-        let mut left: usize = length.last().transpose().map_err(io::Error::other)?.unwrap_or_default();
+            headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.parse());
+        let length: Option<usize> = length.reduce(|first, _| first).transpose().map_err(io::Error::other)?;
+        let mut left = length.unwrap_or_default();
         body(&self.buffer[end..filled]);
         left -= filled - end;
         while left > 0 {
@@ -83,6 +84,11 @@ impl Connection {
             left -= read;
         }
         Ok((status, end))
+    }
+
+    /// Sends some of a request, to which there is no answer yet.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.stream.write_all(piece)
     }
 
     /// Sends a request in one or several pieces and keeps the answer.

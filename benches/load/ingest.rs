@@ -127,7 +127,7 @@ fn sample(target: &dyn Target, upload: Upload, bytes: &[u8]) -> anyhow::Result<(
     let server = target.server();
     let files = target.begin(upload)?;
     server.forget_peak()?;
-    let (cpu, next) = (server.cpu()?, AtomicU32::new(0));
+    let (cpu, next) = (server.cpu_us()?, AtomicU32::new(0));
     let load: Load = parallel(upload.connections, |_| {
         let (mut connection, mut latencies) = (Connection::open(&server.address)?, Vec::new());
         loop {
@@ -151,7 +151,7 @@ fn sample(target: &dyn Target, upload: Upload, bytes: &[u8]) -> anyhow::Result<(
     let mib = upload.total_bytes() as f64 / MIB as f64;
     let sample = Sample {
         per_second: mib / load.seconds,
-        cpu_us: (server.cpu()? - cpu).as_secs_f64() * 1e6 / mib,
+        cpu_us: (server.cpu_us()? - cpu) / mib,
         p50_us: load.percentile(50).as_secs_f64() * 1e6,
         p99_us: load.percentile(99).as_secs_f64() * 1e6,
         peak_mib: server.peak_memory()? as f64 / MIB as f64,
@@ -176,7 +176,7 @@ fn beside(
     let (mut measured, mut finishing) = (Measured::new("ingest", case), Vec::new());
     let chunk = upload.part_bytes.to_string();
     let settings = [settings, &[("PARTWAY_CHUNK_SIZE", &*chunk), ("PARTWAY_MAX_PARTS", "100000")]].concat();
-    for _ in 0..effort.rounds {
+    for _ in 0..effort.uploads {
         let folder = tempfile::tempdir_in(work)?;
         let path = folder.path().join("sink");
         let sink = Sink(Server::floor(&[floor, path.to_str().context("a path that is text")?])?);
@@ -258,7 +258,7 @@ pub(crate) fn small(work: &Path, effort: &Effort) -> anyhow::Result<()> {
 pub(crate) fn start(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     let data = work.join("start");
     drop(Server::partway(&data, &[])?);
-    let times = (0..effort.rounds * 2).map(|_| {
+    let times = (0..effort.uploads * 4).map(|_| {
         let begun = Instant::now();
         Server::partway(&data, &[]).map(|_| begun.elapsed().as_secs_f64() * 1e3)
     });

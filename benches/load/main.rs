@@ -1,5 +1,6 @@
 //! What Partway costs, beside what the work costs at the very least; see `benches/README.md`.
 
+mod busy;
 mod floor;
 mod http;
 mod ingest;
@@ -17,6 +18,8 @@ use anyhow::bail;
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) duration: Duration,
+    /// How often a file is uploaded.
+    pub(crate) uploads: usize,
     /// Size of an uploaded file.
     pub(crate) file_mib: u64,
     pub(crate) small_parts: u32,
@@ -38,9 +41,9 @@ fn main() -> anyhow::Result<()> {
         });
     }
     let effort = if words.contains(&"--quick") {
-        Effort { rounds: 1, duration: Duration::from_millis(300), file_mib: 640, small_parts: 2_048 }
+        Effort { rounds: 1, duration: Duration::from_millis(300), uploads: 1, file_mib: 640, small_parts: 2_048 }
     } else {
-        Effort { rounds: 5, duration: Duration::from_secs(1), file_mib: 4_160, small_parts: 8_192 }
+        Effort { rounds: 5, duration: Duration::from_secs(1), uploads: 3, file_mib: 4_160, small_parts: 8_192 }
     };
     let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
     let wants = |suite: &str| suites.is_empty() || suites.iter().any(|wanted| **wanted == suite);
@@ -50,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         status::run(&runtime, work.path(), None, &effort)?;
         match &postgres {
             Some(url) => {
-                seed::with_schema(&runtime, url, |url| status::run(&runtime, work.path(), Some(url), &effort))?
+                seed::with_schema(&runtime, url, |url| status::run(&runtime, work.path(), Some(url), &effort))?;
             }
             None => println!("\nPostgreSQL is not measured: there is no TEST_DATABASE_URL"),
         }
@@ -60,6 +63,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wants("small") {
         ingest::small(work.path(), &effort)?;
+    }
+    if wants("busy") {
+        busy::run(work.path(), &effort)?;
     }
     if wants("start") {
         ingest::start(work.path(), &effort)?;

@@ -5,7 +5,6 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -52,13 +51,13 @@ impl Server {
         Ok(Self { child, address: String::new(), token: String::new() })
     }
 
-    /// The CPU time that the process has used, in user and kernel mode, all threads.
-    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+    /// The CPU time that the process has used, in user and kernel mode, all threads, in microseconds.
+    pub(crate) fn cpu_us(&self) -> anyhow::Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // proc(5): the fields after the name in parentheses; utime and stime are the 14th and 15th, in ticks of 10 ms.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<_, _>>()?;
-        Ok(Duration::from_millis(ticks * 10))
+        let ticks: f64 = fields.map(str::parse::<f64>).sum::<Result<_, _>>()?;
+        Ok(ticks * 10_000.0)
     }
 
     /// The most memory it had since [`Self::forget_peak`], in bytes.

@@ -123,12 +123,12 @@ fn check(case: &Case, floor: &Server, partway: &Server) -> anyhow::Result<()> {
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn sample(server: &Server, request: &[u8], status: u16, duration: Duration) -> anyhow::Result<Sample> {
-    let before = server.cpu()?;
+    let before = server.cpu_us()?;
     let load = http::repeat(&server.address, request, status, CONNECTIONS, duration)?;
     let requests = load.requests() as f64;
     Ok(Sample {
         per_second: requests / load.seconds,
-        cpu_us: (server.cpu()? - before).as_secs_f64() * 1e6 / requests,
+        cpu_us: (server.cpu_us()? - before) / requests,
         p50_us: load.percentile(50).as_secs_f64() * 1e6,
         p99_us: load.percentile(99).as_secs_f64() * 1e6,
         peak_mib: server.peak_memory()? as f64 / f64::from(1 << 20),

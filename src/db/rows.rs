@@ -53,6 +53,10 @@ pub(super) fn stored(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
+pub(super) fn version(id: SessionId, version: i64) -> Result<u64, CorruptRow> {
+    Row("upload_session", id.0).count("version", version)
+}
+
 pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow> {
     let at = Row("upload_session", row.id);
     let plan = PartPlan::new(

@@ -50,12 +50,13 @@ pub(super) async fn status(
     SessionPath(id): SessionPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let view = service.status(&principal, id).await?;
-    let etag = conditional::etag(view.session.version);
-    if conditional::is_known(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, cache_headers(etag)).into_response());
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        let etag = conditional::etag(service.version(&principal, id).await?);
+        if conditional::is_known(&headers, &etag) {
+            return Ok((StatusCode::NOT_MODIFIED, cache_headers(etag)).into_response());
+        }
     }
-    Ok(session(view).into_response())
+    Ok(session(service.status(&principal, id).await?).into_response())
 }
 
 pub(super) async fn list(

@@ -34,6 +34,15 @@ impl Service {
         Ok(SessionView { session, file })
     }
 
+    /// The version of a session, which says whether it has changed, for less than the session.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session.
+    pub async fn version(&self, principal: &Principal, id: SessionId) -> Result<u64> {
+        let found = self.db.session_version(&principal.owner, id).await?;
+        found.ok_or_else(|| Error::not_found("session"))
+    }
+
     /// Those of these sessions that are the caller's, in one statement.
     pub async fn sessions(&self, principal: &Principal, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>> {
         Ok(self.db.sessions(&principal.owner, ids).await?)

@@ -24,6 +24,7 @@ mod part_receive;
 mod postgres;
 mod process;
 mod readme;
+mod record_together;
 mod schema;
 mod session_abort;
 mod session_create;

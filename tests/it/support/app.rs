@@ -47,7 +47,11 @@ impl TestApp {
     /// With its bytes in a folder, wherever other tests have theirs: for what is true of folders alone, and for files of
     /// several parts of 10 bytes, which no object store completes.
     pub(crate) async fn on_disk() -> Self {
-        Self::in_folder(|_, _| ()).await
+        Self::on_disk_with(|_| ()).await
+    }
+
+    pub(crate) async fn on_disk_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::in_folder(|config, _| change(config)).await
     }
 
     async fn in_folder(change: impl FnOnce(&mut Config, &Path)) -> Self {

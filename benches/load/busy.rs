@@ -1,0 +1,141 @@
+//! Asking while 64 parts of the same session are on their way: does the one slow down the other?
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use serde_json::json;
+
+use crate::{
+    Effort,
+    http::{Connection, Load, parallel, request, send},
+    report::{self, median},
+    server::Server,
+};
+
+const SENDERS: usize = 64;
+const PART_BYTES: usize = 1 << 20;
+/// A part comes in pieces, at 1 MiB a second for each sender.
+const PIECE_BYTES: usize = 64 * 1024;
+const PIECE_EVERY: Duration = Duration::from_millis(62);
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// Latencies in microseconds: p50 and p99 of one kind of request in one phase.
+type Latency = (f64, f64);
+
+#[derive(Default, serde::Serialize)]
+struct Phases {
+    status_idle: Vec<Latency>,
+    status_busy: Vec<Latency>,
+    acknowledged: Vec<Latency>,
+    acknowledged_while_asked: Vec<Latency>,
+}
+
+pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
+    let chunk = PART_BYTES.to_string();
+    let partway = Server::partway(&work.join("busy"), &[("PARTWAY_CHUNK_SIZE", &chunk)])?;
+    let mut phases = Phases::default();
+    for _ in 0..effort.rounds {
+        let session = Session::create(&partway)?;
+        phases.status_idle.push(session.ask_for(effort.duration * 3)?);
+        phases.acknowledged.push(session.send_for(effort.duration * 3, || Ok(()))?);
+        let mut asked = (0.0, 0.0);
+        let both = session.send_for(effort.duration * 3, || {
+            asked = session.ask_for(effort.duration * 3)?;
+            Ok(())
+        })?;
+        phases.acknowledged_while_asked.push(both);
+        phases.status_busy.push(asked);
+    }
+    let rows = [
+        ("status, idle", &phases.status_idle),
+        ("status, while 64 parts arrive", &phases.status_busy),
+        ("last byte to acknowledgement", &phases.acknowledged),
+        ("the same, while status is asked for", &phases.acknowledged_while_asked),
+    ];
+    let rows = rows.into_iter().map(|(what, latencies)| {
+        let of = |pick: fn(&Latency) -> f64| format!("{:.2}", median(latencies.iter().map(pick)) / 1e3);
+        vec![what.to_owned(), of(|latency| latency.0), of(|latency| latency.1)]
+    });
+    report::table("Status and parts of one session at the same time", &["", "p50, ms", "p99, ms"], rows);
+    report::keep("busy", &phases)
+}
+
+struct Session<'a> {
+    server: &'a Server,
+    path: String,
+    next_part: AtomicU32,
+}
+
+impl<'a> Session<'a> {
+    fn create(server: &'a Server) -> anyhow::Result<Self> {
+        let body = json!({ "original_filename": "bench.bin", "total_size_bytes": PART_BYTES * 9_000 }).to_string();
+        let headers = [("Authorization", &*server.authorization()), ("Content-Type", "application/json")];
+        let created = send(&server.address, &request("POST", "/uploads/sessions", &headers, body.as_bytes()))?;
+        let id = created.json()?["session_id"].as_str().unwrap_or_default().to_owned();
+        Ok(Self { server, path: format!("/uploads/sessions/{id}"), next_part: AtomicU32::new(1) })
+    }
+
+    /// Asks for the status again and again, not as fast as possible.
+    fn ask_for(&self, duration: Duration) -> anyhow::Result<Latency> {
+        let status = request("GET", &self.path, &[("Authorization", &self.server.authorization())], &[]);
+        let mut connection = Connection::open(&self.server.address)?;
+        let (end, mut latencies) = (Instant::now() + duration, Vec::new());
+        while Instant::now() < end {
+            let asked = Instant::now();
+            ensure!(connection.send(&[&status])?.status == 200, "no status");
+            latencies.push(asked.elapsed());
+            sleep(ASK_EVERY);
+        }
+        latencies.sort_unstable();
+        Ok(latency(&Load { latencies, ..Load::default() }))
+    }
+
+    /// Sends parts slowly, 64 at a time, and does something else meanwhile.
+    fn send_for(
+        &self,
+        duration: Duration,
+        meanwhile: impl FnOnce() -> anyhow::Result<()> + Send,
+    ) -> anyhow::Result<Latency> {
+        let (stop, mut meanwhile_done) = (AtomicBool::new(false), Ok(()));
+        let load = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let end = Instant::now() + duration;
+                meanwhile_done = meanwhile();
+                sleep(end.saturating_duration_since(Instant::now()));
+                stop.store(true, Ordering::Relaxed);
+            });
+            parallel(SENDERS, |sender| self.send_parts(sender, &stop))
+        })?;
+        meanwhile_done?;
+        Ok(latency(&load))
+    }
+
+    fn send_parts(&self, sender: usize, stop: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
+        let (mut connection, mut latencies) = (Connection::open(&self.server.address)?, Vec::new());
+        let (piece, length) = (vec![7; PIECE_BYTES], PART_BYTES.to_string());
+        let headers = [("Authorization", &*self.server.authorization()), ("Content-Length", &length)];
+        sleep(PIECE_EVERY * u32::try_from(sender)? / u32::try_from(SENDERS)?);
+        while !stop.load(Ordering::Relaxed) {
+            let number = self.next_part.fetch_add(1, Ordering::Relaxed);
+            connection.write(&request("PUT", &format!("{}/parts/{number}", self.path), &headers, &[]))?;
+            for _ in 1..PART_BYTES / PIECE_BYTES {
+                connection.write(&piece)?;
+                sleep(PIECE_EVERY);
+            }
+            let last = Instant::now();
+            let answer = connection.send(&[&piece])?;
+            ensure!(answer.status == 201, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+            latencies.push(last.elapsed());
+        }
+        Ok(latencies)
+    }
+}
+
+fn latency(load: &Load) -> Latency {
+    (load.percentile(50).as_secs_f64() * 1e6, load.percentile(99).as_secs_f64() * 1e6)
+}

@@ -1,0 +1,72 @@
+//! Parts that are recorded by one transaction.
+
+use partway::{
+    db::{Db, NewPart, Recorded},
+    domain::{Clock, PartRecord, Session, SessionId, Sha256Digest, parse_id},
+};
+
+use crate::support::TestApp;
+
+async fn database(app: &TestApp) -> Db {
+    match app.config.database.as_str() {
+        "" => Db::open_sqlite(&app.folder().join("partway.db")).await.unwrap(),
+        url => Db::open_postgres(url, 2).await.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let [open, other, aborted] = [user.create_id(45).await, user.create_id(45).await, user.create_id(45).await];
+    user.put(&open, 1, "0123456789").await.expect(201);
+    user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+
+    let db = database(&app).await;
+    let owner = partway::domain::OwnerName::parse("ann").unwrap();
+    let id = |text: &str| SessionId(parse_id(text).unwrap());
+    let session = db.session(&owner, id(&open)).await.unwrap().unwrap();
+    let now = app.clock.now();
+    let part = |session_id: &str, number: u32| NewPart {
+        session: id(session_id),
+        part: PartRecord {
+            part: session.plan.part(number).unwrap(),
+            sha256: Sha256Digest::of(b"x"),
+            storage_etag: None,
+            received_at: now,
+        },
+        claim: None,
+    };
+    let batch = [part(&other, 2), part(&open, 3), part(&open, 1), part(&aborted, 1), part(&open, 5), part(&other, 4)];
+    let record = |session: &mut Session, part: &PartRecord| session.record(part.part, now, chrono::TimeDelta::hours(1));
+    for _ in 0..2 {
+        // The second time as after a commit whose answer was lost.
+        let outcomes = db.record_parts(&batch, record).await.unwrap();
+        let told: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| match outcome {
+                Recorded::New(session) => format!("new {}", session.received),
+                Recorded::Before(_, part) => format!("before {}", part.part.number),
+                Recorded::Closed(_) => "closed".to_owned(),
+                Recorded::ClaimLost => "claim lost".to_owned(),
+            })
+            .collect();
+        assert_eq!(told, ["new 2,4", "new 1,3,5", "before 1", "closed", "new 1,3,5", "new 2,4"]);
+    }
+    let status = user.status(&open).await;
+    assert_eq!(
+        (&status["received_parts"], &status["bytes_received"]),
+        (&serde_json::json!(["1", "3", "5"]), &25.into())
+    );
+    assert_eq!(user.status(&aborted).await["received_parts"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn parts_that_are_left_to_the_operating_system_make_the_same_file() {
+    let app = TestApp::on_disk_with(|config| config.sync = partway::config::SyncParts::Os).await;
+    let user = app.user("ann").await;
+    let file = crate::support::file_bytes(95);
+    let stored = user.upload(&file).await;
+    let content = user.get(&format!("/files/{}/content", stored["file"]["file_id"].as_str().unwrap())).await;
+    assert_eq!(content.bytes, file);
+}
