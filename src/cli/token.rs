@@ -66,7 +66,7 @@ impl Token {
             Command::List { stores } => list(&stores).await?,
             Command::Revoke { id, stores } => {
                 super::open_existing(&stores).await?.revoke_token(id).await.map_err(super::internal)?;
-                eprintln!("revoked");
+                eprintln!("revoked; running servers refuse it within two seconds");
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -119,6 +119,8 @@ mod tests {
         assert_eq!(finished_error("Unknown field", vec![]), shown("Unknown field", "INVALID_INPUT"));
         let scalar = "Failed to parse \"BigInt\": expected a whole number";
         assert_eq!(finished_error(scalar, path()), shown(scalar, "INVALID_INPUT"));
+        let missing = "Variable id is not defined.";
+        assert_eq!(finished_error(missing, path()), shown(missing, "INVALID_INPUT"));
         let leak = finished_error("no such table: upload_file", path());
         assert_eq!(leak, shown("an internal error occurred", "INTERNAL"));
     }

@@ -169,3 +169,23 @@ async fn a_remembered_document_is_refused_for_the_same_variables_as_a_new_one() 
         }
     }
 }
+
+/// Whoever asks often pays for every byte.
+#[tokio::test]
+async fn the_answer_to_a_small_question_is_small() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let file = crate::support::file_bytes(9_000);
+    let id = user.create_id(file.len()).await;
+    user.put_parts(&id, &file, 1..=20).await;
+    let query =
+        "query($id: ID!) { uploadSession(id: $id) { status totalParts completedParts receivedParts { first last } } }";
+    let answer = user.post("/graphql", json!({ "query": query, "variables": { "id": id } })).await.expect(200);
+    assert_eq!(answer.json()["data"]["uploadSession"]["receivedParts"], json!([{ "first": 1, "last": 20 }]));
+    let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    // What the socket adds to it.
+    let line = "HTTP/1.1 200 OK\r\n\r\n".len() + "date: Tue, 24 Nov 2026 03:33:10 GMT\r\n".len();
+    let length = if answer.headers.contains_key("content-length") { 0 } else { "content-length: 134\r\n".len() };
+    let total = headers + line + length + answer.bytes.len();
+    assert!(total <= 320, "{total} bytes: {:?}", answer.headers);
+}
