@@ -5,7 +5,7 @@ import { createClient as createWsClient } from "graphql-ws";
 import { createClient as createSseClient } from "graphql-sse";
 import WebSocket from "ws";
 import { report, withServer } from "./server.mjs";
-import { SETTINGS, createSession, finalize, putPart, run } from "./upload.mjs";
+import { SETTINGS, beginPart, createSession, finalize, putPart, run } from "./upload.mjs";
 
 const QUERY = `subscription($id: ID!) { uploadSession(id: $id) { status completedParts receivedPartsText version } }`;
 
@@ -18,6 +18,7 @@ function socket(url, messages, options = {}) {
     raw.on("message", (data) => said.push(JSON.parse(data)));
     raw.on("close", (code) => resolve({ code, said }));
     raw.on("error", (error) => resolve({ code: 0, said, error }));
+    if (options.onMessage) raw.on("message", options.onMessage);
     if (options.hangUpAfter) raw.on("message", () => said.length >= options.hangUpAfter && raw.close());
   });
 }
@@ -156,7 +157,12 @@ await withServer(async (server) => {
     },
     "a stopping server says good-bye": async () => {
       const id = await createSession(server, 1);
-      const closed = socket(url, [init, { ...pending, payload: { query: QUERY, variables: { id } } }]);
+      const subscribe = { ...pending, payload: { query: QUERY, variables: { id } } };
+      // A part that is on its way keeps the server from ending before who comes late was refused.
+      const part = beginPart(server, id, 1);
+      await part.begun;
+      let closed;
+      await new Promise((heard) => { closed = socket(url, [init, subscribe], { onMessage: heard }); });
       const events = sse(token).iterate({ query: QUERY, variables: { id } });
       await events.next();
       server.server.removeAllListeners("exit");
@@ -164,6 +170,9 @@ await withServer(async (server) => {
       server.server.kill("SIGTERM");
       assert.equal((await closed).code, 1001);
       assert.ok((await events.next()).done);
+      assert.match((await socket(url, [init])).error.message, /503/);
+      part.end();
+      assert.equal(await part.status, 201);
       assert.equal(await exited, 0);
     },
   };

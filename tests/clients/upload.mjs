@@ -1,4 +1,5 @@
 // What the client tests upload with: REST for bytes, as everybody does.
+import { request } from "node:http";
 
 /** A session of `parts` parts of 64 KiB (the server is to run with that chunk size); resolves to its id. */
 export async function createSession({ url, token }, parts) {
@@ -16,6 +17,18 @@ export async function putPart({ url, token }, id, number) {
   const body = new Uint8Array(65536).fill(number);
   const response = await fetch(`${url}/uploads/sessions/${id}/parts/${number}`, { method: "PUT", headers, body });
   if (response.status !== 201) throw new Error(`part ${number}: ${response.status}`);
+}
+
+/** Sends the first half of a part; `end` sends the rest, and `status` resolves when it is answered. */
+export function beginPart({ url, token }, id, number) {
+  const headers = { Authorization: `Bearer ${token}`, "Content-Length": 65536 };
+  const sending = request(`${url}/uploads/sessions/${id}/parts/${number}`, { method: "PUT", headers });
+  const status = new Promise((resolve, reject) => {
+    sending.on("response", (response) => resolve(response.resume().statusCode));
+    sending.on("error", reject);
+  });
+  const half = new Uint8Array(32768).fill(number);
+  return { begun: new Promise((resolve) => sending.write(half, resolve)), end: () => sending.end(half), status };
 }
 
 export async function finalize({ url, token }, id) {

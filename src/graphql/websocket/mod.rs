@@ -87,6 +87,10 @@ pub(super) async fn upgrade(
     if !sockets.allows(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
+    if sockets.endpoint.service.stopping().is_cancelled() {
+        // hyper would say `Connection: close` in the answer to the handshake, of which clients make nothing good.
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+    }
     let upgrade = upgrade.protocols([WebSocketProtocols::GraphQLWS.sec_websocket_protocol()]);
     if upgrade.selected_protocol().is_none() {
         // Only the older protocol was offered.
