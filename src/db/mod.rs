@@ -16,6 +16,7 @@ mod part_claims;
 mod parts;
 mod postgres;
 mod prepared;
+mod readers;
 mod rows;
 mod sessions;
 mod sqlite;
@@ -53,6 +54,7 @@ pub struct Db {
     write: DatabaseConnection,
     watched: changes::Watched,
     prepared: prepared::Prepared,
+    readers: readers::Readers,
     statements: Arc<AtomicU64>,
 }
 
@@ -64,7 +66,8 @@ impl Db {
         statements: Arc<AtomicU64>,
     ) -> Self {
         let prepared = prepared::Prepared::new(read.get_database_backend());
-        Self { read, write, watched, prepared, statements }
+        let readers = readers::Readers::new(&read);
+        Self { read, write, watched, prepared, readers, statements }
     }
 
     /// Whether the database answers.

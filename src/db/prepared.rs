@@ -14,7 +14,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Db, Result, again, rows};
+use super::{Db, Result, again, readers::Readers, rows};
 use crate::domain::{FileRecord, OwnerName, Session, SessionId};
 
 /// What the columns of the file begin with where they come beside those of its session.
@@ -108,23 +108,26 @@ macro_rules! file {
     };
 }
 
+/// The same for both drivers.
+macro_rules! read_one {
+    ($kept:ident, $text:ident, $owner:expr, $id:expr, |$row:ident| $read:expr) => {{
+        let mut reader = $kept.take().await?;
+        let query = sqlx::query($text).bind($id.0).bind($owner.as_str());
+        let found = query.fetch_optional(reader.connection()?).await?;
+        reader.keep();
+        found.map(|$row| Ok::<_, sqlx::Error>($read)).transpose()?
+    }};
+}
+
 /// Runs one of the statements and reads its row, by whichever driver.
 macro_rules! find {
     ($db:expr, $statement:ident, $owner:expr, $id:expr, |$row:ident| $read:expr) => {
         again(|| async {
             $db.statements.fetch_add(1, Ordering::Relaxed);
             let text = AssertSqlSafe(Arc::clone(&$db.prepared.$statement));
-            let read = match $db.read.get_database_backend() {
-                DbBackend::Postgres => {
-                    let found = sqlx::query(text).bind($id.0).bind($owner.as_str());
-                    let found = found.fetch_optional($db.read.get_postgres_connection_pool()).await?;
-                    found.map(|$row| Ok::<_, sqlx::Error>($read)).transpose()?
-                }
-                _ => {
-                    let found = sqlx::query(text).bind($id.0).bind($owner.as_str());
-                    let found = found.fetch_optional($db.read.get_sqlite_connection_pool()).await?;
-                    found.map(|$row| Ok::<_, sqlx::Error>($read)).transpose()?
-                }
+            let read = match &$db.readers {
+                Readers::Postgres(kept) => read_one!(kept, text, $owner, $id, |$row| $read),
+                Readers::Sqlite(kept) => read_one!(kept, text, $owner, $id, |$row| $read),
             };
             Ok::<_, sqlx::Error>(read)
         })
