@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::json;
 
 use crate::{
@@ -29,6 +29,9 @@ type Latency = (f64, f64);
 
 #[derive(Default, serde::Serialize)]
 struct Phases {
+    /// The floor: a bare server that hashes and syncs the same parts, and is asked for one word.
+    bare_idle: Vec<Latency>,
+    bare_busy: Vec<Latency>,
     status_idle: Vec<Latency>,
     status_busy: Vec<Latency>,
     acknowledged: Vec<Latency>,
@@ -39,11 +42,20 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     let chunk = PART_BYTES.to_string();
     let partway = Server::partway(&work.join("busy"), &[("PARTWAY_CHUNK_SIZE", &chunk)])?;
     let mut phases = Phases::default();
-    for _ in 0..effort.rounds {
-        let session = Session::create(&partway)?;
+    for round in 0..effort.rounds {
+        let folder = work.join(format!("bare-{round}"));
+        let bare = Server::floor(&["sink", folder.to_str().context("a path that is text")?])?;
+        let bare = Upload::bare(&bare);
+        phases.bare_idle.push(bare.ask_for(effort.duration * 3)?);
+        let mut asked = (0.0, 0.0);
+        bare.send_for(effort.duration * 3, || {
+            asked = bare.ask_for(effort.duration * 3)?;
+            Ok(())
+        })?;
+        phases.bare_busy.push(asked);
+        let session = Upload::create(&partway)?;
         phases.status_idle.push(session.ask_for(effort.duration * 3)?);
         phases.acknowledged.push(session.send_for(effort.duration * 3, || Ok(()))?);
-        let mut asked = (0.0, 0.0);
         let both = session.send_for(effort.duration * 3, || {
             asked = session.ask_for(effort.duration * 3)?;
             Ok(())
@@ -52,6 +64,8 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         phases.status_busy.push(asked);
     }
     let rows = [
+        ("one word of a bare server, idle", &phases.bare_idle),
+        ("the same, while 64 parts arrive", &phases.bare_busy),
         ("status, idle", &phases.status_idle),
         ("status, while 64 parts arrive", &phases.status_busy),
         ("last byte to acknowledgement", &phases.acknowledged),
@@ -65,24 +79,32 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     report::keep("busy", &phases)
 }
 
-struct Session<'a> {
+struct Upload<'a> {
     server: &'a Server,
-    path: String,
+    status: String,
+    part: Box<dyn Fn(u32) -> String + Sync>,
     next_part: AtomicU32,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Upload<'a> {
+    fn bare(server: &'a Server) -> Self {
+        let part = |number| format!("/bench.bin/{}", u64::from(number) * PART_BYTES as u64);
+        Self { server, status: "/".to_owned(), part: Box::new(part), next_part: AtomicU32::new(0) }
+    }
+
     fn create(server: &'a Server) -> anyhow::Result<Self> {
         let body = json!({ "original_filename": "bench.bin", "total_size_bytes": PART_BYTES * 9_000 }).to_string();
         let headers = [("Authorization", &*server.authorization()), ("Content-Type", "application/json")];
         let created = send(&server.address, &request("POST", "/uploads/sessions", &headers, body.as_bytes()))?;
-        let id = created.json()?["session_id"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { server, path: format!("/uploads/sessions/{id}"), next_part: AtomicU32::new(1) })
+        let status = format!("/uploads/sessions/{}", created.json()?["session_id"].as_str().unwrap_or_default());
+        let path = status.clone();
+        let part = move |number| format!("{path}/parts/{number}");
+        Ok(Self { server, status, part: Box::new(part), next_part: AtomicU32::new(1) })
     }
 
     /// Asks for the status again and again, not as fast as possible.
     fn ask_for(&self, duration: Duration) -> anyhow::Result<Latency> {
-        let status = request("GET", &self.path, &[("Authorization", &self.server.authorization())], &[]);
+        let status = request("GET", &self.status, &[("Authorization", &self.server.authorization())], &[]);
         let mut connection = Connection::open(&self.server.address)?;
         let (end, mut latencies) = (Instant::now() + duration, Vec::new());
         while Instant::now() < end {
@@ -122,7 +144,7 @@ impl<'a> Session<'a> {
         sleep(PIECE_EVERY * u32::try_from(sender)? / u32::try_from(SENDERS)?);
         while !stop.load(Ordering::Relaxed) {
             let number = self.next_part.fetch_add(1, Ordering::Relaxed);
-            connection.write(&request("PUT", &format!("{}/parts/{number}", self.path), &headers, &[]))?;
+            connection.write(&request("PUT", &(self.part)(number), &headers, &[]))?;
             for _ in 1..PART_BYTES / PIECE_BYTES {
                 connection.write(&piece)?;
                 sleep(PIECE_EVERY);

@@ -9,7 +9,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::{Router, body::Body, extract, http::StatusCode, routing::put};
+use axum::{
+    Router,
+    body::Body,
+    extract,
+    http::StatusCode,
+    routing::{get, put},
+};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use sqlx::{
@@ -40,7 +46,10 @@ pub(crate) async fn serve(folder: &str, commits: bool) -> anyhow::Result<()> {
         None
     };
     let sink = Arc::new(Sink { folder, files: Mutex::default(), database });
-    let router = Router::new().route("/{file}/{offset}", put(receive).delete(remove)).with_state(sink);
+    let router = Router::new()
+        .route("/", get(async || "here"))
+        .route("/{file}/{offset}", put(receive).delete(remove))
+        .with_state(sink);
     super::floor::listen(router.layer(extract::DefaultBodyLimit::disable())).await
 }
 
