@@ -2,8 +2,8 @@
 //!
 //! Owns who has one, and for how long. After every use sqlx's pool asks the database whether the connection is still well,
 //! in a task of its own: another trip to the database for each read, more than a quarter of what a status cost. One that is
-//! kept goes back a second after it was taken, and as soon as a statement fails on it or is given up, so that all the
-//! pool's rules hold as before, only not for every single read.
+//! kept is used for no longer than a second before it goes back, and goes back as soon as a statement fails on it or is
+//! given up, so that all the pool's rules hold as before, only not for every single read.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ACQUIRE_TIMEOUT;
 
-/// How long a connection is away from the pool.
+/// How long a connection is used before it goes back to the pool.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// Those of the database in use.
