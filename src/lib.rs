@@ -10,6 +10,9 @@
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes; it knows the server by its REST contract alone.
 
+// They panic where the output is closed or full; `cli::output` does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod app;
 pub mod auth;
 pub mod cli;

@@ -16,14 +16,14 @@ impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let report = super::open_existing(&self.stores).await?.check().await.map_err(super::internal)?;
         for problem in &report.problems {
-            println!("{problem}");
+            super::output::answer(problem)?;
         }
-        eprintln!(
+        super::output::note(format_args!(
             "{} sessions and {} stored files checked, {} problems",
             report.sessions,
             report.files,
             report.problems.len()
-        );
+        ));
         Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

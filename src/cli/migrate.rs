@@ -19,7 +19,7 @@ impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The server does the same at every start.
         app::migrate(&Config::load(&self.stores)?).await?;
-        eprintln!("the database is up to date");
+        super::output::note("the database is up to date");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,6 +5,8 @@
 
 mod check;
 mod migrate;
+mod output;
+mod progress;
 mod schema;
 mod serve;
 mod status;
@@ -15,6 +17,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 
+use self::output::OutputError;
 use crate::{
     app,
     client::Client,
@@ -22,6 +25,9 @@ use crate::{
     domain::SystemClock,
     service::Service,
 };
+
+/// What a shell reports for a command that SIGPIPE ended.
+const CLOSED_PIPE: u8 = 141;
 
 /// A resumable-upload server that can be asked what has arrived, and its client.
 #[derive(Debug, Parser)]
@@ -51,13 +57,27 @@ enum Command {
 
 impl Cli {
     /// Runs the command.
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
+    pub async fn run(self) -> ExitCode {
+        match self.command().await {
+            Ok(code) => code,
+            Err(error) => match error.downcast_ref::<OutputError>() {
+                // As if the signal had ended it, which the Rust runtime turns into an error.
+                Some(output) if output.is_closed_pipe() => ExitCode::from(CLOSED_PIPE),
+                _ => {
+                    output::note(format_args!("error: {error:#}"));
+                    ExitCode::FAILURE
+                }
+            },
+        }
+    }
+
+    async fn command(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(command) => command.run().await,
             Command::Token(command) => command.run().await,
             Command::Upload(command) => command.run().await,
             Command::Status(command) => command.run().await,
-            Command::Schema => Ok(schema::run()),
+            Command::Schema => schema::run(),
             Command::Migrate(command) => command.run().await,
             Command::Check(command) => command.run().await,
         }

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use super::output::answer;
 use crate::app;
 
-pub(super) fn run() -> ExitCode {
-    print!("{}", app::sdl());
-    ExitCode::SUCCESS
+pub(super) fn run() -> anyhow::Result<ExitCode> {
+    answer(app::sdl().trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }

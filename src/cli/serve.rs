@@ -58,7 +58,7 @@ impl Serve {
 
 /// Tells where the server is, and at a first start on this machine alone, how to get in.
 async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
-    println!("Partway listens on http://{address}");
+    let mut text = format!("Partway listens on http://{address}");
     let first = if address.ip().is_loopback() {
         service.create_first_token(FIRST_OWNER, "first start").await.map_err(super::internal)?
     } else {
@@ -66,10 +66,14 @@ async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
     };
     if let Some(first) = first {
         let token = first.token.reveal();
-        println!("\nA token for owner `{FIRST_OWNER}`, shown this once:\n\n    export PARTWAY_TOKEN={token}\n");
-        println!("GraphiQL with it: http://{address}/graphiql#token={token}");
+        text +=
+            &format!("\n\nA token for owner `{FIRST_OWNER}`, shown this once:\n\n    export PARTWAY_TOKEN={token}\n");
+        text += &format!("\nGraphiQL with it: http://{address}/graphiql#token={token}");
     } else if service.tokens().await.map_err(super::internal)?.is_empty() {
-        println!("There are no tokens yet: make one with `partway token create --owner NAME`.");
+        text += "\nThere are no tokens yet: make one with `partway token create --owner NAME`.";
+    }
+    if let Err(error) = super::output::answer(text) {
+        tracing::warn!(%error, "the address could not be shown");
     }
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok(())

@@ -1,16 +1,16 @@
 //! `partway status`: the received parts as a bar.
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
+use console::{Term, truncate_str};
 use futures_util::StreamExt;
 use indicatif::HumanBytes;
 
-use super::Server;
+use super::{
+    Server,
+    output::{OutputError, answer, note},
+};
 use crate::client::{SessionBody, part_numbers};
 
 const BAR_CELLS: u32 = 60;
@@ -18,6 +18,7 @@ const BAR_CELLS: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
+#[command(override_usage = "partway status [OPTIONS] <ID>")]
 pub(super) struct Status {
     /// The session's id
     id: String,
@@ -32,7 +33,7 @@ impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
         let mut session = client.session(&self.id).await?;
-        let mut shown_lines = show(&session, 0)?;
+        let mut shown_rows = show(&session, 0, self.watch)?;
         while self.watch && is_open(&session) {
             match client.changes(&self.id).await {
                 Ok(changes) => {
@@ -41,19 +42,20 @@ impl Status {
                         let changed = client.session(&self.id).await?;
                         if changed.version != session.version {
                             session = changed;
-                            shown_lines = show(&session, shown_lines)?;
+                            shown_rows = show(&session, shown_rows, self.watch)?;
                         }
                     }
                 }
                 // The server may be restarting; an upload would wait for it too.
-                Err(error) if error.is_retryable() => eprintln!("{error}, trying again"),
+                Err(error) if error.is_retryable() => note(format_args!("{error}, trying again")),
                 Err(error) => return Err(error.into()),
             }
             if is_open(&session) {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        let has_failed = self.watch && session.status != "COMPLETE";
+        Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
@@ -61,15 +63,17 @@ fn is_open(session: &SessionBody) -> bool {
     matches!(session.status.as_str(), "INIT" | "IN_PROGRESS")
 }
 
-/// Prints a session, on a terminal over what was shown before. Answers how many lines that took.
-fn show(session: &SessionBody, lines_before: usize) -> std::io::Result<usize> {
-    let text = render(session);
-    let mut out = std::io::stdout().lock();
-    if lines_before > 0 && out.is_terminal() {
-        // Up, then clear to the end of the screen (ECMA-48 CPL and ED).
-        write!(out, "\x1b[{lines_before}F\x1b[J")?;
+/// Prints a session. Following one on a terminal, prints it over what was shown before, each line cut to the terminal's
+/// width, so that a line is one row. Answers how many rows that took.
+fn show(session: &SessionBody, rows_before: usize, watch: bool) -> Result<usize, OutputError> {
+    let mut text = render(session);
+    let terminal = Term::stdout();
+    if watch && terminal.is_term() {
+        let columns = usize::from(terminal.size().1);
+        text = text.lines().map(|line| truncate_str(line, columns, "…")).collect::<Vec<_>>().join("\n");
+        terminal.clear_last_lines(rows_before).map_err(OutputError::from)?;
     }
-    writeln!(out, "{text}")?;
+    answer(&text)?;
     Ok(text.lines().count())
 }
 
@@ -93,6 +97,7 @@ fn render(session: &SessionBody) -> String {
     ];
     match &session.file.sha256 {
         Some(sha256) => lines.extend([format!("file_id   {}", session.file.file_id), format!("sha256    {sha256}")]),
+        None if session.status == "COMPLETE" => lines.push(format!("file_id   {}", session.file.file_id)),
         None if is_open(session) => lines.push(format!("expires   {}", session.expires_at.format("%F %R UTC"))),
         None => {}
     }

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
+use super::output::{answer, note};
 use crate::{config::StoreOverrides, domain::Timestamp};
 
 #[derive(Debug, Args)]
@@ -60,13 +61,13 @@ impl Token {
             Command::Create { owner, name, expires_in, stores } => {
                 let service = super::open_service(&stores).await?;
                 let created = service.create_token(&owner, &name, expires_in).await.map_err(super::internal)?;
-                eprintln!("id {}", created.id);
-                println!("{}", created.token.reveal());
+                note(format_args!("id {}", created.id));
+                answer(created.token.reveal())?;
             }
             Command::List { stores } => list(&stores).await?,
             Command::Revoke { id, stores } => {
                 super::open_existing(&stores).await?.revoke_token(id).await.map_err(super::internal)?;
-                eprintln!("revoked; running servers refuse it within two seconds");
+                note("revoked; running servers refuse it within two seconds");
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -76,12 +77,12 @@ impl Token {
 async fn list(stores: &StoreOverrides) -> anyhow::Result<()> {
     let tokens = super::open_existing(stores).await?.tokens().await.map_err(super::internal)?;
     let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
-    println!(
+    answer(format_args!(
         "{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME",
         "ID", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "OWNER"
-    );
+    ))?;
     for token in tokens {
-        println!(
+        answer(format_args!(
             "{}  {:16}  {:16}  {:16}  {:16}  {:20}  {}",
             token.id,
             day(Some(token.created_at), ""),
@@ -90,7 +91,7 @@ async fn list(stores: &StoreOverrides) -> anyhow::Result<()> {
             day(token.revoked_at, "-"),
             token.owner,
             token.name
-        );
+        ))?;
     }
     Ok(())
 }

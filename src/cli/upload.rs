@@ -1,23 +1,23 @@
 //! `partway upload`
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
 
-use super::Server;
-use crate::client::{Event, LocalFile, SessionBody, UploadOptions, upload};
+use super::{
+    Server,
+    output::{OutputError, answer, note},
+    progress::Progress,
+};
+use crate::client::{Event, FileBody, LocalFile, UploadOptions, upload};
 
 /// What a shell reports for a command that ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
+#[command(override_usage = "partway upload [OPTIONS] <FILE>")]
 pub(super) struct Upload {
     /// The file to upload
     file: PathBuf,
@@ -29,99 +29,77 @@ pub(super) struct Upload {
     /// Begin anew, whatever was begun before; without it a file that is stored already is not sent again
     #[arg(long, env = "PARTWAY_NEW", value_parser = clap::builder::BoolishValueParser::new())]
     new: bool,
+    /// The name to store the file under [default: its own]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Its media type, as in video/mp4 [default: guessed from its name]
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// Something to keep with the file; can be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    metadata: Vec<(String, String)>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give a key and a value, as in album=2026"),
+    }
 }
 
 impl Upload {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
-        let file = LocalFile::open(&self.file).with_context(|| self.file.display().to_string())?;
+        let file = self.open()?;
         let options = UploadOptions { parallel: self.parallel.into(), anew: self.new };
-        let screen = Arc::new(Screen::new());
-        let shown = Arc::clone(&screen);
+        let progress = Arc::new(Progress::new());
+        let shown = Arc::clone(&progress);
         let on: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event| shown.show(event));
         let outcome = tokio::select! {
             outcome = upload(&client, &file, options, on) => outcome,
+            never = progress.print_lines() => match never {},
             _ = tokio::signal::ctrl_c() => {
-                screen.leave();
-                eprintln!("Interrupted. What was acknowledged is safe; run the same command to go on.");
+                progress.clear();
+                note("Interrupted. What was acknowledged is safe; run the same command to go on.");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
-        screen.leave();
+        progress.clear();
         let outcome = outcome?;
         if !outcome.is_new {
-            eprintln!(
-                "Already stored: every part has the bytes of this file. To store it once more, run again with --new."
-            );
+            note("Already stored: every part has the bytes of this file. To store it once more, run again with --new.");
         }
-        let stored = outcome.session.file;
-        println!("file_id  {}", stored.file_id);
-        println!("sha256   {}", stored.sha256.unwrap_or_default());
+        if let Err(error) = print(&outcome.session.file) {
+            // The exit code tells of the upload, and the file is stored.
+            note(format_args!("The file is stored, but {error}"));
+        }
         Ok(ExitCode::SUCCESS)
     }
-}
 
-/// The progress bar; plain lines where standard error is no terminal.
-struct Screen {
-    bar: Mutex<ProgressBar>,
-    has_complained: Mutex<bool>,
-}
-
-impl Screen {
-    fn new() -> Self {
-        Self { bar: Mutex::new(ProgressBar::hidden()), has_complained: Mutex::default() }
-    }
-
-    fn show(&self, event: Event) {
-        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Comparing { bytes } => *bar = new_bar(bytes, "comparing"),
-            Event::Compared { bytes } | Event::Sent { bytes } => bar.inc(bytes),
-            Event::Lost { bytes } => bar.dec(bytes),
-            Event::Retrying { reason } if bar.is_hidden() => {
-                // Said once, not every few seconds.
-                if !std::mem::replace(&mut *self.has_complained.lock().unwrap_or_else(PoisonError::into_inner), true) {
-                    eprintln!("{reason}; trying for some minutes, ctrl-C to stop");
-                }
+    fn open(&self) -> anyhow::Result<LocalFile> {
+        let mut file = LocalFile::open(&self.file).with_context(|| self.file.display().to_string())?;
+        match &self.name {
+            Some(name) => file.name.clone_from(name),
+            None if self.file.file_name() != Some(file.name.as_ref()) => {
+                note(format_args!("The file is stored under the name {}", file.name));
             }
-            Event::Retrying { reason } => bar.set_message(format!("{reason}, trying again")),
-            Event::Finalizing => {
-                bar.finish_and_clear();
-                *bar = ProgressBar::new_spinner().with_message("finalizing");
-                bar.enable_steady_tick(Duration::from_millis(200));
-            }
-            Event::Sending(session) => {
-                bar.finish_and_clear();
-                eprintln!("{}", headline(&session));
-                *bar = new_bar(session.total_size_bytes, "sending");
-                bar.set_position(session.bytes_received);
-                // The rate and the time left are of what is sent now.
-                bar.reset_eta();
-            }
+            None => {}
         }
-    }
-
-    fn leave(&self) {
-        self.bar.lock().unwrap_or_else(PoisonError::into_inner).finish_and_clear();
-    }
-}
-
-fn headline(session: &SessionBody) -> String {
-    let (id, total) = (&session.session_id, session.total_parts);
-    match session.completed_parts {
-        0 => format!("Session {id}: {total} parts, {}", HumanBytes(session.total_size_bytes)),
-        done => format!(
-            "Session {id}: {done} of {total} parts are there, {} to go",
-            HumanBytes(session.total_size_bytes - session.bytes_received)
-        ),
+        if let Some(content_type) = &self.content_type {
+            file.content_type.clone_from(content_type);
+        }
+        file.metadata = self.metadata.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+        Ok(file)
     }
 }
 
-fn new_bar(bytes: u64, verb: &'static str) -> ProgressBar {
-    let template = "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {wide_msg}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    bar.set_style(style.progress_chars("=> "));
-    bar.set_prefix(verb);
-    bar
+fn print(file: &FileBody) -> Result<(), OutputError> {
+    answer(format_args!("file_id  {}", file.file_id))?;
+    if let Some(sha256) = &file.sha256 {
+        answer(format_args!("sha256   {sha256}"))?;
+    }
+    if let Some(composite) = &file.composite_sha256 {
+        answer(format_args!("composite_sha256  {composite}"))?;
+    }
+    Ok(())
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use sfv::{DictSerializer, KeyRef};
 
+use super::bodies::{ListBody, NewUpload, PartBody, PartsBody, ProblemBody, SessionBody};
 use crate::domain::Sha256Digest;
 
+const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is silent for so long is taken for gone.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
@@ -45,6 +47,9 @@ pub enum ClientError {
     /// Nothing of a part went out for so long that the connection is taken for dead.
     #[error("the connection is stalled")]
     Stalled,
+    /// The token cannot be sent in a header.
+    #[error("the token has characters that no token has")]
+    Token,
     /// The server's address is not one.
     #[error("{0} is no address of a server")]
     Address(String),
@@ -57,7 +62,7 @@ impl ClientError {
             Self::Refused { retryable, .. } => *retryable,
             Self::Network(error) => !error.is_builder(),
             Self::Stalled => true,
-            Self::Address(_) => false,
+            Self::Address(_) | Self::Token => false,
         }
     }
 
@@ -72,65 +77,6 @@ impl ClientError {
 
 type Result<T> = std::result::Result<T, ClientError>;
 
-/// A session, as the server tells it.
-#[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/api.md describes the fields")]
-pub struct SessionBody {
-    pub session_id: String,
-    pub status: String,
-    pub status_reason: Option<String>,
-    pub total_parts: u32,
-    pub completed_parts: u32,
-    pub received_parts: Vec<String>,
-    pub missing_parts: Vec<String>,
-    pub chunk_size_bytes: u64,
-    pub total_size_bytes: u64,
-    pub bytes_received: u64,
-    pub version: u64,
-    pub file: FileBody,
-    pub expires_at: chrono::DateTime<chrono::Utc>,
-}
-
-/// A file, as the server tells it.
-#[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/api.md describes the fields")]
-pub struct FileBody {
-    pub file_id: String,
-    pub original_filename: String,
-    pub size_bytes: u64,
-    pub sha256: Option<String>,
-}
-
-/// A received part, as the server tells it.
-#[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "docs/api.md describes the fields")]
-pub struct PartBody {
-    pub part_number: u32,
-    pub offset_bytes: u64,
-    pub size_bytes: u64,
-    pub sha256: String,
-}
-
-#[derive(Deserialize)]
-struct PartsBody {
-    parts: Vec<PartBody>,
-    next: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct ListBody {
-    sessions: Vec<SessionBody>,
-    next: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ProblemBody {
-    code: String,
-    detail: String,
-    retryable: bool,
-}
-
 impl Client {
     /// A client of the server at this address.
     pub fn new(server: &str, token: &str) -> Result<Self> {
@@ -139,22 +85,24 @@ impl Client {
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(wrong());
         }
+        // Files and secret stores end a token with a newline.
+        let token = token.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ClientError::Token);
+        }
         // TLS by ring: it builds with a C compiler alone. An error says that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEP_ALIVE);
+        let builder = || {
+            let builder = reqwest::Client::builder().user_agent(USER_AGENT);
+            builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEP_ALIVE)
+        };
         let (http, sender) = (builder().read_timeout(READ_TIMEOUT).build()?, builder().build()?);
         Ok(Self { http, sender, server: url, token: token.to_owned() })
     }
 
     /// Creates a session.
-    pub async fn create(&self, filename: &str, content_type: &str, size: u64, key: &str) -> Result<SessionBody> {
-        let input = json!({
-            "original_filename": filename,
-            "content_type": content_type,
-            "total_size_bytes": size,
-            "idempotency_key": key,
-        });
-        self.json(self.request(Method::POST, &["uploads", "sessions"]).json(&input)).await
+    pub async fn create(&self, new: &NewUpload<'_>) -> Result<SessionBody> {
+        self.json(self.request(Method::POST, &["uploads", "sessions"]).json(new)).await
     }
 
     /// A session.

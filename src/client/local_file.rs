@@ -1,19 +1,27 @@
-//! The file on this side.
+//! The local file: its name, its size and its bytes.
+//!
+//! Owns what may be uploaded, and which name the upload gets. Reads through one open descriptor, so that a file that replaces
+//! this one under its name is not mixed in. Does not know what the server has.
 
 use std::{
-    fs::{File, Metadata},
+    ffi::OsStr,
+    fs::{File, FileType, Metadata, OpenOptions},
     io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    },
+    path::Path,
     sync::Arc,
     time::SystemTime,
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, TryStreamExt, stream};
+use rustix::fs::OFlags;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::{Part, Sha256Digest};
 
@@ -22,9 +30,12 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// A file that is to be uploaded.
 #[derive(Clone, Debug)]
 pub struct LocalFile {
-    path: PathBuf,
-    /// Its name, without its folder.
+    /// The name of the upload; see [`upload_name`].
     pub name: String,
+    /// Its media type, guessed from its name.
+    pub content_type: String,
+    /// What the server keeps with the file.
+    pub metadata: Map<String, Value>,
     /// Its size.
     pub size_bytes: u64,
     modified: Option<SystemTime>,
@@ -32,27 +43,29 @@ pub struct LocalFile {
 }
 
 impl LocalFile {
-    /// Opens it.
+    /// Opens a regular file whose size is what the file system says it is.
+    ///
+    /// # Errors
+    /// Whatever opening it gives, and `InvalidInput` for a folder, a FIFO, a device, a socket, or a file that has more or
+    /// fewer bytes than its size, as many in `/proc` and `/sys` have.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        refuse_special(std::fs::metadata(path)?.file_type())?;
+        // NONBLOCK: opening a FIFO that took the file's place must not wait for a writer. It changes nothing for a file.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let name = path.canonicalize()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        refuse_special(metadata.file_type())?;
+        refuse_wrong_size(&file, metadata.len())?;
+        let name = upload_name(path.file_name().unwrap_or_default());
+        let content_type = mime_guess::from_path(&name).first_or_octet_stream().essence_str().to_owned();
         let (size_bytes, modified) = (metadata.len(), metadata.modified().ok());
-        Ok(Self { path: path.to_owned(), name, size_bytes, modified, file: Arc::new(file) })
-    }
-
-    /// Its media type, guessed from its name.
-    pub fn content_type(&self) -> String {
-        mime_guess::from_path(&self.name).first_or_octet_stream().essence_str().to_owned()
+        Ok(Self { name, content_type, metadata: Map::new(), size_bytes, modified, file: Arc::new(file) })
     }
 
     /// Whether somebody wrote to it since it was opened.
     pub fn has_changed(&self) -> bool {
         let same = |now: Metadata| now.len() == self.size_bytes && now.modified().ok() == self.modified;
-        !std::fs::metadata(&self.path).is_ok_and(same)
+        !self.file.metadata().is_ok_and(same)
     }
 
     /// The SHA-256 of a part of it.
@@ -73,14 +86,120 @@ impl LocalFile {
     }
 
     /// A part of it, read as it is sent: a part can be larger than one would like to hold in memory.
-    pub async fn read(
+    pub fn read(
         &self,
         part: Part,
         on_read: impl Fn(usize) + Send + 'static,
-    ) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
-        let mut file = tokio::fs::File::open(&self.path).await?;
-        file.seek(io::SeekFrom::Start(part.offset_bytes)).await?;
-        let blocks = ReaderStream::with_capacity(file.take(part.size_bytes), BLOCK_BYTES);
-        Ok(blocks.inspect_ok(move |block| on_read(block.len())))
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let (file, end) = (Arc::clone(&self.file), part.offset_bytes + part.size_bytes);
+        let blocks = stream::try_unfold((file, part.offset_bytes), move |(file, offset)| async move {
+            let wanted = usize::try_from(end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+            if wanted == 0 {
+                return Ok(None);
+            }
+            let reading = tokio::task::spawn_blocking(move || {
+                let mut block = vec![0; wanted];
+                file.read_exact_at(&mut block, offset)?;
+                Ok::<_, io::Error>((Bytes::from(block), (file, offset + wanted as u64)))
+            });
+            reading.await.map_err(io::Error::other)?.map(Some)
+        });
+        blocks.inspect_ok(move |block| on_read(block.len()))
+    }
+}
+
+fn refuse_special(file_type: FileType) -> io::Result<()> {
+    let what = match file_type {
+        regular if regular.is_file() => return Ok(()),
+        folder if folder.is_dir() => "a folder",
+        fifo if fifo.is_fifo() => "a named pipe (FIFO)",
+        socket if socket.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(invalid(format!("this is {what}; only regular files can be uploaded")))
+}
+
+/// Files of virtual file systems (`/proc`, `/sys`) have other bytes than `stat` says: none, one page, or terabytes.
+fn refuse_wrong_size(file: &File, size_bytes: u64) -> io::Result<()> {
+    let mut byte = [0];
+    let has_byte_at = |offset, byte: &mut [u8; 1]| file.read_at(byte, offset).map(|read| read == 1);
+    let wrong = match size_bytes.checked_sub(1) {
+        _ if has_byte_at(size_bytes, &mut byte)? => "more",
+        Some(last) if !has_byte_at(last, &mut byte)? => "fewer",
+        _ => return Ok(()),
+    };
+    Err(invalid(format!(
+        "the file system says that the file has {size_bytes} bytes, but it has {wrong}; copy it to a regular file and \
+         upload the copy"
+    )))
+}
+
+fn invalid(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, problem)
+}
+
+/// The name under which a local file is uploaded: in Unicode normal form C, so that a file resumes from a system that
+/// decomposes names (macOS). Bytes that are not UTF-8, control characters, and the blanks of a name that has nothing else are
+/// percent-encoded, since the server takes none of these.
+pub fn upload_name(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        text.extend(chunk.valid().nfc());
+        text.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
+    }
+    let is_blank = text.trim().is_empty();
+    let mut encoded = String::new();
+    for c in text.chars() {
+        if c.is_control() || is_blank {
+            encoded.extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")));
+        } else {
+            encoded.push(c);
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name_of(bytes: &[u8]) -> String {
+        upload_name(OsStr::from_bytes(bytes))
+    }
+
+    #[test]
+    fn a_plain_name_stays_as_it_is() {
+        for name in ["a.bin", "two words.txt", " leading", "100%.txt", "großes bild.png", "日本.zip"] {
+            assert_eq!(name_of(name.as_bytes()), name);
+        }
+    }
+
+    #[test]
+    fn both_normal_forms_of_a_name_are_one_name() {
+        assert_eq!(name_of("e\u{301}te\u{301}".as_bytes()), "\u{e9}t\u{e9}");
+        assert_eq!(name_of("\u{1112}\u{1161}\u{11ab}".as_bytes()), "\u{d55c}");
+    }
+
+    #[test]
+    fn what_the_server_does_not_take_is_percent_encoded() {
+        let encoded = ["a%09b", "a%0Ab", "%7F", "%20%20", "%E2%80%83", "caf%E9", "%C2%85x"];
+        let names: [&[u8]; 7] = [b"a\tb", b"a\nb", b"\x7f", b"  ", "\u{2003}".as_bytes(), b"caf\xe9", b"\xc2\x85x"];
+        for (name, encoded) in names.iter().zip(encoded) {
+            assert_eq!(name_of(name), encoded);
+        }
+    }
+
+    #[test]
+    fn files_with_another_size_than_stat_says_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, b"abc").unwrap();
+        let file = File::open(&path).unwrap();
+        assert!(refuse_wrong_size(&file, 3).is_ok());
+        for wrong in [0, 2, 4, 4096] {
+            assert_eq!(refuse_wrong_size(&file, wrong).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        std::fs::write(&path, b"").unwrap();
+        assert!(refuse_wrong_size(&File::open(&path).unwrap(), 0).is_ok());
     }
 }

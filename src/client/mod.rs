@@ -1,17 +1,19 @@
 //! The HTTP client that resumes; used by the command line and by tests.
 //!
-//! Owns speaking to a server (`api`), looking at the local file (`local_file`), finding an upload that was begun before
+//! Owns speaking to a server (`api`, `bodies`), looking at the local file (`local_file`), finding an upload that was begun before
 //! (`resume`) and sending what is missing (`upload`). Knows the server by its REST contract alone: of
 //! the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
 
 mod api;
+mod bodies;
 mod local_file;
 mod resume;
 mod upload;
 mod watch;
 
-pub use api::{Client, ClientError, FileBody, PartBody, SessionBody};
-pub use local_file::LocalFile;
+pub use api::{Client, ClientError};
+pub use bodies::{FileBody, NewUpload, PartBody, SessionBody};
+pub use local_file::{LocalFile, upload_name};
 pub use upload::{Event, Outcome, UploadError, UploadOptions, upload};
 
 /// The numbers in ranges such as `1-50`. Text that is no range has none; the server does not send any.

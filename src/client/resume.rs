@@ -5,7 +5,8 @@
 //! it works from another folder or another machine.
 
 use super::{
-    api::{Client, SessionBody},
+    api::Client,
+    bodies::SessionBody,
     local_file::LocalFile,
     upload::{Event, UploadError},
 };

@@ -12,7 +12,8 @@ use futures_util::{TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::{
-    api::{Client, ClientError, SessionBody},
+    api::{Client, ClientError},
+    bodies::{NewUpload, SessionBody},
     local_file::LocalFile,
     part_numbers,
     resume::{self, Found},
@@ -129,8 +130,8 @@ pub async fn upload(
         Found::Open(session) => *session,
         Found::Nothing => {
             // The same key for every try: a lost answer must not leave a second session behind.
-            let (key, content_type) = (Uuid::now_v7().to_string(), file.content_type());
-            let create = || async { Ok(client.create(&file.name, &content_type, file.size_bytes, &key).await?) };
+            let key = Uuid::now_v7().to_string();
+            let create = || async { Ok(client.create(&NewUpload::of(file, &key)).await?) };
             patience.insist(&*on, create).await?
         }
     };
@@ -197,7 +198,7 @@ impl Sending<'_> {
             counted.fetch_add(bytes as u64, Ordering::Relaxed);
             on(Event::Sent { bytes: bytes as u64 });
         });
-        let body = reqwest::Body::wrap_stream(blocks.await?);
+        let body = reqwest::Body::wrap_stream(blocks);
         let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
         let put = tokio::select! {
             put = put => put,

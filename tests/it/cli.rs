@@ -7,7 +7,7 @@ use std::{
     process::Output,
 };
 
-use partway::client::Client;
+use partway::client::{Client, NewUpload};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Cli, Server, file_bytes, sha256_hex};
@@ -62,7 +62,7 @@ async fn an_upload_goes_on_from_another_folder_after_both_sides_were_killed() {
 
     // As an uploader leaves it that was killed in the middle.
     let client = Client::new(&server.url, &token).unwrap();
-    let id = client.create("a.bin", "text/plain", SIZE as u64, "k").await.unwrap().session_id;
+    let id = client.create(&NewUpload::named("a.bin", SIZE as u64, "k")).await.unwrap().session_id;
     for number in [1, 2, 3, 17, 40] {
         let part = bytes.chunks(65_536).nth(number - 1).unwrap().to_vec();
         let sha256 = partway::domain::Sha256Digest::of(&part);
@@ -87,7 +87,7 @@ async fn a_file_that_is_not_the_one_that_was_begun_is_refused() {
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let token = server.first_token.clone();
     let client = Client::new(&server.url, &token).unwrap();
-    let id = client.create("a.bin", "text/plain", SIZE as u64, "k").await.unwrap().session_id;
+    let id = client.create(&NewUpload::named("a.bin", SIZE as u64, "k")).await.unwrap().session_id;
     let part = vec![1; 65_536];
     let sha256 = partway::domain::Sha256Digest::of(&part);
     client.put_part(&id, 7, 65_536, &sha256, part.into()).await.unwrap();

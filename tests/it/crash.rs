@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use partway::client::{Client, part_numbers};
+use partway::client::{Client, NewUpload, part_numbers};
 
 use crate::support::{Random, Server, file_bytes, sha256_hex};
 
@@ -23,7 +23,8 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
     let file = Arc::new(file_bytes(PART * PARTS - 7));
     let server = Server::start(folder.path(), &SETTINGS);
     let token = server.first_token.clone();
-    let session = Client::new(&server.url, &token).unwrap().create("a", "text/plain", file.len() as u64, "k").await;
+    let session =
+        Client::new(&server.url, &token).unwrap().create(&NewUpload::named("a", file.len() as u64, "k")).await;
     let id = session.unwrap().session_id;
     let mut random = Random::new(2);
     let mut acknowledged = BTreeSet::new();
@@ -97,7 +98,7 @@ async fn killed_in_mid_finalize_it_can_be_called_again_and_ends_right() {
         token = if server.first_token.is_empty() { token } else { server.first_token.clone() };
         let client = Client::new(&server.url, &token).unwrap();
         let key = format!("round-{round}");
-        let id = client.create("a", "text/plain", file.len() as u64, &key).await.unwrap().session_id;
+        let id = client.create(&NewUpload::named("a", file.len() as u64, &key)).await.unwrap().session_id;
         for (index, part) in file.chunks(PART).enumerate() {
             assert_eq!(server.put(&token, &id, index + 1, part), Some(201));
         }

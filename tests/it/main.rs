@@ -8,6 +8,8 @@ mod support;
 
 mod auth;
 mod cli;
+mod cli_files;
+mod cli_output;
 mod concurrency;
 mod crash;
 mod errors;

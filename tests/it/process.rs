@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use partway::client::Client;
+use partway::client::{Client, NewUpload};
 use rustix::process::Signal;
 
 use crate::support::{Cli, Server, TestApp};
@@ -16,7 +16,7 @@ async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none(
     let server = Server::start(folder.path(), &[]);
     assert!(server.first_token.starts_with("pw_"));
     let client = Client::new(&server.url, &server.first_token).unwrap();
-    client.create("a", "text/plain", 5, "k").await.unwrap();
+    client.create(&NewUpload::named("a", 5, "k")).await.unwrap();
     let token = server.first_token.clone();
     server.kill();
     let server = Server::start(folder.path(), &[]);
@@ -90,7 +90,7 @@ async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let client = Client::new(&server.url, &server.first_token).unwrap();
-    let id = client.create("a", "text/plain", 10, "k").await.unwrap().session_id;
+    let id = client.create(&NewUpload::named("a", 10, "k")).await.unwrap().session_id;
     let mut socket = TcpStream::connect(&server.address).unwrap();
     let head = format!(
         "PUT /uploads/sessions/{id}/parts/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n",

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use partway::client::{Client, part_numbers};
+use partway::client::{Client, NewUpload, part_numbers};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ impl Cluster {
     }
 
     async fn create(&self, index: usize, size: usize, key: &str) -> String {
-        self.client(index).create("a", "text/plain", size as u64, key).await.unwrap().session_id
+        self.client(index).create(&NewUpload::named("a", size as u64, key)).await.unwrap().session_id
     }
 
     /// A finished file's bytes, asked of a node.

@@ -1,6 +1,7 @@
 //! The real binary, as a server and as a command.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
@@ -29,13 +30,22 @@ impl Server {
 
     /// Started on the address of one that is gone.
     pub(crate) fn start_on(address: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(address, data, settings, Stdio::null())
+    }
+
+    /// Started with its log going there.
+    pub(crate) fn start_logging_to(log: Stdio, data: &Path) -> Self {
+        Self::spawn("127.0.0.1:0", data, &[("RUST_LOG", "info")], log)
+    }
+
+    fn spawn(address: &str, data: &Path, settings: &[(&str, &str)], log: Stdio) -> Self {
         let mut child = command()
             .args(["serve", "--listen", address, "--data"])
             .arg(data)
             .envs(database_url(data).map(|url| ("PARTWAY_DATABASE", url)))
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -57,6 +67,11 @@ impl Server {
     pub(crate) fn put(&self, token: &str, id: &str, number: usize, part: &[u8]) -> Option<u16> {
         let path = format!("/uploads/sessions/{id}/parts/{number}");
         exchange(&self.address, "PUT", &path, token, part).map(|(status, _)| status)
+    }
+
+    /// Asks with the token of the first start.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        exchange(&self.address, "GET", path, &self.first_token, b"").unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -134,6 +149,22 @@ impl Cli {
         self
     }
 
+    pub(crate) fn arg(mut self, arg: &OsStr) -> Self {
+        self.0.arg(arg);
+        self
+    }
+
+    pub(crate) fn stdout(mut self, stdout: Stdio) -> Self {
+        self.0.stdout(stdout);
+        self
+    }
+
+    pub(crate) fn stderr(mut self, stderr: Stdio) -> Self {
+        self.0.stderr(stderr);
+        self
+    }
+
+    /// Runs it. What was not sent elsewhere is captured.
     pub(crate) fn run(mut self) -> Output {
         self.0.output().unwrap()
     }

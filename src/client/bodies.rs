@@ -1,0 +1,99 @@
+//! What is sent and answered, as JSON.
+//!
+//! Owns the shapes of the REST contract that the client uses; `docs/api.md` describes them. Does not send anything.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::local_file::LocalFile;
+
+/// What a session is created from.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct NewUpload<'a> {
+    pub original_filename: &'a str,
+    pub content_type: &'a str,
+    pub total_size_bytes: u64,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    pub idempotency_key: &'a str,
+}
+
+impl<'a> NewUpload<'a> {
+    /// A session for this file. The same key answers the same session.
+    pub fn of(file: &'a LocalFile, idempotency_key: &'a str) -> Self {
+        Self {
+            original_filename: &file.name,
+            content_type: &file.content_type,
+            total_size_bytes: file.size_bytes,
+            metadata: file.metadata.clone(),
+            idempotency_key,
+        }
+    }
+
+    /// A session for a file that is known by its name and size alone.
+    pub fn named(original_filename: &'a str, total_size_bytes: u64, idempotency_key: &'a str) -> Self {
+        let content_type = "application/octet-stream";
+        Self { original_filename, content_type, total_size_bytes, metadata: Map::new(), idempotency_key }
+    }
+}
+
+/// A session, as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct SessionBody {
+    pub session_id: String,
+    pub status: String,
+    pub status_reason: Option<String>,
+    pub total_parts: u32,
+    pub completed_parts: u32,
+    pub received_parts: Vec<String>,
+    pub missing_parts: Vec<String>,
+    pub chunk_size_bytes: u64,
+    pub total_size_bytes: u64,
+    pub bytes_received: u64,
+    pub version: u64,
+    pub file: FileBody,
+    pub expires_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// A file, as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct FileBody {
+    pub file_id: String,
+    pub original_filename: String,
+    pub size_bytes: u64,
+    pub sha256: Option<String>,
+    pub composite_sha256: Option<String>,
+}
+
+/// A received part, as the server tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "docs/api.md describes the fields")]
+pub struct PartBody {
+    pub part_number: u32,
+    pub offset_bytes: u64,
+    pub size_bytes: u64,
+    pub sha256: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct PartsBody {
+    pub(super) parts: Vec<PartBody>,
+    pub(super) next: Option<u32>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ListBody {
+    pub(super) sessions: Vec<SessionBody>,
+    pub(super) next: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ProblemBody {
+    pub(super) code: String,
+    pub(super) detail: String,
+    pub(super) retryable: bool,
+}
