@@ -16,7 +16,7 @@ fn the_curl_examples_work_as_printed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let examples = examples();
-    assert!(examples.len() >= 2, "the README shows REST and GraphQL");
+    assert!(examples.len() >= 3, "the README shows REST, GraphQL and what comes after an upload");
     let script = examples.join("\n").replace("http://127.0.0.1:8080", &server.url);
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
@@ -26,7 +26,7 @@ fn the_curl_examples_work_as_printed() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    for expected in ["\"received_parts\":[\"2\"]", "\"PARTS_MISSING\"", "\"receivedPartsText\":\"2\"", "\"COMPLETE\""] {
+    for expected in ["\"received_parts\":[\"2\"]", "\"PARTS_MISSING\"", "\"receivedPartsText\":\"2\"", "\"COMPLETE\"", "\n100\n"] {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }
 }
