@@ -26,7 +26,9 @@ fn the_curl_examples_work_as_printed() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    for expected in ["\"received_parts\":[\"2\"]", "\"PARTS_MISSING\"", "\"receivedPartsText\":\"2\"", "\"COMPLETE\"", "\n100\n"] {
+    for expected in
+        ["\"received_parts\":[\"2\"]", "\"PARTS_MISSING\"", "\"receivedPartsText\":\"2\"", "\"COMPLETE\"", "\n100\n"]
+    {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }
 }
