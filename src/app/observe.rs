@@ -24,6 +24,8 @@ use tracing::Instrument;
 use crate::{rest, service::Service, telemetry::RequestLabels};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id of a request that is taken from its sender.
+const MAX_ID_BYTES: usize = 128;
 
 /// What the layer needs.
 #[derive(Clone)]
@@ -53,7 +55,7 @@ impl Observer {
 /// The layer.
 pub(super) async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let sent = request.headers().get(&REQUEST_ID).cloned().map(RequestId::new);
+    let sent = request.headers().get(&REQUEST_ID).filter(|id| is_usable(id)).cloned().map(RequestId::new);
     let id = sent.unwrap_or_else(|| observer.ids.next());
     // Never the query string and never a header: there is nothing secret in what is left.
     let shown = id.header_value().to_str().ok();
@@ -67,6 +69,12 @@ pub(super) async fn observe(State(observer): State<Observer>, mut request: Reque
     }
     response.headers_mut().insert(REQUEST_ID, id.into_header_value());
     response
+}
+
+/// The id is echoed and logged, so it is short and cannot be taken for anything else.
+fn is_usable(id: &HeaderValue) -> bool {
+    let is_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(is_safe)
 }
 
 impl Observer {

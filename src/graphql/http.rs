@@ -93,7 +93,7 @@ async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Re
         }
         Err(refusal) => return Err(refusal),
     };
-    if method == Method::GET && !request::selects_query(&mut request) {
+    if method != Method::POST && !request::selects_query(&mut request) {
         let error = Error::malformed("only queries can be sent by GET");
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
     }

@@ -38,8 +38,9 @@ impl From<Error> for Refusal {
 /// Reads a request of either method.
 pub(super) async fn read(request: axum::extract::Request, documents: &Documents) -> Result<Request, Refusal> {
     match *request.method() {
-        Method::GET => Ok(read_get(&request, documents)?),
-        _ => read_post(request, documents).await,
+        Method::POST => read_post(request, documents).await,
+        // HEAD comes here too: it is a GET whose answer has no body, and must not do what only a POST may.
+        _ => Ok(read_get(&request, documents)?),
     }
 }
 

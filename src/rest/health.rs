@@ -5,7 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, header},
+    response::IntoResponse,
+    routing::get,
+};
 use serde_json::{Value, json};
 
 use super::Problem;
@@ -48,7 +54,12 @@ async fn ready(State((service, readiness)): Health) -> Result<Json<Value>, Probl
     Ok(Json(json!({ "status": "ready" })))
 }
 
-async fn metrics(State((service, _)): Health) -> impl IntoResponse {
-    let text = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, text)], service.metrics().render())
+/// The same text under the type that the caller knows: scrapers ask for OpenMetrics, which a browser would save as a file.
+async fn metrics(State((service, _)): Health, headers: HeaderMap) -> impl IntoResponse {
+    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let text = match accepted.any(|accept| accept.contains("application/openmetrics-text")) {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    };
+    ([(header::CONTENT_TYPE, text), (header::VARY, "accept")], service.metrics().render())
 }

@@ -177,7 +177,9 @@ fn check_filename(name: String) -> Result<String> {
 }
 
 fn check_content_type(content_type: Option<String>) -> Result<String> {
-    let content_type = content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned());
+    // Browsers say "" of a file whose type they do not know.
+    let content_type =
+        content_type.filter(|given| !given.is_empty()).unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned());
     let is_media_type = content_type.parse::<mime::Mime>().is_ok();
     if is_media_type && content_type.len() <= MAX_CONTENT_TYPE_BYTES {
         return Ok(content_type);
@@ -217,6 +219,7 @@ mod tests {
         let input = CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 0, ..Default::default() };
         let checked = check(input, 100).unwrap();
         assert_eq!((checked.content_type.as_str(), checked.metadata.len()), (DEFAULT_CONTENT_TYPE, 0));
+        assert_eq!(check_content_type(Some(String::new())).unwrap(), DEFAULT_CONTENT_TYPE);
     }
 
     #[test]

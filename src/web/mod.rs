@@ -4,13 +4,17 @@
 //! is asked with it does. GraphiQL's files are built in where `scripts/fetch-graphiql` has fetched them before the
 //! build; otherwise the page loads the same files, pinned by hash, from a CDN.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+
+use crate::error::Error;
 
 /// GraphiQL's files, gzipped; empty where they were not fetched.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql_files.rs"));
@@ -94,7 +98,8 @@ fn tag(Asset { name, package, integrity }: &Asset, from_cdn: bool) -> String {
     }
 }
 
-async fn file(Path(name): Path<String>) -> Response {
+async fn file(name: Result<Path<String>, PathRejection>) -> Response {
+    let Ok(Path(name)) = name else { return no_such_file() };
     let content_type = if name.ends_with(".css") { "text/css" } else { "text/javascript" };
     let headers = [
         (header::CONTENT_TYPE, format!("{content_type}; charset=utf-8")),
@@ -106,9 +111,16 @@ async fn file(Path(name): Path<String>) -> Response {
         "boot.css" => (headers, BOOT_CSS).into_response(),
         _ => match FILES.iter().find(|(file, _)| *file == name) {
             Some((_, bytes)) => (headers, [(header::CONTENT_ENCODING, "gzip")], *bytes).into_response(),
-            None => StatusCode::NOT_FOUND.into_response(),
+            None => no_such_file(),
         },
     }
+}
+
+/// The error's body is written on the way out, as for every route.
+fn no_such_file() -> Response {
+    let mut response = StatusCode::NOT_FOUND.into_response();
+    response.extensions_mut().insert(Arc::new(Error::not_found("file")));
+    response
 }
 
 #[cfg(test)]

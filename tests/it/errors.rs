@@ -32,6 +32,36 @@ async fn a_problem_has_a_code_and_the_request_id() {
 }
 
 #[tokio::test]
+async fn a_request_id_is_taken_over_only_if_it_is_short_and_plain() {
+    let app = TestApp::new().await;
+    let user = app.anonymous();
+    let longest = "x".repeat(128);
+    for (id, is_kept) in [("abc-1", true), (&longest, true), (&"x".repeat(129), false), ("", false), ("a b<c>", false)]
+    {
+        let request = user.request("GET", "/health").header("x-request-id", id).body("".into()).unwrap();
+        let answer = user.send(request).await.expect(200);
+        assert_eq!(answer.header("x-request-id") == id, is_kept, "{id}");
+        assert!(!answer.header("x-request-id").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_shown_by_a_browser_and_typed_for_a_scraper() {
+    let app = TestApp::new().await;
+    let user = app.anonymous();
+    for (accept, expected) in [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0,*/*;q=0.1",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+    ] {
+        let request = user.request("GET", "/metrics").header("accept", accept).body("".into()).unwrap();
+        assert_eq!(user.send(request).await.expect(200).header("content-type"), expected);
+    }
+}
+
+#[tokio::test]
 async fn paths_and_methods_that_are_nobodys_are_problems_too() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;

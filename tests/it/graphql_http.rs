@@ -115,6 +115,22 @@ async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
 }
 
 #[tokio::test]
+async fn head_executes_nothing_that_only_a_post_may() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(5).await;
+    let mutation = format!("mutation{{abortUploadSession(input:{{id:\"{id}\"}}){{userErrors{{code}}}}}}");
+    let url = reqwest::Url::parse_with_params("http://x/graphql", [("query", &mutation)]).unwrap();
+    let in_query = format!("{}?{}", url.path(), url.query().unwrap());
+    for (path, status) in [("/graphql", 400), (in_query.as_str(), 405)] {
+        let request = user.request("HEAD", path).header("content-type", "application/json");
+        let body = json!({ "query": mutation }).to_string();
+        user.send(request.body(Body::from(body)).unwrap()).await.expect(status);
+    }
+    assert_eq!(user.status(&id).await["status"], "INIT");
+}
+
+#[tokio::test]
 async fn a_mutation_by_get_is_refused_however_it_is_named() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;

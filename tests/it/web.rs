@@ -22,7 +22,9 @@ async fn the_page_needs_no_token_and_runs_nothing_but_its_own_files() {
         );
     }
     app.anonymous().get("/graphiql/../Cargo.toml").await.expect(404);
-    app.anonymous().get("/graphiql/other.js").await.expect(404);
+    for path in ["/graphiql/other.js", "/graphiql/%ff", "/graphiql/%ff%00.js"] {
+        assert_eq!(app.anonymous().get(path).await.problem(), (404, "NOT_FOUND".to_owned()), "{path}");
+    }
 }
 
 #[tokio::test]
