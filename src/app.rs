@@ -17,7 +17,7 @@ use axum::{
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, csrf::CsrfLayer, timeout::RequestBodyTimeoutLayer};
 
-pub use self::stores::{Lock, migrate, open_service};
+pub use self::stores::{Lock, migrate, open_bound_service, open_service};
 use crate::{
     config::Config,
     domain::Clock,
@@ -42,7 +42,7 @@ pub struct App {
 impl App {
     /// Opens everything and wires it. Nothing is opened lazily: what is wrong is told now.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let service = Arc::new(open_service(config, clock).await?);
+        let service = Arc::new(open_bound_service(config, clock).await?);
         service.ready().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
         let readiness = Readiness::default();
         let router = router(&service, &readiness, config)?;

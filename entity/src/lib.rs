@@ -4,6 +4,7 @@
 //! domain values: in the server's `db` module. Neither GraphQL nor REST ever shows a row.
 
 pub mod api_token;
+pub mod instance;
 pub mod upload_file;
 pub mod upload_part;
 pub mod upload_part_claim;

@@ -67,6 +67,13 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Res
     Ok(Service::new(db, storage, clock, config.limits(), Arc::new(Metrics::default())))
 }
 
+/// The same, for those who look at bytes: only if database and storage belong together.
+pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
+    let service = open_service(config, clock).await?;
+    service.bind_storage().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
+    Ok(service)
+}
+
 /// The configured database, with the schema brought up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
     let (db, name) = match config.database()? {

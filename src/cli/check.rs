@@ -14,7 +14,9 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = super::open_existing(&self.stores).await?.check().await.map_err(super::internal)?;
+        let service = super::open_existing(&self.stores).await?;
+        service.bind_storage().await.map_err(super::internal)?;
+        let report = service.check().await.map_err(super::internal)?;
         for problem in &report.problems {
             super::output::answer(problem)?;
         }

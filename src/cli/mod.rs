@@ -3,6 +3,7 @@
 //! Owns arguments, what is printed where, and exit codes. Standard output carries what was asked for, standard error
 //! everything else, so that `TOKEN=$(partway token create --owner ci)` works.
 
+mod adopt;
 mod check;
 mod migrate;
 mod output;
@@ -51,6 +52,8 @@ enum Command {
     Schema,
     /// Bring the database's schema up to date, and do nothing else
     Migrate(migrate::Migrate),
+    /// Bind the database and the storage to each other, after a restore or a move
+    Adopt(adopt::Adopt),
     /// Look for rows that disagree and files that are missing or of the wrong size
     Check(check::Check),
 }
@@ -79,6 +82,7 @@ impl Cli {
             Command::Status(command) => command.run().await,
             Command::Schema => schema::run(),
             Command::Migrate(command) => command.run().await,
+            Command::Adopt(command) => command.run().await,
             Command::Check(command) => command.run().await,
         }
     }

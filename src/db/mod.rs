@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod error;
 mod files;
+mod instance;
 mod migrate;
 mod part_claims;
 mod parts;

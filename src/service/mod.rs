@@ -6,6 +6,7 @@
 
 mod abort;
 mod authenticate;
+mod bind;
 mod check;
 mod claims;
 mod create;

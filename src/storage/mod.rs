@@ -15,6 +15,7 @@ pub use local::LocalDisk;
 pub use object::ObjectStorage;
 use rustix::io::Errno;
 use sha2::Sha256;
+use uuid::Uuid;
 
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest};
 
@@ -27,6 +28,18 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Whether several servers can write to it at once. Then a part is put whole, the last one put is the one that is
     /// kept, and it is up to the service that only one is.
     fn is_shared(&self) -> bool;
+
+    /// The id that binds this storage to its database; `None` before the first start.
+    async fn binding(&self) -> Result<Option<Uuid>>;
+
+    /// Keeps this id if there is none yet; answers the one that is kept. Of several at once, one wins.
+    async fn bind(&self, id: Uuid) -> Result<Uuid>;
+
+    /// Replaces the id.
+    async fn rebind(&self, id: Uuid) -> Result<()>;
+
+    /// The ids of some sessions and files whose bytes are here; none only if there are no bytes.
+    async fn some_ids(&self) -> Result<Vec<Uuid>>;
 
     /// Prepares for the first part of a session. Answers the id that the service is to keep with the session; `None` if
     /// there is nothing to keep.
@@ -162,6 +175,16 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
         Err(failed) => Err(Error::Io { action: "run a file operation".to_owned(), source: io::Error::other(failed) }),
     }
 }
+
+/// Reads what a binding's file or object holds.
+fn parse_binding(place: impl fmt::Display, text: &str) -> Result<Uuid> {
+    text.trim().parse().map_err(|_| Error::Lost(format!("{place} holds no id; `partway adopt` writes a new one")))
+}
+
+/// Where a storage keeps its binding.
+const BINDING: &str = "partway.id";
+/// Most ids that [`Storage::some_ids`] answers for each kind.
+const SOME: usize = 100;
 
 fn expect_size(what: impl fmt::Display, found: u64, size_bytes: u64) -> Result<()> {
     if found == size_bytes {

@@ -7,6 +7,7 @@
 mod support;
 
 mod auth;
+mod binding;
 mod cli;
 mod cli_files;
 mod cli_output;

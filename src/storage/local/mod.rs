@@ -4,6 +4,8 @@
 //! allocated whole when its first part arrives; every part is written at its own offset. A finished file is renamed into
 //! `stored/`, never copied. Both folders are on one file system.
 
+mod allocate;
+mod binding;
 mod content;
 mod part_writer;
 
@@ -17,9 +19,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use allocate::allocate;
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use rustix::{fs::FallocateFlags, io::Errno};
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -158,6 +160,26 @@ impl Storage for LocalDisk {
         false
     }
 
+    async fn binding(&self) -> Result<Option<Uuid>> {
+        binding::read(self.root.clone()).await
+    }
+
+    async fn bind(&self, id: Uuid) -> Result<Uuid> {
+        binding::write(self.root.clone(), id, false).await
+    }
+
+    async fn rebind(&self, id: Uuid) -> Result<()> {
+        binding::write(self.root.clone(), id, true).await.map(drop)
+    }
+
+    async fn some_ids(&self) -> Result<Vec<Uuid>> {
+        let mut ids = Vec::new();
+        for folder in [UPLOADING, STORED] {
+            ids.extend(list(self.root.join(folder)).await?.into_iter().take(super::SOME));
+        }
+        Ok(ids)
+    }
+
     async fn begin(&self, _: &Session) -> Result<Option<String>> {
         Ok(None)
     }
@@ -237,20 +259,6 @@ async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
         Ok(found)
     })
     .await
-}
-
-fn allocate(file: &File, size_bytes: u64) -> io::Result<()> {
-    if size_bytes == 0 {
-        return Ok(());
-    }
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size_bytes) {
-        Ok(()) => return Ok(()),
-        // The file system cannot reserve; the size alone has to do.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    file.set_len(size_bytes)
 }
 
 fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<()> {

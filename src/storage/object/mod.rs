@@ -14,13 +14,14 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use memory::Memory;
 use object_store::{
-    Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload,
+    Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     multipart::{MultipartStore, PartId},
     path::Path,
 };
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
-use super::{ByteStream, Error, Held, PartWriter, Result, Storage};
+use super::{BINDING, ByteStream, Error, Held, PartWriter, Result, SOME, Storage, parse_binding};
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
 
 const STORED: &str = "stored";
@@ -73,6 +74,36 @@ impl Storage for ObjectStorage {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    async fn binding(&self) -> Result<Option<Uuid>> {
+        let found =
+            match unless_missing(self.objects.get(&self.path(BINDING)).await).map_err(failed("read partway.id"))? {
+                Some(found) => found.bytes().await.map_err(failed("read partway.id"))?,
+                None => return Ok(None),
+            };
+        parse_binding(BINDING, &String::from_utf8_lossy(&found)).map(Some)
+    }
+
+    async fn bind(&self, id: Uuid) -> Result<Uuid> {
+        let options = PutOptions::from(PutMode::Create);
+        match self.objects.put_opts(&self.path(BINDING), id.to_string().into(), options).await {
+            Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(failed("write partway.id")(error)),
+        }
+        // Some stores ignore the condition: what is there now decides.
+        self.binding().await?.ok_or_else(|| Error::Lost(format!("{BINDING} was written and is not there")))
+    }
+
+    async fn rebind(&self, id: Uuid) -> Result<()> {
+        self.objects.put(&self.path(BINDING), id.to_string().into()).await.map(drop).map_err(failed("write partway.id"))
+    }
+
+    async fn some_ids(&self) -> Result<Vec<Uuid>> {
+        let stored = self.path(STORED);
+        let some = self.objects.list(Some(&stored)).take(SOME).try_collect::<Vec<_>>().await;
+        let id = |object: &object_store::ObjectMeta| object.location.filename()?.parse().ok();
+        Ok(some.map_err(failed("list the bucket"))?.iter().filter_map(id).collect())
     }
 
     async fn begin(&self, session: &Session) -> Result<Option<String>> {

@@ -1,0 +1,28 @@
+//! `partway adopt`
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Args;
+
+use crate::{
+    app::{self, Lock},
+    config::{Config, StoreOverrides},
+    domain::SystemClock,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Adopt {
+    #[command(flatten)]
+    stores: StoreOverrides,
+}
+
+impl Adopt {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.stores)?;
+        let _lock = Lock::take(&config)?;
+        let service = app::open_service(&config, Arc::new(SystemClock)).await?;
+        let id = service.adopt_storage().await.map_err(super::internal)?;
+        super::output::note(format_args!("database and storage are bound by the new id {id}"));
+        Ok(ExitCode::SUCCESS)
+    }
+}

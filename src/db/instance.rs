@@ -1,0 +1,53 @@
+//! The id of the storage that this database belongs to.
+//!
+//! Owns its one row. What a mismatch means is the service's.
+
+use entity::{instance, upload_file, upload_session};
+use sea_orm::{ActiveValue::Set, EntityTrait, QueryFilter, QuerySelect, sea_query::OnConflict};
+use uuid::Uuid;
+
+use super::{Db, Result};
+
+const ROW: i32 = 1;
+
+impl Db {
+    /// The storage's id; `None` before the first start.
+    pub async fn storage_id(&self) -> Result<Option<Uuid>> {
+        let row = super::only(instance::Entity::find_by_id(ROW), &self.write).await?;
+        Ok(row.map(|row| row.storage_id))
+    }
+
+    /// Keeps this id if there is none yet; answers the one that is kept.
+    pub async fn bind_storage(&self, id: Uuid) -> Result<Uuid> {
+        let keep = OnConflict::column(instance::Column::Id).do_nothing().to_owned();
+        self.insert_storage_id(id, keep).await?;
+        Ok(self.storage_id().await?.unwrap_or(id))
+    }
+
+    /// Replaces the id.
+    pub async fn rebind_storage(&self, id: Uuid) -> Result<()> {
+        let replace = OnConflict::column(instance::Column::Id).update_column(instance::Column::StorageId).to_owned();
+        self.insert_storage_id(id, replace).await
+    }
+
+    async fn insert_storage_id(&self, id: Uuid, on_conflict: OnConflict) -> Result<()> {
+        let row = instance::ActiveModel { id: Set(ROW), storage_id: Set(id) };
+        let insert = instance::Entity::insert(row).on_conflict(on_conflict);
+        insert.exec_without_returning(&self.write).await?;
+        Ok(())
+    }
+
+    /// Whether there is any session.
+    pub async fn has_sessions(&self) -> Result<bool> {
+        let any = upload_session::Entity::find().limit(1).all(&self.write).await?;
+        Ok(!any.is_empty())
+    }
+
+    /// Whether one of these ids is a session's or a file's.
+    pub async fn knows_any(&self, ids: &[Uuid]) -> Result<bool> {
+        let ids = || ids.iter().copied();
+        let sessions = upload_session::Entity::find().filter(upload_session::COLUMN.id.is_in(ids())).limit(1);
+        let files = upload_file::Entity::find().filter(upload_file::COLUMN.id.is_in(ids())).limit(1);
+        Ok(!sessions.all(&self.write).await?.is_empty() || !files.all(&self.write).await?.is_empty())
+    }
+}

@@ -1,0 +1,73 @@
+//! Database and storage belong to each other.
+
+use std::{fs, path::Path};
+
+use partway::client::{Client, NewUpload};
+
+use crate::support::{Cli, Server};
+
+const SQLITE: [(&str, &str); 2] = [("PARTWAY_DATABASE", ""), ("PARTWAY_CHUNK_SIZE", "10")];
+
+/// A server's folder with one upload under way.
+async fn upload_under_way(data: &Path) -> String {
+    let server = Server::start(data, &SQLITE);
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    let id = client.create(&NewUpload::named("a", 20, "k")).await.unwrap().session_id;
+    assert_eq!(server.put(&server.first_token, &id, 1, b"0123456789"), Some(201));
+    server.kill();
+    id
+}
+
+fn refusal(command: &str, data: &Path, database: &Path) -> String {
+    let data = data.to_str().unwrap();
+    let mut args = vec![command, "--data", data, "--database", database.to_str().unwrap()];
+    if command == "serve" {
+        args.extend(["--listen", "127.0.0.1:0"]);
+    }
+    let refused = Cli::new(&args).on_sqlite().run();
+    assert!(!refused.status.success(), "{command}");
+    String::from_utf8_lossy(&refused.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn another_database_is_refused_and_no_upload_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = upload_under_way(folder.path()).await;
+    let uploading = folder.path().join("files/uploading").join(&id);
+    let kept = fs::read_to_string(folder.path().join("files/partway.id")).unwrap();
+    let said = refusal("serve", folder.path(), &folder.path().join("other.db"));
+    assert!(said.contains("no storage id") && said.contains(kept.trim()) && said.contains("partway adopt"), "{said}");
+    assert!(uploading.exists());
+    // A folder of a version that kept no id, and a new database.
+    fs::remove_file(folder.path().join("files/partway.id")).unwrap();
+    let said = refusal("serve", folder.path(), &folder.path().join("third.db"));
+    assert!(said.contains("do not belong together"), "{said}");
+    assert!(uploading.exists());
+}
+
+#[tokio::test]
+async fn another_folder_is_refused_until_it_is_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    upload_under_way(folder.path()).await;
+    let files = folder.path().join("files");
+    fs::remove_file(files.join("partway.id")).unwrap();
+    let database = folder.path().join("partway.db");
+    for command in ["serve", "check"] {
+        assert!(refusal(command, folder.path(), &database).contains("the storage has no storage id"));
+    }
+    let data = folder.path().to_str().unwrap();
+    assert!(Cli::new(&["adopt", "--data", data]).on_sqlite().run().status.success());
+    let _starts = Server::start(folder.path(), &SQLITE);
+}
+
+#[tokio::test]
+async fn a_token_can_be_made_before_the_first_start_and_a_cut_first_start_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    assert!(Cli::new(&["token", "create", "--owner", "ann", "--data", data]).on_sqlite().run().status.success());
+    fs::write(folder.path().join(".started"), "").unwrap();
+    Server::start(folder.path(), &SQLITE).kill();
+    fs::remove_file(folder.path().join("files/partway.id")).unwrap();
+    Server::start(folder.path(), &SQLITE).kill();
+    assert!(folder.path().join("files/partway.id").exists());
+}
