@@ -22,6 +22,7 @@ impl Adopt {
         let _lock = Lock::take(&config)?;
         let service = app::open_service(&config, Arc::new(SystemClock)).await?;
         let id = service.adopt_storage().await.map_err(super::internal)?;
+        service.checkpoint().await;
         super::output::note(format_args!("database and storage are bound by the new id {id}"));
         Ok(ExitCode::SUCCESS)
     }

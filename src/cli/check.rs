@@ -17,6 +17,7 @@ impl Check {
         let service = super::open_existing(&self.stores).await?;
         service.bind_storage().await.map_err(super::internal)?;
         let report = service.check().await.map_err(super::internal)?;
+        service.checkpoint().await;
         for problem in &report.problems {
             super::output::answer(problem)?;
         }

@@ -50,8 +50,10 @@ impl Serve {
         let address = listener.local_addr()?;
         greet(&app.service, address).await?;
         let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);
+        let service = Arc::clone(&app.service);
         serve(listener, app, config.shutdown_timeout).await?;
         sweeping.abort();
+        service.checkpoint().await;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -61,12 +61,15 @@ impl Token {
             Command::Create { owner, name, expires_in, stores } => {
                 let service = super::open_service(&stores).await?;
                 let created = service.create_token(&owner, &name, expires_in).await.map_err(super::internal)?;
+                service.checkpoint().await;
                 note(format_args!("id {}", created.id));
                 answer(created.token.reveal())?;
             }
             Command::List { stores } => list(&stores).await?,
             Command::Revoke { id, stores } => {
-                super::open_existing(&stores).await?.revoke_token(id).await.map_err(super::internal)?;
+                let service = super::open_existing(&stores).await?;
+                service.revoke_token(id).await.map_err(super::internal)?;
+                service.checkpoint().await;
                 note("revoked; running servers refuse it within two seconds");
             }
         }

@@ -40,6 +40,17 @@ impl Db {
     }
 }
 
+impl Db {
+    /// Moves everything from the write-ahead log into the database file, so that a copy of that file alone is complete.
+    /// Does nothing on PostgreSQL.
+    pub async fn checkpoint(&self) -> Result<()> {
+        if self.write.get_database_backend() == DbBackend::Sqlite {
+            self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        }
+        Ok(())
+    }
+}
+
 fn options(file: &Path, connections: u32) -> ConnectOptions {
     let file = file.to_owned();
     let mut options = ConnectOptions::new("sqlite:");

@@ -130,6 +130,13 @@ impl Service {
         self.going_on.wait().await;
     }
 
+    /// Leaves the database complete in its file; the last call before the process ends.
+    pub async fn checkpoint(&self) {
+        if let Err(error) = self.db.checkpoint().await {
+            tracing::warn!(%error, "the write-ahead log was not moved into the database; keep it beside the database");
+        }
+    }
+
     /// Something that goes on by itself, such as a socket, and that a stopping server waits for.
     pub fn going_on<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
         self.going_on.track_future(task)

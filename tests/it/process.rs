@@ -23,6 +23,23 @@ async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none(
     assert_eq!(Client::new(&server.url, &token).unwrap().sessions("INIT").await.unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn after_a_clean_stop_the_database_file_alone_has_everything() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sqlite = [("PARTWAY_DATABASE", "")];
+    let server = Server::start(folder.path(), &sqlite);
+    let token = server.first_token.clone();
+    Client::new(&server.url, &token).unwrap().create(&NewUpload::named("a", 5, "k")).await.unwrap();
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    std::fs::create_dir(copy.path().join("files")).unwrap();
+    for file in ["partway.db", "files/partway.id", ".started"] {
+        std::fs::copy(folder.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let server = Server::start(copy.path(), &sqlite);
+    assert_eq!(Client::new(&server.url, &token).unwrap().sessions("INIT").await.unwrap().len(), 1);
+}
+
 #[test]
 fn a_second_server_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
