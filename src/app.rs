@@ -88,6 +88,7 @@ fn cross_origin(config: &Config) -> anyhow::Result<(Option<CorsLayer>, CsrfLayer
     let (mut csrf, mut origins) = (CsrfLayer::new(), Vec::new());
     for origin in config.cors_origins() {
         let wrong = || format!("cors_origins: {origin} is no origin such as https://app.example.org");
+        anyhow::ensure!(!origin.contains('*'), "cors_origins: {origin}: name each origin; patterns are not taken");
         csrf = csrf.add_trusted_origin(origin).with_context(wrong)?;
         origins.push(HeaderValue::from_str(origin).with_context(wrong)?);
     }

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
 };
 
-const HEADER: &str = "content-digest";
+pub(super) const HEADER: &str = "content-digest";
 
 /// The SHA-256 that the header declares, if it is there. Other algorithms may stand beside it; alone they are refused,
 /// since the sender would believe that something was checked.

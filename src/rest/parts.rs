@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use crate::{
 };
 
 const DEFAULT_PAGE: u64 = 100;
+const INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
 
 pub(super) async fn receive(
     State(service): State<Arc<Service>>,
@@ -31,6 +32,7 @@ pub(super) async fn receive(
     body: Body,
 ) -> Result<(StatusCode, Json<ReceiptBody>), Problem> {
     refuse_transformed(&headers)?;
+    refuse_unchecked_digests(&headers)?;
     let incoming = IncomingPart {
         number,
         declared_bytes: content_length(&headers)?,
@@ -61,7 +63,33 @@ fn refuse_transformed(headers: &HeaderMap) -> Result<()> {
         // RFC 9110 §14.5: a server that does not take partial PUTs must refuse them.
         return Err(Error::invalid("content_range", "send a whole part; its number says where it belongs"));
     }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        // hyper looks at the last coding alone.
+        return Err(Error::invalid("transfer_encoding", "send the part's bytes as they are, at most chunked"));
+    }
     Ok(())
+}
+
+/// A digest that is not checked must not be taken: its sender would believe that it was.
+fn refuse_unchecked_digests(headers: &HeaderMap) -> Result<()> {
+    let trailers = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
+    let trailers = trailers.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
+    if let Some(name) = trailers.into_iter().find(|name| claims_digest(name)) {
+        return Err(Error::invalid("trailer", format!("{name} is not checked there; {INSTEAD}")));
+    }
+    let unchecked = |name: &&HeaderName| name.as_str() != digest::HEADER && claims_digest(name.as_str());
+    if let Some(name) = headers.keys().find(unchecked) {
+        return Err(Error::malformed(format!("{name} is not checked; {INSTEAD}")));
+    }
+    Ok(())
+}
+
+/// Fields of this kind are named after what they carry, whichever server they were made for.
+fn claims_digest(name: &str) -> bool {
+    let ends = ["digest", "md5", "sha1", "sha256", "sha512", "crc32", "crc32c", "crc64", "crc64nvme"];
+    let is_one = name.contains("checksum") || name == "x-goog-hash" || name == "x-amz-trailer";
+    !name.starts_with("want-") && (is_one || ends.iter().any(|end| name.ends_with(end)))
 }
 
 pub(super) async fn show(

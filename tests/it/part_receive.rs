@@ -120,6 +120,29 @@ async fn a_part_that_is_not_what_its_digest_says_is_refused() {
 }
 
 #[tokio::test]
+async fn a_digest_that_is_not_checked_is_refused() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    for header in [
+        ("repr-digest", RIGHT),
+        ("digest", "SHA-256=x"),
+        ("content-md5", "x"),
+        ("x-amz-checksum-crc32c", "x"),
+        ("x-amz-content-sha256", "x"),
+        ("x-goog-hash", "md5=x"),
+        ("upload-checksum", "sha1 x"),
+        ("trailer", "X-Other, Content-Digest"),
+        ("trailer", "x-amz-checksum-sha256"),
+    ] {
+        let answer = put_with(&user, &id, 1, &[header], "0123456789".into()).await;
+        assert_eq!(answer.problem(), (400, "INVALID_INPUT".to_owned()), "{header:?}");
+    }
+    assert_eq!(user.status(&id).await["received_parts"], json!([]));
+    put_with(&user, &id, 1, &[("want-content-digest", "sha-256=1")], "0123456789".into()).await.expect(201);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_the_part_itself_are_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
@@ -127,6 +150,10 @@ async fn bytes_that_are_not_the_part_itself_are_refused() {
     for header in [("content-encoding", "gzip"), ("content-range", "bytes 0-9/25")] {
         let answer = put_with(&user, &id, 1, &[header], "0123456789".into()).await;
         assert_eq!(answer.problem(), (400, "INVALID_INPUT".to_owned()), "{header:?}");
+    }
+    for coding in ["gzip, chunked", "chunked, chunked", "gzip"] {
+        let answer = put_with(&user, &id, 1, &[("transfer-encoding", coding)], "0123456789".into()).await;
+        assert_eq!(answer.problem(), (400, "INVALID_INPUT".to_owned()), "{coding}");
     }
     put_with(&user, &id, 1, &[("content-encoding", "identity")], "0123456789".into()).await.expect(201);
 }
