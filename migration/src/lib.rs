@@ -9,6 +9,7 @@ use sea_orm_migration::{MigrationTrait, async_trait};
 mod m20261123_000001_create_tables;
 mod m20261123_000002_add_object_storage;
 mod m20261125_000020_add_instance;
+mod m20261125_000070_add_sweep_indexes;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_create_tables::Migration),
             Box::new(m20261123_000002_add_object_storage::Migration),
             Box::new(m20261125_000020_add_instance::Migration),
+            Box::new(m20261125_000070_add_sweep_indexes::Migration),
         ]
     }
 }

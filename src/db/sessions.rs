@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use entity::{upload_file, upload_part, upload_session};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::LockType,
+    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, Order, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, sea_query::LockType,
 };
 
 use super::{Db, PartClaim, Result, again, changes, only, rows};
@@ -143,8 +143,10 @@ impl Db {
         if let Some(id) = filter.newer_than {
             select = select.filter(upload_session::COLUMN.id.gt(id.0));
         }
-        let id = upload_session::COLUMN.id;
-        let select = if filter.from_oldest { select.order_by_asc(id) } else { select.order_by_desc(id) };
+        // By owner too, although there is one: SQLite takes the index only for all of its columns.
+        let order = if filter.from_oldest { Order::Asc } else { Order::Desc };
+        let select =
+            select.order_by(upload_session::COLUMN.owner, order.clone()).order_by(upload_session::COLUMN.id, order);
         let found = again(|| select.clone().all(&self.read)).await?;
         let mut sessions = found.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
         let has_more = sessions.len() as u64 > filter.limit;
