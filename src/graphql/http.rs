@@ -98,9 +98,16 @@ async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Re
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
     }
     if media_type == MediaType::EventStream {
-        let responses = endpoint.execute_stream(principal, request).take_until(endpoint.token_ends(token));
+        let responses = endpoint.execute_stream(principal, request);
         let responses = responses.map(move |response| errors::finished(response, id.as_ref()));
-        return Ok(Answer::Events(sse::events(responses).into_response()));
+        let (stopping, token_ends) = (endpoint.service.stopping().clone(), endpoint.token_ends(token));
+        let interrupted = async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = token_ends => {}
+            }
+        };
+        return Ok(Answer::Events(sse::events(responses, interrupted).into_response()));
     }
     Ok(Answer::Whole(endpoint.execute(principal, request).await))
 }

@@ -12,6 +12,7 @@ mod limits;
 mod loaders;
 mod mutation;
 mod negotiation;
+mod nesting;
 mod objects;
 mod query;
 mod request;

@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::documents::Documents;
+use super::{documents::Documents, nesting};
 use crate::error::{Error, Result};
 
 /// Largest request: document and variables together.
@@ -100,8 +100,9 @@ pub(super) fn from_parameters(mut parameters: Map<String, Value>, documents: &Do
         Value::Null => None,
         _ => return Err(Error::invalid("query", "must be a string")),
     };
-    let query = documents.resolve(query, &extensions)?;
-    let mut request = Request::new(query.ok_or_else(|| Error::invalid("query", "must be a string"))?);
+    let query = documents.resolve(query, &extensions)?.ok_or_else(|| Error::invalid("query", "must be a string"))?;
+    nesting::check(&query)?;
+    let mut request = Request::new(query);
     match take("operationName") {
         Value::String(name) => request.operation_name = Some(name),
         Value::Null => {}

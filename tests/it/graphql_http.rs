@@ -205,3 +205,25 @@ async fn the_answer_to_a_small_question_is_small() {
     let total = headers + line + length + answer.bytes.len();
     assert!(total <= 320, "{total} bytes: {:?}", answer.headers);
 }
+
+fn subscription(user: &TestUser, id: &str) -> axum::http::Request<Body> {
+    let query = format!("subscription {{ uploadSession(id: \"{id}\") {{ version }} }}");
+    let request = user.request("POST", "/graphql").header("content-type", "application/json");
+    request.header("accept", "text/event-stream").body(Body::from(json!({ "query": query }).to_string())).unwrap()
+}
+
+#[tokio::test]
+async fn only_a_stream_that_has_come_to_its_end_says_so() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(5).await;
+    user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
+    let ended = user.send(subscription(&user, &id)).await.expect(200);
+    assert_eq!(ended.header("x-accel-buffering"), "no");
+    assert!(ended.text().contains("event: next") && ended.text().contains("event: complete"), "{}", ended.text());
+
+    let open = user.create_id(5).await;
+    app.service.stop();
+    let cut = user.send(subscription(&user, &open)).await.expect(200);
+    assert!(!cut.text().contains("event: complete"), "{}", cut.text());
+}

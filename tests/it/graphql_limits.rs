@@ -3,7 +3,7 @@
 use partway::config::Config;
 use serde_json::json;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, sha256_hex};
 
 async fn refusal(change: impl FnOnce(&mut Config), query: &str) -> String {
     let app = TestApp::with(change).await;
@@ -91,4 +91,46 @@ async fn the_schema_can_be_hidden() {
     assert!(!schema.to_string().contains("UploadSession"), "{schema}");
     let typo = user.graphql("{ uploadSession(id: 1) { ids } }", json!({})).await;
     assert!(!typo.to_string().contains("Did you mean"), "{typo}");
+}
+
+/// Brackets, fragments and JSON that nest far deeper than a stack allows, in each place where a document can have them.
+fn deep_documents() -> Vec<String> {
+    let lists = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    let objects = |levels: usize| format!("{}1{}", "{a:".repeat(levels), "}".repeat(levels));
+    let chain: String = (0..1_500).map(|n| format!("fragment f{n} on Query{{...f{}}}", n + 1)).collect();
+    vec![
+        format!("{{ node(id: {}) {{ id }} }}", lists(1_500)),
+        format!("{{ node(id: {}) {{ id }} }}", objects(1_500)),
+        format!("query($a: [ID] = {}) {{ __typename }}", lists(1_500)),
+        format!("query($a: {}ID{}) {{ __typename }}", "[".repeat(1_500), "]".repeat(1_500)),
+        format!("{{ __typename @skip(if: {}) }}", lists(20_000)),
+        "{a".repeat(1_500) + &"}".repeat(1_500),
+        "{... ".repeat(10_000),
+        lists(30_000),
+        format!("{{...f0}} {chain} fragment f1500 on Query{{__typename}}"),
+    ]
+}
+
+#[tokio::test]
+async fn nesting_is_refused_before_anything_recursive_looks_at_it() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    for document in deep_documents() {
+        let sha256 = sha256_hex(document.as_bytes());
+        let persisted = json!({ "persistedQuery": { "version": 1, "sha256Hash": sha256 } });
+        for body in [json!({ "query": document }), json!({ "query": document, "extensions": persisted })] {
+            for accept in ["application/json", "text/event-stream"] {
+                let request = user.request("POST", "/graphql").header("content-type", "application/json");
+                let request = request.header("accept", accept).body(axum::body::Body::from(body.to_string())).unwrap();
+                let answer = user.send(request).await;
+                assert!(answer.text().contains("INVALID_INPUT"), "{}", answer.text());
+            }
+        }
+    }
+    for variables in ["[".repeat(5_000), "{\"a\":".repeat(5_000)] {
+        let body = format!("{{\"query\":\"{{__typename}}\",\"variables\":{variables}");
+        let request = user.request("POST", "/graphql").header("content-type", "application/json");
+        let answer = user.send(request.body(axum::body::Body::from(body)).unwrap()).await.expect(400);
+        assert!(answer.text().contains("INVALID_INPUT"));
+    }
 }

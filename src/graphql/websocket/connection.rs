@@ -5,11 +5,12 @@ use std::{collections::HashMap, pin::pin, time::Duration};
 use async_graphql::{Response, parser::types::OperationType};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{
-    StreamExt,
+    SinkExt, StreamExt,
     future::{AbortHandle, Abortable},
     stream::{self, BoxStream, SelectAll},
 };
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Place, Sockets,
@@ -46,17 +47,25 @@ pub(super) struct Connection {
     sockets: Sockets,
     /// The token of the handshake; browsers cannot send one there.
     token: Option<String>,
+    /// Given back once the client has said who it is.
+    unidentified: Option<OwnedSemaphorePermit>,
     session: Option<(Principal, Place)>,
     operations: HashMap<String, AbortHandle>,
     events: SelectAll<BoxStream<'static, Event>>,
 }
 
 impl Connection {
-    pub(super) fn new(socket: WebSocket, sockets: Sockets, token: Option<String>) -> Self {
+    pub(super) fn new(
+        socket: WebSocket,
+        sockets: Sockets,
+        token: Option<String>,
+        unidentified: OwnedSemaphorePermit,
+    ) -> Self {
         let mut events = SelectAll::new();
         // Without one that never ends the set would be at its end, and asked in a circle.
         events.push(stream::pending().boxed());
-        Self { socket, sockets, token, session: None, operations: HashMap::new(), events }
+        let unidentified = Some(unidentified);
+        Self { socket, sockets, token, unidentified, session: None, operations: HashMap::new(), events }
     }
 
     pub(super) async fn run(mut self) {
@@ -103,7 +112,8 @@ impl Connection {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(BAD_MESSAGE),
             Message::Close(_) => return Ok(false),
-            Message::Ping(_) | Message::Pong(_) => return Ok(true),
+            Message::Ping(_) => return self.flush().await.map(|()| true),
+            Message::Pong(_) => return Ok(true),
         };
         match serde_json::from_str(&text).map_err(|_| BAD_MESSAGE)? {
             ClientMessage::ConnectionInit { payload } => self.init(payload.unwrap_or_default()).await?,
@@ -132,6 +142,7 @@ impl Connection {
         let principal = self.sockets.endpoint.service.authenticate(&token).await.map_err(|_| FORBIDDEN)?;
         let place = self.sockets.enter(&principal.owner).ok_or(TOO_MANY_SOCKETS)?;
         self.session = Some((principal, place));
+        self.unidentified = None;
         self.send(&ServerMessage::ConnectionAck).await
     }
 
@@ -183,6 +194,13 @@ impl Connection {
             return self.send(&ServerMessage::Error { id: &id, payload: &response.errors }).await;
         }
         self.send(&ServerMessage::Next { id: &id, payload: &response }).await
+    }
+
+    /// Sends the pong that the library has queued before anything else is read: pongs to a client that does not read must
+    /// not pile up.
+    async fn flush(&mut self) -> Result<(), Close> {
+        let patience = if self.session.is_some() { PEER_TIMEOUT } else { INIT_TIMEOUT };
+        tokio::time::timeout(patience, self.socket.flush()).await.map(drop).map_err(|_| SILENT)
     }
 
     async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Close> {

@@ -20,6 +20,8 @@ use axum::{
     response::IntoResponse,
 };
 
+use tokio::sync::Semaphore;
+
 use self::connection::Connection;
 use super::{endpoint::Endpoint, request::MAX_REQUEST_BYTES};
 use crate::{auth, domain::OwnerName};
@@ -27,17 +29,28 @@ use crate::{auth, domain::OwnerName};
 /// Sockets of one owner.
 const MAX_SOCKETS: usize = 64;
 
+/// Read and write buffer of a socket. The library's own 128 KiB each are most of what an idle socket takes.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// Sockets that have not said yet whose they are.
+const MAX_UNIDENTIFIED: usize = 256;
+
 /// What sockets share.
 #[derive(Clone)]
 pub(super) struct Sockets {
     endpoint: Endpoint,
     origins: Arc<Vec<String>>,
     open: Arc<Mutex<HashMap<OwnerName, usize>>>,
+    unidentified: Arc<Semaphore>,
 }
 
 impl Sockets {
     pub(super) fn new(endpoint: Endpoint, origins: Vec<String>) -> Self {
-        Self { endpoint, origins: Arc::new(origins), open: Arc::default() }
+        Self {
+            endpoint,
+            origins: Arc::new(origins),
+            open: Arc::default(),
+            unidentified: Arc::new(Semaphore::new(MAX_UNIDENTIFIED)),
+        }
     }
 
     /// Counts a socket of an owner for as long as the answer lives.
@@ -96,9 +109,17 @@ pub(super) async fn upgrade(
         // Only the older protocol was offered.
         return StatusCode::BAD_REQUEST.into_response();
     }
+    let Ok(unidentified) = Arc::clone(&sockets.unidentified).try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+    };
     let token = auth::bearer_token(&headers).ok().map(str::to_owned);
-    upgrade.max_message_size(MAX_REQUEST_BYTES).on_upgrade(async move |socket| {
+    let upgrade = upgrade
+        .max_message_size(MAX_REQUEST_BYTES)
+        .max_frame_size(MAX_REQUEST_BYTES)
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES);
+    upgrade.on_upgrade(async move |socket| {
         let service = Arc::clone(&sockets.endpoint.service);
-        service.going_on(Connection::new(socket, sockets, token).run()).await;
+        service.going_on(Connection::new(socket, sockets, token, unidentified).run()).await;
     })
 }
