@@ -195,6 +195,13 @@ impl Error {
             .with("actual_sha256", actual.to_string())
     }
 
+    /// Parts that are not the client's: their composite digest is another one.
+    pub fn composite_mismatch(expected: Sha256Digest, actual: Sha256Digest) -> Self {
+        Self::new(Code::ChecksumMismatch, "the file's parts do not have the composite SHA-256 that you expect")
+            .with("expected_composite_sha256", expected.to_string())
+            .with("actual_composite_sha256", actual.to_string())
+    }
+
     /// A finalize that came too early.
     pub fn parts_missing(received: &PartSet, total_parts: u32) -> Self {
         let missing: Vec<String> = received.missing(total_parts).map(|run| run.to_string()).collect();

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{Principal, SessionId, parse_id},
     error::{Code, Error},
-    service::{CreateSession, Service, SessionView},
+    service::{CreateSession, ExpectedDigests, Service, SessionView},
 };
 
 /// What can be changed. Bytes do not come this way: send them with `PUT /uploads/sessions/{id}/parts/{n}`.
@@ -42,6 +42,9 @@ struct FinalizeUploadSessionInput {
     id: ID,
     /// The file's SHA-256 in hex, if you know it: if the bytes turn out to be others, the session stays open.
     sha256: Option<String>,
+    /// The SHA-256 over the SHA-256 digests of the parts that you have sent, in hex: if other parts have arrived, the session
+    /// stays open.
+    composite_sha256: Option<String>,
 }
 
 /// Which session to abort.
@@ -193,7 +196,13 @@ impl Mutation {
         let id = find_id(&input.id);
         let known = id.as_ref().ok().copied();
         let result = match id {
-            Ok(id) => service.finalize(ctx.data_unchecked(), id, input.sha256.as_deref()).await,
+            Ok(id) => {
+                let expected = ExpectedDigests {
+                    sha256: input.sha256.as_deref(),
+                    composite_sha256: input.composite_sha256.as_deref(),
+                };
+                service.finalize(ctx.data_unchecked(), id, expected).await
+            }
             Err(error) => Err(error),
         };
         let (upload_session, user_errors) = outcome(ctx, known, result).await?;

@@ -47,6 +47,7 @@ impl CreateBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct FinalizeBody {
     pub(super) sha256: Option<String>,
+    pub(super) composite_sha256: Option<String>,
 }
 
 /// `GET /uploads/sessions`.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::{SessionId, parse_id},
     error::{Error, Result},
-    service::{Service, SessionQuery, SessionView},
+    service::{ExpectedDigests, Service, SessionQuery, SessionView},
 };
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -86,7 +86,9 @@ pub(super) async fn finalize(
     SessionPath(id): SessionPath,
     OptionalJsonBody(body): OptionalJsonBody<FinalizeBody>,
 ) -> Result<Response, Problem> {
-    Ok(session(service.finalize(&principal, id, body.sha256.as_deref()).await?).into_response())
+    let expected =
+        ExpectedDigests { sha256: body.sha256.as_deref(), composite_sha256: body.composite_sha256.as_deref() };
+    Ok(session(service.finalize(&principal, id, expected).await?).into_response())
 }
 
 pub(super) async fn abort(

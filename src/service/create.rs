@@ -155,15 +155,15 @@ fn check(input: CreateSession, max_file_size_bytes: u64) -> Result<Checked> {
         original_filename: check_filename(input.original_filename)?,
         content_type: check_content_type(input.content_type)?,
         total_size_bytes,
-        sha256: parse_sha256(input.sha256.as_deref())?,
+        sha256: parse_sha256("sha256", input.sha256.as_deref())?,
         metadata: check_metadata(input.metadata.unwrap_or_default())?,
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
     })
 }
 
 /// Reads an optional digest field, as creation and finalize take it.
-pub(super) fn parse_sha256(text: Option<&str>) -> Result<Option<Sha256Digest>> {
-    text.map(str::parse).transpose().map_err(|problem| Error::invalid("sha256", problem))
+pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {
+    text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
 }
 
 fn check_filename(name: String) -> Result<String> {

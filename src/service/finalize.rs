@@ -14,11 +14,20 @@ use crate::{
     telemetry::SessionEvent,
 };
 
+/// What the client says of the file that it finalizes, in hex.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpectedDigests<'a> {
+    /// The SHA-256 of the whole file.
+    pub sha256: Option<&'a str>,
+    /// The SHA-256 over the parts' SHA-256; see [`Sha256Digest::composite`].
+    pub composite_sha256: Option<&'a str>,
+}
+
 impl Service {
     /// Makes a session whose parts have all arrived a stored file. Again on the same session: the same answer.
     ///
-    /// `sha256` is what the client says the file's SHA-256 is, in hex. If it is wrong the session stays open. If the SHA-256
-    /// declared at creation is wrong, the session fails for good: its parts cannot be sent again.
+    /// If one of the expected digests is wrong the session stays open, or as it ended. If the SHA-256 declared at creation
+    /// is wrong, the session fails for good: its parts cannot be sent again.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_INPUT`, `PARTS_MISSING` with the missing ranges, `CHECKSUM_MISMATCH` with both digests,
@@ -27,10 +36,26 @@ impl Service {
         self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
-        sha256: Option<&str>,
+        expected: ExpectedDigests<'_>,
     ) -> Result<SessionView> {
-        let said = parse_sha256(sha256)?;
+        let said = parse_sha256("sha256", expected.sha256)?;
+        let composite = parse_sha256("composite_sha256", expected.composite_sha256)?;
         let view = self.status(principal, id).await?;
+        if view.session.status.is_open() && view.session.has_all_parts() && composite.is_some() {
+            let parts = self.db.all_parts(&view.session).await?;
+            check_composite(composite, Sha256Digest::composite(parts.iter().map(|part| part.sha256)))?;
+        }
+        let view = self.finalize_view(id, view, said).await?;
+        view.file.composite_sha256.map_or(Ok(()), |actual| check_composite(composite, actual))?;
+        Ok(view)
+    }
+
+    async fn finalize_view(
+        self: &Arc<Self>,
+        id: SessionId,
+        view: SessionView,
+        said: Option<Sha256Digest>,
+    ) -> Result<SessionView> {
         let plan = view.session.plan;
         if view.session.status.is_open() && !view.session.has_all_parts() {
             return Err(Error::parts_missing(&view.session.received, plan.total_parts()));
@@ -193,6 +218,13 @@ impl Service {
             .await?;
         Digests { said, known: file.sha256, wanted: true }.check_said()?;
         Ok(SessionView { session, file })
+    }
+}
+
+fn check_composite(expected: Option<Sha256Digest>, actual: Sha256Digest) -> Result<()> {
+    match expected {
+        Some(expected) if expected != actual => Err(Error::composite_mismatch(expected, actual)),
+        _ => Ok(()),
     }
 }
 

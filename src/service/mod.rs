@@ -30,6 +30,7 @@ use tracing::Instrument;
 pub use check::Report;
 pub use create::{CreateSession, Creation};
 pub use download::Content;
+pub use finalize::ExpectedDigests;
 pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{Disposition, IncomingPart, Receipt};
 pub use status::SessionView;

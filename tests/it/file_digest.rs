@@ -93,3 +93,22 @@ async fn a_bucket_that_is_not_there_is_told_at_the_start() {
     let refused = App::open(&config, app.clock.clone()).await.err().unwrap().to_string();
     assert!(refused.contains("NoSuchBucket"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_session_that_holds_other_parts_than_the_client_expects_is_not_completed() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(BYTES.len()).await;
+    user.put(&id, 1, BYTES).await.expect(201);
+    let path = format!("/uploads/sessions/{id}/finalize");
+    let wrong = json!({ "composite_sha256": sha256_hex(b"other") });
+    let answer = user.post(&path, wrong.clone()).await;
+    assert_eq!(answer.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
+    assert_eq!(user.status(&id).await["status"], "IN_PROGRESS");
+    let right = json!({ "composite_sha256": answer.json()["actual_composite_sha256"] });
+    let done = user.post(&path, right.clone()).await.expect(200).json();
+    assert_eq!(done["file"]["composite_sha256"], right["composite_sha256"]);
+    assert_eq!(user.post(&path, wrong).await.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
+    assert_eq!(user.post(&path, right).await.expect(200).json(), done);
+    assert_eq!(user.post(&path, json!({ "composite_sha256": "x" })).await.problem(), (400, "INVALID_INPUT".to_owned()));
+}
