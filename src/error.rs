@@ -281,25 +281,3 @@ impl Error {
         text
     }
 }
-
-impl From<crate::db::Error> for Error {
-    fn from(error: crate::db::Error) -> Self {
-        if error.is_unavailable() {
-            Self::unavailable("the database cannot take the request now", error)
-        } else {
-            Self::internal(error)
-        }
-    }
-}
-
-impl From<crate::storage::Error> for Error {
-    fn from(error: crate::storage::Error) -> Self {
-        match error {
-            error if error.is_full() => Self::unavailable("the storage is full", error),
-            error @ crate::storage::Error::Store { .. } => {
-                Self::unavailable("the storage cannot take the request now", error)
-            }
-            error => Self::internal(error),
-        }
-    }
-}

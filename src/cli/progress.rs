@@ -42,6 +42,10 @@ impl Progress {
                 }
             }
             Event::Retrying { reason } => bar.set_message(format!("{reason}, trying again")),
+            Event::Anew { session_id } => {
+                bar.finish_and_clear();
+                note(format_args!("Session {session_id} is not, or no longer, for this file; beginning a new one"));
+            }
             Event::Finalizing => {
                 bar.finish_and_clear();
                 *bar = ProgressBar::new_spinner().with_message("finalizing").with_prefix("finalizing");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sfv::{DictSerializer, KeyRef};
 
 use super::bodies::{ListBody, NewUpload, PartBody, PartsBody, ProblemBody, SessionBody};
@@ -135,14 +135,12 @@ impl Client {
         Ok((page.parts, page.next))
     }
 
-    /// Whether a part has arrived.
-    pub async fn has_part(&self, id: &str, number: u32) -> Result<bool> {
-        match self
-            .json::<PartBody>(self.request(Method::GET, &["uploads", "sessions", id, "parts", &number.to_string()]))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == Some("NOT_FOUND") => Ok(false),
+    /// The SHA-256 of a part in hex, if it has arrived.
+    pub async fn part_sha256(&self, id: &str, number: u32) -> Result<Option<String>> {
+        let path = ["uploads", "sessions", id, "parts", &number.to_string()];
+        match self.json::<PartBody>(self.request(Method::GET, &path)).await {
+            Ok(part) => Ok(Some(part.sha256)),
+            Err(error) if error.code() == Some("NOT_FOUND") => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -170,6 +168,12 @@ impl Client {
     /// Makes the parts a file.
     pub async fn finalize(&self, id: &str) -> Result<SessionBody> {
         self.json(self.request(Method::POST, &["uploads", "sessions", id, "finalize"])).await
+    }
+
+    /// Makes the parts a file, if they are those that this digest is over.
+    pub async fn finalize_expecting(&self, id: &str, composite: Sha256Digest) -> Result<SessionBody> {
+        let request = self.request(Method::POST, &["uploads", "sessions", id, "finalize"]);
+        self.json(request.json(&json!({ "composite_sha256": composite.to_string() }))).await
     }
 
     /// Sends a GraphQL request whose answer is a stream of events.

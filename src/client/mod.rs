@@ -1,13 +1,15 @@
 //! The HTTP client that resumes; used by the command line and by tests.
 //!
 //! Owns speaking to a server (`api`, `bodies`), looking at the local file (`local_file`), finding an upload that was begun before
-//! (`resume`) and sending what is missing (`upload`). Knows the server by its REST contract alone: of
+//! (`resume`) and sending what is missing (`upload`, `sending`, `patience`). Knows the server by its REST contract alone: of
 //! the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
 
 mod api;
 mod bodies;
 mod local_file;
+mod patience;
 mod resume;
+mod sending;
 mod upload;
 mod watch;
 

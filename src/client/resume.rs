@@ -10,7 +10,7 @@ use super::{
     local_file::LocalFile,
     upload::{Event, UploadError},
 };
-use crate::domain::{PartPlan, Sha256Digest};
+use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 
 /// Finished uploads of the same name and size that are compared, newest first.
 const MAX_FINISHED: usize = 3;
@@ -26,28 +26,44 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Looks for an upload of this file.
-///
-/// # Errors
-/// `DifferentFile` if there is one of the same name and size that was begun with other bytes, and none with these.
+/// Looks for an upload of this file: a session whose received parts, at least one, are all this file's. A session without
+/// parts is found by its key, when one is created.
 pub(super) async fn find(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Found, UploadError> {
-    let mut untouched = None;
-    let mut different = None;
     for session in candidates(client, file, "IN_PROGRESS").await? {
-        match first_difference(client, file, &session, on).await? {
-            None => return Ok(Found::Open(Box::new(session))),
-            Some(part) => different = different.or(Some((session.session_id, part))),
+        if first_difference(client, file, &session, on).await?.is_none() {
+            return Ok(Found::Open(Box::new(session)));
         }
     }
-    if let Some(session) = candidates(client, file, "INIT").await?.into_iter().next() {
-        untouched = Some(session);
+    finished(client, file, on).await
+}
+
+/// Whether a session that was found by its key is for this file.
+pub(super) async fn examine(
+    client: &Client,
+    file: &LocalFile,
+    session: SessionBody,
+    on: &dyn Fn(Event),
+) -> Result<Found, UploadError> {
+    let found = match session.status.as_str() {
+        "IN_PROGRESS" => Found::Open,
+        "COMPLETE" => Found::Finished,
+        _ => return Ok(Found::Nothing),
+    };
+    let difference = first_difference(client, file, &session, on).await?;
+    Ok(if difference.is_none() { found(Box::new(session)) } else { Found::Nothing })
+}
+
+/// The idempotency key under which uploaders of the same file, on whatever host, meet in one session: a digest of what the
+/// session is created from and of the file's first, middle and last MiB. Files that differ elsewhere alone meet too; the
+/// digests of their parts tell them apart.
+pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError> {
+    let sample = file.size_bytes.min(MIB);
+    let mut text = format!("{:?}", (&file.name, &file.content_type, file.size_bytes, &file.metadata));
+    for offset_bytes in [0, (file.size_bytes - sample) / 2, file.size_bytes - sample] {
+        let part = Part { number: 1, offset_bytes, size_bytes: sample };
+        text += &file.sha256(part).await?.to_string();
     }
-    match (untouched, different) {
-        // Nothing has arrived yet, so there is nothing to be trusted.
-        (Some(session), _) => Ok(Found::Open(Box::new(session))),
-        (None, Some((session_id, part))) => Err(UploadError::DifferentFile { session_id, part }),
-        (None, None) => finished(client, file, on).await,
-    }
+    Ok(format!("partway-upload-{}", Sha256Digest::of(text.as_bytes())))
 }
 
 /// An upload whose last answer was lost has nothing left to send.

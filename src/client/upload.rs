@@ -3,32 +3,21 @@
 //! Owns the course of an upload: find or create the session, send its missing parts, finalize. Whatever happens on the
 //! way, connection lost, server gone, process killed, running it again goes on where the server says it stands.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex};
 
-use futures_util::{TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::{
     api::{Client, ClientError},
     bodies::{NewUpload, SessionBody},
     local_file::LocalFile,
-    part_numbers,
+    patience::Patience,
     resume::{self, Found},
+    sending::Sending,
 };
-use crate::domain::{Part, PartPlan};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// How long another uploader of the same part is left to it, at first.
-const FIRST_WAIT_FOR_OTHERS: Duration = Duration::from_secs(10);
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long nothing of a part may go out, or its answer may take, before the connection is taken for dead.
-const LONGEST_STALL: Duration = Duration::from_mins(2);
-/// How long nothing at all may succeed before it is given up.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How many sessions are tried before it is given up that one holds this file alone.
+const MAX_SESSIONS: usize = 5;
 
 /// How to upload.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +58,11 @@ pub enum Event {
         /// What failed.
         reason: String,
     },
+    /// The session holds another file; a new one is begun.
+    Anew {
+        /// The session that is left alone.
+        session_id: String,
+    },
     /// All parts have arrived.
     Finalizing,
 }
@@ -86,14 +80,11 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum UploadError {
-    #[error(
-        "this is not the file that was begun: part {part} of session {session_id} has other bytes; nothing was sent. \
-         To upload this file as it is now, run again with --new"
-    )]
-    DifferentFile { session_id: String, part: u32 },
-    #[error(
-        "the file was changed during the upload; nothing was finalized. Run again with --new to upload it as it is now"
-    )]
+    #[error("session {0} holds parts of another file of this name and size")]
+    OtherFile(String),
+    #[error("a part was damaged on the way")]
+    Damaged,
+    #[error("the file was changed during the upload; nothing was finalized. Run again to upload it as it is now")]
     Changed,
     #[error("the session ended before all parts were sent: {0}")]
     Ended(String),
@@ -103,6 +94,17 @@ pub enum UploadError {
     File(std::io::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl UploadError {
+    pub(super) fn is_retryable(&self) -> bool {
+        match self {
+            // BUSY is waited for where it is told.
+            Self::Client(error) => error.is_retryable(),
+            Self::Damaged => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<std::io::Error> for UploadError {
@@ -115,7 +117,9 @@ impl From<std::io::Error> for UploadError {
     }
 }
 
-/// Uploads a file, going on with an upload of it that was begun before.
+/// Uploads a file, going on with an upload of it that was begun before. A session that turns out to hold another file is left
+/// alone, and a new one begun. Returns only when the server has proven, by the composite digest over all parts, that the
+/// stored file is this one.
 pub async fn upload(
     client: &Client,
     file: &LocalFile,
@@ -125,170 +129,59 @@ pub async fn upload(
     let patience = Patience::new();
     let found =
         if options.anew { Found::Nothing } else { patience.insist(&*on, || resume::find(client, file, &*on)).await? };
-    let session = match found {
+    let mut session = match found {
         Found::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
-        Found::Open(session) => *session,
-        Found::Nothing => {
-            // The same key for every try: a lost answer must not leave a second session behind.
-            let key = Uuid::now_v7().to_string();
-            let create = || async { Ok(client.create(&NewUpload::of(file, &key)).await?) };
-            patience.insist(&*on, create).await?
-        }
+        Found::Open(session) => Some(*session),
+        Found::Nothing => None,
     };
-    on(Event::Sending(Box::new(session.clone())));
-    let sending =
-        Sending { client, file, plan: resume::plan(&session)?, session: &session, patience: &patience, on: &on };
-    sending.send_missing(options.parallel.max(1)).await?;
-    if file.has_changed() {
-        return Err(UploadError::Changed);
-    }
-    on(Event::Finalizing);
-    let session = patience.insist(&*on, || sending.finalize()).await?;
-    Ok(Outcome { session, is_new: true })
-}
-
-struct Sending<'a> {
-    client: &'a Client,
-    file: &'a LocalFile,
-    plan: PartPlan,
-    session: &'a SessionBody,
-    patience: &'a Patience,
-    on: &'a Arc<dyn Fn(Event) + Send + Sync>,
-}
-
-impl Sending<'_> {
-    async fn send_missing(&self, parallel: usize) -> Result<(), UploadError> {
-        let parts =
-            part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
-        let send = |part| async move { self.patience.insist(&**self.on, || self.send(part)).await };
-        let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(parallel, send).await;
-        match sent {
-            // Another device may have sent the rest and finalized.
-            Err(UploadError::Client(error)) if error.code() == Some("SESSION_CLOSED") => self.expect_complete().await,
-            sent => sent,
-        }
-    }
-
-    /// Sends a part until it has arrived, by whomever: another uploader of the same file may be at it too. They would take
-    /// the part over from each other for ever, so the one that was told so waits, longer each time, before it sends again.
-    async fn send(&self, part: Part) -> Result<(), UploadError> {
-        let mut patience = FIRST_WAIT_FOR_OTHERS;
-        loop {
-            match self.send_once(part).await {
-                Err(UploadError::Client(error)) if error.code() == Some("BUSY") => {
-                    let until = Instant::now() + patience;
-                    while Instant::now() < until {
-                        tokio::time::sleep(LOOK_INTERVAL).await;
-                        if self.client.has_part(&self.session.session_id, part.number).await? {
-                            return Ok(());
-                        }
-                    }
-                    patience *= 2;
+    let mut shared_key = if options.anew { None } else { Some(resume::content_key(file).await?) };
+    for _ in 0..MAX_SESSIONS {
+        let begun = match session.take() {
+            Some(session) => session,
+            None => {
+                // The same key for every try: a lost answer must not leave a second session behind.
+                let key = shared_key.take().unwrap_or_else(|| Uuid::now_v7().to_string());
+                let created =
+                    patience.insist(&*on, || async { Ok(client.create(&NewUpload::of(file, &key)).await?) }).await;
+                match created {
+                    Ok(session) if session.status == "INIT" => session,
+                    // The key was used before: another uploader is at it or done, or the session ended without a file.
+                    Ok(session) => match resume::examine(client, file, session, &*on).await? {
+                        Found::Open(session) => *session,
+                        Found::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
+                        Found::Nothing => continue,
+                    },
+                    Err(UploadError::Client(error)) if error.code() == Some("IDEMPOTENCY_KEY_REUSED") => continue,
+                    Err(error) => return Err(error),
                 }
-                sent => return sent,
             }
-        }
-    }
-
-    async fn send_once(&self, part: Part) -> Result<(), UploadError> {
-        let sha256 = self.file.sha256(part).await?;
-        let (sent, on) = (Arc::new(AtomicU64::new(0)), Arc::clone(self.on));
-        let counted = Arc::clone(&sent);
-        let blocks = self.file.read(part, move |bytes| {
-            counted.fetch_add(bytes as u64, Ordering::Relaxed);
-            on(Event::Sent { bytes: bytes as u64 });
-        });
-        let body = reqwest::Body::wrap_stream(blocks);
-        let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
-        let put = tokio::select! {
-            put = put => put,
-            () = stalled(&sent) => Err(ClientError::Stalled),
         };
-        match put {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                (self.on)(Event::Lost { bytes: sent.load(Ordering::Relaxed) });
-                // Hashed, then read again to be sent: in between somebody wrote to it.
-                let changed = matches!(error.code(), Some("CHECKSUM_MISMATCH")) || self.file.has_changed();
-                Err(if changed { UploadError::Changed } else { error.into() })
-            }
+        match send_all(client, file, begun, options, &patience, &on).await {
+            Ok(session) => return Ok(Outcome { session, is_new: true }),
+            Err(UploadError::OtherFile(id)) => on(Event::Anew { session_id: id }),
+            Err(error) => return Err(error),
         }
     }
-
-    async fn expect_complete(&self) -> Result<(), UploadError> {
-        let session = self.client.session(&self.session.session_id).await?;
-        match session.status.as_str() {
-            "COMPLETE" => Ok(()),
-            status => Err(UploadError::Ended(format!("{status} ({})", session.status_reason.unwrap_or_default()))),
-        }
-    }
-
-    async fn finalize(&self) -> Result<SessionBody, UploadError> {
-        match self.client.finalize(&self.session.session_id).await {
-            Err(ClientError::Network(error)) => {
-                // A server that still hashes a large file is not gone.
-                if self.client.session(&self.session.session_id).await.is_ok() {
-                    self.patience.renew();
-                }
-                Err(ClientError::Network(error).into())
-            }
-            finalized => Ok(finalized?),
-        }
-    }
+    Err(UploadError::Confused)
 }
 
-/// Ends when nothing went out for a while.
-async fn stalled(sent: &AtomicU64) {
-    let mut before = None;
-    loop {
-        let now = sent.load(Ordering::Relaxed);
-        if before == Some(now) {
-            return;
-        }
-        before = Some(now);
-        tokio::time::sleep(LONGEST_STALL).await;
+async fn send_all(
+    client: &Client,
+    file: &LocalFile,
+    session: SessionBody,
+    options: UploadOptions,
+    patience: &Patience,
+    on: &Arc<dyn Fn(Event) + Send + Sync>,
+) -> Result<SessionBody, UploadError> {
+    on(Event::Sending(Box::new(session.clone())));
+    let (plan, digests) = (resume::plan(&session)?, Mutex::default());
+    let sending = Sending { client, file, plan, session: &session, patience, on, digests };
+    sending.send_missing(options.parallel.max(1)).await?;
+    let composite = sending.composite().await?;
+    on(Event::Finalizing);
+    let done = patience.insist(&**on, || sending.finalize(composite)).await?;
+    if done.file.composite_sha256 != Some(composite.to_string()) {
+        return Err(UploadError::OtherFile(session.session_id.clone()));
     }
-}
-
-/// Tries again what may succeed later, until nothing at all has succeeded for long.
-struct Patience(Mutex<Instant>);
-
-impl Patience {
-    fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
-    }
-
-    fn renew(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Whether it has been tried since `failing_since` without anything succeeding meanwhile, here or elsewhere.
-    fn is_over(&self, failing_since: Instant) -> bool {
-        let succeeded = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        succeeded.max(failing_since).elapsed() > PATIENCE
-    }
-
-    async fn insist<T, F: Future<Output = Result<T, UploadError>>>(
-        &self,
-        on: &dyn Fn(Event),
-        attempt: impl Fn() -> F,
-    ) -> Result<T, UploadError> {
-        let (mut pause, mut failing_since) = (FIRST_PAUSE, None);
-        loop {
-            match attempt().await {
-                Ok(value) => {
-                    self.renew();
-                    return Ok(value);
-                }
-                Err(UploadError::Client(error))
-                    if error.is_retryable() && !self.is_over(*failing_since.get_or_insert_with(Instant::now)) =>
-                {
-                    on(Event::Retrying { reason: error.to_string() });
-                    tokio::time::sleep(pause).await;
-                    pause = LONGEST_PAUSE.min(pause * 2);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
+    Ok(done)
 }

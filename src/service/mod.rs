@@ -17,6 +17,7 @@ mod persist;
 mod prefix_hash;
 mod receive;
 mod status;
+mod store_errors;
 pub use sweep::Swept;
 mod sweep;
 mod token;

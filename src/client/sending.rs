@@ -1,0 +1,175 @@
+//! Sending the parts of one session.
+//!
+//! Owns what an answer to a part means: it has arrived, it was damaged on the way, another uploader is at it, or the session
+//! holds another file. Decides by digests alone. Does not choose the session.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::{TryStreamExt, stream};
+
+use super::{
+    api::{Client, ClientError},
+    bodies::SessionBody,
+    local_file::LocalFile,
+    part_numbers,
+    patience::Patience,
+    upload::{Event, UploadError},
+};
+use crate::domain::{Part, PartPlan, Sha256Digest};
+
+/// How long another uploader of the same part is left to it, at first.
+const FIRST_WAIT_FOR_OTHERS: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long nothing of a part may go out, or its answer may take, before the connection is taken for dead.
+const LONGEST_STALL: Duration = Duration::from_mins(2);
+
+/// The sending of one file to one session.
+pub(super) struct Sending<'a> {
+    pub(super) client: &'a Client,
+    pub(super) file: &'a LocalFile,
+    pub(super) plan: PartPlan,
+    pub(super) session: &'a SessionBody,
+    pub(super) patience: &'a Patience,
+    pub(super) on: &'a Arc<dyn Fn(Event) + Send + Sync>,
+    /// The digests of the parts that were sent, as they were sent.
+    pub(super) digests: Mutex<BTreeMap<u32, Sha256Digest>>,
+}
+
+impl Sending<'_> {
+    pub(super) async fn send_missing(&self, parallel: usize) -> Result<(), UploadError> {
+        let parts =
+            part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
+        let send = |part| async move { self.patience.insist(&**self.on, || self.send(part)).await };
+        let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(parallel, send).await;
+        match sent {
+            // Another device may have sent the rest and finalized; whether it was the same file, the digest tells.
+            Err(UploadError::Client(error)) if error.code() == Some("SESSION_CLOSED") => self.expect_complete().await,
+            // A database that was restored has forgotten the session.
+            Err(UploadError::Client(error)) if error.code() == Some("NOT_FOUND") => Err(self.other_file()),
+            sent => sent,
+        }
+    }
+
+    fn other_file(&self) -> UploadError {
+        UploadError::OtherFile(self.session.session_id.clone())
+    }
+
+    /// The composite digest of the local file. Where the file's times say that it was written to, each part is read again:
+    /// what was sent must still be what is there.
+    pub(super) async fn composite(&self) -> Result<Sha256Digest, UploadError> {
+        let (mut all, has_changed) = (Vec::new(), self.file.has_changed());
+        for number in 1..=self.plan.total_parts() {
+            let part = self.plan.part(number).ok_or(UploadError::Confused)?;
+            let sent = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+            let digest = match sent {
+                Some(sent) if !has_changed => sent,
+                _ => self.file.sha256(part).await?,
+            };
+            if sent.is_some_and(|sent| sent != digest) {
+                return Err(UploadError::Changed);
+            }
+            all.push(digest);
+        }
+        Ok(Sha256Digest::composite(all))
+    }
+
+    /// Sends a part until it has arrived with these bytes. Another uploader may send the same part. They would take it over
+    /// from each other for ever, so the one that is told so waits, longer each time, before it sends again.
+    async fn send(&self, part: Part) -> Result<(), UploadError> {
+        let mut patience = FIRST_WAIT_FOR_OTHERS;
+        loop {
+            match self.send_once(part).await {
+                Err(UploadError::Client(error)) if error.code() == Some("BUSY") => {
+                    let until = Instant::now() + patience;
+                    while Instant::now() < until {
+                        tokio::time::sleep(LOOK_INTERVAL).await;
+                        if self.client.part_sha256(&self.session.session_id, part.number).await?.is_some() {
+                            // Sent once more, now to be compared.
+                            break;
+                        }
+                    }
+                    patience *= 2;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    async fn send_once(&self, part: Part) -> Result<(), UploadError> {
+        let sha256 = self.file.sha256(part).await?;
+        let (sent, on) = (Arc::new(AtomicU64::new(0)), Arc::clone(self.on));
+        let counted = Arc::clone(&sent);
+        let blocks = self.file.read(part, move |bytes| {
+            counted.fetch_add(bytes as u64, Ordering::Relaxed);
+            on(Event::Sent { bytes: bytes as u64 });
+        });
+        let body = reqwest::Body::wrap_stream(blocks);
+        let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
+        let put = tokio::select! {
+            put = put => put,
+            () = stalled(&sent) => Err(ClientError::Stalled),
+        };
+        let Err(error) = put else {
+            self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, sha256);
+            return Ok(());
+        };
+        (self.on)(Event::Lost { bytes: sent.load(Ordering::Relaxed) });
+        match error.code() {
+            // Read once more: either the bytes were damaged on the way, or somebody wrote to the file.
+            Some("CHECKSUM_MISMATCH" | "PART_CONFLICT") if self.file.sha256(part).await? != sha256 => {
+                Err(UploadError::Changed)
+            }
+            Some("CHECKSUM_MISMATCH") => Err(UploadError::Damaged),
+            Some("PART_CONFLICT") => Err(self.other_file()),
+            _ => Err(error.into()),
+        }
+    }
+
+    async fn expect_complete(&self) -> Result<(), UploadError> {
+        let session = self.client.session(&self.session.session_id).await?;
+        match session.status.as_str() {
+            "COMPLETE" => Ok(()),
+            // Whoever aborted it meant to. All else (expired, bytes lost) is no reason to give up.
+            "ABORTED" | "FAILED" if session.status_reason.as_deref() != Some("aborted_by_owner") => {
+                Err(self.other_file())
+            }
+            status => Err(UploadError::Ended(format!("{status} ({})", session.status_reason.unwrap_or_default()))),
+        }
+    }
+
+    pub(super) async fn finalize(&self, composite: Sha256Digest) -> Result<SessionBody, UploadError> {
+        match self.client.finalize_expecting(&self.session.session_id, composite).await {
+            // Another uploader's parts are among them.
+            Err(error) if matches!(error.code(), Some("CHECKSUM_MISMATCH" | "NOT_FOUND")) => Err(self.other_file()),
+            Err(error) if error.code() == Some("SESSION_CLOSED") => {
+                self.expect_complete().await?;
+                Err(self.other_file())
+            }
+            Err(ClientError::Network(error)) => {
+                // A server that still hashes a large file is not gone.
+                if self.client.session(&self.session.session_id).await.is_ok() {
+                    self.patience.renew();
+                }
+                Err(ClientError::Network(error).into())
+            }
+            finalized => Ok(finalized?),
+        }
+    }
+}
+
+/// Ends when nothing went out for a while.
+async fn stalled(sent: &AtomicU64) {
+    let mut before = None;
+    loop {
+        let now = sent.load(Ordering::Relaxed);
+        if before == Some(now) {
+            return;
+        }
+        before = Some(now);
+        tokio::time::sleep(LONGEST_STALL).await;
+    }
+}

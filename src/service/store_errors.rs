@@ -1,0 +1,25 @@
+//! What an error of the database or the storage is to a caller: `UNAVAILABLE` if it may pass, else `INTERNAL`.
+
+use crate::error::Error;
+
+impl From<crate::db::Error> for Error {
+    fn from(error: crate::db::Error) -> Self {
+        if error.is_unavailable() {
+            Error::unavailable("the database cannot take the request now", error)
+        } else {
+            Error::internal(error)
+        }
+    }
+}
+
+impl From<crate::storage::Error> for Error {
+    fn from(error: crate::storage::Error) -> Self {
+        match error {
+            error if error.is_full() => Error::unavailable("the storage is full", error),
+            error @ crate::storage::Error::Store { .. } => {
+                Error::unavailable("the storage cannot take the request now", error)
+            }
+            error => Error::internal(error),
+        }
+    }
+}
