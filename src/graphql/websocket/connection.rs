@@ -84,6 +84,15 @@ impl Connection {
         let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
             tokio::select! {
+                biased;
+                // First: a stream that ends because the server stops must not look complete.
+                () = stopping.cancelled() => return Err(GOING_AWAY),
+                Some(()) = &mut token_ends => return Err(FORBIDDEN),
+                () = &mut late, if self.session.is_none() => return Err(INIT_TOO_LATE),
+                () = &mut silent => return Err(SILENT),
+                _ = pings.tick(), if self.session.is_some() => self.send(&ServerMessage::Ping).await?,
+                Some(event) = self.events.next() => self.pass_on(event).await?,
+                // Last: a client that floods the socket must not keep the times from being looked at.
                 message = self.socket.recv() => {
                     let Some(Ok(message)) = message else { return Ok(()) };
                     silent.as_mut().reset(tokio::time::Instant::now() + PEER_TIMEOUT);
@@ -96,12 +105,6 @@ impl Connection {
                         token_ends.set(Some(async move { endpoint.token_ends(token).await }).into());
                     }
                 }
-                Some(event) = self.events.next() => self.pass_on(event).await?,
-                Some(()) = &mut token_ends => return Err(FORBIDDEN),
-                () = &mut late, if self.session.is_none() => return Err(INIT_TOO_LATE),
-                () = &mut silent => return Err(SILENT),
-                () = stopping.cancelled() => return Err(GOING_AWAY),
-                _ = pings.tick(), if self.session.is_some() => self.send(&ServerMessage::Ping).await?,
             }
         }
     }
@@ -180,6 +183,9 @@ impl Connection {
 
     async fn pass_on(&mut self, (id, response): Event) -> Result<(), Close> {
         let Some(response) = response else {
+            if self.sockets.endpoint.service.stopping().is_cancelled() {
+                return Err(GOING_AWAY);
+            }
             // Already gone after an error.
             return match self.operations.remove(&id) {
                 Some(_) => self.send(&ServerMessage::Complete { id: &id }).await,
