@@ -67,6 +67,11 @@ impl Config {
         Self::merge(Toml::file(FILE), variables, flags)
     }
 
+    /// The defaults and these settings, whatever the environment and the working directory hold: for tests.
+    pub fn from_defaults(settings: &impl Serialize) -> anyhow::Result<Self> {
+        Self::merge(Toml::string(""), std::iter::empty(), settings)
+    }
+
     fn merge(
         file: impl figment::Provider,
         variables: impl Iterator<Item = (String, String)>,

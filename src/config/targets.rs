@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn config(database: &str, storage: &str) -> Config {
-        let mut config = Config::load(&Overrides::default()).unwrap();
+        let mut config = Config::from_defaults(&Overrides::default()).unwrap();
         database.clone_into(&mut config.database);
         storage.clone_into(&mut config.storage);
         config

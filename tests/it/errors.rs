@@ -10,15 +10,20 @@ use crate::support::TestApp;
 #[test]
 fn the_documented_table_is_the_table() {
     let docs = include_str!("../../docs/api.md");
-    let mut names = HashSet::new();
-    for code in Code::ALL {
-        assert!(names.insert(code.as_str()), "{code:?} has a name of its own");
+    let rows: Vec<&str> = docs.lines().filter(|line| line.starts_with("| `") && line.split('|').count() == 6).collect();
+    let expected = Code::ALL.iter().map(|code| {
         let retry = if code.is_retryable() { "yes" } else { "no" };
-        let row = format!("| `{}` | {} | {retry} |", code.as_str(), code.http_status());
-        assert!(docs.contains(&row), "docs/api.md lacks the row {row}");
+        format!("| `{}` | {} | {retry} |", code.as_str(), code.http_status())
+    });
+    let expected: HashSet<String> = expected.collect();
+    assert_eq!(expected.len(), Code::ALL.len(), "each code has a name of its own");
+    for row in &expected {
+        assert!(rows.iter().any(|line| line.starts_with(row)), "docs/api.md lacks the row {row}");
     }
-    let rows = docs.lines().filter(|line| line.starts_with("| `") && line.contains("` | ") && line.contains(" | no |"));
-    assert!(rows.count() <= Code::ALL.len());
+    let is_code = |line: &&&str| ["yes", "no"].contains(&line.split('|').nth(3).unwrap_or_default().trim());
+    for row in rows.iter().filter(is_code) {
+        assert!(expected.iter().any(|code| row.starts_with(code)), "docs/api.md has a row of no code: {row}");
+    }
 }
 
 #[tokio::test]

@@ -56,7 +56,8 @@ impl TestApp {
 
     async fn in_folder(change: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::load(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
+        let mut config =
+            Config::from_defaults(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
         // No object store but one for tests takes such parts; what is refused at a start is tested with the settings.
         config.chunk_size = bytesize::ByteSize::b(10);
         config.max_file_size = bytesize::ByteSize::kb(100);
