@@ -1,0 +1,109 @@
+//! A database of an earlier version opens in this one, with everything that is in it.
+
+use std::collections::BTreeSet;
+
+use entity::{api_token, upload_file, upload_part, upload_session};
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, EntityName, IdenStatic, Iterable};
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
+
+/// A session with some of its parts, and a stored file: what every version could hold.
+async fn fill(user: &TestUser, file: &[u8]) -> [String; 2] {
+    let under_way = user.create_id(file.len()).await;
+    user.put_parts(&under_way, file, [1, 3]).await;
+    let stored = user.create_id(file.len()).await;
+    user.put_parts(&stored, file, 1..=3).await;
+    user.finalize(&stored).await.expect(200);
+    [under_way, stored]
+}
+
+/// What no migration may change.
+async fn known(user: &TestUser, sessions: &[String; 2]) -> Vec<Value> {
+    let mut all = Vec::new();
+    for id in sessions {
+        let mut status = user.status(id).await;
+        // The second version brought it.
+        status["file"]["composite_sha256"].take();
+        all.push(status);
+    }
+    all.push(user.get("/uploads/sessions").await.expect(200).json()["sessions"].as_array().unwrap().len().into());
+    all
+}
+
+async fn connect(app: &TestApp) -> DatabaseConnection {
+    let url = match app.config.database.as_str() {
+        "" => format!("sqlite://{}/partway.db", app.folder().display()),
+        url => url.to_owned(),
+    };
+    Database::connect(url).await.unwrap()
+}
+
+/// Takes back the newest migrations: what is left has the shape that an earlier version would have written.
+async fn go_back(app: &TestApp, steps: u32) {
+    let database = connect(app).await;
+    Migrator::down(&database, Some(steps)).await.unwrap();
+    if database.execute_unprepared("SELECT 1 FROM instance").await.is_err() {
+        // That version did not mark its storage either.
+        std::fs::remove_file(app.storage().join("partway.id")).unwrap();
+    }
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_each_earlier_version_opens_with_its_data() {
+    let all = u32::try_from(Migrator::migrations().len()).unwrap();
+    for steps in 1..all {
+        let app = TestApp::on_disk().await;
+        let user = app.user("ann").await;
+        let file = file_bytes(25);
+        let sessions = fill(&user, &file).await;
+        let before = known(&user, &sessions).await;
+        go_back(&app, steps).await;
+
+        let app = app.restarted().await;
+        let user = TestUser { router: app.router.clone(), token: user.token };
+        assert_eq!(known(&user, &sessions).await, before, "{steps} migrations ago");
+        user.put_parts(&sessions[0], &file, [2]).await;
+        let finalized = user.finalize(&sessions[0]).await.expect(200).json();
+        assert_eq!(finalized["file"]["sha256"], json!(sha256_hex(&file)), "{steps} migrations ago");
+    }
+}
+
+#[test]
+fn migrations_are_listed_in_the_order_of_their_names() {
+    let names: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+}
+
+async fn columns_in_database(database: &DatabaseConnection, table: &str) -> BTreeSet<String> {
+    let statement = match database.get_database_backend() {
+        sea_orm::DbBackend::Sqlite => format!("SELECT name FROM pragma_table_info('{table}')"),
+        _ => format!(
+            "SELECT column_name::text AS name FROM information_schema.columns \
+             WHERE table_name = '{table}' AND table_schema = current_schema()"
+        ),
+    };
+    let statement = sea_orm::Statement::from_string(database.get_database_backend(), statement);
+    let rows = database.query_all_raw(statement).await.unwrap();
+    rows.iter().map(|row| row.try_get("", "name").unwrap()).collect()
+}
+
+fn columns_of<C: Iterable + IdenStatic>() -> BTreeSet<String> {
+    C::iter().map(|column| column.as_str().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_entities_have_the_columns_of_the_tables() {
+    let app = TestApp::new().await;
+    let database = connect(&app).await;
+    for (table, columns) in [
+        (upload_session::Entity.table_name(), columns_of::<upload_session::Column>()),
+        (upload_file::Entity.table_name(), columns_of::<upload_file::Column>()),
+        (upload_part::Entity.table_name(), columns_of::<upload_part::Column>()),
+        (api_token::Entity.table_name(), columns_of::<api_token::Column>()),
+    ] {
+        assert_eq!(columns_in_database(&database, table).await, columns, "{table}");
+    }
+}
