@@ -22,6 +22,7 @@ mod graphql_limits;
 mod layering;
 mod linger;
 mod loader;
+mod metrics;
 mod migrations;
 mod parity;
 mod part_receive;
