@@ -4,21 +4,22 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
 
+use super::flags::StoreFlags;
+
 use crate::{
     app::{self, Lock},
-    config::{Config, StoreOverrides},
     domain::SystemClock,
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Adopt {
     #[command(flatten)]
-    stores: StoreOverrides,
+    stores: StoreFlags,
 }
 
 impl Adopt {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.stores)?;
+        let config = super::flags::settings(&self.stores)?;
         let _lock = Lock::take(&config)?;
         let service = app::open_service(&config, Arc::new(SystemClock)).await?;
         let id = service.adopt_storage().await.map_err(super::internal)?;

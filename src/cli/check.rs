@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::StoreOverrides;
+use super::flags::StoreFlags;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
-    stores: StoreOverrides,
+    stores: StoreFlags,
 }
 
 impl Check {

@@ -4,21 +4,20 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::{
-    app,
-    config::{Config, StoreOverrides},
-};
+use super::flags::StoreFlags;
+
+use crate::app;
 
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
     #[command(flatten)]
-    stores: StoreOverrides,
+    stores: StoreFlags,
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The server does the same at every start.
-        app::migrate(&Config::load(&self.stores)?).await?;
+        app::migrate(&super::flags::settings(&self.stores)?).await?;
         super::output::note("the database is up to date");
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,8 @@
 
 mod adopt;
 mod check;
+mod config;
+mod flags;
 mod migrate;
 mod output;
 mod progress;
@@ -18,14 +20,8 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 
-use self::output::OutputError;
-use crate::{
-    app,
-    client::Client,
-    config::{Config, DatabaseTarget, StoreOverrides},
-    domain::SystemClock,
-    service::Service,
-};
+use self::{flags::StoreFlags, output::OutputError};
+use crate::{app, client::Client, config::DatabaseTarget, domain::SystemClock, service::Service};
 
 /// What a shell reports for a command that SIGPIPE ended.
 const CLOSED_PIPE: u8 = 141;
@@ -50,6 +46,8 @@ enum Command {
     Status(status::Status),
     /// Print the GraphQL schema
     Schema,
+    /// Show every setting with its value and where it comes from
+    Config(config::ShowConfig),
     /// Bring the database's schema up to date, and do nothing else
     Migrate(migrate::Migrate),
     /// Bind the database and the storage to each other, after a restore or a move
@@ -61,7 +59,7 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub async fn run(self) -> ExitCode {
-        match self.command().await {
+        match self.dispatch().await {
             Ok(code) => code,
             Err(error) => match error.downcast_ref::<OutputError>() {
                 // As if the signal had ended it, which the Rust runtime turns into an error.
@@ -74,13 +72,14 @@ impl Cli {
         }
     }
 
-    async fn command(self) -> anyhow::Result<ExitCode> {
+    async fn dispatch(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(command) => command.run().await,
             Command::Token(command) => command.run().await,
             Command::Upload(command) => command.run().await,
             Command::Status(command) => command.run().await,
             Command::Schema => schema::run(),
+            Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,
             Command::Check(command) => command.run().await,
@@ -89,13 +88,13 @@ impl Cli {
 }
 
 /// The use cases over the stores that these flags name, for commands that need no server.
-async fn open_service(stores: &StoreOverrides) -> anyhow::Result<Service> {
-    app::open_service(&Config::load(stores)?, Arc::new(SystemClock)).await
+async fn open_service(stores: &StoreFlags) -> anyhow::Result<Service> {
+    app::open_service(&flags::settings(stores)?, Arc::new(SystemClock)).await
 }
 
 /// The same, where there must be something already: a mistyped folder is not in order.
-async fn open_existing(stores: &StoreOverrides) -> anyhow::Result<Service> {
-    if let DatabaseTarget::Sqlite(file) = Config::load(stores)?.database()?
+async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
+    if let DatabaseTarget::Sqlite(file) = flags::settings(stores)?.database()?
         && !file.exists()
     {
         anyhow::bail!("there is no database {}", file.display());

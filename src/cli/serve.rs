@@ -17,9 +17,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::flags::ServeFlags;
 use crate::{
     app::{App, Lock},
-    config::{Config, Overrides},
     domain::SystemClock,
     service::Service,
     telemetry,
@@ -36,12 +36,12 @@ const FIRST_OWNER: &str = "local";
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]
-    overrides: Overrides,
+    flags: ServeFlags,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.overrides)?;
+        let config = super::flags::settings(&self.flags)?;
         telemetry::init_logs(config.log_format);
         let _lock = Lock::take(&config)?;
         let app = App::open(&config, Arc::new(SystemClock)).await?;

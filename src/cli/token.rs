@@ -6,8 +6,9 @@ use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
+use super::flags::StoreFlags;
 use super::output::{answer, note};
-use crate::{config::StoreOverrides, domain::Timestamp};
+use crate::domain::Timestamp;
 
 #[derive(Debug, Args)]
 pub(super) struct Token {
@@ -29,12 +30,12 @@ enum Command {
         #[arg(long, env = "PARTWAY_EXPIRES_IN", value_parser = duration)]
         expires_in: Option<TimeDelta>,
         #[command(flatten)]
-        stores: StoreOverrides,
+        stores: StoreFlags,
     },
     /// List all tokens, without the tokens themselves
     List {
         #[command(flatten)]
-        stores: StoreOverrides,
+        stores: StoreFlags,
     },
     /// Make a token useless
     Revoke {
@@ -42,7 +43,7 @@ enum Command {
         #[arg(value_parser = token_id)]
         id: Uuid,
         #[command(flatten)]
-        stores: StoreOverrides,
+        stores: StoreFlags,
     },
 }
 
@@ -77,7 +78,7 @@ impl Token {
     }
 }
 
-async fn list(stores: &StoreOverrides) -> anyhow::Result<()> {
+async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
     let tokens = super::open_existing(stores).await?.tokens().await.map_err(super::internal)?;
     let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
     answer(format_args!(

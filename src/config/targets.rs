@@ -77,12 +77,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{DatabaseTarget, Overrides, StorageTarget};
+    use crate::config::{DatabaseTarget, StorageTarget};
 
     use super::*;
 
     fn config(database: &str, storage: &str) -> Config {
-        let mut config = Config::from_defaults(&Overrides::default()).unwrap();
+        let mut config = Config::from_defaults(&serde_json::json!({})).unwrap();
         database.clone_into(&mut config.database);
         storage.clone_into(&mut config.storage);
         config

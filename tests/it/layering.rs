@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ),
     ("web", &["error"], &["axum"]),
     ("client", &["domain"], &["reqwest", "tokio"]),
-    ("config", &["domain"], &["clap", "figment"]),
+    ("config", &["domain"], &["figment"]),
     ("telemetry", &["config"], &[]),
     (
         "app",

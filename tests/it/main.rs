@@ -9,6 +9,7 @@ mod support;
 mod auth;
 mod binding;
 mod cli;
+mod cli_config;
 mod cli_files;
 mod cli_output;
 mod concurrency;

@@ -1,0 +1,300 @@
+//! Where settings come from.
+//!
+//! Owns the order embedded defaults < `partway.toml` < environment < flags, and refuses what it does not know. The
+//! defaults are the commented file `config.default.toml` itself, so the two cannot differ.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, bail};
+use figment::{
+    Figment, Provider,
+    providers::{Format, Serialized, Toml},
+    value::{Dict, Value},
+};
+use serde::Serialize;
+
+use super::Config;
+
+/// The embedded defaults.
+const DEFAULTS: &str = include_str!("../../config.default.toml");
+/// The file in the working directory that may override them.
+const FILE: &str = "partway.toml";
+const ENV_PREFIX: &str = "PARTWAY_";
+
+/// Every source that sets something, the strongest last.
+#[derive(Debug)]
+pub struct Sources {
+    layers: Vec<(Source, Dict)>,
+}
+
+/// A source of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Default,
+    File,
+    Environment,
+    Flag,
+}
+
+/// One setting, for people.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name in `partway.toml`.
+    pub name: String,
+    /// Its value as `partway.toml` would have it; the password of a URL is hidden.
+    pub value: String,
+    /// What set it: `default`, `partway.toml`, the variable or the flag.
+    pub source: String,
+}
+
+impl Sources {
+    /// Reads all sources of this process. `of_commands` are the environment variables that commands take; they are not
+    /// judged here.
+    ///
+    /// # Errors
+    /// A file that is no TOML, a variable that names no setting.
+    pub fn read(flags: &impl Serialize, of_commands: &HashSet<String>) -> anyhow::Result<Self> {
+        // A variable that is no text cannot be ours.
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = variables.filter(|(name, _)| !of_commands.contains(name) || is_setting(name));
+        Self::from(Toml::file(FILE), variables, flags)
+    }
+
+    pub(super) fn from(
+        file: impl Provider,
+        variables: impl Iterator<Item = (String, String)>,
+        flags: &impl Serialize,
+    ) -> anyhow::Result<Self> {
+        let values = |provider: Figment, name: &str| provider.extract::<Dict>().with_context(|| name.to_owned());
+        let defaults = defaults();
+        let environment = from_environment(&defaults, variables)?;
+        Ok(Self {
+            layers: vec![
+                (Source::Default, defaults),
+                (Source::File, values(Figment::from(file), FILE)?),
+                (Source::Environment, environment),
+                (Source::Flag, values(Figment::from(Serialized::defaults(flags)), "flags")?),
+            ],
+        })
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    /// A setting that there is not, or that cannot have its value; the message names it.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        let merged =
+            self.layers.iter().fold(Figment::new(), |figment, (_, values)| figment.merge(Serialized::defaults(values)));
+        let config: Config = merged
+            .extract()
+            .map_err(|errors| anyhow::anyhow!(errors.into_iter().map(describe).collect::<Vec<_>>().join("; ")))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Every setting in the order of `config.default.toml`.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> {
+        names().map(|name| {
+            let from = |source: Source| self.layers.iter().find(|(of, _)| *of == source)?.1.get(name);
+            let (source, value) = self
+                .layers
+                .iter()
+                .rev()
+                .find_map(|(source, values)| Some((*source, values.get(name)?)))
+                .expect("every name is one of the defaults");
+            // clap reads the variable of a flag itself.
+            let source = match source {
+                Source::Flag if from(Source::Environment) == Some(value) => Source::Environment,
+                source => source,
+            };
+            Setting { name: name.to_owned(), value: shown(value), source: source.describe(name) }
+        })
+    }
+}
+
+impl Source {
+    fn describe(self, name: &str) -> String {
+        match self {
+            Self::Default => "default".to_owned(),
+            Self::File => FILE.to_owned(),
+            Self::Environment => format!("{ENV_PREFIX}{}", name.to_uppercase()),
+            Self::Flag => format!("--{}", name.replace('_', "-")),
+        }
+    }
+}
+
+fn defaults() -> Dict {
+    Figment::from(Toml::string(DEFAULTS)).extract().expect("config.default.toml is valid, as a test shows")
+}
+
+/// The names of all settings in the order of the file that documents them.
+fn names() -> impl Iterator<Item = &'static str> {
+    DEFAULTS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once(" = ")?.0))
+}
+
+fn is_setting(variable: &str) -> bool {
+    variable.strip_prefix(ENV_PREFIX).is_some_and(|name| names().any(|setting| setting == name.to_lowercase()))
+}
+
+/// A value as TOML, without the password that a URL may have. JSON's text, numbers and booleans are TOML's.
+fn shown(value: &Value) -> String {
+    let hidden = value.as_str().map(|text| Value::from(without_password(text)));
+    serde_json::json!(hidden.as_ref().unwrap_or(value)).to_string()
+}
+
+/// Hides the password of a URL, after the user's name or as a parameter.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let authority = match authority.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((name, _)) => format!("{name}:***@{host}"),
+            None => authority.to_owned(),
+        },
+        None => authority.to_owned(),
+    };
+    let (path, parameters) = path.split_once('?').map_or((path, None), |(path, parameters)| (path, Some(parameters)));
+    let parameters = parameters.map(|parameters| {
+        let hidden = parameters.split('&').map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if name.eq_ignore_ascii_case("password") => format!("{name}=***"),
+            _ => parameter.to_owned(),
+        });
+        format!("?{}", hidden.collect::<Vec<_>>().join("&"))
+    });
+    format!("{scheme}://{authority}{path}{}", parameters.unwrap_or_default())
+}
+
+/// A setting that cannot be used: its name, and why.
+fn describe(error: figment::Error) -> String {
+    let name = error.path.join(".");
+    if name.is_empty() { error.kind.to_string() } else { format!("{name}: {}", error.kind) }
+}
+
+/// Settings from `PARTWAY_…` variables. A misspelt one is refused; those that Kubernetes sets for a service called
+/// `partway` are not ours to judge.
+fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Dict> {
+    let mut settings = Dict::new();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
+        if let Some(default) = known.get(&key) {
+            let typed = match default {
+                Value::Num(..) => value.parse::<u64>().ok().map(Value::from),
+                Value::Bool(..) => value.parse::<bool>().ok().map(Value::from),
+                _ => None,
+            };
+            settings.insert(key, typed.unwrap_or_else(|| Value::from(value)));
+        } else if !key.starts_with("service_") && !key.starts_with("port") {
+            bail!("{name}: there is no such setting");
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, time::Duration};
+
+    use bytesize::ByteSize;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::config::{DatabaseTarget, StorageTarget};
+
+    fn read(file: &str, variables: &[(&str, &str)], flags: &Json) -> anyhow::Result<Sources> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Sources::from(Toml::string(file), variables, flags)
+    }
+
+    fn load(file: &str, variables: &[(&str, &str)], flags: &Json) -> anyhow::Result<Config> {
+        read(file, variables, flags)?.config()
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = load("", &[], &json!({})).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.chunk_size, ByteSize::mib(5));
+        assert_eq!((config.max_parts, config.session_ttl), (10_000, Duration::from_hours(7 * 24)));
+        assert_eq!(config.database().unwrap(), DatabaseTarget::Sqlite(PathBuf::from("data/partway.db")));
+        assert_eq!(config.storage().unwrap(), StorageTarget::Folder(PathBuf::from("data/files")));
+    }
+
+    #[test]
+    fn the_later_source_wins() {
+        let variables = [("PARTWAY_DATA", "from-env"), ("PARTWAY_MAX_PARTS", "12"), ("PARTWAY_CHUNK_SIZE", "1048576")];
+        let file = "data = \"from-file\"\nmax_parts = 9\nsession_ttl = \"1h\"";
+        let config = load(file, &variables, &json!({ "data": "from-flag" })).unwrap();
+        assert_eq!(config.data, PathBuf::from("from-flag"));
+        assert_eq!((config.max_parts, config.chunk_size), (12, ByteSize::mib(1)));
+        assert_eq!(config.session_ttl, Duration::from_hours(1));
+    }
+
+    #[test]
+    fn each_setting_tells_its_source() {
+        let variables = [("PARTWAY_MAX_PARTS", "12"), ("PARTWAY_STORAGE", "files")];
+        let flags = json!({ "data": "from-flag", "storage": "files" });
+        let sources = read("session_ttl = \"1h\"", &variables, &flags).unwrap();
+        let all: Vec<Setting> = sources.settings().collect();
+        assert_eq!(all.len(), defaults().len());
+        let of = |name: &str| all.iter().find(|setting| setting.name == name).unwrap();
+        for (name, value, source) in [
+            ("listen", r#""127.0.0.1:8080""#, "default"),
+            ("session_ttl", r#""1h""#, "partway.toml"),
+            ("max_parts", "12", "PARTWAY_MAX_PARTS"),
+            ("data", r#""from-flag""#, "--data"),
+            ("storage", r#""files""#, "PARTWAY_STORAGE"),
+            ("graphql_introspection", "true", "default"),
+        ] {
+            assert_eq!((&*of(name).value, &*of(name).source), (value, source), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let file: String = read("", &[], &json!({ "data": "a\"b\\c\td" }))
+            .unwrap()
+            .settings()
+            .map(|setting| format!("{} = {} # {}\n", setting.name, setting.value, setting.source))
+            .collect();
+        assert_eq!(load(&file, &[], &json!({})).unwrap().data, PathBuf::from("a\"b\\c\td"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("postgres://me:se:c@ret@host:5432/db?sslmode=require", "postgres://me:***@host:5432/db?sslmode=require"),
+            ("postgres://host/db?user=me&password=secret", "postgres://host/db?user=me&password=***"),
+            ("postgres://me@host/db", "postgres://me@host/db"),
+            ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+            ("data", "data"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_refused_by_name() {
+        let refused =
+            |file: &str, variables: &[(&str, &str)]| format!("{:#}", load(file, variables, &json!({})).unwrap_err());
+        assert!(refused("chunk_sise = 1", &[]).contains("chunk_sise"));
+        assert!(refused("", &[("PARTWAY_CHUNKSIZE", "1")]).contains("PARTWAY_CHUNKSIZE"));
+        assert!(refused("", &[("PARTWAY_CHUNK_SIZE", "0")]).contains("chunk_size"));
+        assert!(refused("", &[("PARTWAY_CHUNK_SIZE", "many")]).contains("chunk_size"));
+        assert!(refused("session_ttl = \"soon\"", &[]).contains("session_ttl"));
+        assert!(refused("session_ttl = ", &[]).contains("partway.toml"));
+        assert!(refused("", &[("PARTWAY_MAX_PARTS", "many")]).contains("max_parts"));
+        assert!(refused("", &[("PARTWAY_SESSION_TTL", "10000000000d")]).contains("session_ttl"));
+        for database in ["mysql://x/y", "sqlite::memory:", "sqlite://a.db?mode=ro"] {
+            assert!(refused("", &[("PARTWAY_DATABASE", database)]).contains("database"));
+        }
+        assert!(refused("", &[("PARTWAY_DATA", "")]).contains("data"));
+    }
+
+    #[test]
+    fn variables_that_are_not_settings_of_the_server_are_left_alone() {
+        let variables =
+            [("PARTWAY_SERVICE_HOST", "10.0.0.1"), ("PARTWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"), ("PATH", "/bin")];
+        assert!(load("", &variables, &json!({})).is_ok());
+    }
+}

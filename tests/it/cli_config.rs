@@ -1,0 +1,47 @@
+//! `partway config`: which settings are in force, and why.
+
+use std::fs;
+
+use crate::support::Cli;
+
+#[test]
+fn config_shows_each_setting_with_its_source_and_no_password() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("partway.toml"), "max_parts = 9\n").unwrap();
+    let shown = Cli::new(&["config", "--data", "elsewhere"])
+        .in_folder(folder.path())
+        .env("PARTWAY_DATABASE", "postgres://me:secret@host/db")
+        .env("PARTWAY_TOKEN", "pw_client")
+        .run();
+    assert!(shown.status.success(), "{shown:?}");
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for expected in [
+        "data = \"elsewhere\" # --data",
+        "max_parts = 9 # partway.toml",
+        "database = \"postgres://me:***@host/db\" # PARTWAY_DATABASE",
+        "sync = \"always\" # default",
+    ] {
+        assert!(lines.iter().any(|line| line.join(" ") == expected), "no {expected} in:\n{text}");
+    }
+    assert!(!text.contains("secret") && !text.contains("pw_client"), "{text}");
+}
+
+#[test]
+fn config_check_names_what_is_wrong_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, value: &str| {
+        Cli::new(&["config", "check"]).in_folder(folder.path()).on_sqlite().env(name, value).run()
+    };
+    assert!(check("PARTWAY_CHUNK_SIZE", "6MiB").status.success());
+    for (name, value, said) in [
+        ("PARTWAY_CHUNK_SIZE", "0", "chunk_size"),
+        ("PARTWAY_CHUNKSIZE", "1", "PARTWAY_CHUNKSIZE"),
+        ("PARTWAY_STORAGE", "ftp://x", "storage"),
+    ] {
+        let refused = check(name, value);
+        assert!(!refused.status.success());
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(said), "{refused:?}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+}
