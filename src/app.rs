@@ -10,20 +10,22 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use axum::{
     Router,
+    extract::Request,
     http::{HeaderName, HeaderValue, Method},
     middleware,
     response::IntoResponse,
 };
 use tower::ServiceBuilder;
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, csrf::CsrfLayer, timeout::RequestBodyTimeoutLayer};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, csrf::CsrfLayer};
 
 pub use self::stores::{Lock, migrate, open_bound_service, open_service};
 use crate::{
-    config::Config,
+    config::{Config, ConnectionSettings},
     domain::Clock,
     error::Error,
     graphql,
-    rest::{self, Readiness},
+    http::{LeastRate, PacedBody, Readiness, Server},
+    rest,
     service::Service,
     web,
 };
@@ -35,8 +37,9 @@ pub struct App {
     pub service: Arc<Service>,
     /// Every route.
     pub router: Router,
-    /// What `/ready` answers.
-    pub readiness: Readiness,
+    overloaded: Router,
+    readiness: Readiness,
+    settings: ConnectionSettings,
 }
 
 impl App {
@@ -45,8 +48,13 @@ impl App {
         let service = Arc::new(open_bound_service(config, clock).await?);
         service.ready().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
         let readiness = Readiness::default();
-        let router = router(&service, &readiness, config)?;
-        Ok(Self { service, router, readiness })
+        let (router, overloaded) = routers(&service, &readiness, config)?;
+        Ok(Self { service, router, overloaded, readiness, settings: config.connections() })
+    }
+
+    /// The server, which a socket makes whole.
+    pub fn into_server(self) -> Server {
+        Server::new(self.router, self.overloaded, self.service, self.readiness, self.settings)
     }
 }
 
@@ -55,31 +63,32 @@ pub fn sdl() -> String {
     graphql::sdl()
 }
 
-fn router(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<Router> {
+/// Every route, and what answers in their place when there are too many connections.
+fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<(Router, Router)> {
     let observer = observe::Observer::new(Arc::clone(service))?;
     let (cors, csrf) = cross_origin(config)?;
     let documents = graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only)?;
     let origins = config.cors_origins().map(str::to_owned).collect();
+    let rate = LeastRate::from(&config.connections());
+    // From the outside in, as one: a router that is given them one by one wraps every route again for each.
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(observer, observe::observe))
+        .option_layer(cors)
+        .layer(csrf.with_rejection_response(|_| {
+            rest::Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
+        }))
+        .map_response(IntoResponse::into_response)
+        .layer(CatchPanicLayer::custom(rest::panicked))
+        .map_request(rest::linger)
+        .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
     let router = Router::new()
         .merge(rest::router(Arc::clone(service), readiness.clone()))
         .merge(graphql::router(Arc::clone(service), config.graphql(), documents, origins))
         .merge(web::router())
         .fallback(rest::no_such_route)
         .method_not_allowed_fallback(rest::no_such_method)
-        // From the outside in, as one: a router that is given them one by one wraps every route again for each.
-        .layer(
-            ServiceBuilder::new()
-                .layer(middleware::from_fn_with_state(observer, observe::observe))
-                .option_layer(cors)
-                .layer(csrf.with_rejection_response(|_| {
-                    rest::Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
-                }))
-                .map_response(IntoResponse::into_response)
-                .layer(CatchPanicLayer::custom(rest::panicked))
-                .map_request(rest::linger)
-                .layer(RequestBodyTimeoutLayer::new(config.body_idle_timeout)),
-        );
-    Ok(router)
+        .layer(layers.clone());
+    Ok((router, Router::new().fallback(rest::overloaded).layer(layers)))
 }
 
 /// Which pages may use this server from a browser: its own, and those of the origins in the settings. Callers are known by

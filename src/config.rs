@@ -10,7 +10,7 @@ mod validate;
 use serde::Serialize;
 
 pub use self::{
-    settings::{Config, FileSha256, GraphqlSettings, Limits, LogFormat, SyncParts},
+    settings::{Config, ConnectionSettings, FileSha256, GraphqlSettings, Limits, LogFormat, SyncParts},
     sources::{Setting, Sources},
     targets::{DatabaseTarget, StorageTarget},
 };

@@ -4,6 +4,7 @@
 //!
 //! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`telemetry`] logs and counters.
 //! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL); [`auth`] reads the token for them.
+//! - [`http`] the server itself: connections, limits on them, how it stops.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - [`db`] SQL; [`storage`] bytes.
 //! - [`together`] group commit: one sync, or one transaction, for what arrives together.
@@ -22,6 +23,7 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod graphql;
+pub mod http;
 pub mod rest;
 pub mod service;
 pub mod storage;

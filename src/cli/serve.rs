@@ -1,35 +1,29 @@
-//! `partway serve`: the socket, the sweep and the signals.
+//! `partway serve`: settings, the greeting, the sweep and the signals.
+//!
+//! Owns what a person at the terminal sees and does; the server itself is `http`'s.
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::{Router, extract::Request};
 use clap::Args;
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::flags::ServeFlags;
 use crate::{
     app::{App, Lock},
     domain::SystemClock,
+    http::{StopRequest, raise_descriptor_limit},
     service::Service,
     telemetry,
 };
 
-/// How long a client may take to send a request's head, or keep an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
-/// Most bytes of a connection that are read at once; also the longest head. hyper's own 400 KiB would be most of the memory
-/// that 64 uploads take.
-const READ_BYTES: usize = 160 * 1024;
+/// What a shell reports for a process that SIGINT or SIGTERM ended.
+const INTERRUPTED: i32 = 130;
+const TERMINATED: i32 = 143;
 /// The owner of the token that a first start makes.
 const FIRST_OWNER: &str = "local";
 
@@ -43,6 +37,7 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.flags)?;
         telemetry::init_logs(config.log_format);
+        raise_descriptor_limit();
         let _lock = Lock::take(&config)?;
         let app = App::open(&config, Arc::new(SystemClock)).await?;
         let listener =
@@ -51,7 +46,7 @@ impl Serve {
         greet(&app.service, address).await?;
         let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);
         let service = Arc::clone(&app.service);
-        serve(listener, app, config.shutdown_timeout).await?;
+        app.into_server().run(listener, stop_signal()?).await;
         sweeping.abort();
         service.checkpoint().await;
         Ok(ExitCode::SUCCESS)
@@ -92,100 +87,26 @@ fn sweep_periodically(service: Arc<Service>, interval: Duration) -> JoinHandle<(
     })
 }
 
-/// Serves until told to stop, then lets running requests end. While they do, `/ready` still answers: that it does not
-/// want more; and who connects late may send one request.
-async fn serve(listener: TcpListener, app: App, shutdown_timeout: Duration) -> anyhow::Result<()> {
-    let mut stop = std::pin::pin!(stop_signal()?);
-    loop {
-        let stream = tokio::select! {
-            accepted = accept(&listener) => accepted,
-            () = &mut stop => break,
-        };
-        let stopping = app.service.stopping().clone();
-        tokio::spawn(app.service.going_on(connection(&http(), stream, &app, stopping)));
-    }
-    tracing::info!("stopping: running requests may end");
-    app.readiness.stop();
-    app.service.stop();
-    let (late, last_call) = (TaskTracker::new(), CancellationToken::new());
-    let drain = async {
-        let mut ended = std::pin::pin!(app.service.stopped());
-        loop {
-            let stream = tokio::select! {
-                accepted = accept(&listener) => accepted,
-                () = &mut ended => break,
-            };
-            let one_request = connection(http().keep_alive(false), stream, &app, last_call.clone());
-            tokio::spawn(late.track_future(one_request));
-        }
-        last_call.cancel();
-        late.close();
-        late.wait().await;
-    };
-    if tokio::time::timeout(shutdown_timeout, drain).await.is_err() {
-        tracing::warn!("requests that did not end in time are cut off");
-    }
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// One connection: its running request may end when the server is about to stop.
-fn connection(
-    http: &http1::Builder,
-    stream: TcpStream,
-    app: &App,
-    stop: CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
-    let connection = http.serve_connection(TokioIo::new(stream), service(&app.router)).with_upgrades();
-    async move {
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            // A connection that broke is the client's to notice.
-            _ = connection.as_mut() => return,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
-    }
-}
-
-type HttpService = TowerToHyperService<tower::util::MapRequest<Router, fn(Request<Incoming>) -> Request>>;
-
-fn service(router: &Router) -> HttpService {
-    let request: fn(Request<Incoming>) -> Request = |request| request.map(axum::body::Body::new);
-    TowerToHyperService::new(tower::ServiceExt::<Request>::map_request(router.clone(), request))
-}
-
-/// HTTP/1.1 alone: HTTP/2 comes with TLS, which a proxy in front does.
-fn http() -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(READ_BYTES);
-    http
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Small answers are not held back to be sent with more.
-                let _ = stream.set_nodelay(true);
-                return stream;
-            }
-            Err(error) => {
-                // Out of file descriptors, most often: wait for some to come free.
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+/// The first signal asks to stop, the second one ends the process.
+fn stop_signal() -> anyhow::Result<impl Future<Output = StopRequest>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+    let mut next = async move || {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => StopRequest::Terminate,
+            _ = interrupt.recv() => StopRequest::Interrupt,
         }
+    };
+    Ok(async move {
+        let first = next().await;
+        tokio::spawn(async move {
+            let code = match next().await {
+                StopRequest::Interrupt => INTERRUPTED,
+                StopRequest::Terminate => TERMINATED,
+            };
+            tracing::warn!("asked twice to stop: ended at once");
+            std::process::exit(code);
+        });
+        first
     })
 }

@@ -34,6 +34,13 @@ pub struct Config {
     pub sweep_interval: Duration,
     #[serde(with = "humantime_serde")]
     pub body_idle_timeout: Duration,
+    pub min_transfer_rate: ByteSize,
+    pub max_connections: u32,
+    pub max_connections_per_address: u32,
+    #[serde(with = "humantime_serde")]
+    pub keep_alive_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
     pub cors_origins: String,
@@ -94,6 +101,19 @@ impl Config {
         Some(Path::new(&self.graphql_trusted_documents)).filter(|path| !path.as_os_str().is_empty())
     }
 
+    /// Who may be connected, and for how long.
+    pub fn connections(&self) -> ConnectionSettings {
+        ConnectionSettings {
+            max_connections: self.max_connections,
+            max_connections_per_address: self.max_connections_per_address,
+            keep_alive_timeout: self.keep_alive_timeout,
+            body_idle_timeout: self.body_idle_timeout,
+            min_transfer_rate: self.min_transfer_rate.0,
+            drain_delay: self.drain_delay,
+            shutdown_timeout: self.shutdown_timeout,
+        }
+    }
+
     /// What GraphQL requests may cost.
     pub fn graphql(&self) -> GraphqlSettings {
         GraphqlSettings {
@@ -138,6 +158,19 @@ pub struct Limits {
     pub hashes_every_file: bool,
     /// How long an untouched session stays open.
     pub session_ttl: chrono::TimeDelta,
+}
+
+/// Who may be connected, and for how long; see `config.default.toml` for what each means.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "config.default.toml is their documentation")]
+pub struct ConnectionSettings {
+    pub max_connections: u32,
+    pub max_connections_per_address: u32,
+    pub keep_alive_timeout: Duration,
+    pub body_idle_timeout: Duration,
+    pub min_transfer_rate: u64,
+    pub drain_delay: Duration,
+    pub shutdown_timeout: Duration,
 }
 
 /// What GraphQL requests may cost; see `config.default.toml` for what each means.

@@ -31,6 +31,9 @@ impl Config {
         if self.session_ttl.is_zero() || self.sweep_interval.is_zero() || self.body_idle_timeout.is_zero() {
             bail!("session_ttl, sweep_interval and body_idle_timeout must be longer than zero");
         }
+        if self.max_connections == 0 || self.keep_alive_timeout.is_zero() {
+            bail!("max_connections must be at least 1, and keep_alive_timeout longer than zero");
+        }
         if self.session_ttl > LONGEST_TTL {
             bail!("session_ttl must be at most 100 years");
         }

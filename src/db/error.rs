@@ -37,14 +37,16 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// Whether the same request may succeed later: no connection in time, a lock, a full disk.
+    /// Whether the same request may succeed later: no connection in time, a lock, a full disk, no file
+    /// descriptor.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Sql(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => true,
             _ if self.is_transient() => true,
-            // SQLite's primary result codes are the low byte: BUSY 5, LOCKED 6, IOERR 10, FULL 13.
+            // SQLite's primary result codes are the low byte: BUSY 5, LOCKED 6, IOERR 10, FULL 13, and
+            // CANTOPEN 14, where a new connection finds no file descriptor.
             _ => {
-                self.sqlite_code().is_some_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13)) || {
+                self.sqlite_code().is_some_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14)) || {
                     // Insufficient resources (a full disk among them), a lock not had in time, a statement that took too
                     // long, a server that became a standby.
                     let states = ["55P03", "57014", "25006"];

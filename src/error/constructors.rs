@@ -140,6 +140,11 @@ impl Error {
         Self::new(Code::RateLimited, format!("a socket may have at most {limit} operations under way"))
     }
 
+    /// More connections than the server takes, in all or from one address.
+    pub fn too_many_connections() -> Self {
+        Self::new(Code::Unavailable, "there are too many connections; try again later")
+    }
+
     /// A server that is about to stop.
     pub fn stopping() -> Self {
         Self::new(Code::Unavailable, "the server is stopping")

@@ -1,9 +1,6 @@
 //! What operators' tools ask: alive, ready, how busy. These routes need no token and show nothing of any owner.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -15,22 +12,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::Problem;
-use crate::{error::Error, service::Service};
-
-/// Whether new requests are wanted. Turns red before the server stops, so that a load balancer looks elsewhere.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Asks for no more requests.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::{error::Error, http::Readiness, service::Service};
 
 pub(super) fn router(service: Arc<Service>, readiness: Readiness) -> Router {
     Router::new()

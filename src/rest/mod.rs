@@ -22,11 +22,10 @@ use axum::{
     routing::{get, post, put},
 };
 
-pub use health::Readiness;
 pub use linger::linger;
 pub use problem::{Problem, panicked, render as render_problem};
 
-use crate::{error::Error, service::Service};
+use crate::{error::Error, http::Readiness, service::Service};
 
 /// Largest JSON body.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -49,6 +48,11 @@ pub fn router(service: Arc<Service>, readiness: Readiness) -> Router {
 /// The answer to a path that is nobody's.
 pub async fn no_such_route() -> Problem {
     Problem(Error::not_found("route"))
+}
+
+/// The answer when there are too many connections.
+pub async fn overloaded() -> Problem {
+    Problem(Error::too_many_connections())
 }
 
 /// The answer to a method that a path does not take; axum adds `Allow`.

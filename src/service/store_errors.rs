@@ -16,6 +16,7 @@ impl From<crate::storage::Error> for Error {
     fn from(error: crate::storage::Error) -> Self {
         match error {
             error if error.is_full() => Error::unavailable("the storage is full", error),
+            error if error.is_out_of_descriptors() => Error::unavailable("the server has too many files open", error),
             error @ crate::storage::Error::Store { .. } => {
                 Error::unavailable("the storage cannot take the request now", error)
             }

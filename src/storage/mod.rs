@@ -158,6 +158,12 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 
+    /// Whether there was no file descriptor left; trying again may help once there is.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
+    }
+
     /// Whether there is no room left; trying again may help once there is.
     pub fn is_full(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };

@@ -20,7 +20,8 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     // Of `config` the service takes its limits alone.
     ("service", &["config", "db", "domain", "error", "storage", "telemetry", "together"], &["tokio"]),
     ("auth", &["domain", "error", "service"], &["axum"]),
-    ("rest", &["auth", "domain", "error", "service"], &["axum", "tokio", "tower_http"]),
+    ("http", &["config", "service"], &["axum", "hyper", "hyper_util", "tokio", "tower"]),
+    ("rest", &["auth", "domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
     (
         "graphql",
         &["auth", "config", "domain", "error", "service"],
@@ -32,13 +33,13 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("telemetry", &["config"], &[]),
     (
         "app",
-        &["config", "db", "domain", "error", "graphql", "rest", "service", "storage", "telemetry", "web"],
+        &["config", "db", "domain", "error", "graphql", "http", "rest", "service", "storage", "telemetry", "web"],
         &["axum", "tower", "tower_http"],
     ),
     (
         "cli",
-        &["app", "client", "config", "domain", "error", "service", "telemetry"],
-        &["axum", "clap", "hyper", "hyper_util", "reqwest", "tokio", "tower"],
+        &["app", "client", "config", "domain", "error", "http", "service", "telemetry"],
+        &["clap", "reqwest", "tokio"],
     ),
     ("main", &["cli"], &["clap", "tokio"]),
     ("lib", &[], &[]),

@@ -13,6 +13,7 @@ mod cli_config;
 mod cli_files;
 mod cli_output;
 mod concurrency;
+mod connections;
 mod crash;
 mod errors;
 mod file_digest;

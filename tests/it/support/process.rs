@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::database_url;
 
@@ -38,8 +38,19 @@ impl Server {
         Self::spawn("127.0.0.1:0", data, &[("RUST_LOG", "info")], log)
     }
 
+    /// Started with so many file descriptors, and no way to more.
+    pub(crate) fn start_with_descriptors(descriptors: u64, data: &Path) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), BINARY]);
+        Self::run(clean(shell), "127.0.0.1:0", data, &[], Stdio::null())
+    }
+
     fn spawn(address: &str, data: &Path, settings: &[(&str, &str)], log: Stdio) -> Self {
-        let mut child = command()
+        Self::run(command(), address, data, settings, log)
+    }
+
+    fn run(mut command: Command, address: &str, data: &Path, settings: &[(&str, &str)], log: Stdio) -> Self {
+        let mut child = command
             .args(["serve", "--listen", address, "--data"])
             .arg(data)
             .envs(database_url(data).map(|url| ("PARTWAY_DATABASE", url)))
@@ -72,6 +83,17 @@ impl Server {
     /// Asks with the token of the first start.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         exchange(&self.address, "GET", path, &self.first_token, b"").unwrap()
+    }
+
+    /// Sends JSON with the token of the first start.
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
+        exchange(&self.address, "POST", path, &self.first_token, body).unwrap()
+    }
+
+    /// Allows the running server to open files up to this number; what it has open stays open.
+    pub(crate) fn limit_descriptors(&self, limit: u64) {
+        let limit = Rlimit { current: Some(limit), maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -176,7 +198,10 @@ impl Cli {
 
 /// Without the settings of whoever runs the tests.
 fn command() -> Command {
-    let mut command = Command::new(BINARY);
+    clean(Command::new(BINARY))
+}
+
+fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PARTWAY_")) {
         command.env_remove(name);
     }

@@ -1,0 +1,210 @@
+//! One connection, from its first byte to its close.
+//!
+//! Owns how long a client may take for a head, how long an idle connection is kept, and how it ends: at once if nothing is
+//! under way, else after the answer.
+
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    http::{HeaderValue, Request, Response, StatusCode, header},
+};
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    peers::{Asking, Peer, Waits},
+    socket::Socket,
+};
+
+/// Most bytes of a connection that are read at once; also the longest head. hyper's own 400 KiB would be most of the memory
+/// that 64 uploads take.
+const READ_BYTES: usize = 160 * 1024;
+
+/// How a connection is served.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) router: Router,
+    pub(super) waits: Waits,
+    /// Whether more than one request is answered.
+    pub(super) keeps_alive: bool,
+    /// From when on answers say that the connection closes.
+    pub(super) closing: CancellationToken,
+    /// Ends the connection after the request under way.
+    pub(super) stop: CancellationToken,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<S>(socket: Socket<S>, rules: Rules)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Rules { router, waits, keeps_alive, closing, stop } = rules;
+    let peer = Arc::clone(socket.peer());
+    // HTTP/1.1 alone: HTTP/2 comes with TLS, which a proxy in front does.
+    let mut http = http1::Builder::new();
+    http.max_buf_size(READ_BYTES).keep_alive(keeps_alive);
+    let requests = Requests { router, peer: Arc::clone(&peer), closing };
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), requests).with_upgrades());
+    let mut overdue = pin!(overdue(&peer, waits));
+    let ended = tokio::select! {
+        // First: what a client has just done counts for the others.
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = overdue.as_mut() => return,
+        () = peer.makes_room.cancelled() => {
+            if peer.idle_since().is_some() {
+                return;
+            }
+            None
+        }
+        () = stop.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                ended = connection => ended,
+                () = overdue => return,
+            }
+        }
+    };
+    peer.is_upgraded();
+    if let Err(error) = ended {
+        // A connection that broke is the client's to notice.
+        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+    }
+}
+
+/// Ends when the client has taken too long. What it waits for changes only while the connection is polled, in the same task.
+async fn overdue(peer: &Peer, waits: Waits) {
+    let mut timer = pin!(tokio::time::sleep(waits.first_byte));
+    std::future::poll_fn(|cx| {
+        loop {
+            let Some(end) = peer.ends_at(&waits) else { return Poll::Pending };
+            if timer.deadline() > end {
+                timer.as_mut().reset(end);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= end {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(end);
+        }
+    })
+    .await;
+}
+
+/// The router, as hyper calls it.
+struct Requests {
+    router: Router,
+    peer: Arc<Peer>,
+    closing: CancellationToken,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let asking = self.peer.asks();
+        let response = tower::Service::call(&mut self.router.clone(), request.map(Body::new));
+        let closing = self.closing.clone();
+        Box::pin(async move {
+            let mut response = response.await?;
+            if closing.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| Answer { body, _asking: asking }))
+        })
+    }
+}
+
+/// A response's body: while it lasts, the request is under way.
+struct Answer {
+    body: Body,
+    _asking: Asking,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::http::LeastRate;
+
+    const SOON: Duration = Duration::from_millis(50);
+    const NEVER: Duration = Duration::from_hours(1);
+
+    fn connect(waits: Waits, answer: &'static str) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(64);
+        let rate = LeastRate { patience: SOON, bytes_per_second: 0 };
+        let router = Router::new().fallback(move || async move { answer });
+        let (closing, stop) = (CancellationToken::new(), CancellationToken::new());
+        let rules = Rules { router, waits, keeps_alive: true, closing, stop };
+        tokio::spawn(serve(Socket::new(far, Peer::new(), None, rate), rules));
+        near
+    }
+
+    async fn rest(mut client: DuplexStream) -> String {
+        let mut text = String::new();
+        tokio::time::timeout(NEVER, client.read_to_string(&mut text)).await.unwrap().unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn who_sends_nothing_or_half_a_head_or_no_second_request_is_closed_in_time() {
+        let waits = Waits { first_byte: SOON, head: NEVER, keep_alive: NEVER };
+        assert_eq!(rest(connect(waits, "")).await, "");
+        let mut half = connect(Waits { first_byte: NEVER, head: SOON, keep_alive: NEVER }, "");
+        half.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        assert_eq!(rest(half).await, "");
+        let mut idle = connect(Waits { first_byte: NEVER, head: NEVER, keep_alive: SOON }, "hello");
+        idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(rest(idle).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_the_answer_is_closed_and_not_kept_as_idle() {
+        let answer: &'static str = Box::leak("x".repeat(1_000).into_boxed_str());
+        let mut client = connect(Waits { first_byte: NEVER, head: NEVER, keep_alive: NEVER }, answer);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(SOON * 4).await;
+        let read = rest(client).await;
+        assert!(!read.ends_with(answer), "{read}");
+    }
+}

@@ -1,0 +1,248 @@
+//! Who is connected.
+//!
+//! Owns how many connections there may be, in all and from one address, and who makes room: the connection on which nothing
+//! has been asked for the longest. A connection with a request under way never makes room.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long each thing that a connection waits for may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// From the connection to the first byte.
+    pub(super) first_byte: Duration,
+    /// From the first byte of a head to its last.
+    pub(super) head: Duration,
+    /// From an answer to the first byte of the next head.
+    pub(super) keep_alive: Duration,
+}
+
+/// One connection, as far as others need to know.
+#[derive(Debug)]
+pub(super) struct Peer {
+    state: Mutex<State>,
+    /// Fires when the connection is to make room.
+    pub(super) makes_room: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Since when nothing has been asked; `None` while a request is under way.
+    idle_since: Option<Instant>,
+    /// When the first byte of the next head came.
+    head_since: Option<Instant>,
+    /// The client does not read what was answered.
+    is_blocked: bool,
+    was_asked: bool,
+}
+
+impl Peer {
+    pub(super) fn new() -> Arc<Self> {
+        let state = State { idle_since: Some(Instant::now()), head_since: None, is_blocked: false, was_asked: false };
+        Arc::new(Self { state: Mutex::new(state), makes_room: CancellationToken::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is under way until the answer is dropped.
+    pub(super) fn asks(self: &Arc<Self>) -> Asking {
+        let mut state = self.state();
+        (state.idle_since, state.head_since, state.was_asked) = (None, None, true);
+        Asking(Arc::clone(self))
+    }
+
+    /// Bytes came.
+    pub(super) fn sent(&self) {
+        let mut state = self.state();
+        if state.idle_since.is_some() && state.head_since.is_none() {
+            state.head_since = Some(Instant::now());
+        }
+    }
+
+    /// Bytes cannot be written, or can again.
+    pub(super) fn set_blocked(&self, is_blocked: bool) {
+        let mut state = self.state();
+        state.is_blocked = is_blocked;
+        if state.idle_since.is_some() {
+            state.idle_since = Some(Instant::now());
+        }
+    }
+
+    /// The socket is no longer HTTP's, and never idle.
+    pub(super) fn is_upgraded(&self) {
+        self.state().idle_since = None;
+    }
+
+    /// Since when nothing has been under way.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        state.idle_since.filter(|_| !state.is_blocked)
+    }
+
+    /// When the connection ends if the client does nothing.
+    pub(super) fn ends_at(&self, waits: &Waits) -> Option<Instant> {
+        let state = self.state();
+        let idle_since = state.idle_since.filter(|_| !state.is_blocked)?;
+        Some(match state.head_since {
+            Some(since) => since + waits.head,
+            None if state.was_asked => idle_since + waits.keep_alive,
+            None => idle_since + waits.first_byte,
+        })
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Asking(Arc<Peer>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.state().idle_since = Some(Instant::now());
+    }
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Peers {
+    most: usize,
+    most_per_address: usize,
+    connected: Mutex<Connected>,
+}
+
+#[derive(Debug, Default)]
+struct Connected {
+    last_number: u64,
+    peers: HashMap<u64, (IpAddr, Arc<Peer>)>,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// A connection's place; it is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    peers: Arc<Peers>,
+    number: u64,
+}
+
+impl Peers {
+    pub(super) fn new(most: usize, most_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { most, most_per_address, connected: Mutex::default() })
+    }
+
+    /// A place for one more connection, if need be the place of an idle one. `None` if all are in use.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<(Arc<Peer>, Place)> {
+        let address = client_of(address);
+        let mut connected = self.connected();
+        let from_there = connected.per_address.get(&address).copied().unwrap_or_default();
+        if from_there >= self.most_per_address {
+            connected.make_room(|other| other == address)?;
+        }
+        if connected.peers.len() >= self.most {
+            connected.make_room(|_| true)?;
+        }
+        connected.last_number += 1;
+        let (number, peer) = (connected.last_number, Peer::new());
+        *connected.per_address.entry(address).or_default() += 1;
+        connected.peers.insert(number, (address, Arc::clone(&peer)));
+        Some((peer, Place { peers: Arc::clone(self), number }))
+    }
+
+    /// Ends the connection that is idle for the longest.
+    pub(super) fn make_room(&self) {
+        let _ = self.connected().make_room(|_| true);
+    }
+
+    fn connected(&self) -> MutexGuard<'_, Connected> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connected {
+    fn make_room(&mut self, may: impl Fn(IpAddr) -> bool) -> Option<()> {
+        let idle = self.peers.iter().filter(|(_, (address, _))| may(*address));
+        let idle = idle.filter_map(|(number, (_, peer))| Some((peer.idle_since()?, *number)));
+        let (_, number) = idle.min()?;
+        self.remove(number)?.makes_room.cancel();
+        Some(())
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Peer>> {
+        let (address, peer) = self.peers.remove(&number)?;
+        if let Some(count) = self.per_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&address);
+            }
+        }
+        Some(peer)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.peers.connected().remove(self.number);
+    }
+}
+
+/// What counts as one address: who has one of IPv6 has the 2^64 beside it too.
+fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (!0 << 64)).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_makes_room_and_one_with_a_request_never_does() {
+        let peers = Peers::new(3, 3);
+        let (asking, _first) = peers.enter(address("10.0.0.1")).unwrap();
+        let request = asking.asks();
+        let (idle, _second) = peers.enter(address("10.0.0.1")).unwrap();
+        let (younger, _third) = peers.enter(address("10.0.0.2")).unwrap();
+        let (newest, _fourth) = peers.enter(address("10.0.0.3")).unwrap();
+        assert!(idle.makes_room.is_cancelled() && !younger.makes_room.is_cancelled());
+        let _requests = [younger.asks(), newest.asks()];
+        assert!(peers.enter(address("10.0.0.4")).is_none());
+        drop(request);
+        assert!(peers.enter(address("10.0.0.4")).is_some());
+        assert!(asking.makes_room.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn one_address_never_takes_the_last_place() {
+        let peers = Peers::new(4, 2);
+        let entered: Vec<_> = ["::ffff:10.0.0.1", "10.0.0.1"].map(|text| peers.enter(address(text)).unwrap()).into();
+        let requests: Vec<_> = entered.iter().map(|(peer, _)| peer.asks()).collect();
+        assert!(peers.enter(address("10.0.0.1")).is_none());
+        assert!(peers.enter(address("10.0.0.2")).is_some());
+        drop((requests, entered));
+        assert!(peers.enter(address("10.0.0.1")).is_some());
+        assert!(peers.connected().peers.is_empty(), "a place that is dropped is free");
+        assert_eq!(client_of(address("2001:db8::1")), client_of(address("2001:db8::2:3")));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_its_answer_is_not_idle() {
+        let peer = Peer::new();
+        peer.set_blocked(true);
+        assert_eq!(peer.idle_since(), None);
+        peer.set_blocked(false);
+        assert!(peer.idle_since().is_some());
+    }
+}

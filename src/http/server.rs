@@ -1,0 +1,174 @@
+//! The server: who is let in, and how it stops.
+//!
+//! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop waits for nobody.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    LeastRate, Readiness,
+    connection::{self, Rules},
+    descriptors,
+    peers::{Peer, Peers, Waits},
+    socket::{self, Socket},
+};
+use crate::{config::ConnectionSettings, service::Service};
+
+/// How long a client may take to begin its first request.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+/// How long a client may take to send a request's head, once begun.
+const HEAD: Duration = Duration::from_secs(30);
+/// Connections that are being refused; those over that are closed without a word.
+const MOST_REFUSALS: usize = 32;
+/// How long a refusal may take.
+const REFUSAL: Duration = Duration::from_secs(5);
+/// How long to wait when no connection can be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How a server is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopRequest {
+    /// By who runs it in a terminal: nobody has to look elsewhere first.
+    Interrupt,
+    /// By a supervisor: balancers get the time to look elsewhere.
+    Terminate,
+}
+
+/// All that is served.
+#[derive(Debug)]
+pub struct Server {
+    router: Router,
+    overloaded: Router,
+    service: Arc<Service>,
+    readiness: Readiness,
+    settings: ConnectionSettings,
+    peers: Arc<Peers>,
+    refusals: Arc<Semaphore>,
+    closing: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Server {
+    /// A server of these routes; `overloaded` answers those for whom there is no place.
+    pub fn new(
+        router: Router,
+        overloaded: Router,
+        service: Arc<Service>,
+        readiness: Readiness,
+        settings: ConnectionSettings,
+    ) -> Self {
+        let most = descriptors::affordable(settings.max_connections);
+        let most_per_address = match settings.max_connections_per_address {
+            0 => (most / 4 * 3).max(1),
+            set => set,
+        };
+        Self {
+            router,
+            overloaded,
+            service,
+            readiness,
+            settings,
+            peers: Peers::new(most as usize, most_per_address as usize),
+            refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
+            closing: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        }
+    }
+
+    /// Serves until told to stop, then lets running requests end. While they do, `/ready` still answers: that it does not
+    /// want more; and who connects late may send one request.
+    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
+        let request = self.accept_until(&listener, stop).await;
+        self.readiness.stop();
+        self.closing.cancel();
+        if request == StopRequest::Terminate && self.readiness.was_asked() && !self.settings.drain_delay.is_zero() {
+            tracing::info!(delay = ?self.settings.drain_delay, "stopping soon: `/ready` is red, requests are still taken");
+            self.accept_until(&listener, tokio::time::sleep(self.settings.drain_delay)).await;
+        }
+        tracing::info!("stopping: running requests may end");
+        self.service.stop();
+        let drained = tokio::time::timeout(self.settings.shutdown_timeout, self.drain(&listener)).await;
+        if drained.is_err() {
+            tracing::warn!("requests that did not end in time are cut off");
+        }
+        tracing::info!("stopped");
+    }
+
+    async fn accept_until<T>(&self, listener: &TcpListener, end: impl Future<Output = T>) -> T {
+        let mut end = pin!(end);
+        loop {
+            tokio::select! {
+                (stream, address) = self.accept(listener) => self.admit(stream, address, self.rules(), &self.connections),
+                ended = &mut end => return ended,
+            }
+        }
+    }
+
+    /// Waits until nothing is under way any more.
+    async fn drain(&self, listener: &TcpListener) {
+        self.connections.close();
+        let (late, last_call) = (TaskTracker::new(), CancellationToken::new());
+        let mut ended = pin!(async { tokio::join!(self.connections.wait(), self.service.stopped()) });
+        loop {
+            let (stream, address) = tokio::select! {
+                accepted = self.accept(listener) => accepted,
+                _ = &mut ended => break,
+            };
+            let one_request = Rules { keeps_alive: false, stop: last_call.clone(), ..self.rules() };
+            self.admit(stream, address, one_request, &late);
+        }
+        last_call.cancel();
+        late.close();
+        late.wait().await;
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    socket::prepare(&stream);
+                    return (stream, address);
+                }
+                Err(error) => {
+                    // Out of file descriptors, most often, which others than connections take too.
+                    tracing::warn!(%error, "cannot accept connections");
+                    self.peers.make_room();
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            router: self.router.clone(),
+            waits: Waits { first_byte: FIRST_BYTE, head: HEAD, keep_alive: self.settings.keep_alive_timeout },
+            keeps_alive: true,
+            closing: self.closing.clone(),
+            stop: self.service.stopping().clone(),
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, address: SocketAddr, rules: Rules, connections: &TaskTracker) {
+        let rate = LeastRate::from(&self.settings);
+        if let Some((peer, place)) = self.peers.enter(address.ip()) {
+            connections.spawn(connection::serve(Socket::new(stream, peer, Some(place), rate), rules));
+            return;
+        }
+        tracing::debug!(%address, "no place for a connection");
+        if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
+            let rules = Rules { router: self.overloaded.clone(), keeps_alive: false, ..rules };
+            let refuse = connection::serve(Socket::new(stream, Peer::new(), None, rate), rules);
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(REFUSAL, refuse).await;
+                drop(refusal);
+            });
+        }
+    }
+}

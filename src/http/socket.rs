@@ -1,0 +1,116 @@
+//! A connection's socket.
+//!
+//! Owns what is seen of a client from its bytes: that it begins a request, and that it reads what it is answered, at the
+//! least rate. An event stream on which nothing happens has nothing to write, so it may last. Holds the connection's place
+//! as long as the socket is open, also when it has become a WebSocket.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{
+    least_rate::{LeastRate, Patience},
+    peers::{Peer, Place},
+};
+
+/// Bytes that the kernel may hold that are not on their way yet. By default it holds megabytes, and says that there is room
+/// only when a third of them has gone: a slow line would look like one that does not move. Measured on loopback, a single
+/// download is as fast with it.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 32 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Socket<S> {
+    stream: S,
+    peer: Arc<Peer>,
+    patience: Patience,
+    written_bytes: u64,
+    is_blocked: bool,
+    _place: Option<Place>,
+}
+
+impl<S> Socket<S> {
+    pub(super) fn new(stream: S, peer: Arc<Peer>, place: Option<Place>, rate: LeastRate) -> Self {
+        let patience = Patience::new(rate);
+        Self { stream, peer, patience, written_bytes: 0, is_blocked: false, _place: place }
+    }
+
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if written.is_pending() != self.is_blocked {
+            self.is_blocked = written.is_pending();
+            self.peer.set_blocked(self.is_blocked);
+        }
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.patience.moved(bytes);
+                self.written_bytes += bytes as u64;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending if self.patience.poll_spent(cx).is_pending() => {}
+            Poll::Pending => {
+                tracing::debug!(written_bytes = self.written_bytes, "the client does not read its answer: closed");
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        written
+    }
+}
+
+/// Sets what every connection needs; one that cannot be set is only slower.
+pub(super) fn prepare(stream: &TcpStream) {
+    // Small answers are not held back to be sent with more.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES);
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.peer.sent();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,137 @@
+//! Who may be connected: idle connections make room, and who finds none is told so.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use crate::support::Server;
+
+const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+/// A request that goes on until its body comes.
+const UNDER_WAY: &str = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                         Content-Length: 10\r\nExpect: 100-continue\r\n";
+
+/// A client whom nothing keeps waiting for ever.
+fn connect(server: &Server) -> TcpStream {
+    patient(TcpStream::connect(&server.address).unwrap())
+}
+
+fn patient(socket: TcpStream) -> TcpStream {
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket
+}
+
+/// From another address of this machine.
+fn connect_from(address: [u8; 4], server: &Server) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&server.address.parse::<SocketAddr>().unwrap().into()).unwrap();
+    patient(socket.into())
+}
+
+/// The status and the headers of the next answer.
+fn head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// What is answered before the connection closes.
+fn rest(mut socket: TcpStream) -> String {
+    let mut text = String::new();
+    match socket.read_to_string(&mut text) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => text,
+    }
+}
+
+/// A connection with a request under way.
+fn busy(server: &Server, mut socket: TcpStream) -> TcpStream {
+    let head = format!("{UNDER_WAY}Authorization: Bearer {}\r\n\r\n", server.first_token);
+    socket.write_all(head.as_bytes()).unwrap();
+    assert!(self::head(&mut socket).starts_with("HTTP/1.1 100"));
+    socket
+}
+
+#[test]
+fn idle_connections_make_room_for_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[("PARTWAY_MAX_CONNECTIONS", "8")]);
+    let mut answered = connect(&server);
+    answered.write_all(REQUEST).unwrap();
+    assert!(head(&mut answered).starts_with("HTTP/1.1 200"));
+    let mut silent: Vec<_> = (0..40).map(|_| connect(&server)).collect();
+    let mut last = connect(&server);
+    last.write_all(REQUEST).unwrap();
+    assert!(head(&mut last).starts_with("HTTP/1.1 200"));
+    assert!(rest(answered).starts_with('{'), "the longest idle went first");
+    assert_eq!(rest(silent.remove(0)), "");
+    let mut youngest = silent.pop().unwrap();
+    youngest.write_all(REQUEST).unwrap();
+    assert!(head(&mut youngest).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn over_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_addresses_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("PARTWAY_MAX_CONNECTIONS", "8"), ("PARTWAY_MAX_CONNECTIONS_PER_ADDRESS", "3")];
+    let server = Server::start(folder.path(), &settings);
+    let mut under_way: Vec<_> = (0..3).map(|_| busy(&server, connect(&server))).collect();
+    let mut refused = connect(&server);
+    refused.write_all(REQUEST).unwrap();
+    let answer = rest(refused);
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("retry-after: 1") && answer.contains("application/problem+json"), "{answer}");
+    assert!(answer.contains("\"code\":\"UNAVAILABLE\"") && answer.contains("connection: close"), "{answer}");
+    let mut elsewhere = connect_from([127, 0, 0, 2], &server);
+    elsewhere.write_all(REQUEST).unwrap();
+    assert!(head(&mut elsewhere).starts_with("HTTP/1.1 200"));
+    // A place is free again when its request has ended.
+    let mut ended = under_way.pop().unwrap();
+    ended.write_all(b"{}        ").unwrap();
+    assert!(head(&mut ended).starts_with("HTTP/1.1 "));
+    let mut next = connect(&server);
+    next.write_all(REQUEST).unwrap();
+    assert!(head(&mut next).starts_with("HTTP/1.1 200"));
+}
+
+/// Found by an attack: 235 connections without a token locked everybody out.
+#[test]
+fn with_few_descriptors_idle_connections_lock_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_with_descriptors(256, folder.path());
+    let silent: Vec<_> = (0..400).map(|_| connect(&server)).collect();
+    let body = br#"{"original_filename":"a","total_size_bytes":3}"#;
+    let (status, session) = server.post("/uploads/sessions", body);
+    assert_eq!(status, 201, "{session}");
+    let id = serde_json::from_str::<serde_json::Value>(&session).unwrap()["session_id"].as_str().unwrap().to_owned();
+    assert_eq!(server.put(&server.first_token, &id, 1, b"abc"), Some(201));
+    assert_eq!(server.post(&format!("/uploads/sessions/{id}/finalize"), b"{}").0, 200);
+    drop(silent);
+}
+
+#[test]
+fn without_a_free_descriptor_requests_that_need_one_can_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[("PARTWAY_DATABASE", ""), ("PARTWAY_STORAGE", "")]);
+    let (_, session) = server.post("/uploads/sessions", br#"{"original_filename":"a","total_size_bytes":3}"#);
+    let id = serde_json::from_str::<serde_json::Value>(&session).unwrap()["session_id"].as_str().unwrap().to_owned();
+    assert_eq!(server.put(&server.first_token, &id, 1, b"abc"), Some(201));
+    let path = format!("/uploads/sessions/{id}/finalize");
+    let mut finalize = connect(&server);
+    let request = UNDER_WAY.replace("/graphql", &path);
+    write!(finalize, "{request}Connection: close\r\nAuthorization: Bearer {}\r\n\r\n", server.first_token).unwrap();
+    assert!(head(&mut finalize).starts_with("HTTP/1.1 100"));
+    server.limit_descriptors(3);
+    finalize.write_all(b"{}        ").unwrap();
+    let answer = rest(finalize);
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"code\":\"UNAVAILABLE\""), "{answer}");
+    server.limit_descriptors(1_000);
+    assert_eq!(server.post(&path, b"{}").0, 200);
+}
