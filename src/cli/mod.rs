@@ -59,7 +59,7 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub async fn run(self) -> ExitCode {
-        match self.dispatch().await {
+        match Box::pin(self.dispatch()).await {
             Ok(code) => code,
             Err(error) => match error.downcast_ref::<OutputError>() {
                 // As if the signal had ended it, which the Rust runtime turns into an error.

@@ -6,16 +6,25 @@
 use std::{fmt, time::Duration};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
-    sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    ConnectionTrait, DatabaseConnection, DbBackend, Statement,
+    sqlx::{
+        self, Executor,
+        postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    },
 };
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{Db, Result, sqlite};
+use super::{
+    ACQUIRE_TIMEOUT, Db, Result, Transaction,
+    health::{PING_TIMEOUT, Silent},
+    sqlite,
+};
 use crate::domain::{Session, SessionId};
 
 const CHANNEL: &str = "partway_session";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long PostgreSQL may have nothing to tell before it is asked whether it is still there.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// How a database is watched.
 #[derive(Clone)]
@@ -64,9 +73,10 @@ impl Db {
                 Ok(Changes::Polled(observe.clone(), None, ticks))
             }
             Watched::Postgres(target) => {
-                let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with((**target).clone());
+                let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+                let pool = pool.connect_lazy_with((**target).clone());
                 let mut listener = PgListener::connect_with(&pool).await?;
-                listener.listen(CHANNEL).await?;
+                in_time(listener.listen(CHANNEL)).await?;
                 Ok(Changes::Notified(Box::new(listener)))
             }
         }
@@ -85,11 +95,19 @@ impl Changes {
                 }
             },
             // Without a notification the connection was lost and is there again: something may have been missed.
-            Self::Notified(listener) => {
-                Ok(listener.try_recv().await?.map_or(Change::Any, |notification| parse(notification.payload())))
-            }
+            Self::Notified(listener) => loop {
+                match tokio::time::timeout(QUIET, listener.try_recv()).await {
+                    Ok(told) => return Ok(told?.map_or(Change::Any, |notification| parse(notification.payload()))),
+                    // A connection whose other end is gone is as quiet as one on which nothing happens.
+                    Err(_) => in_time((**listener).execute("SELECT 1")).await.map(drop)?,
+                }
+            },
         }
     }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
+    Ok(tokio::time::timeout(PING_TIMEOUT, work).await.unwrap_or_else(|_| Err(Silent.into()))?)
 }
 
 fn parse(payload: &str) -> Change {
@@ -98,7 +116,7 @@ fn parse(payload: &str) -> Change {
 }
 
 /// Tells the other servers, if and when the transaction commits.
-pub(super) async fn notify(tx: &DatabaseTransaction, session: &Session) -> Result<()> {
+pub(super) async fn notify(tx: &Transaction, session: &Session) -> Result<()> {
     if tx.get_database_backend() == DbBackend::Postgres {
         let payload = format!("{} {}", session.id.0, session.version);
         let values = [CHANNEL.into(), payload.into()];

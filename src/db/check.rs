@@ -3,13 +3,11 @@
 use std::fmt;
 
 use entity::upload_session;
-use futures_util::TryStreamExt;
 use sea_orm::{
-    DatabaseTransaction, DbBackend, EntityTrait, IsolationLevel, QueryFilter, QueryOrder, QuerySelect,
-    TransactionOptions, TransactionTrait,
+    ConnectionTrait, DbBackend, EntityTrait, IsolationLevel, QueryFilter, QueryOrder, QuerySelect, TransactionOptions,
 };
 
-use super::{Db, Result, rows};
+use super::{Db, Result, Transaction, rows};
 use crate::domain::{PartSet, Session, SessionId};
 
 /// A session whose rows disagree.
@@ -64,12 +62,12 @@ impl Db {
     }
 
     /// A transaction that sees one state of the database, as every one does on SQLite.
-    async fn snapshot(&self) -> Result<DatabaseTransaction> {
+    async fn snapshot(&self) -> Result<Transaction> {
         let isolation_level = match self.read.get_database_backend() {
             DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
             _ => None,
         };
-        Ok(self.read.begin_with_options(TransactionOptions { isolation_level, ..Default::default() }).await?)
+        Ok(self.read.begin(TransactionOptions { isolation_level, ..Default::default() }).await?)
     }
 
     /// In one transaction, so that a part that arrives in between is in both or in neither.
@@ -84,8 +82,7 @@ impl Db {
             Err(corrupt) => return Ok(Err(corrupt.to_string())),
         };
         let (mut numbers, mut bytes) = (PartSet::new(), 0);
-        let mut found = super::parts::of_session(id).stream(&tx).await?;
-        while let Some(row) = found.try_next().await? {
+        for row in super::parts::of_session(id).all(&tx).await? {
             match rows::part(&row, &session.plan) {
                 Ok(record) => {
                     numbers.insert(record.part.number);

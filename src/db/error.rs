@@ -3,7 +3,7 @@
 //! Owns the reading of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure passes by itself, and whether
 //! the statement can simply be run again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlErr, sqlx};
 
@@ -68,6 +68,11 @@ impl Error {
         }
     }
 
+    /// Whether another transaction has what this one needs.
+    fn is_locked(&self) -> bool {
+        self.sql_state().is_some_and(|state| state == "55P03")
+    }
+
     /// Whether a row with the same key is there.
     pub(super) fn is_duplicate(&self) -> bool {
         matches!(self, Self::Sql(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
@@ -97,19 +102,41 @@ impl Error {
 /// How long to wait before a statement is run again. In all, longer than a pool trusts a connection that it has not tried:
 /// when all were cut at once, the last try gets a new one.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
+/// For how long a statement is begun again.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+/// How long a lock is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How often it is asked for at first, and at last. In between, no connection waits for it.
+const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+
+/// Runs a statement or a transaction again while another one has the lock that it needs: it was undone, and nothing is
+/// known to have happened.
+pub(super) async fn unless_locked<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T> {
+    let (begun, [mut pause, longest]) = (Instant::now(), LOCK_PAUSES);
+    loop {
+        match attempt().await.map_err(Into::into) {
+            Err(error) if error.is_locked() && begun.elapsed() < LOCK_WAIT => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+        pause = (pause * 2).min(longest);
+    }
+}
 
 /// Runs a read, or a transaction that does no harm when it is run twice, again while what fails is transient.
 pub(super) async fn again<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
+    let begun = Instant::now();
     for pause in PAUSES {
-        match attempt().await.map_err(Into::into) {
-            Err(error) if error.is_transient() => {
+        match unless_locked(&mut attempt).await {
+            Err(error) if error.is_transient() && begun.elapsed() < RETRY_FOR => {
                 tracing::debug!(%error, "running it again");
                 tokio::time::sleep(pause).await;
             }
             done => return done,
         }
     }
-    attempt().await.map_err(Into::into)
+    unless_locked(attempt).await
 }

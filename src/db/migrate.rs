@@ -4,9 +4,13 @@
 //! is done is the crate `migration`'s.
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::DbErr;
+use sea_orm::{DatabaseConnection, DbErr};
 
-use super::{Db, Error, Result, changes::Watched, postgres::SchemaLock};
+use super::{
+    Db, Error, Result,
+    changes::Watched,
+    postgres::{SchemaLock, unhurried},
+};
 
 impl Db {
     /// Brings the schema up to date. A schema that is up to date is only looked at, so that a server whose database user
@@ -19,20 +23,17 @@ impl Db {
             return Ok(());
         }
         match &self.watched {
-            Watched::Sqlite(_) => self.apply().await,
+            Watched::Sqlite(_) => Box::pin(apply(&self.pools.current().write)).await,
             Watched::Postgres(target) => {
                 let lock = SchemaLock::take(target).await?;
                 // Another server may have done it while this one waited; then nothing is left to do.
-                self.apply().await?;
+                let connection = unhurried(target).await?;
+                let applied = Box::pin(apply(&connection)).await;
+                connection.close().await?;
+                applied?;
                 lock.release().await
             }
         }
-    }
-
-    async fn apply(&self) -> Result<()> {
-        Migrator::up(&self.write, None).await.map_err(|error| {
-            Error::Schema(format!("the schema cannot be brought up to date; `partway migrate` does only this: {error}"))
-        })
     }
 
     /// How many migrations are still to be applied.
@@ -46,4 +47,10 @@ impl Db {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+async fn apply(connection: &DatabaseConnection) -> Result<()> {
+    Migrator::up(connection, None).await.map_err(|error| {
+        Error::Schema(format!("the schema cannot be brought up to date; `partway migrate` does only this: {error}"))
+    })
 }

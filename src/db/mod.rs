@@ -11,18 +11,22 @@ mod changes;
 mod check;
 mod error;
 mod files;
+mod health;
 mod instance;
 mod migrate;
 mod part_claims;
 mod parts;
+mod pools;
 mod postgres;
 mod prepared;
 mod readers;
+mod recording;
 mod rows;
 mod sessions;
 mod sqlite;
 mod sweep;
 mod tokens;
+mod turns;
 
 use std::{
     sync::{
@@ -37,38 +41,35 @@ pub use check::{CheckedPage, Disagreement};
 use error::again;
 pub use error::{Error, Result};
 pub use part_claims::PartClaim;
+use pools::{Connection, Pools, Transaction};
+pub use recording::{NewPart, Recorded};
 pub use rows::CorruptRow;
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
-pub use sessions::{Created, ListFilter, NewPart, NewSession, Recorded, SessionPage};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
+pub use sessions::{Created, ListFilter, NewSession, SessionPage};
 pub use tokens::{NewToken, TokenRecord};
 
+use crate::domain::OwnerName;
+
 /// How long a request waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Db {
-    read: DatabaseConnection,
-    write: DatabaseConnection,
+    pools: Arc<Pools>,
+    read: Connection,
+    write: Connection,
     watched: changes::Watched,
     prepared: prepared::Prepared,
-    readers: readers::Readers,
     statements: Arc<AtomicU64>,
 }
 
 impl Db {
-    fn new(
-        read: DatabaseConnection,
-        write: DatabaseConnection,
-        watched: changes::Watched,
-        statements: Arc<AtomicU64>,
-    ) -> Self {
+    /// Over these pools, up to `places` of whose connections write.
+    fn new(pools: Arc<Pools>, places: u32, watched: changes::Watched, statements: Arc<AtomicU64>) -> Self {
+        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, places));
         let prepared = prepared::Prepared::new(read.get_database_backend());
-        let readers = readers::Readers::new(&read);
-        Self { read, write, watched, prepared, readers, statements }
+        Self { pools, read, write, watched, prepared, statements }
     }
 
     /// Whether the database answers.
@@ -81,14 +82,14 @@ impl Db {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// A transaction that will write: on SQLite IMMEDIATE, since one that starts by reading is refused when it comes to
-    /// write. On PostgreSQL it reads what is committed when each statement begins.
-    async fn begin(&self) -> Result<DatabaseTransaction> {
-        let mode = Some(SqliteTransactionMode::Immediate);
-        Ok(self
-            .write
-            .begin_with_options(TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() })
-            .await?)
+    /// A transaction that will write, in an owner's turn or in the server's. On PostgreSQL it reads what is committed when
+    /// each statement begins.
+    async fn begin(&self, owner: Option<&OwnerName>) -> Result<Transaction> {
+        let options = TransactionOptions::default();
+        Ok(match owner {
+            Some(owner) => self.write.of(owner).begin(options).await?,
+            None => self.write.begin(options).await?,
+        })
     }
 }
 
@@ -101,11 +102,10 @@ async fn only<E: EntityTrait>(
     Ok(select.all(connection).await?.pop())
 }
 
-async fn connect(options: ConnectOptions, statements: &Arc<AtomicU64>) -> Result<DatabaseConnection> {
-    let mut connection = Database::connect(options).await?;
+fn count_statements(mut connection: DatabaseConnection, statements: &Arc<AtomicU64>) -> DatabaseConnection {
     let statements = Arc::clone(statements);
     connection.set_metric_callback(move |_| {
         statements.fetch_add(1, Ordering::Relaxed);
     });
-    Ok(connection)
+    connection
 }

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Db, Result, again};
+use super::{Db, Result, again, error::unless_locked};
 use crate::domain::{SessionId, Timestamp};
 
 /// The right to put a part.
@@ -56,9 +56,8 @@ impl Db {
         let has_lapsed = Expr::col((upload_part_claim::Entity, Column::ClaimedUntil)).lte(now);
         let mut take_over = OnConflict::columns([Column::SessionId, Column::PartNumber]);
         take_over.update_columns([Column::Claimant, Column::ClaimedUntil]).action_and_where(has_lapsed);
-        let taken =
-            upload_part_claim::Entity::insert(row).on_conflict(take_over).exec_without_returning(&self.write).await?;
-        Ok(taken > 0)
+        let take = || upload_part_claim::Entity::insert(row.clone()).on_conflict(take_over.clone());
+        Ok(unless_locked(|| take().exec_without_returning(&self.write)).await? > 0)
     }
 
     /// Keeps the claim for longer. False if it lapsed and somebody else has it now.

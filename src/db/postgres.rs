@@ -1,7 +1,6 @@
 //! PostgreSQL: many servers on one database.
 //!
-//! Owns how it is connected to, with which time-outs, and the locks that keep servers apart where no row can. There are
-//! two pools, so that a status read never waits for a connection that waits for a row.
+//! Owns how it is connected to, with which time-outs, and the locks that keep servers apart where no row can.
 
 use std::{
     str::FromStr,
@@ -10,22 +9,32 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectOptions, DbErr, RuntimeErr,
+    DatabaseConnection, DbErr, RuntimeErr,
     sqlx::{
-        self, ConnectOptions as _, Connection, Executor,
-        postgres::{PgConnectOptions, PgConnection},
+        self, ConnectOptions as _, Connection, Executor, PgPool,
+        postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     },
 };
 
-use super::{ACQUIRE_TIMEOUT, Db, Result, changes::Watched, connect};
+use super::{
+    ACQUIRE_TIMEOUT, Db, Result,
+    changes::Watched,
+    count_statements,
+    health::{ANSWER_TIMEOUT, Health, Silent},
+    pools::{Pool, Pools, Source},
+};
 
 /// Said on each new connection; not when connecting, which poolers such as PgBouncer refuse. All of our statements are short,
-/// and whoever has a row holds it for a few of them. A transaction that stands still, as when its server hangs, is undone
-/// and its lock is free.
-const TIMEOUTS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
-                        SET idle_in_transaction_session_timeout = '10s'";
+/// and whoever has a row holds it for a few of them. A lock that is not had at once is asked for again on whichever
+/// connection is free by then. A transaction that stands still, as when its server hangs, is undone and its lock is free;
+/// and a server that is gone is noticed by PostgreSQL's side of TCP.
+const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '100ms'; \
+                        SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '15s'; \
+                        SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
 /// A connection that nobody used for so long is tried before it is used. Trying each time would cost a round trip.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How often the lock of the schema is asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Db {
     /// Connects to PostgreSQL with up to this many connections, and one more that listens. Does not migrate.
@@ -38,27 +47,61 @@ impl Db {
             PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().extra_float_digits(None);
         let target = if target.get_application_name().is_none() { target.application_name("partway") } else { target };
         let statements = Arc::<AtomicU64>::default();
-        let write = connect(options(&target, connections.div_ceil(2)), &statements).await?;
-        let read = connect(options(&target, (connections / 2).max(1)), &statements).await?;
-        Ok(Self::new(read, write, Watched::Postgres(Box::new(target)), statements))
+        let pool = pool(&target, connections, &statements);
+        let (target, places) = (Box::new(target), writers(connections));
+        let source = Source::Postgres { target: target.clone(), connections, statements: Arc::clone(&statements) };
+        let db = Self::new(Pools::new(pool, source), places, Watched::Postgres(target), statements);
+        db.ping().await?;
+        Ok(db)
     }
 }
 
-fn options(target: &PgConnectOptions, connections: u32) -> ConnectOptions {
-    let target = target.clone();
-    // The real target is set below; sea-orm only looks at the scheme.
-    let mut options = ConnectOptions::new("postgres://");
-    options
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire_if_idle_for(TRUSTED_IDLE)
-        .sqlx_logging(false)
-        .map_sqlx_postgres_opts(move |_| target.clone())
-        .map_sqlx_postgres_pool_opts(|options| {
-            options.after_connect(|connection, _| Box::pin(async move { connection.execute(TIMEOUTS).await.map(drop) }))
-        });
-    options
+/// How many of the connections write.
+fn writers(connections: u32) -> u32 {
+    connections.div_ceil(2)
+}
+
+/// Two pools that connect when somebody asks.
+pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Arc<AtomicU64>) -> Pool {
+    let health = Arc::new(Health::new());
+    let pool = |connections| {
+        let (acquiring, releasing) = (Arc::clone(&health), Arc::clone(&health));
+        // No least number of connections: keeping it up would connect with no bound but five minutes.
+        let options = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(move |connection, used| {
+                let health = Arc::clone(&acquiring);
+                Box::pin(async move {
+                    if used.idle_for > TRUSTED_IDLE {
+                        health.test(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(TIMEOUTS).await.map(drop) }))
+            .after_release(move |connection, _| {
+                let health = Arc::clone(&releasing);
+                Box::pin(async move { health.test_if_doubted(connection).await.map(|()| true) })
+            });
+        count_statements(options.connect_lazy_with(target.clone()).into(), statements)
+    };
+    let (read, write) = (pool((connections / 2).max(1)), pool(writers(connections)));
+    Pool::new(read, write, Some(health))
+}
+
+/// A connection without time-outs, for what takes as long as it takes. Close it after use.
+pub(super) async fn unhurried(target: &PgConnectOptions) -> Result<DatabaseConnection> {
+    let options = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).max_lifetime(None);
+    let pool: PgPool = Box::pin(options.connect_with(target.clone())).await.map_err(conn)?;
+    Ok(pool.into())
+}
+
+/// What PostgreSQL answers, if it answers.
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
+    let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+    Ok(done.unwrap_or_else(|_| Err(Silent.into())).map_err(conn)?)
 }
 
 fn conn(error: sqlx::Error) -> DbErr {
@@ -70,13 +113,17 @@ fn conn(error: sqlx::Error) -> DbErr {
 pub(super) struct SchemaLock(PgConnection);
 
 impl SchemaLock {
-    /// Waits for it.
+    /// Waits for it, however long whoever has it is migrating.
     pub(super) async fn take(target: &PgConnectOptions) -> Result<Self> {
-        // Without the time-outs: whoever has it may be migrating for longer than any other statement takes.
-        let mut connection = PgConnection::connect_with(target).await.map_err(conn)?;
-        let statement = "SELECT pg_advisory_lock(hashtextextended('partway.' || current_schema(), 0))";
-        sqlx::query(statement).execute(&mut connection).await?;
-        Ok(Self(connection))
+        let mut connection = in_time(Box::pin(PgConnection::connect_with(target))).await?;
+        let statement = "SELECT pg_try_advisory_lock(hashtextextended('partway.' || current_schema(), 0))";
+        loop {
+            let is_mine: bool = in_time(Box::pin(sqlx::query_scalar(statement).fetch_one(&mut connection))).await?;
+            if is_mine {
+                return Ok(Self(connection));
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     /// Gives it back.

@@ -115,7 +115,7 @@ macro_rules! read_one {
         let query = sqlx::query($text).bind($id.0).bind($owner.as_str());
         let found = query.fetch_optional(reader.connection()?).await?;
         reader.keep();
-        found.map(|$row| Ok::<_, sqlx::Error>($read)).transpose()?
+        found.map(|$row| Ok($read)).transpose()
     }};
 }
 
@@ -125,11 +125,14 @@ macro_rules! find {
         again(|| async {
             $db.statements.fetch_add(1, Ordering::Relaxed);
             let text = AssertSqlSafe(Arc::clone(&$db.prepared.$statement));
-            let read = match &$db.readers {
-                Readers::Postgres(kept) => read_one!(kept, text, $owner, $id, |$row| $read),
-                Readers::Sqlite(kept) => read_one!(kept, text, $owner, $id, |$row| $read),
+            let pool = $db.pools.current();
+            let read = async {
+                match &pool.readers {
+                    Readers::Postgres(kept) => read_one!(kept, text, $owner, $id, |$row| $read),
+                    Readers::Sqlite(kept) => read_one!(kept, text, $owner, $id, |$row| $read),
+                }
             };
-            Ok::<_, sqlx::Error>(read)
+            pool.bounded::<_, sqlx::Error>(Box::pin(read)).await
         })
     };
 }

@@ -3,16 +3,18 @@
 //! Owns the transactions in which a session changes. Every read takes the owner, so that no query can forget whose rows
 //! it may see.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use entity::{upload_file, upload_part, upload_session};
+use entity::{upload_file, upload_session};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, Order, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, sea_query::LockType,
+    ActiveModelTrait,
+    ActiveValue::Set,
+    EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{LockBehavior, LockType},
 };
 
-use super::{Db, PartClaim, Result, again, changes, only, rows};
-use crate::domain::{FileRecord, OwnerName, PartRecord, Session, SessionId, SessionStatus};
+use super::{Db, Result, Transaction, again, changes, error::unless_locked, only, rows};
+use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
 
@@ -34,30 +36,6 @@ pub enum Created {
     KeyTaken(Box<(Session, FileRecord)>),
     /// The owner has as many open sessions as allowed; nothing was inserted.
     TooManyOpen,
-}
-
-/// A part that is durable and to be recorded.
-#[derive(Debug)]
-pub struct NewPart {
-    /// Its session.
-    pub session: SessionId,
-    /// The part.
-    pub part: PartRecord,
-    /// The claim under which it was put, where storage is shared.
-    pub claim: Option<PartClaim>,
-}
-
-/// What became of a part that was to be recorded.
-#[derive(Debug)]
-pub enum Recorded {
-    /// It was recorded; the session as it is now.
-    New(Box<Session>),
-    /// It had been recorded before; nothing changed.
-    Before(Box<Session>, PartRecord),
-    /// The session has ended; nothing changed.
-    Closed(Box<Session>),
-    /// The claim on the part lapsed and somebody else has it; nothing changed.
-    ClaimLost,
 }
 
 /// Which of an owner's sessions to list.
@@ -88,16 +66,17 @@ impl Db {
     /// Creates a session and its file, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL,
     /// creates at the same moment can exceed that by as many.
     pub async fn create_session(&self, new: &NewSession, max_open: u64) -> Result<Created> {
-        match self.try_create_session(new, max_open).await {
+        let create = || unless_locked(|| self.try_create_session(new, max_open));
+        match create().await {
             // Another server took the key since this one looked; it is there now.
-            Err(error) if error.is_duplicate() => self.try_create_session(new, max_open).await,
+            Err(error) if error.is_duplicate() => create().await,
             done => done,
         }
     }
 
     async fn try_create_session(&self, new: &NewSession, max_open: u64) -> Result<Created> {
-        let tx = self.begin().await?;
         let owner = &new.session.owner;
+        let tx = self.begin(Some(owner)).await?;
         if let Some(key) = &new.session.idempotency_key {
             let taken = joined()
                 .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
@@ -157,80 +136,24 @@ impl Db {
         Ok(SessionPage { sessions, has_more })
     }
 
-    /// Records that parts are durable: their rows, and their sessions as `record` leaves them, in one transaction, which
-    /// ends their claims too. What `record` refuses changes nothing. Answers one result for each part.
-    pub async fn record_parts(
-        &self,
-        parts: &[NewPart],
-        record: impl Fn(&mut Session, &PartRecord) -> bool + Sync,
-    ) -> Result<Vec<Recorded>> {
-        again(|| self.try_record_parts(parts, &record)).await
-    }
-
-    async fn try_record_parts(
-        &self,
-        parts: &[NewPart],
-        record: &(impl Fn(&mut Session, &PartRecord) -> bool + Sync),
-    ) -> Result<Vec<Recorded>> {
-        // In one order, so that two servers that do this at once do not wait for each other crosswise.
-        let mut by_session: BTreeMap<SessionId, Vec<usize>> = BTreeMap::new();
-        for (at, part) in parts.iter().enumerate() {
-            by_session.entry(part.session).or_default().push(at);
-        }
-        let tx = self.begin().await?;
-        let mut recorded: Vec<Option<Recorded>> = parts.iter().map(|_| None).collect();
-        for (id, members) in by_session {
-            let mut session = locked_session(&tx, id).await?;
-            let mut new = Vec::new();
-            for &at in &members {
-                let NewPart { part, claim, .. } = &parts[at];
-                if session.received.contains(part.part.number) {
-                    let key = (id.0, i64::from(part.part.number));
-                    let row =
-                        only(upload_part::Entity::find_by_id(key), &tx).await?.ok_or_else(|| gone("upload_part"))?;
-                    let before = rows::part(&row, &session.plan)?;
-                    // This very one, if its commit went through and only the answer was lost.
-                    if before != *part {
-                        recorded[at] = Some(Recorded::Before(Box::new(session.clone()), before));
-                    }
-                } else if let Some(claim) = claim
-                    && !claim.delete(&tx).await?
-                {
-                    recorded[at] = Some(Recorded::ClaimLost);
-                } else if !record(&mut session, part) {
-                    recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
-                } else {
-                    new.push(rows::part_row(id, part));
-                }
-            }
-            if !new.is_empty() {
-                upload_part::Entity::insert_many(new).exec_without_returning(&tx).await?;
-                rows::session_moves(&session).update_without_returning(&tx).await?;
-                changes::notify(&tx, &session).await?;
-            }
-            for at in members {
-                recorded[at].get_or_insert_with(|| Recorded::New(Box::new(session.clone())));
-            }
-        }
-        tx.commit().await?;
-        Ok(recorded.into_iter().flatten().collect())
-    }
-
-    /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too.
+    /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too. Takes
+    /// the turn of the owner that is given, or the server's.
     pub async fn change_session(
         &self,
+        owner: Option<&OwnerName>,
         id: SessionId,
         change: impl Fn(&mut Session, &mut FileRecord) -> bool + Sync,
     ) -> Result<(Session, FileRecord, bool)> {
-        again(|| self.try_change_session(id, &change)).await
+        again(|| self.try_change_session(owner, id, &change)).await
     }
 
     async fn try_change_session(
         &self,
+        owner: Option<&OwnerName>,
         id: SessionId,
         change: &(impl Fn(&mut Session, &mut FileRecord) -> bool + Sync),
     ) -> Result<(Session, FileRecord, bool)> {
-        let tx = self.begin().await?;
+        let tx = self.begin(owner).await?;
         let mut session = locked_session(&tx, id).await?;
         let row = only(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
         let mut file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
@@ -246,7 +169,7 @@ impl Db {
 
     /// Keeps the object store's id of an open session's upload, unless there is one. Answers the one that is kept;
     /// `None` if the session has ended without one.
-    pub async fn keep_upload_id(&self, id: SessionId, upload_id: &str) -> Result<Option<String>> {
+    pub async fn keep_upload_id(&self, owner: &OwnerName, id: SessionId, upload_id: &str) -> Result<Option<String>> {
         let keep = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
                 storage_upload_id: Set(Some(upload_id.to_owned())),
@@ -255,8 +178,9 @@ impl Db {
             .filter(upload_session::COLUMN.id.eq(id.0))
             .filter(upload_session::COLUMN.status.is_in(OPEN))
             .filter(upload_session::COLUMN.storage_upload_id.is_null());
-        again(|| keep.clone().exec(&self.write)).await?;
-        let row = again(|| only(upload_session::Entity::find_by_id(id.0), &self.write)).await?;
+        let write = self.write.of(owner);
+        again(|| keep.clone().exec(&write)).await?;
+        let row = again(|| only(upload_session::Entity::find_by_id(id.0), &write)).await?;
         Ok(row.ok_or_else(|| gone("upload_session"))?.storage_upload_id)
     }
 }
@@ -276,14 +200,23 @@ fn with_file((session, file): Joined) -> Result<(Session, FileRecord)> {
     Ok((rows::session(session)?, rows::file(file)?))
 }
 
-async fn locked_session(tx: &DatabaseTransaction, id: SessionId) -> Result<Session> {
-    // NO KEY: a part row's foreign key locks the session's key, and two that have that much must not wait for each other
-    // to get more.
-    let row = only(upload_session::Entity::find_by_id(id.0).lock(LockType::NoKeyUpdate), tx).await?;
+/// The session, kept from other transactions until this one ends.
+async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Session> {
+    let found = locked(upload_session::Entity::find_by_id(id.0), LockBehavior::Nowait);
+    let row = only(found, tx).await?;
     Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)
 }
 
+/// Nobody waits for a row on a connection that others need. NO KEY: inserting a part takes FOR KEY SHARE on its session, and
+/// two transactions that have that much would wait for each other to get more.
+pub(super) fn locked(
+    select: sea_orm::Select<upload_session::Entity>,
+    behavior: LockBehavior,
+) -> sea_orm::Select<upload_session::Entity> {
+    select.lock_with_behavior(LockType::NoKeyUpdate, behavior)
+}
+
 /// A row that a foreign key or an earlier read promised.
-fn gone(table: &str) -> sea_orm::DbErr {
+pub(super) fn gone(table: &str) -> sea_orm::DbErr {
     sea_orm::DbErr::RecordNotFound(format!("{table}: a row that must be there is not"))
 }

@@ -12,12 +12,15 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement,
     sqlx::Connection,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::{ACQUIRE_TIMEOUT, Db, Result, connect};
+use super::{
+    Db, Result, count_statements,
+    pools::{Pool, Pools, Source},
+};
 
 /// Connections that read; each is a thread that SQLite runs on.
 const READERS: u32 = 8;
@@ -33,10 +36,11 @@ impl Db {
         made.map_err(|error| DbErr::Custom(error.to_string()))?;
         let statements = Arc::<AtomicU64>::default();
         // The writer first: it switches the file to WAL.
-        let write = connect(options(file, 1), &statements).await?;
-        let read = connect(options(file, READERS), &statements).await?;
-        let observe = connect(options(file, 1), &Arc::default()).await?;
-        Ok(Self::new(read, write, super::changes::Watched::Sqlite(observe), statements))
+        let write = count_statements(connect(file, 1).await?, &statements);
+        let read = count_statements(connect(file, READERS).await?, &statements);
+        let observe = connect(file, 1).await?;
+        let pools = Pools::new(Pool::new(read, write, None), Source::Sqlite);
+        Ok(Self::new(pools, 1, super::changes::Watched::Sqlite(observe), statements))
     }
 }
 
@@ -51,13 +55,17 @@ impl Db {
     }
 }
 
+async fn connect(file: &Path, connections: u32) -> Result<DatabaseConnection> {
+    Ok(Box::pin(Database::connect(options(file, connections))).await?)
+}
+
 fn options(file: &Path, connections: u32) -> ConnectOptions {
     let file = file.to_owned();
     let mut options = ConnectOptions::new("sqlite:");
     options
         .max_connections(connections)
         .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(super::ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         // A local file does not go away between two uses.
@@ -102,7 +110,7 @@ mod tests {
         let owner = OwnerName::parse("ann").unwrap();
         let hash = Sha256Digest::of(id.as_bytes());
         let (name, created_at) = ("x".repeat(2_000), SystemClock.now());
-        let tx = db.begin().await?;
+        let tx = db.begin(None).await?;
         let token = NewToken { id, owner, name, hash, created_at, expires_at: None };
         tokens::insert(&token, &tx).await?;
         tx.commit().await?;

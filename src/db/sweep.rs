@@ -11,7 +11,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-use super::{Db, Result, again, rows, sessions::OPEN};
+use super::{Db, Result, again, error::unless_locked, rows, sessions::OPEN};
 use crate::domain::{Session, SessionId, Timestamp};
 
 // The conditions of the partial indexes that the sweep uses, word for word: a bound parameter would hide from SQLite that
@@ -38,12 +38,11 @@ impl Db {
 
     /// Claims one of them until then. False if another server was faster.
     pub async fn claim_to_free(&self, id: SessionId, now: Timestamp, until: Timestamp) -> Result<bool> {
-        let claimed = upload_session::Entity::update_many()
+        let claim = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
             .filter(upload_session::COLUMN.id.eq(id.0))
-            .filter(is_to_be_freed(now))
-            .exec(&self.write)
-            .await?;
+            .filter(is_to_be_freed(now));
+        let claimed = unless_locked(|| claim.clone().exec(&self.write)).await?;
         Ok(claimed.rows_affected > 0)
     }
 

@@ -10,6 +10,9 @@ use uuid::Uuid;
 use super::{CorruptRow, Db, Result, again, only};
 use crate::domain::{OwnerName, Principal, Sha256Digest, Timestamp};
 
+/// How many are noted in one transaction: others wait for it.
+const NOTED_AT_ONCE: usize = 100;
+
 /// A token to be kept.
 #[derive(Debug)]
 pub struct NewToken {
@@ -54,7 +57,7 @@ impl Db {
 
     /// Keeps a token if there is none at all, so that two first starts at once make one.
     pub async fn create_first_token(&self, token: &NewToken) -> Result<bool> {
-        let tx = self.begin().await?;
+        let tx = self.begin(None).await?;
         if tx.get_database_backend() == DbBackend::Postgres {
             // Keeps other writers away until the commit; readers do not notice.
             tx.execute_unprepared("LOCK TABLE api_token IN SHARE ROW EXCLUSIVE MODE").await?;
@@ -103,16 +106,22 @@ impl Db {
         // In one order, so that servers that do this at once do not wait for each other crosswise.
         let mut used = used.to_vec();
         used.sort_unstable();
-        let tx = self.begin().await?;
-        for (id, at) in &used {
+        for used in used.chunks(NOTED_AT_ONCE) {
+            again(|| self.try_note_token_use(used)).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_note_token_use(&self, used: &[(Uuid, Timestamp)]) -> Result<()> {
+        let tx = self.begin(None).await?;
+        for (id, at) in used {
             api_token::Entity::update_many()
                 .set(api_token::ActiveModel { last_used_at: Set(Some(*at)), ..Default::default() })
                 .filter(api_token::COLUMN.id.eq(*id))
                 .exec(&tx)
                 .await?;
         }
-        tx.commit().await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 }
 

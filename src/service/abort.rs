@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Service, SessionView};
 use crate::{
-    domain::{FileStatus, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
+    domain::{FileStatus, OwnerName, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
     telemetry::SessionEvent,
 };
@@ -19,10 +19,10 @@ impl Service {
     /// `NOT_FOUND`, `SESSION_CLOSED` if it is complete.
     pub async fn abort(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<SessionView> {
         self.own_session(principal, id).await?;
-        let this = Arc::clone(self);
+        let (this, owner) = (Arc::clone(self), principal.owner.clone());
         let view = super::to_the_end(async move {
             let reason = StatusReason::AbortedByOwner;
-            let (view, _) = this.end_without_file(id, SessionStatus::Aborted, reason, None).await?;
+            let (view, _) = this.end_without_file(Some(&owner), id, SessionStatus::Aborted, reason, None).await?;
             if view.session.status_reason.is_some() {
                 // Also when it had ended before: the try that ended it may not have come to this.
                 this.free(&view.session).await?;
@@ -36,9 +36,11 @@ impl Service {
         Ok(view)
     }
 
-    /// Ends an open session, unless it has ended already; answers whether it had not. Its bytes are still to be freed.
+    /// Ends an open session, in its owner's turn or the server's, unless it has ended already; answers whether it had not.
+    /// Its bytes are still to be freed.
     pub(super) async fn end_without_file(
         &self,
+        owner: Option<&OwnerName>,
         id: SessionId,
         status: SessionStatus,
         reason: StatusReason,
@@ -47,7 +49,7 @@ impl Service {
         let now = self.clock.now();
         let (session, file, is_first) = self
             .db
-            .change_session(id, |session, file| {
+            .change_session(owner, id, |session, file| {
                 // The sweep may have looked before a part arrived.
                 let is_due = reason != StatusReason::Expired || session.expires_at <= now;
                 let is_first = is_due && session.close(status, Some(reason), now);

@@ -45,22 +45,17 @@ impl Service {
             let parts = self.db.all_parts(&view.session).await?;
             check_composite(composite, Sha256Digest::composite(parts.iter().map(|part| part.sha256)))?;
         }
-        let view = self.finalize_view(id, view, said).await?;
+        let view = self.finalize_view(view, said).await?;
         view.file.composite_sha256.map_or(Ok(()), |actual| check_composite(composite, actual))?;
         Ok(view)
     }
 
-    async fn finalize_view(
-        self: &Arc<Self>,
-        id: SessionId,
-        view: SessionView,
-        said: Option<Sha256Digest>,
-    ) -> Result<SessionView> {
+    async fn finalize_view(self: &Arc<Self>, view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
         let plan = view.session.plan;
         if view.session.status.is_open() && !view.session.has_all_parts() {
             return Err(Error::parts_missing(&view.session.received, plan.total_parts()));
         }
-        let view = if view.session.status.is_open() { self.keep_open(id).await? } else { view };
+        let view = if view.session.status.is_open() { self.keep_open(&view.session).await? } else { view };
         if !view.session.status.is_open() {
             return self.ended(view, said).await;
         }
@@ -77,9 +72,10 @@ impl Service {
     }
 
     /// Hashing a large file can take longer than the session has left.
-    async fn keep_open(&self, id: SessionId) -> Result<SessionView> {
+    async fn keep_open(&self, session: &Session) -> Result<SessionView> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        let (session, file, _) = self.db.change_session(id, |session, _| session.keep_alive(now, ttl)).await?;
+        let keep_alive = |session: &mut Session, _: &mut _| session.keep_alive(now, ttl);
+        let (session, file, _) = self.db.change_session(Some(&session.owner), session.id, keep_alive).await?;
         Ok(SessionView { session, file })
     }
 
@@ -124,7 +120,7 @@ impl Service {
         let now = self.clock.now();
         let (session, file, is_first) = self
             .db
-            .change_session(session.id, |session, file| {
+            .change_session(Some(&session.owner), session.id, |session, file| {
                 let is_first = session.close(SessionStatus::Complete, None, now);
                 if is_first {
                     file.status = FileStatus::Stored;
@@ -158,7 +154,8 @@ impl Service {
 
     async fn fail(&self, session: &Session, actual: Option<Sha256Digest>) -> Result<SessionView> {
         let reason = StatusReason::ChecksumMismatch;
-        let (view, _) = self.end_without_file(session.id, SessionStatus::Failed, reason, actual).await?;
+        let owner = Some(&session.owner);
+        let (view, _) = self.end_without_file(owner, session.id, SessionStatus::Failed, reason, actual).await?;
         if view.session.status_reason.is_some() {
             self.free(&view.session).await?;
         }
@@ -206,7 +203,7 @@ impl Service {
         let now = self.clock.now();
         let (session, file, _) = self
             .db
-            .change_session(view.session.id, |session, file| {
+            .change_session(Some(&view.session.owner), view.session.id, |session, file| {
                 let is_first = file.sha256.is_none();
                 if is_first {
                     file.sha256 = known;

@@ -5,7 +5,10 @@
 //! the database goes around both, because there the last one put is what is kept, and that must be what is recorded. Who
 //! finds a part claimed is told to come again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::TimeDelta;
 
@@ -22,6 +25,9 @@ const NOT_RECORDED: &str = "the database cannot take the request now";
 const UNDER_WAY: &str = "another request is storing the same part";
 /// How long a claim outlives a server that died. The servers' clocks must agree better than this.
 const CLAIM: TimeDelta = TimeDelta::seconds(10);
+/// How long a part waits for its session, and how often it asks at first and at last.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 /// How often a claim is renewed while the part is put.
 const RENEWAL: Duration = Duration::from_secs(3);
 
@@ -104,6 +110,20 @@ impl Service {
         }
     }
 
+    /// Records a part with others. While another transaction has its session, they go on without it.
+    async fn record_when_free(&self, new: &NewPart) -> Result<Recorded> {
+        let (begun, [mut pause, longest]) = (Instant::now(), LOCK_PAUSES);
+        loop {
+            let recorded = self.recording.run(new.clone(), |parts| self.record_together(parts)).await;
+            let given_up = || Err(Error::unavailable("the server is stopping", "a batch of parts was given up"));
+            match recorded.unwrap_or_else(given_up)? {
+                Recorded::Locked if begun.elapsed() < LOCK_WAIT => tokio::time::sleep(pause).await,
+                recorded => return Ok(recorded),
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
     async fn record(
         &self,
         session: Session,
@@ -116,11 +136,9 @@ impl Service {
         let now = self.clock.now();
         let record = PartRecord { part, sha256, storage_etag: etag, received_at: now };
         let new = NewPart { session: session.id, part: record.clone(), claim: claim.copied() };
-        let recorded = self.recording.run(new, |parts| self.record_together(parts)).await;
+        let recorded = self.record_when_free(&new).await;
         drop(held);
-        match recorded
-            .unwrap_or_else(|| Err(Error::unavailable("the server is stopping", "a batch of parts was given up")))?
-        {
+        match recorded? {
             Recorded::New(session) => {
                 self.metrics.part_bytes.inc_by(part.size_bytes);
                 tracing::info!(
@@ -138,6 +156,7 @@ impl Service {
             }
             Recorded::Before(session, before) => compare(*session, before, sha256),
             Recorded::ClaimLost => Err(Error::busy(UNDER_WAY)),
+            Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has the session")),
             Recorded::Closed(session) => {
                 // It ended while the bytes came in; what this request may have written after that is not left behind.
                 if session.status_reason.is_some() {

@@ -128,7 +128,7 @@ impl Service {
             return Ok(session);
         }
         if let Some(begun) = self.storage.begin(&session).await? {
-            let kept = self.db.keep_upload_id(session.id, &begun).await?;
+            let kept = self.db.keep_upload_id(&session.owner, session.id, &begun).await?;
             if kept.as_ref() != Some(&begun) {
                 self.storage.abandon(&session, &begun).await?;
             }

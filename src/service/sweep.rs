@@ -45,7 +45,7 @@ impl Service {
         loop {
             let before = expired;
             for id in self.db.expired_sessions(self.clock.now(), BATCH).await? {
-                let ended = self.end_without_file(id, SessionStatus::Aborted, StatusReason::Expired, None).await;
+                let ended = self.end_without_file(None, id, SessionStatus::Aborted, StatusReason::Expired, None).await;
                 expired += usize::from(logged(ended).is_some_and(|(_, is_first)| is_first));
             }
             if expired == before {

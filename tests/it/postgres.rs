@@ -1,5 +1,7 @@
 //! What is true of PostgreSQL alone. Run by `scripts/test-services`.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, future::join_all};
 use partway::{
     app::migrate,
@@ -8,8 +10,14 @@ use partway::{
 };
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::time::timeout;
 
 use crate::support::{Proxy, TestApp, execute};
+
+/// Within which all is to be well again.
+const SOON: Duration = Duration::from_secs(15);
+/// Within which a request is answered whatever happens.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection beside the server's own, to the same schema.
 async fn beside(app: &TestApp) -> PgConnection {
@@ -150,4 +158,140 @@ async fn a_watcher_hears_of_what_happened_while_its_server_could_not_listen() {
     user.put(&id, 2, "0123456789").await.expect(201);
     proxy.open(target);
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 3);
+}
+
+/// As when its host hangs: nothing comes, and nothing says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answers() {
+    let app = TestApp::on_disk().await;
+    let url = app.config.database.clone();
+    let proxy = Proxy::to(address_of(&url)).await;
+    let app = app.with_database(by(&url, "partway", &proxy.address)).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    user.status(&id).await;
+
+    proxy.be_silent();
+    // More than there are connections, of each kind.
+    let path = format!("/uploads/sessions/{id}");
+    let asking = (0..8).map(|_| user.get(&path));
+    let sending = (0..8).map(|number| user.put(&id, number % 2 + 1, "0123456789"));
+    let creating =
+        (0..8).map(|_| user.post("/uploads/sessions", json!({ "original_filename": "a", "total_size_bytes": 1 })));
+    let anonymous = app.anonymous();
+    let (asked, sent, created, ready) = timeout(
+        PATIENCE,
+        futures_util::future::join4(join_all(asking), join_all(sending), join_all(creating), anonymous.get("/ready")),
+    )
+    .await
+    .unwrap();
+    assert_eq!(ready.status, 503);
+    for answer in asked.iter().chain(&created) {
+        assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
+    }
+    for answer in sent {
+        // Of two that send the same part, one takes over.
+        assert!([503, 409].contains(&answer.status.as_u16()), "{answer:?}");
+    }
+
+    proxy.speak();
+    anonymous.get("/ready").await.expect(200);
+    assert_eq!(user.status(&id).await["version"], 1);
+    user.put(&id, 1, "0123456789").await.expect(201);
+    user.create_id(25).await;
+}
+
+/// As when its address moves to another host: new connections are well, and old ones silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn old_connections_that_fell_silent_keep_nobody_from_new_ones() {
+    let app = TestApp::on_disk().await;
+    let url = app.config.database.clone();
+    let proxy = Proxy::to(address_of(&url)).await;
+    let app = app.with_database(by(&url, "partway", &proxy.address)).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    // Every connection is in use when it happens, or was just now.
+    join_all((0..8).map(|_| user.get("/uploads/sessions"))).await;
+    let (asking, giving_up) = (user.clone(), user.clone());
+    let under_way = tokio::spawn(async move { join_all((0..8).map(|_| asking.get("/uploads/sessions"))).await });
+    proxy.be_silent();
+    proxy.speak();
+    // Who gives up at once leaves its connection behind.
+    let impatient = (0..8).map(|_| timeout(Duration::from_millis(100), giving_up.get("/uploads/sessions")));
+    join_all(impatient).await;
+
+    timeout(SOON, user.put(&id, 1, "0123456789")).await.unwrap().expect(201);
+    timeout(SOON, under_way).await.unwrap().unwrap();
+    let all = join_all((0..8).map(|_| user.get("/uploads/sessions")));
+    for answer in timeout(Duration::from_secs(2), all).await.unwrap() {
+        answer.expect(200);
+    }
+    app.anonymous().get("/ready").await.expect(200);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_watcher_whose_connection_fell_silent_hears_of_what_happened() {
+    let app = TestApp::on_disk().await;
+    let url = app.config.database.clone();
+    let proxy = Proxy::to(address_of(&url)).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    let watching = app.with_database(by(&url, "partway", &proxy.address)).await;
+    let ann = Principal { owner: OwnerName::parse("ann").unwrap(), token_id: uuid::Uuid::nil() };
+    let session = SessionId(id.parse().unwrap());
+    let mut states = std::pin::pin!(watching.service.watch(&ann, session).await.unwrap());
+    states.next().await.unwrap().unwrap();
+    user.put(&id, 1, "0123456789").await.expect(201);
+    assert_eq!(states.next().await.unwrap().unwrap().session.version, 2);
+
+    proxy.be_silent();
+    proxy.speak();
+    user.put(&id, 2, "0123456789").await.expect(201);
+    let heard = timeout(SOON, states.next()).await.unwrap().unwrap();
+    assert_eq!(heard.unwrap().session.version, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let (locked, free) = (user.create_id(200).await, user.create_id(500).await);
+    let mut other = beside(&app).await;
+    let mut tx = other.begin().await.unwrap();
+    tx.execute(sqlx::AssertSqlSafe(format!("SELECT id FROM upload_session WHERE id = '{locked}' FOR UPDATE")))
+        .await
+        .unwrap();
+    // More of them than there are connections, in several ways.
+    let waiting: Vec<_> = (1..=20)
+        .map(|number| {
+            let (user, locked) = (user.clone(), locked.clone());
+            tokio::spawn(async move {
+                match number {
+                    20 => user.delete(&format!("/uploads/sessions/{locked}")).await,
+                    number => user.put(&locked, number, "0123456789").await,
+                }
+            })
+        })
+        .collect();
+    let at_speed = async {
+        for number in 1..=50 {
+            user.put(&free, number, "0123456789").await.expect(201);
+        }
+        for _ in 0..10 {
+            user.create_id(1).await;
+        }
+    };
+    timeout(Duration::from_secs(4), at_speed).await.unwrap();
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    tx.rollback().await.unwrap();
+    for waiting in waiting {
+        // The abort is among them; what comes after it is told so.
+        let answer = waiting.await.unwrap();
+        assert!([201, 204, 409].contains(&answer.status.as_u16()), "{answer:?}");
+    }
+    assert_eq!(user.status(&locked).await["status"], "ABORTED");
 }

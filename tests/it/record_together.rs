@@ -49,6 +49,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
                 Recorded::Before(_, part) => format!("before {}", part.part.number),
                 Recorded::Closed(_) => "closed".to_owned(),
                 Recorded::ClaimLost => "claim lost".to_owned(),
+                Recorded::Locked => "locked".to_owned(),
             })
             .collect();
         assert_eq!(told, ["new 2,4", "new 1,3,5", "before 1", "closed", "new 1,3,5", "new 2,4"]);

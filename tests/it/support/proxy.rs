@@ -1,9 +1,10 @@
-//! A wire that can be cut: between a server and what it depends on.
+//! A wire that can be cut, or go silent: between a server and what it depends on.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
 };
 
@@ -12,6 +13,14 @@ pub(crate) struct Proxy {
     pub(crate) address: String,
     target: Arc<Mutex<Option<String>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
+    silence: watch::Sender<Silence>,
+}
+
+/// Whether new connections are silent, and how often that has begun: those from before stay silent for ever.
+#[derive(Clone, Copy, Default)]
+struct Silence {
+    is_on: bool,
+    begun: u32,
 }
 
 impl Proxy {
@@ -21,18 +30,16 @@ impl Proxy {
             address: listener.local_addr().unwrap().to_string(),
             target: Arc::new(Mutex::new(Some(target.to_owned()))),
             connections: Arc::default(),
+            silence: watch::Sender::default(),
         };
         let (target, connections) = (Arc::clone(&proxy.target), Arc::clone(&proxy.connections));
+        let silence = proxy.silence.subscribe();
         tokio::spawn(async move {
             loop {
-                let (mut near, _) = listener.accept().await.unwrap();
+                let (near, _) = listener.accept().await.unwrap();
                 // Without a target the connection is dropped at once.
                 let Some(target) = target.lock().unwrap().clone() else { continue };
-                connections.lock().unwrap().spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(target).await {
-                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                    }
-                });
+                connections.lock().unwrap().spawn(pass_on(near, target, silence.clone()));
             }
         });
         proxy
@@ -54,4 +61,28 @@ impl Proxy {
     pub(crate) fn open(&self, target: String) {
         *self.target.lock().unwrap() = Some(target);
     }
+
+    /// Passes nothing on any more, and closes nothing; new connections are taken and get no answer.
+    pub(crate) fn be_silent(&self) {
+        self.silence.send_modify(|silence| *silence = Silence { is_on: true, begun: silence.begun + 1 });
+    }
+
+    /// Passes new connections on. Those that there were stay silent.
+    pub(crate) fn speak(&self) {
+        self.silence.send_modify(|silence| silence.is_on = false);
+    }
+}
+
+async fn pass_on(mut near: TcpStream, target: String, mut silence: watch::Receiver<Silence>) {
+    let Silence { is_on, begun } = *silence.borrow_and_update();
+    if !is_on {
+        let Ok(mut far) = TcpStream::connect(target).await else { return };
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+            _ = silence.wait_for(|silence| silence.begun != begun) => {}
+        }
+        // Both stay open.
+        std::future::pending::<()>().await;
+    }
+    std::future::pending::<()>().await;
 }

@@ -1,0 +1,155 @@
+//! Whose turn it is to write.
+//!
+//! Owns fairness between owners. There are as many turns as connections that write: one, on SQLite. Who waits, waits behind
+//! others of the same owner, and owners are served one after the other, each with one turn. So an owner who writes now and
+//! then waits for what is under way, however many requests of another owner are waiting.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sea_orm::{ConnAcquireErr, DbErr};
+use tokio::sync::oneshot;
+
+use super::ACQUIRE_TIMEOUT;
+use crate::domain::OwnerName;
+
+/// The turns, and who waits for one.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Mutex<State>>);
+
+struct State {
+    free: u32,
+    /// The owner who is served next comes first. `None` is the server itself.
+    waiting: VecDeque<(Option<OwnerName>, VecDeque<oneshot::Sender<Turn>>)>,
+}
+
+/// The right to write, until it is dropped.
+pub(super) struct Turn(Option<Turns>);
+
+impl Turns {
+    pub(super) fn new(places: u32) -> Self {
+        Self(Arc::new(Mutex::new(State { free: places, waiting: VecDeque::new() })))
+    }
+
+    /// Waits for a turn of the owner's.
+    pub(super) async fn take(&self, owner: Option<&OwnerName>) -> Result<Turn, DbErr> {
+        let mine = {
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Ok(Turn(Some(self.clone())));
+            }
+            let (sender, mine) = oneshot::channel();
+            match state.waiting.iter_mut().find(|(waiting, _)| waiting.as_ref() == owner) {
+                Some((_, waiting)) => waiting.push_back(sender),
+                None => state.waiting.push_back((owner.cloned(), VecDeque::from([sender]))),
+            }
+            mine
+        };
+        let turn = tokio::time::timeout(ACQUIRE_TIMEOUT, mine).await;
+        turn.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+    }
+
+    /// Gives a turn to who is next; it is free if nobody waits.
+    fn pass_on(self) {
+        let turns = self.clone();
+        let mut state = turns.state();
+        let mut turn = Turn(Some(self));
+        while let Some((owner, mut waiting)) = state.waiting.pop_front() {
+            let Some(next) = waiting.pop_front() else { continue };
+            if !waiting.is_empty() {
+                state.waiting.push_back((owner, waiting));
+            }
+            match next.send(turn) {
+                Ok(()) => return,
+                // That one has given up.
+                Err(back) => turn = back,
+            }
+        }
+        turn.0 = None;
+        state.free += 1;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0.take() {
+            turns.pass_on();
+        }
+    }
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(name: &str) -> OwnerName {
+        OwnerName::parse(name).unwrap()
+    }
+
+    /// Takes one turn after the other as they come, and answers whose they were.
+    async fn order(turns: &Turns, waiting: &[&'static str]) -> Vec<&'static str> {
+        let (order, held) = (Arc::new(Mutex::new(Vec::new())), turns.take(None).await.unwrap());
+        let mut takers: Vec<_> = waiting
+            .iter()
+            .map(|name| {
+                let (turns, order) = (turns.clone(), Arc::clone(&order));
+                Box::pin(async move {
+                    let _turn = turns.take(Some(&owner(name))).await.unwrap();
+                    order.lock().unwrap().push(*name);
+                })
+            })
+            .collect();
+        for taker in &mut takers {
+            assert!(futures_util::poll!(taker).is_pending());
+        }
+        drop(held);
+        futures_util::future::join_all(takers).await;
+        let order = order.lock().unwrap();
+        order.clone()
+    }
+
+    #[tokio::test]
+    async fn owners_write_in_turn_however_many_of_one_are_waiting() {
+        let turns = Turns::new(1);
+        let served = order(&turns, &["ann", "ann", "ann", "ann", "bob", "cid", "bob"]).await;
+        assert_eq!(served, ["ann", "bob", "cid", "ann", "bob", "ann", "ann"]);
+        assert_eq!(turns.state().free, 1);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_is_passed_over_and_loses_no_turn() {
+        let turns = Turns::new(1);
+        let held = turns.take(None).await.unwrap();
+        let (ann, bob) = (owner("ann"), owner("bob"));
+        let mut waiting = Box::pin(turns.take(Some(&ann)));
+        let mut last = Box::pin(turns.take(Some(&bob)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(futures_util::poll!(&mut last).is_pending());
+        drop(waiting);
+        drop(held);
+        // Given up with the turn already on its way.
+        drop(last);
+        assert_eq!(turns.state().free, 1);
+        turns.take(Some(&ann)).await.unwrap();
+    }
+}
