@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, ensure};
 use bytesize::ByteSize;
 use serde::Deserialize;
+use url::Url;
 
 /// Every setting of the server; see `config.default.toml` for what each means.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +45,7 @@ pub struct Config {
     pub drain_delay: Duration,
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    pub public_url: String,
     pub cors_origins: String,
     pub graphql_max_document_bytes: u64,
     pub graphql_max_depth: usize,
@@ -91,6 +94,24 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// The address under which clients reach this server, if it is set.
+    ///
+    /// # Errors
+    /// Anything but an `http` or `https` URL that ends with its path.
+    pub fn public_url(&self) -> anyhow::Result<Option<Url>> {
+        if self.public_url.is_empty() {
+            return Ok(None);
+        }
+        let url = Url::parse(&self.public_url).context("public_url")?;
+        let is_plain =
+            url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        ensure!(
+            ["http", "https"].contains(&url.scheme()) && is_plain,
+            "public_url must be an address such as https://example.org or https://example.org/partway"
+        );
+        Ok(Some(url))
+    }
+
     /// The origins whose pages may use this server.
     pub fn cors_origins(&self) -> impl Iterator<Item = &str> {
         self.cors_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty())

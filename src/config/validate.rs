@@ -40,6 +40,7 @@ impl Config {
         if self.database_connections < 2 {
             bail!("database_connections must be at least 2: one that reads and one that writes");
         }
+        self.public_url()?;
         self.database()?;
         if let StorageTarget::Objects(_) = self.storage()? {
             self.validate_for_objects()?;

@@ -32,10 +32,10 @@ use crate::{
     service::Service,
 };
 
-/// The GraphQL routes. `origins` are those whose pages may open a WebSocket, besides the server's own.
-pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Documents, origins: Vec<String>) -> Router {
+/// The GraphQL routes.
+pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Documents) -> Router {
     let endpoint = Endpoint::new(service, settings, documents);
-    let sockets = websocket::Sockets::new(endpoint.clone(), origins);
+    let sockets = websocket::Sockets::new(endpoint.clone());
     Router::new()
         .route("/graphql", get(execute).post(execute))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))

@@ -12,18 +12,20 @@ mod health;
 mod linger;
 mod parts;
 mod problem;
+mod public_url;
 mod sessions;
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
 
 pub use linger::linger;
 pub use problem::{Problem, panicked, render as render_problem};
+pub use public_url::PublicUrl;
 
 use crate::{error::Error, http::Readiness, service::Service};
 
@@ -31,7 +33,7 @@ use crate::{error::Error, http::Readiness, service::Service};
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// All REST routes.
-pub fn router(service: Arc<Service>, readiness: Readiness) -> Router {
+pub fn router(service: Arc<Service>, readiness: Readiness, public_url: PublicUrl) -> Router {
     Router::new()
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
@@ -41,6 +43,7 @@ pub fn router(service: Arc<Service>, readiness: Readiness) -> Router {
         .route("/files/{id}", get(files::show))
         .route("/files/{id}/content", get(files::content))
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
+        .layer(Extension(public_url))
         .with_state(Arc::clone(&service))
         .merge(health::router(service, readiness))
 }

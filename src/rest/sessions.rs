@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use super::{
-    Problem,
+    Problem, PublicUrl,
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
     conditional,
     extract::{Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
@@ -25,6 +25,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
+    Extension(public_url): Extension<PublicUrl>,
     Caller(principal): Caller,
     headers: HeaderMap,
     JsonBody(body): JsonBody<CreateBody>,
@@ -32,7 +33,7 @@ pub(super) async fn create(
     let input = body.with_header_key(header_key(&headers)?)?;
     let creation = service.create(&principal, input).await?;
     let status = if creation.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let location = format!("/uploads/sessions/{}", creation.view.session.id.0);
+    let location = public_url.of(&format!("/uploads/sessions/{}", creation.view.session.id.0));
     Ok((status, [(header::LOCATION, location)], session(creation.view)).into_response())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Owns the page, its files and its Content-Security-Policy. The page is the same for everybody and needs no token; what
 //! is asked with it does. GraphiQL's files are built in where `scripts/fetch-graphiql` has fetched them before the
-//! build; otherwise the page loads the same files, pinned by hash, from a CDN.
+//! build; otherwise the page loads the same files, pinned by hash, from a CDN. All its addresses are relative: a proxy may
+//! serve it under a path of its own.
 
 use std::sync::Arc;
 
@@ -89,7 +90,7 @@ fn tag(Asset { name, package, integrity }: &Asset, from_cdn: bool) -> String {
     let place = if from_cdn {
         format!("\"{CDN}/npm/{package}/{name}\" integrity=\"{integrity}\" crossorigin=\"anonymous\"")
     } else {
-        format!("\"/graphiql/{name}\"")
+        format!("\"graphiql/{name}\"")
     };
     if name.ends_with(".css") {
         format!("<link rel=\"stylesheet\" href={place}>")

@@ -1,6 +1,8 @@
 // Opens /graphiql of the real binary in headless Chromium, as the link of a first start does, and runs the prefilled
 // query, then a subscription while parts arrive. Fails on a violation of the Content-Security-Policy, on a request to another host, and on a token in a URL.
+// The same behind a proxy that serves Partway under a path and rewrites `Host`.
 const { spawn } = require("node:child_process");
+const http = require("node:http");
 const { mkdtempSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const { join } = require("node:path");
@@ -26,8 +28,26 @@ function serve(binary, data) {
   return { server, link };
 }
 
-async function create(origin, token) {
-  const response = await fetch(`${origin}/uploads/sessions`, {
+/** A proxy that serves what is at `target` under `/partway/`; resolves to it. `Host` is that of the target. */
+function proxy(target) {
+  const { hostname, port } = new URL(target);
+  const server = http.createServer((request, response) => {
+    if (!request.url.startsWith("/partway/")) return response.writeHead(404).end();
+    const path = request.url.slice("/partway".length);
+    const headers = { ...request.headers, host: `${hostname}:${port}` };
+    const onward = http.request({ hostname, port, path, method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+      response.on("close", () => answer.destroy());
+    });
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
+  });
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+}
+
+async function create(base, token) {
+  const response = await fetch(`${base}/uploads/sessions`, {
     method: "POST",
     headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
     body: JSON.stringify({ original_filename: "holiday.mp4", total_size_bytes: 50_000_000 }),
@@ -37,7 +57,7 @@ async function create(origin, token) {
 }
 
 /** Watches an upload in GraphiQL: the result has to follow the parts as they come. */
-async function watch(page, origin, token, id) {
+async function watch(page, base, token, id) {
   await page.locator(".graphiql-query-editor .CodeMirror").click();
   await page.keyboard.press("ControlOrMeta+A");
   await page.keyboard.insertText(`subscription Watch { uploadSession(id: "${id}") { status receivedPartsText } }`);
@@ -46,7 +66,7 @@ async function watch(page, origin, token, id) {
   await page.locator(".graphiql-execute-button").click();
   await page.locator(".result-window", { hasText: "INIT" }).waitFor();
   const put = (number, size) =>
-    fetch(`${origin}/uploads/sessions/${id}/parts/${number}`, {
+    fetch(`${base}/uploads/sessions/${id}/parts/${number}`, {
       method: "PUT",
       headers: { Authorization: `Bearer ${token}` },
       body: new Uint8Array(size),
@@ -60,7 +80,8 @@ async function watch(page, origin, token, id) {
 async function check(browser, link) {
   const url = new URL(link);
   const token = url.hash.slice("#token=".length);
-  const id = await create(url.origin, token);
+  const base = url.href.slice(0, url.href.indexOf("/graphiql"));
+  const id = await create(base, token);
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
   const [requests, complaints] = [[], []];
   page.on("request", (request) => requests.push(request.url()));
@@ -76,7 +97,7 @@ async function check(browser, link) {
   await page.locator(".result-window", { hasText: "holiday.mp4" }).waitFor();
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "graphiql.png") });
 
-  await watch(page, url.origin, token, id);
+  await watch(page, base, token, id);
 
   assert.deepEqual(await page.evaluate(() => window.violations), []);
   assert.deepEqual(complaints, []);
@@ -90,12 +111,18 @@ async function check(browser, link) {
 async function main() {
   const data = mkdtempSync(join(tmpdir(), "partway-browser-"));
   const { server, link } = serve(process.argv[2], data);
+  const started = await link;
+  const proxied = await proxy(started);
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
   try {
-    await check(browser, await link);
-    console.log("1 passed, 0 failed");
+    await check(browser, started);
+    const { pathname, hash } = new URL(started);
+    await check(browser, `http://127.0.0.1:${proxied.address().port}/partway${pathname}${hash}`);
+    console.log("2 passed, 0 failed");
   } finally {
     await browser.close();
+    proxied.closeAllConnections();
+    proxied.close();
     server.removeAllListeners("exit");
     server.kill("SIGKILL");
     rmSync(data, { recursive: true, force: true });

@@ -105,7 +105,9 @@ async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
     let preflight = async |app: &TestApp| {
         let user = app.anonymous();
         let request = user.request("OPTIONS", "/graphql").header("origin", origin);
-        user.send(request.header("access-control-request-method", "POST").body(Body::empty()).unwrap()).await
+        let request = request.header("access-control-request-method", "POST");
+        let request = request.header("access-control-request-headers", "authorization");
+        user.send(request.body(Body::empty()).unwrap()).await
     };
     let closed = preflight(&TestApp::new().await).await;
     assert_eq!(closed.header("access-control-allow-origin"), "");

@@ -26,6 +26,7 @@ mod linger;
 mod loader;
 mod metrics;
 mod migrations;
+mod origins;
 mod parity;
 mod part_receive;
 mod postgres;

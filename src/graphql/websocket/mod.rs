@@ -38,19 +38,13 @@ const MAX_UNIDENTIFIED: usize = 256;
 #[derive(Clone)]
 pub(super) struct Sockets {
     endpoint: Endpoint,
-    origins: Arc<Vec<String>>,
     open: Arc<Mutex<HashMap<OwnerName, usize>>>,
     unidentified: Arc<Semaphore>,
 }
 
 impl Sockets {
-    pub(super) fn new(endpoint: Endpoint, origins: Vec<String>) -> Self {
-        Self {
-            endpoint,
-            origins: Arc::new(origins),
-            open: Arc::default(),
-            unidentified: Arc::new(Semaphore::new(MAX_UNIDENTIFIED)),
-        }
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, open: Arc::default(), unidentified: Arc::new(Semaphore::new(MAX_UNIDENTIFIED)) }
     }
 
     /// Counts a socket of an owner for as long as the answer lives.
@@ -63,15 +57,15 @@ impl Sockets {
         *count += 1;
         Some(Place { sockets: self.clone(), owner: owner.clone() })
     }
+}
 
-    /// A handshake is a `GET` without CORS, so a foreign page's would get through.
-    fn allows(&self, headers: &HeaderMap) -> bool {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let Some(origin) = text(header::ORIGIN) else { return true };
-        let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
-        let is_own = authority.is_some() && authority.as_deref() == text(header::HOST);
-        is_own || self.origins.iter().any(|allowed| allowed == origin)
-    }
+/// A handshake is a `GET` without CORS, so a foreign page's would get through. Origins in the settings are trusted before
+/// a request comes here.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else { return true };
+    let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
+    authority.is_some() && authority.as_deref() == text(header::HOST)
 }
 
 struct Place {
@@ -97,7 +91,7 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> axum::response::Response {
-    if !sockets.allows(&headers) {
+    if !is_own_page(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     if sockets.endpoint.service.stopping().is_cancelled() {

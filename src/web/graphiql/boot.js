@@ -3,6 +3,8 @@
 (() => {
   const KEY = "partway.token";
   const element = (id) => document.getElementById(id);
+  // Beside this page, wherever a proxy has put it.
+  const API = new URL("graphql", location.href);
   const token = () => sessionStorage.getItem(KEY);
 
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -26,7 +28,7 @@
     form.hidden = true;
     element("unavailable").hidden = false;
     element("curl").textContent =
-      `curl ${location.origin}/graphql \\\n` +
+      `curl ${API} \\\n` +
       `  -H "Authorization: Bearer $PARTWAY_TOKEN" -H 'Content-Type: application/json' \\\n` +
       `  -d '{"query":"{ uploadSessions(first: 10) { nodes { id status receivedPartsText } } }"}'`;
     return;
@@ -35,7 +37,7 @@
   const post = async (params, accept, options, signal) => {
     const headers = { "Content-Type": "application/json", Accept: accept, ...options.headers };
     if (token()) headers.Authorization = `Bearer ${token()}`;
-    const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(params), signal });
+    const response = await fetch(API, { method: "POST", headers, body: JSON.stringify(params), signal });
     if (response.status === 401) form.hidden = false;
     return response;
   };
