@@ -15,6 +15,8 @@ pub struct Model {
     pub file_id: Uuid,
     /// Whose it is. Kept here too, so that a status read needs no other table.
     pub owner: String,
+    /// The file's name in Unicode normal form C, so that a list by name and size needs no other table.
+    pub filename_key: String,
     /// `INIT`, `IN_PROGRESS`, `COMPLETE`, `FAILED` or `ABORTED`.
     pub status: String,
     /// Why it ended without a file.

@@ -63,6 +63,7 @@ macro_rules! session {
                 id,
                 file_id,
                 owner,
+                filename_key,
                 status,
                 status_reason,
                 chunk_size_bytes,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     FileId, FileRecord, FileStatus, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus,
-    Sha256Digest, StatusReason,
+    Sha256Digest, StatusReason, filename_key,
 };
 
 /// A row that makes no sense.
@@ -85,11 +85,12 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
     })
 }
 
-pub(super) fn session_row(session: &Session) -> upload_session::ActiveModel {
+pub(super) fn session_row(session: &Session, file: &FileRecord) -> upload_session::ActiveModel {
     upload_session::ActiveModel {
         id: Set(session.id.0),
         file_id: Set(session.file_id.0),
         owner: Set(session.owner.to_string()),
+        filename_key: Set(filename_key(&file.original_filename)),
         chunk_size_bytes: Set(stored(session.plan.chunk_size_bytes())),
         total_size_bytes: Set(stored(session.plan.total_size_bytes())),
         total_parts: Set(session.plan.total_parts().into()),
@@ -116,6 +117,7 @@ pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
         updated_at: Set(session.updated_at),
         file_id: NotSet,
         owner: NotSet,
+        filename_key: NotSet,
         chunk_size_bytes: NotSet,
         total_size_bytes: NotSet,
         total_parts: NotSet,

@@ -9,7 +9,7 @@ use entity::{upload_file, upload_session};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::Set,
-    EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
     sea_query::{LockBehavior, LockType},
 };
 
@@ -36,30 +36,6 @@ pub enum Created {
     KeyTaken(Box<(Session, FileRecord)>),
     /// The owner has as many open sessions as allowed; nothing was inserted.
     TooManyOpen,
-}
-
-/// Which of an owner's sessions to list.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ListFilter {
-    /// Only those with this status.
-    pub status: Option<SessionStatus>,
-    /// Only those older than this one.
-    pub older_than: Option<SessionId>,
-    /// Only those newer than this one.
-    pub newer_than: Option<SessionId>,
-    /// Count from the oldest instead of the newest. The page itself is newest first all the same.
-    pub from_oldest: bool,
-    /// At most so many.
-    pub limit: u64,
-}
-
-/// Some of an owner's sessions, newest first, with their files.
-#[derive(Debug)]
-pub struct SessionPage {
-    /// The sessions.
-    pub sessions: Vec<(Session, FileRecord)>,
-    /// Whether there are more in the direction of counting.
-    pub has_more: bool,
 }
 
 impl Db {
@@ -94,7 +70,7 @@ impl Db {
             return Ok(Created::TooManyOpen);
         }
         upload_file::Entity::insert(rows::file_row(&new.file)).exec_without_returning(&tx).await?;
-        upload_session::Entity::insert(rows::session_row(&new.session)).exec_without_returning(&tx).await?;
+        upload_session::Entity::insert(rows::session_row(&new.session, &new.file)).exec_without_returning(&tx).await?;
         tx.commit().await?;
         Ok(Created::New)
     }
@@ -108,32 +84,6 @@ impl Db {
         let wanted = owned(owner).filter(upload_session::COLUMN.id.is_in(ids));
         let found = again(|| wanted.clone().all(&self.read)).await?;
         found.into_iter().map(|row| Ok((SessionId(row.id), rows::session(row)?))).collect()
-    }
-
-    /// A page of the owner's sessions, with their files, in one statement.
-    pub async fn list_sessions(&self, owner: &OwnerName, filter: &ListFilter) -> Result<SessionPage> {
-        let mut select = joined().filter(upload_session::COLUMN.owner.eq(owner.as_str())).limit(filter.limit + 1);
-        if let Some(status) = filter.status {
-            select = select.filter(upload_session::COLUMN.status.eq(status.as_str()));
-        }
-        if let Some(id) = filter.older_than {
-            select = select.filter(upload_session::COLUMN.id.lt(id.0));
-        }
-        if let Some(id) = filter.newer_than {
-            select = select.filter(upload_session::COLUMN.id.gt(id.0));
-        }
-        // By owner too, although there is one: SQLite takes the index only for all of its columns.
-        let order = if filter.from_oldest { Order::Asc } else { Order::Desc };
-        let select =
-            select.order_by(upload_session::COLUMN.owner, order.clone()).order_by(upload_session::COLUMN.id, order);
-        let found = again(|| select.clone().all(&self.read)).await?;
-        let mut sessions = found.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
-        let has_more = sessions.len() as u64 > filter.limit;
-        sessions.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
-        if filter.from_oldest {
-            sessions.reverse();
-        }
-        Ok(SessionPage { sessions, has_more })
     }
 
     /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too. Takes
@@ -189,13 +139,13 @@ fn owned(owner: &OwnerName) -> sea_orm::Select<upload_session::Entity> {
     upload_session::Entity::find().filter(upload_session::COLUMN.owner.eq(owner.as_str()))
 }
 
-type Joined = (upload_session::Model, Option<upload_file::Model>);
+pub(super) type Joined = (upload_session::Model, Option<upload_file::Model>);
 
-fn joined() -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
+pub(super) fn joined() -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
     upload_session::Entity::find().find_also_related(upload_file::Entity)
 }
 
-fn with_file((session, file): Joined) -> Result<(Session, FileRecord)> {
+pub(super) fn with_file((session, file): Joined) -> Result<(Session, FileRecord)> {
     let file = file.ok_or_else(|| gone("upload_file"))?;
     Ok((rows::session(session)?, rows::file(file)?))
 }

@@ -3,6 +3,7 @@
 //! Owns what is known of a file. It outlives its session: once stored it is what people download.
 
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use super::{OwnerName, Sha256Digest, Timestamp};
@@ -64,4 +65,10 @@ pub struct FileRecord {
     pub created_at: Timestamp,
     /// When this record last changed.
     pub updated_at: Timestamp,
+}
+
+/// The form in which names are compared: Unicode normal form C, so that a name is the same from a system that decomposes
+/// names (macOS).
+pub fn filename_key(name: &str) -> String {
+    name.nfc().collect()
 }

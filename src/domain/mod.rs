@@ -15,7 +15,7 @@ mod session;
 
 pub use checksum::{InvalidDigest, Sha256Digest};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use file::{FileId, FileRecord, FileStatus};
+pub use file::{FileId, FileRecord, FileStatus, filename_key};
 pub use id::parse_id;
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartPage, PartRange, PartSet};

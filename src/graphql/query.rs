@@ -14,6 +14,7 @@ use super::{
     errors::{ApiError, invalid_page},
     loaders::Loaders,
     objects::{Node, UploadSession, UploadSessionStatus},
+    scalars::BigInt,
 };
 use crate::{
     domain::{Principal, SessionId, parse_id},
@@ -46,6 +47,7 @@ impl Query {
 
     /// Your sessions, newest first.
     #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "one for each argument of the field")]
     async fn upload_sessions(
         &self,
         ctx: &Context<'_>,
@@ -54,6 +56,9 @@ impl Query {
         #[graphql(desc = "At most so many from the oldest, up to 100.")] last: Option<i32>,
         #[graphql(desc = "Only sessions before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only sessions with this status.")] status: Option<UploadSessionStatus>,
+        #[graphql(desc = "Only sessions for a file with exactly this name, in whatever Unicode normal form.")]
+        original_filename: Option<String>,
+        #[graphql(desc = "Only sessions for a file of exactly this size in bytes.")] total_size_bytes: Option<BigInt>,
     ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadSession>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
             let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
@@ -62,6 +67,8 @@ impl Query {
             let (has_after, has_before) = (after.is_some(), before.is_some());
             let asked = SessionQuery {
                 status: status.map(Into::into),
+                original_filename,
+                total_size_bytes: total_size_bytes.map(|size| size.0),
                 after: after.map(id),
                 before: before.map(id),
                 direction,

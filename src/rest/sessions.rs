@@ -65,7 +65,12 @@ pub(super) async fn list(
     Caller(principal): Caller,
     Query(params): Query<ListParams>,
 ) -> Result<Json<ListBody>, Problem> {
-    let mut query = SessionQuery { status: parse_status(params.status.as_deref())?, ..Default::default() };
+    let mut query = SessionQuery {
+        status: parse_status(params.status.as_deref())?,
+        original_filename: params.original_filename,
+        total_size_bytes: params.total_size_bytes,
+        ..Default::default()
+    };
     if let Some(cursor) = &params.after {
         let id = parse_id(cursor).ok_or_else(|| Error::invalid("after", "must be the next of an earlier answer"))?;
         query.after = Some(SessionId(id));

@@ -10,7 +10,7 @@ use crate::{
     db::{Created, NewSession},
     domain::{
         FileId, FileRecord, FileStatus, PartPlan, PartSet, Principal, Session, SessionId, SessionStatus, Sha256Digest,
-        Timestamp,
+        Timestamp, filename_key,
     },
     error::{Error, Result},
     telemetry::SessionEvent,
@@ -166,11 +166,13 @@ pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Op
     text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
 }
 
-fn check_filename(name: String) -> Result<String> {
+/// Refuses what is no name of a file: blank, too long as it is or in the form in which names are compared, or with control
+/// characters.
+pub(super) fn check_filename(name: String) -> Result<String> {
     let invalid = |problem: &str| Err(Error::invalid("original_filename", problem));
     match name {
         name if name.trim().is_empty() => invalid("a file needs a name"),
-        name if name.len() > MAX_FILENAME_BYTES => invalid("at most 1,024 bytes"),
+        name if name.len().max(filename_key(&name).len()) > MAX_FILENAME_BYTES => invalid("at most 1,024 bytes"),
         name if name.chars().any(char::is_control) => invalid("no control characters"),
         name => Ok(name),
     }
@@ -226,7 +228,8 @@ mod tests {
     fn every_bad_field_is_named() {
         assert_eq!(refused_field(|_| ()), None);
         assert_eq!(refused_field(|input| input.total_size_bytes = -1), Some("total_size_bytes"));
-        for name in ["", "  ", "a\nb", "nul\0", &"x".repeat(1025)] {
+        // The last one is short, but not in normal form C.
+        for name in ["", "  ", "a\nb", "nul\0", &"x".repeat(1025), &"\u{fb2c}".repeat(200)] {
             assert_eq!(refused_field(|input| input.original_filename = name.to_owned()), Some("original_filename"));
         }
         assert_eq!(refused_field(|input| input.content_type = Some("nonsense".to_owned())), Some("content_type"));

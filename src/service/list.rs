@@ -1,9 +1,9 @@
 //! Listing a caller's sessions: how an upload is found again from another device.
 
-use super::{Service, SessionView};
+use super::{Service, SessionView, create::check_filename};
 use crate::{
     db::ListFilter,
-    domain::{Principal, SessionId, SessionStatus},
+    domain::{Principal, SessionId, SessionStatus, filename_key},
     error::Result,
 };
 
@@ -13,10 +13,14 @@ pub const MAX_PAGE: u64 = 100;
 pub const DEFAULT_PAGE: u64 = 20;
 
 /// Which page of the list.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionQuery {
     /// Only sessions with this status.
     pub status: Option<SessionStatus>,
+    /// Only sessions for a file with exactly this name, in whatever Unicode normal form.
+    pub original_filename: Option<String>,
+    /// Only sessions for a file of exactly this size.
+    pub total_size_bytes: Option<u64>,
     /// Only sessions after this one in the list, that is older ones.
     pub after: Option<SessionId>,
     /// Only sessions before this one in the list, that is newer ones.
@@ -39,7 +43,15 @@ pub enum Direction {
 
 impl Default for SessionQuery {
     fn default() -> Self {
-        Self { status: None, after: None, before: None, direction: Direction::Forward, limit: DEFAULT_PAGE }
+        Self {
+            status: None,
+            original_filename: None,
+            total_size_bytes: None,
+            after: None,
+            before: None,
+            direction: Direction::Forward,
+            limit: DEFAULT_PAGE,
+        }
     }
 }
 
@@ -54,9 +66,15 @@ pub struct SessionList {
 
 impl Service {
     /// A page of the caller's sessions, in one statement.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for a name that no file can have.
     pub async fn list(&self, principal: &Principal, query: SessionQuery) -> Result<SessionList> {
+        let name = query.original_filename.map(check_filename).transpose()?;
         let filter = ListFilter {
             status: query.status,
+            filename_key: name.map(|name| filename_key(&name)),
+            total_size_bytes: query.total_size_bytes,
             older_than: query.after,
             newer_than: query.before,
             from_oldest: query.direction == Direction::Backward,

@@ -28,6 +28,8 @@ async fn known(user: &TestUser, sessions: &[String; 2]) -> Vec<Value> {
         status["file"]["composite_sha256"].take();
         all.push(status);
     }
+    let same = user.get("/uploads/sessions?original_filename=a.bin&total_size_bytes=25").await.expect(200).json();
+    all.push(same["sessions"].as_array().unwrap().len().into());
     all.push(user.get("/uploads/sessions").await.expect(200).json()["sessions"].as_array().unwrap().len().into());
     all
 }

@@ -86,6 +86,31 @@ async fn lists_are_the_same_by_both() {
 }
 
 #[tokio::test]
+async fn lists_by_name_and_size_are_the_same_by_both() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    for (name, size) in [("a.bin", 5), ("a.bin", 6), ("b.bin", 5), ("u\u{308}.bin", 5)] {
+        let body = json!({ "original_filename": name, "total_size_bytes": size });
+        user.post("/uploads/sessions", body).await.expect(201);
+    }
+    for (name, size) in [("a.bin", 5), ("a.bin", 7), ("\u{fc}.bin", 5), ("%", 5)] {
+        let path = format!("/uploads/sessions?original_filename={}&total_size_bytes={size}", name.replace('%', "%25"));
+        let rest = user.get(&path.replace('\u{fc}', "%C3%BC")).await.expect(200).json();
+        let rest: Vec<_> = rest["sessions"].as_array().unwrap().iter().map(|session| &session["session_id"]).collect();
+        let query = "query($name: String, $size: BigInt) {
+            uploadSessions(originalFilename: $name, totalSizeBytes: $size) { nodes { id } } }";
+        let graphql = user.data(query, json!({ "name": name, "size": size })).await;
+        let nodes = graphql["uploadSessions"]["nodes"].as_array().unwrap();
+        assert_eq!(nodes.iter().map(|node| &node["id"]).collect::<Vec<_>>(), rest, "{name} {size}");
+    }
+    let rest = user.get("/uploads/sessions?original_filename=%01").await;
+    let graphql = user.graphql("{ uploadSessions(originalFilename: \"\\u0001\") { nodes { id } } }", json!({})).await;
+    assert_eq!(rest.problem().1, "INVALID_INPUT");
+    assert_eq!(graphql["errors"][0]["extensions"]["code"], "INVALID_INPUT");
+    assert_eq!(graphql["errors"][0]["message"], rest.json()["detail"]);
+}
+
+#[tokio::test]
 async fn refusals_have_the_same_code_by_both() {
     let app = TestApp::with(|config| {
         config.max_open_sessions = 3;

@@ -38,6 +38,45 @@ async fn the_list_can_be_narrowed_to_a_status() {
     assert_eq!(page(&user, "?status=COMPLETE").await.0, [json!(null); 0]);
 }
 
+/// Creates a session; answers its id.
+async fn create(user: &TestUser, name: &str, size: u64) -> Value {
+    let body = json!({ "original_filename": name, "total_size_bytes": size });
+    user.post("/uploads/sessions", body).await.expect(201).json()["session_id"].take()
+}
+
+#[tokio::test]
+async fn the_list_can_be_narrowed_to_a_name_and_a_size() {
+    let app = TestApp::new().await;
+    let (user, other) = (app.user("ann").await, app.user("bob").await);
+    create(&other, "a b.bin", 5).await;
+    let old = create(&user, "a b.bin", 5).await;
+    let larger = create(&user, "a b.bin", 6).await;
+    create(&user, "A b.bin", 7).await;
+    let new = create(&user, "a b.bin", 5).await;
+    let both = "?original_filename=a%20b.bin&total_size_bytes=5";
+    assert_eq!(page(&user, both).await.0, [new.clone(), old.clone()]);
+    assert_eq!(page(&user, "?original_filename=a%20b.bin").await.0, [new.clone(), larger.clone(), old.clone()]);
+    assert_eq!(page(&user, "?total_size_bytes=6").await.0, [larger]);
+    assert_eq!(page(&user, "?original_filename=a").await.0, [json!(null); 0]);
+    assert_eq!(page(&user, &format!("{both}&status=COMPLETE")).await.0, [json!(null); 0]);
+
+    let (first, next) = page(&user, &format!("{both}&limit=1")).await;
+    assert_eq!((first.as_slice(), &next), ([new.clone()].as_slice(), &new));
+    let last = page(&user, &format!("{both}&limit=1&after={}", next.as_str().unwrap())).await;
+    assert_eq!(last, (vec![old], json!(null)));
+}
+
+#[tokio::test]
+async fn a_name_is_found_in_any_unicode_normal_form() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let (composed, decomposed) = (create(&user, "gro\u{fc}.bin", 5).await, create(&user, "grou\u{308}.bin", 5).await);
+    for name in ["gro%C3%BC.bin", "grou%CC%88.bin"] {
+        let found = page(&user, &format!("?original_filename={name}&total_size_bytes=5")).await.0;
+        assert_eq!(found, [decomposed.clone(), composed.clone()], "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_list_has_the_same_bodies_as_the_status() {
     let app = TestApp::new().await;
@@ -52,7 +91,18 @@ async fn a_list_has_the_same_bodies_as_the_status() {
 async fn bad_parameters_are_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
-    for query in ["?status=DONE", "?limit=0", "?limit=x", "?limit=-1", "?after=x", "?page=2"] {
+    for query in [
+        "?status=DONE",
+        "?limit=0",
+        "?limit=x",
+        "?limit=-1",
+        "?after=x",
+        "?page=2",
+        "?original_filename=",
+        "?original_filename=%00",
+        "?total_size_bytes=-1",
+        "?total_size_bytes=x",
+    ] {
         let answer = user.get(&format!("/uploads/sessions{query}")).await;
         assert_eq!(answer.problem(), (400, "INVALID_INPUT".to_owned()), "{query}");
     }

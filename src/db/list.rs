@@ -1,0 +1,121 @@
+//! The list of an owner's sessions.
+//!
+//! Owns the statement behind every page of it. Whatever it is narrowed to, an index has the order of the list: a page costs
+//! the same at any number of sessions.
+
+use entity::{upload_file, upload_session};
+use sea_orm::{Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo};
+
+use super::{
+    Db, Result, again, rows,
+    sessions::{joined, with_file},
+};
+use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
+
+/// Which of an owner's sessions to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Only those with this status.
+    pub status: Option<SessionStatus>,
+    /// Only those for a file with this name, in the form in which names are compared.
+    pub filename_key: Option<String>,
+    /// Only those for a file of this size.
+    pub total_size_bytes: Option<u64>,
+    /// Only those older than this one.
+    pub older_than: Option<SessionId>,
+    /// Only those newer than this one.
+    pub newer_than: Option<SessionId>,
+    /// Count from the oldest instead of the newest. The page itself is newest first all the same.
+    pub from_oldest: bool,
+    /// At most so many.
+    pub limit: u64,
+}
+
+/// Some of an owner's sessions, newest first, with their files.
+#[derive(Debug)]
+pub struct SessionPage {
+    /// The sessions.
+    pub sessions: Vec<(Session, FileRecord)>,
+    /// Whether there are more in the direction of counting.
+    pub has_more: bool,
+}
+
+impl Db {
+    /// A page of the owner's sessions, with their files, in one statement.
+    pub async fn list_sessions(&self, owner: &OwnerName, filter: &ListFilter) -> Result<SessionPage> {
+        let select = listed(owner, filter).limit(filter.limit + 1);
+        let found = again(|| select.clone().all(&self.read)).await?;
+        let mut sessions = found.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
+        let has_more = sessions.len() as u64 > filter.limit;
+        sessions.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+        if filter.from_oldest {
+            sessions.reverse();
+        }
+        Ok(SessionPage { sessions, has_more })
+    }
+}
+
+fn listed(owner: &OwnerName, filter: &ListFilter) -> SelectTwo<upload_session::Entity, upload_file::Entity> {
+    let mut select = joined().filter(upload_session::COLUMN.owner.eq(owner.as_str()));
+    if let Some(status) = filter.status {
+        select = select.filter(upload_session::COLUMN.status.eq(status.as_str()));
+    }
+    if let Some(key) = &filter.filename_key {
+        select = select.filter(upload_session::COLUMN.filename_key.eq(key.as_str()));
+    }
+    if let Some(size) = filter.total_size_bytes {
+        select = select.filter(upload_session::COLUMN.total_size_bytes.eq(rows::stored(size)));
+    }
+    if let Some(id) = filter.older_than {
+        select = select.filter(upload_session::COLUMN.id.lt(id.0));
+    }
+    if let Some(id) = filter.newer_than {
+        select = select.filter(upload_session::COLUMN.id.gt(id.0));
+    }
+    // By owner too, although there is one: SQLite takes the index only for all of its columns.
+    let order = if filter.from_oldest { Order::Asc } else { Order::Desc };
+    select.order_by(upload_session::COLUMN.owner, order.clone()).order_by(upload_session::COLUMN.id, order)
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait, DbBackend, QueryTrait, Statement};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_list_is_read_in_order_from_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&folder.path().join("partway.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        let owner = OwnerName::parse("ann").unwrap();
+        let key = || Some("a.bin".to_owned());
+        for (filter, index) in [
+            (ListFilter::default(), "upload_session_owner (owner=?"),
+            (ListFilter { status: Some(SessionStatus::Init), ..Default::default() }, "upload_session_status (owner=?"),
+            (
+                ListFilter { filename_key: key(), ..Default::default() },
+                "upload_session_name (owner=? AND filename_key=?",
+            ),
+            (
+                ListFilter { total_size_bytes: Some(5), ..Default::default() },
+                "upload_session_size (owner=? AND total_size_bytes=?",
+            ),
+            (
+                ListFilter { filename_key: key(), total_size_bytes: Some(5), ..Default::default() },
+                "upload_session_name_size (owner=? AND filename_key=? AND total_size_bytes=?",
+            ),
+        ] {
+            for (older_than, from_oldest) in [(None, false), (None, true), (Some(SessionId(Uuid::now_v7())), false)] {
+                let filter = ListFilter { older_than, from_oldest, ..filter.clone() };
+                let sql = format!("EXPLAIN QUERY PLAN {}", listed(&owner, &filter).limit(101).build(DbBackend::Sqlite));
+                let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+                let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+                // The session, and its file by its id: no sorting.
+                assert_eq!(steps.len(), 2, "{steps:?}");
+                assert!(steps[0].contains(index), "{filter:?}: {steps:?}");
+            }
+        }
+    }
+}
