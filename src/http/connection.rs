@@ -186,7 +186,7 @@ mod tests {
         text
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_sends_nothing_or_half_a_head_or_no_second_request_is_closed_in_time() {
         let waits = Waits { first_byte: SOON, head: NEVER, keep_alive: NEVER };
         assert_eq!(rest(connect(waits, "")).await, "");
@@ -198,7 +198,7 @@ mod tests {
         assert!(rest(idle).await.ends_with("hello"));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_does_not_read_the_answer_is_closed_and_not_kept_as_idle() {
         let answer: &'static str = Box::leak("x".repeat(1_000).into_boxed_str());
         let mut client = connect(Waits { first_byte: NEVER, head: NEVER, keep_alive: NEVER }, answer);

@@ -145,14 +145,14 @@ mod tests {
         arrived.fold(0, |sum, bytes| async move { sum + bytes }).await
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_sender_above_the_least_rate_comes_to_its_end_and_one_below_does_not() {
         let (fast, slow) = tokio::join!(arrived(&[0; 1_000]), arrived(&[0; 1]));
         assert_eq!(fast, 100_000);
         assert!(slow < 50, "{slow}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn time_that_is_not_waited_for_the_sender_costs_nothing() {
         let body = Body::from_stream(stream::iter([0, 1]).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x"))));
         let mut body = PacedBody::wrap(body, RATE).into_data_stream();
