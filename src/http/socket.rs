@@ -22,8 +22,8 @@ use super::{
 };
 
 /// Bytes that the kernel may hold that are not on their way yet. By default it holds megabytes, and says that there is room
-/// only when a third of them has gone: a slow line would look like one that does not move. Measured on loopback, a single
-/// download is as fast with it.
+/// only when a third of them has gone: a slow line would look like one that does not move. On loopback downloads are as fast
+/// with it, to within the noise.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 32 * 1024;
 

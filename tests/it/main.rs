@@ -41,6 +41,8 @@ mod session_finalize;
 mod session_list;
 mod session_status;
 mod session_watch;
+mod slow_peers;
+mod stopping;
 mod storage;
 mod two_nodes;
 mod web;
