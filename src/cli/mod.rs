@@ -16,9 +16,10 @@ mod status;
 mod token;
 mod upload;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use humantime_serde::re::humantime::parse_duration;
 
 use self::{flags::StoreFlags, output::OutputError};
 use crate::{app, client::Client, config::DatabaseTarget, domain::SystemClock, service::Service};
@@ -106,11 +107,19 @@ async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
 #[derive(Debug, Args)]
 struct Server {
     /// The server's address
-    #[arg(long, env = "PARTWAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    server: String,
+    #[arg(long = "server", env = "PARTWAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
     /// The token that the server gave you
     #[arg(long, env = "PARTWAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// How long to try again without progress, as in 90s or 2h
+    ///
+    /// Bytes that move are progress. Connections that break, and what a server or a proxy says to pass (408, 425, 429, 499
+    /// and most 5xx, with Retry-After), are tried again. What does not pass ends the command at once: a bad certificate,
+    /// a redirect, an answer that is not Partway's, and, before the server has answered for the first time, a host that
+    /// is unknown or refuses connections.
+    #[arg(long, env = "PARTWAY_RETRY_FOR", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    retry_for: Duration,
 }
 
 impl Server {
@@ -119,7 +128,7 @@ impl Server {
         let missing = || {
             anyhow::anyhow!("no token: set PARTWAY_TOKEN, or say --token; the server printed one at its first start")
         };
-        Ok(Client::new(&self.server, token.ok_or_else(missing)?)?)
+        Ok(Client::new(&self.url, token.ok_or_else(missing)?)?)
     }
 }
 

@@ -38,7 +38,7 @@ impl Progress {
             Event::Retrying { reason } if bar.is_hidden() => {
                 // Once, not with every try.
                 if !std::mem::replace(&mut *self.has_complained.lock().unwrap_or_else(PoisonError::into_inner), true) {
-                    note(format_args!("{reason}; trying for some minutes, ctrl-C to stop"));
+                    note(format_args!("{reason}; trying again, ctrl-C to stop"));
                 }
             }
             Event::Retrying { reason } => bar.set_message(format!("{reason}, trying again")),

@@ -11,7 +11,7 @@ use super::{
     Server,
     output::{OutputError, answer, note},
 };
-use crate::client::{SessionBody, part_numbers};
+use crate::client::{Patience, SessionBody, part_numbers};
 
 const BAR_CELLS: u32 = 60;
 /// Before a connection that broke is made again.
@@ -32,23 +32,20 @@ pub(super) struct Status {
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
-        let mut session = client.session(&self.id).await?;
+        // The server may be restarting; an upload would wait for it too.
+        let patience = Patience::new(if self.watch { self.server.retry_for } else { Duration::ZERO });
+        let retrying = |reason| note(format_args!("{reason}; trying again"));
+        let read = || patience.insist(&retrying, || client.session(&self.id));
+        let mut session = read().await?;
         let mut shown_rows = show(&session, 0, self.watch)?;
         while self.watch && is_open(&session) {
-            match client.changes(&self.id).await {
-                Ok(changes) => {
-                    let mut changes = std::pin::pin!(changes);
-                    while changes.next().await.is_some() {
-                        let changed = client.session(&self.id).await?;
-                        if changed.version != session.version {
-                            session = changed;
-                            shown_rows = show(&session, shown_rows, self.watch)?;
-                        }
-                    }
+            let mut changes = std::pin::pin!(patience.insist(&retrying, || client.changes(&self.id)).await?);
+            while changes.next().await.is_some() {
+                let changed = read().await?;
+                if changed.version != session.version {
+                    session = changed;
+                    shown_rows = show(&session, shown_rows, self.watch)?;
                 }
-                // The server may be restarting; an upload would wait for it too.
-                Err(error) if error.is_retryable() => note(format_args!("{error}, trying again")),
-                Err(error) => return Err(error.into()),
             }
             if is_open(&session) {
                 tokio::time::sleep(PAUSE).await;

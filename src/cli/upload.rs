@@ -51,7 +51,8 @@ impl Upload {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
         let file = self.open()?;
-        let options = UploadOptions { parallel: self.parallel.into(), anew: self.new };
+        let options =
+            UploadOptions { parallel: self.parallel.into(), anew: self.new, retry_for: self.server.retry_for };
         let progress = Arc::new(Progress::new());
         let shown = Arc::clone(&progress);
         let on: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event| shown.show(event));

@@ -1,11 +1,13 @@
 //! The HTTP client that resumes; used by the command line and by tests.
 //!
-//! Owns speaking to a server (`api`, `bodies`), looking at the local file (`local_file`), finding an upload that was begun before
-//! (`resume`) and sending what is missing (`upload`, `sending`, `patience`). Knows the server by its REST contract alone: of
+//! Owns speaking to a server (`api`, `bodies`, `answer`, `failure`), looking at the local file (`local_file`), finding an upload
+//! that was begun before (`resume`) and sending what is missing (`upload`, `sending`, `patience`). Knows the server by its REST contract alone: of
 //! the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
 
+mod answer;
 mod api;
 mod bodies;
+mod failure;
 mod local_file;
 mod patience;
 mod resume;
@@ -13,9 +15,11 @@ mod sending;
 mod upload;
 mod watch;
 
-pub use api::{Client, ClientError};
+pub use api::Client;
 pub use bodies::{FileBody, NewUpload, PartBody, SessionBody};
+pub use failure::ClientError;
 pub use local_file::{LocalFile, upload_name};
+pub use patience::{Failure, Patience};
 pub use upload::{Event, Outcome, UploadError, UploadOptions, upload};
 
 /// The numbers in ranges such as `1-50`. Text that is no range has none; the server does not send any.

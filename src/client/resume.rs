@@ -45,6 +45,7 @@ pub(super) async fn examine(
     on: &dyn Fn(Event),
 ) -> Result<Found, UploadError> {
     let found = match session.status.as_str() {
+        "INIT" => return Ok(Found::Open(Box::new(session))),
         "IN_PROGRESS" => Found::Open,
         "COMPLETE" => Found::Finished,
         _ => return Ok(Found::Nothing),

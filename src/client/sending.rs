@@ -12,14 +12,15 @@ use std::{
 use futures_util::{TryStreamExt, stream};
 
 use super::{
-    api::{Client, ClientError},
+    api::Client,
     bodies::SessionBody,
+    failure::ClientError,
     local_file::LocalFile,
     part_numbers,
     patience::Patience,
     upload::{Event, UploadError},
 };
-use crate::domain::{Part, PartPlan, Sha256Digest};
+use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 
 /// How long another uploader of the same part is left to it, at first.
 const FIRST_WAIT_FOR_OTHERS: Duration = Duration::from_secs(10);
@@ -27,13 +28,16 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing of a part may go out, or its answer may take, before the connection is taken for dead.
 const LONGEST_STALL: Duration = Duration::from_mins(2);
 
+/// How much of a file a server reads in a second, at least, to finalize it.
+const SLOWEST_FINALIZE: u64 = 10 * MIB;
+
 /// The sending of one file to one session.
 pub(super) struct Sending<'a> {
     pub(super) client: &'a Client,
     pub(super) file: &'a LocalFile,
     pub(super) plan: PartPlan,
     pub(super) session: &'a SessionBody,
-    pub(super) patience: &'a Patience,
+    pub(super) patience: &'a Arc<Patience>,
     pub(super) on: &'a Arc<dyn Fn(Event) + Send + Sync>,
     /// The digests of the parts that were sent, as they were sent.
     pub(super) digests: Mutex<BTreeMap<u32, Sha256Digest>>,
@@ -43,11 +47,14 @@ impl Sending<'_> {
     pub(super) async fn send_missing(&self, parallel: usize) -> Result<(), UploadError> {
         let parts =
             part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
-        let send = |part| async move { self.patience.insist(&**self.on, || self.send(part)).await };
+        let retrying = |reason| (self.on)(Event::Retrying { reason });
+        let send = |part| async move { self.patience.insist(&retrying, || self.send(part)).await };
         let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(parallel, send).await;
         match sent {
             // Another device may have sent the rest and finalized; whether it was the same file, the digest tells.
-            Err(UploadError::Client(error)) if error.code() == Some("SESSION_CLOSED") => self.expect_complete().await,
+            Err(UploadError::Client(error)) if error.code() == Some("SESSION_CLOSED") => {
+                self.patience.insist(&retrying, || self.expect_complete()).await
+            }
             // A database that was restored has forgotten the session.
             Err(UploadError::Client(error)) if error.code() == Some("NOT_FOUND") => Err(self.other_file()),
             sent => sent,
@@ -102,8 +109,9 @@ impl Sending<'_> {
     async fn send_once(&self, part: Part) -> Result<(), UploadError> {
         let sha256 = self.file.sha256(part).await?;
         let (sent, on) = (Arc::new(AtomicU64::new(0)), Arc::clone(self.on));
-        let counted = Arc::clone(&sent);
+        let (counted, patience) = (Arc::clone(&sent), Arc::clone(self.patience));
         let blocks = self.file.read(part, move |bytes| {
+            patience.moved();
             counted.fetch_add(bytes as u64, Ordering::Relaxed);
             on(Event::Sent { bytes: bytes as u64 });
         });
@@ -141,7 +149,8 @@ impl Sending<'_> {
         }
     }
 
-    pub(super) async fn finalize(&self, composite: Sha256Digest) -> Result<SessionBody, UploadError> {
+    /// `begun` is when it was tried first.
+    pub(super) async fn finalize(&self, composite: Sha256Digest, begun: Instant) -> Result<SessionBody, UploadError> {
         match self.client.finalize_expecting(&self.session.session_id, composite).await {
             // Another uploader's parts are among them.
             Err(error) if matches!(error.code(), Some("CHECKSUM_MISMATCH" | "NOT_FOUND")) => Err(self.other_file()),
@@ -149,15 +158,19 @@ impl Sending<'_> {
                 self.expect_complete().await?;
                 Err(self.other_file())
             }
-            Err(ClientError::Network(error)) => {
-                // A server that still hashes a large file is not gone.
+            // A server that still reads a large file is not gone, whatever a proxy before it thinks.
+            Err(error) if error.is_retryable() && begun.elapsed() < self.longest_finalize() => {
                 if self.client.session(&self.session.session_id).await.is_ok() {
                     self.patience.renew();
                 }
-                Err(ClientError::Network(error).into())
+                Err(error.into())
             }
             finalized => Ok(finalized?),
         }
+    }
+
+    fn longest_finalize(&self) -> Duration {
+        Duration::from_secs(self.session.total_size_bytes / SLOWEST_FINALIZE)
     }
 }
 

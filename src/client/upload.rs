@@ -3,15 +3,19 @@
 //! Owns the course of an upload: find or create the session, send its missing parts, finalize. Whatever happens on the
 //! way, connection lost, server gone, process killed, running it again goes on where the server says it stands.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use uuid::Uuid;
 
 use super::{
-    api::{Client, ClientError},
+    api::Client,
     bodies::{NewUpload, SessionBody},
+    failure::ClientError,
     local_file::LocalFile,
-    patience::Patience,
+    patience::{Failure, Patience},
     resume::{self, Found},
     sending::Sending,
 };
@@ -26,6 +30,8 @@ pub struct UploadOptions {
     pub parallel: usize,
     /// Begin anew, whatever was begun or finished before.
     pub anew: bool,
+    /// How long to try again without progress.
+    pub retry_for: Duration,
 }
 
 /// How far an upload has come; for a progress bar.
@@ -96,13 +102,20 @@ pub enum UploadError {
     Client(#[from] ClientError),
 }
 
-impl UploadError {
-    pub(super) fn is_retryable(&self) -> bool {
+impl Failure for UploadError {
+    fn is_retryable(&self) -> bool {
         match self {
             // BUSY is waited for where it is told.
             Self::Client(error) => error.is_retryable(),
             Self::Damaged => true,
             _ => false,
+        }
+    }
+
+    fn as_client_error(&self) -> Option<&ClientError> {
+        match self {
+            Self::Client(error) => Some(error),
+            _ => None,
         }
     }
 }
@@ -126,9 +139,13 @@ pub async fn upload(
     options: UploadOptions,
     on: Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<Outcome, UploadError> {
-    let patience = Patience::new();
-    let found =
-        if options.anew { Found::Nothing } else { patience.insist(&*on, || resume::find(client, file, &*on)).await? };
+    let patience = Arc::new(Patience::new(options.retry_for));
+    let retrying = |reason| on(Event::Retrying { reason });
+    let found = if options.anew {
+        Found::Nothing
+    } else {
+        patience.insist(&retrying, || resume::find(client, file, &*on)).await?
+    };
     let mut session = match found {
         Found::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
         Found::Open(session) => Some(*session),
@@ -141,18 +158,19 @@ pub async fn upload(
             None => {
                 // The same key for every try: a lost answer must not leave a second session behind.
                 let key = shared_key.take().unwrap_or_else(|| Uuid::now_v7().to_string());
-                let created =
-                    patience.insist(&*on, || async { Ok(client.create(&NewUpload::of(file, &key)).await?) }).await;
-                match created {
-                    Ok(session) if session.status == "INIT" => session,
-                    // The key was used before: another uploader is at it or done, or the session ended without a file.
-                    Ok(session) => match resume::examine(client, file, session, &*on).await? {
-                        Found::Open(session) => *session,
-                        Found::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
-                        Found::Nothing => continue,
-                    },
-                    Err(UploadError::Client(error)) if error.code() == Some("IDEMPOTENCY_KEY_REUSED") => continue,
-                    Err(error) => return Err(error),
+                let new = NewUpload::of(file, &key);
+                let session = match patience.insist(&retrying, || client.create(&new)).await {
+                    Ok(session) => session,
+                    Err(error) if error.code() == Some("IDEMPOTENCY_KEY_REUSED") => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                // Unless it is new, the key was used before: another uploader is at it or done, or the session ended
+                // without a file.
+                let examine = || resume::examine(client, file, session.clone(), &*on);
+                match patience.insist(&retrying, examine).await? {
+                    Found::Open(session) => *session,
+                    Found::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
+                    Found::Nothing => continue,
                 }
             }
         };
@@ -170,7 +188,7 @@ async fn send_all(
     file: &LocalFile,
     session: SessionBody,
     options: UploadOptions,
-    patience: &Patience,
+    patience: &Arc<Patience>,
     on: &Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<SessionBody, UploadError> {
     on(Event::Sending(Box::new(session.clone())));
@@ -179,7 +197,9 @@ async fn send_all(
     sending.send_missing(options.parallel.max(1)).await?;
     let composite = sending.composite().await?;
     on(Event::Finalizing);
-    let done = patience.insist(&**on, || sending.finalize(composite)).await?;
+    let begun = Instant::now();
+    let retrying = |reason| on(Event::Retrying { reason });
+    let done = patience.insist(&retrying, || sending.finalize(composite, begun)).await?;
     if done.file.composite_sha256 != Some(composite.to_string()) {
         return Err(UploadError::OtherFile(session.session_id.clone()));
     }

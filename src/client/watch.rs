@@ -6,7 +6,7 @@
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 
-use super::api::{Client, ClientError};
+use super::{api::Client, failure::ClientError};
 
 const SUBSCRIPTION: &str = "subscription($id: ID!) { uploadSession(id: $id) { version } }";
 

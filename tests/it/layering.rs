@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["async_graphql", "async_graphql_axum", "axum", "tokio", "tower_http"],
     ),
     ("web", &["error"], &["axum"]),
-    ("client", &["domain"], &["reqwest", "tokio"]),
+    ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
     ("config", &["domain"], &["figment"]),
     ("telemetry", &["config"], &[]),
     (

@@ -10,6 +10,7 @@ mod auth;
 mod binding;
 mod cli;
 mod cli_config;
+mod cli_failures;
 mod cli_files;
 mod cli_output;
 mod concurrency;

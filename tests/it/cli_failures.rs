@@ -1,0 +1,194 @@
+//! What the uploader does when requests fail: say why at once, or try again.
+
+use std::{
+    collections::HashSet,
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::Output,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use partway::client::{Client, NewUpload};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use crate::support::{Cli, Server, exchange, file_bytes, http_proxy, page};
+
+/// Well below the patience of five minutes.
+const AT_ONCE: Duration = Duration::from_secs(20);
+const PASSING: [u16; 7] = [408, 425, 429, 499, 502, 503, 504];
+
+fn upload(url: &str, token: &str, file: &Path, more: &[&str]) -> Cli {
+    Cli::new(&[&["upload"], more].concat()).arg(file.as_os_str()).env("PARTWAY_SERVER", url).env("PARTWAY_TOKEN", token)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An address where nothing listens.
+fn nothing() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// A server whose certificate nobody has signed but itself.
+fn self_signed() -> String {
+    let pem = include_bytes!("fixtures/self_signed.pem");
+    let (certificate, key) =
+        (CertificateDer::from_pem_slice(pem).unwrap(), PrivateKeyDer::from_pem_slice(pem).unwrap());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map(Result::unwrap) {
+            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            // The other side leaves in the middle of it.
+            let _ = tls.complete_io(&mut socket);
+        }
+    });
+    address
+}
+
+#[test]
+fn what_cannot_pass_ends_it_at_once_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    fs::write(&file, "hello").unwrap();
+    let (refusing, tls) = (format!("http://{}", nothing()), self_signed());
+    let answering = |answer: String| http_proxy("", move |_| Some(answer.clone()));
+    let elsewhere = |status: u16| answering(page(status, "Location: https://example.org/x\r\n"));
+    let plain = answering(page(200, "")).replace("http:", "https:");
+    let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"ok\":true}";
+    let cases = [
+        (refusing, "Connection refused"),
+        ("http://no-such-host.invalid".to_owned(), "dns error"),
+        (format!("https://{tls}"), "invalid peer certificate"),
+        (format!("http://{tls}"), "does not speak plain HTTP"),
+        (plain, "does not speak TLS"),
+        (answering(page(200, "")), "answered 200 OK with text/html"),
+        (answering(page(404, "")), "answered 404 Not Found with text/html"),
+        (answering(page(401, "")), "answered 401 Unauthorized with text/html"),
+        (answering(json.to_owned()), "answered 200 OK with application/json"),
+        (elsewhere(301), "redirects to https://example.org/x"),
+        (elsewhere(307), "redirects to https://example.org/x"),
+    ];
+    let ran: Vec<_> = cases.iter().map(|(url, _)| upload(url, "pw_x", &file, &[]).spawn()).collect();
+    let begun = Instant::now();
+    for ((url, why), running) in cases.iter().zip(ran) {
+        let output = running.wait_with_output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(why) && said.contains(url), "{url}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert!(begun.elapsed() < AT_ONCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_proxies_answer_in_passing_is_tried_again_on_every_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let mut running = Vec::new();
+    for (index, status) in PASSING.into_iter().enumerate() {
+        let file = folder.path().join(status.to_string());
+        fs::write(&file, file_bytes(1_000 + index)).unwrap();
+        let seen = Mutex::new(HashSet::new());
+        let url = http_proxy(&server.address, move |request| {
+            let is_first = seen.lock().unwrap().insert(request.to_owned());
+            is_first.then(|| page(status, ""))
+        });
+        running.push(upload(&url, &server.first_token, &file, &[]).spawn());
+    }
+    for upload in running {
+        let output = upload.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    assert_eq!(client.sessions("COMPLETE").await.unwrap().len(), PASSING.len());
+}
+
+#[test]
+fn an_answer_says_how_long_to_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let file = folder.path().join("a");
+    let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:39 GMT\r\n";
+    for (index, headers) in ["Retry-After: 2\r\n", date].into_iter().enumerate() {
+        fs::write(&file, file_bytes(1_000 + index)).unwrap();
+        let asked = AtomicUsize::new(0);
+        let url = http_proxy(&server.address, move |_| {
+            (asked.fetch_add(1, Ordering::Relaxed) == 0).then(|| page(503, headers))
+        });
+        let begun = Instant::now();
+        let output = upload(&url, &server.first_token, &file, &[]).run();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn patience_is_as_long_as_asked_for_and_the_last_cause_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let file = folder.path().join("a");
+    fs::write(&file, "hello").unwrap();
+    let url = http_proxy(&server.address, |request| {
+        // An hour is longer than the patience is.
+        request.starts_with("PUT").then(|| page(503, "Retry-After: 3600\r\n"))
+    });
+    let begun = Instant::now();
+    let output = upload(&url, &server.first_token, &file, &["--retry-for", "1s"]).run();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("parts/1 answered 503 Service Unavailable"), "{}", stderr(&output));
+    assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < AT_ONCE);
+    let nonsense = upload(&url, "pw_x", &file, &["--retry-for", "soon"]).run();
+    assert_eq!(nonsense.status.code(), Some(2));
+}
+
+/// A listener that closes every connection is no server, but a server may be about to start behind it.
+#[test]
+fn connections_that_break_before_any_answer_are_made_again_for_some_seconds_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    fs::write(&file, "hello").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let begun = Instant::now();
+    let output = upload(&url, "pw_x", &file, &[]).run();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no answer from the server") && stderr(&output).contains(&url));
+    assert!(begun.elapsed() < 2 * AT_ONCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watching_goes_on_after_a_read_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    let id = client.create(&NewUpload::named("a", 5, "k")).await.unwrap().session_id;
+    let (reads, is_reading) = (AtomicUsize::new(0), std::sync::mpsc::channel());
+    let tell = Mutex::new(is_reading.0);
+    let url = http_proxy(&server.address, move |request| {
+        let read = request.starts_with("GET").then(|| reads.fetch_add(1, Ordering::Relaxed))?;
+        tell.lock().unwrap().send(read).unwrap();
+        // The second is the first inside of the loop.
+        (read == 1).then(|| page(502, ""))
+    });
+    let watch = Cli::new(&["status", "--watch", &id]).env("PARTWAY_SERVER", &url);
+    let watch = watch.env("PARTWAY_TOKEN", &server.first_token).spawn();
+    while is_reading.1.recv_timeout(AT_ONCE).unwrap() < 2 {}
+    exchange(&server.address, "DELETE", &format!("/uploads/sessions/{id}"), &server.first_token, b"").unwrap();
+    let output = watch.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("ABORTED (aborted_by_owner)"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("502"), "{}", stderr(&output));
+}
