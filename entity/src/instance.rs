@@ -12,6 +12,10 @@ pub struct Model {
     pub id: i32,
     /// The id that the storage has, too.
     pub storage_id: Uuid,
+    /// When the sweep last looked whether the clock has jumped.
+    pub expiry_seen_at: Option<DateTimeUtc>,
+    /// Until when no session expires.
+    pub expiry_paused_until: Option<DateTimeUtc>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -11,6 +11,7 @@ mod m20261123_000002_add_object_storage;
 mod m20261125_000020_add_instance;
 mod m20261125_000070_add_sweep_indexes;
 mod m20261125_000080_add_filename_key;
+mod m20261125_000150_add_expiry_pause;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000020_add_instance::Migration),
             Box::new(m20261125_000070_add_sweep_indexes::Migration),
             Box::new(m20261125_000080_add_filename_key::Migration),
+            Box::new(m20261125_000150_add_expiry_pause::Migration),
         ]
     }
 }

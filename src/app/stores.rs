@@ -2,6 +2,7 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
@@ -57,17 +58,34 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 /// The use cases over the configured database and storage, with the schema brought up to date.
 pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let db = migrate(config).await?;
-    let storage: Arc<dyn Storage> = match config.storage()? {
-        StorageTarget::Folder(folder) => {
-            create_dir(&folder)?;
-            Arc::new(LocalDisk::open(&folder, config.sync == SyncParts::Always)?)
-        }
-        StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.storage_memory.0)?),
-    };
-    Ok(Service::new(db, storage, clock, config.limits(), Arc::new(Metrics::default())))
+    service(db, config, clock)
 }
 
-/// The same, for those who look at bytes: only if database and storage belong together.
+/// The same, only if there is a database already: one that is made by mistake would be in a mistyped place.
+///
+/// # Errors
+/// There is none.
+pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
+    let missing = |name: &str| {
+        anyhow::anyhow!(
+            "there is no {name} yet: `partway serve` and `partway migrate` make it. Or say where it is, with --data or \
+             --database"
+        )
+    };
+    if let DatabaseTarget::Sqlite(file) = config.database()?
+        && !file.exists()
+    {
+        return Err(missing(&format!("database {}", std::path::absolute(file)?.display())));
+    }
+    let (db, name) = open_database(config).await?;
+    if db.is_new().await.with_context(|| name.clone())? {
+        return Err(missing(&format!("table of Partway's in {name}")));
+    }
+    db.migrate().await.context(name)?;
+    service(db, config, clock)
+}
+
+/// The same as [`open_service`], for those who look at bytes: only if database and storage belong together.
 pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let service = open_service(config, clock).await?;
     service.bind_storage().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
@@ -76,7 +94,14 @@ pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyho
 
 /// The configured database, with the schema brought up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
-    let (db, name) = match config.database()? {
+    let (db, name) = open_database(config).await?;
+    db.migrate().await.context(name)?;
+    Ok(db)
+}
+
+/// The configured database, and how to call it in an error.
+async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
+    Ok(match config.database()? {
         DatabaseTarget::Sqlite(file) => {
             create_dir(file.parent().unwrap_or(Path::new("")))?;
             let name = format!("database {}", file.display());
@@ -87,16 +112,34 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
             let db = Db::open_postgres(&url, config.database_connections).await.context("PostgreSQL")?;
             (db, "PostgreSQL".to_owned())
         }
+    })
+}
+
+fn service(db: Db, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
+    let storage: Arc<dyn Storage> = match config.storage()? {
+        StorageTarget::Folder(folder) => {
+            create_dir(&folder)?;
+            Arc::new(LocalDisk::open(&folder, config.sync == SyncParts::Always)?)
+        }
+        StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.storage_memory.0)?),
     };
-    db.migrate().await.context(name)?;
-    Ok(db)
+    Ok(Service::new(db, storage, clock, config.limits(), Arc::new(Metrics::default())))
 }
 
 fn create_dir(dir: &Path) -> anyhow::Result<()> {
     // Only the server's own user may read what people upload.
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    // A name is durable only when the folder that it is in is synced.
+    made.and_then(|()| sync_parent(dir)).with_context(|| format!("create folder {}", dir.display()))
+}
+
+/// A name is durable only when the folder that it is in is synced.
+fn sync_parent(dir: &Path) -> io::Result<()> {
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    made.and_then(|()| File::open(parent)?.sync_all()).with_context(|| format!("create folder {}", dir.display()))
+    match File::open(parent) {
+        // Others' folders may be passed through and not be read, which syncing takes. Then the name was there before, or the
+        // system writes it in its own time.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync_all(),
+    }
 }

@@ -20,8 +20,9 @@ pub(super) struct Adopt {
 impl Adopt {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.stores)?;
+        // First: in a mistyped place nothing is made.
+        let service = app::open_existing_service(&config, Arc::new(SystemClock)).await?;
         let _lock = Lock::take(&config)?;
-        let service = app::open_service(&config, Arc::new(SystemClock)).await?;
         let id = service.adopt_storage().await.map_err(super::internal)?;
         service.checkpoint().await;
         super::output::note(format_args!("database and storage are bound by the new id {id}"));

@@ -89,18 +89,8 @@ impl Cli {
 }
 
 /// The use cases over the stores that these flags name, for commands that need no server.
-async fn open_service(stores: &StoreFlags) -> anyhow::Result<Service> {
-    app::open_service(&flags::settings(stores)?, Arc::new(SystemClock)).await
-}
-
-/// The same, where there must be something already: a mistyped folder is not in order.
 async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
-    if let DatabaseTarget::Sqlite(file) = flags::settings(stores)?.database()?
-        && !file.exists()
-    {
-        anyhow::bail!("there is no database {}", file.display());
-    }
-    open_service(stores).await
+    app::open_existing_service(&flags::settings(stores)?, Arc::new(SystemClock)).await
 }
 
 /// Which server to talk to, and as whom.

@@ -60,7 +60,7 @@ impl Token {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Create { owner, name, expires_in, stores } => {
-                let service = super::open_service(&stores).await?;
+                let service = super::open_existing(&stores).await?;
                 let created = service.create_token(&owner, &name, expires_in).await.map_err(super::internal)?;
                 service.checkpoint().await;
                 note(format_args!("id {}", created.id));

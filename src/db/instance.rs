@@ -1,12 +1,13 @@
 //! The id of the storage that this database belongs to.
 //!
-//! Owns its one row. What a mismatch means is the service's.
+//! Owns its one row, which also has the pause of the sweep. What a mismatch means is the service's.
 
 use entity::{instance, upload_file, upload_session};
 use sea_orm::{ActiveValue::Set, EntityTrait, QueryFilter, QuerySelect, sea_query::OnConflict};
 use uuid::Uuid;
 
 use super::{Db, Result};
+use crate::domain::ExpiryPause;
 
 const ROW: i32 = 1;
 
@@ -31,10 +32,30 @@ impl Db {
     }
 
     async fn insert_storage_id(&self, id: Uuid, on_conflict: OnConflict) -> Result<()> {
-        let row = instance::ActiveModel { id: Set(ROW), storage_id: Set(id) };
+        let row = instance::ActiveModel { id: Set(ROW), storage_id: Set(id), ..Default::default() };
         let insert = instance::Entity::insert(row).on_conflict(on_conflict);
         insert.exec_without_returning(&self.write).await?;
         Ok(())
+    }
+
+    /// Notes what becomes of the pause in which nothing expires; answers it. Servers that do so at once note the same.
+    pub async fn note_expiry_pause(&self, next: impl Fn(ExpiryPause) -> ExpiryPause) -> Result<ExpiryPause> {
+        let row = super::only(instance::Entity::find_by_id(ROW), &self.write).await?;
+        let before = row.map_or_else(ExpiryPause::default, |row| ExpiryPause {
+            seen_at: row.expiry_seen_at,
+            until: row.expiry_paused_until,
+        });
+        let after = next(before);
+        if after != before {
+            let row = instance::ActiveModel {
+                expiry_seen_at: Set(after.seen_at),
+                expiry_paused_until: Set(after.until),
+                ..Default::default()
+            };
+            let update = instance::Entity::update_many().set(row).filter(instance::COLUMN.id.eq(ROW));
+            update.exec(&self.write).await?;
+        }
+        Ok(after)
     }
 
     /// Whether there is any session.

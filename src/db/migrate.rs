@@ -36,6 +36,11 @@ impl Db {
         }
     }
 
+    /// Whether nothing has ever been in it.
+    pub async fn is_new(&self) -> Result<bool> {
+        Ok(self.pending().await? == Migrator::migrations().len())
+    }
+
     /// How many migrations are still to be applied.
     async fn pending(&self) -> Result<usize> {
         match Migrator::get_pending_migrations_read_only(&self.write).await {

@@ -6,6 +6,7 @@
 
 mod checksum;
 mod clock;
+mod expiry;
 mod file;
 mod id;
 mod part_plan;
@@ -15,6 +16,7 @@ mod session;
 
 pub use checksum::{InvalidDigest, Sha256Digest};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use expiry::ExpiryPause;
 pub use file::{FileId, FileRecord, FileStatus, filename_key};
 pub use id::parse_id;
 pub use part_plan::{MIB, Part, PartPlan, PlanError};

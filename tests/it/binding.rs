@@ -64,7 +64,9 @@ async fn another_folder_is_refused_until_it_is_adopted() {
 async fn a_token_can_be_made_before_the_first_start_and_a_cut_first_start_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    assert!(Cli::new(&["token", "create", "--owner", "ann", "--data", data]).on_sqlite().run().status.success());
+    for command in [&["migrate"][..], &["token", "create", "--owner", "ann"]] {
+        assert!(Cli::new(&[command, &["--data", data]].concat()).on_sqlite().run().status.success());
+    }
     fs::write(folder.path().join(".started"), "").unwrap();
     Server::start(folder.path(), &SQLITE).kill();
     fs::remove_file(folder.path().join("files/partway.id")).unwrap();

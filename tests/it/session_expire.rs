@@ -89,3 +89,39 @@ async fn finished_sessions_do_not_expire() {
     assert_eq!(app.service.sweep().await.expired, 0);
     assert_eq!(user.status(done["session_id"].as_str().unwrap()).await, done);
 }
+
+/// Found on a machine that was years ahead until the network told it the time.
+#[tokio::test]
+async fn a_clock_that_jumps_by_years_expires_nothing_at_once() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let ids = [user.create_id(25).await, user.create_id(25).await];
+    assert_eq!(app.service.sweep().await.expired, 0);
+    let years = TimeDelta::days(3_650);
+    app.advance(years);
+    assert_eq!(app.service.sweep().await.expired, 0);
+    // Set right again, all is as it was.
+    app.advance(-years);
+    assert_eq!(app.service.sweep().await.expired, 0);
+    for id in ids {
+        assert_eq!(app.user("ann").await.status(&id).await["status"], "INIT");
+    }
+    for _ in 0..7 {
+        assert_eq!(app.service.sweep().await.expired, 0);
+        app.advance(TimeDelta::days(1));
+    }
+    assert_eq!(app.service.sweep().await.expired, 2);
+}
+
+#[tokio::test]
+async fn after_a_jump_that_lasts_sessions_have_their_whole_time_again() {
+    let app = TestApp::new().await;
+    app.user("ann").await.create_id(25).await;
+    assert_eq!(app.service.sweep().await.expired, 0);
+    app.advance(TimeDelta::days(3_650));
+    for _ in 0..7 {
+        assert_eq!(app.service.sweep().await.expired, 0);
+        app.advance(TimeDelta::days(1));
+    }
+    assert_eq!(app.service.sweep().await.expired, 1);
+}

@@ -7,6 +7,7 @@
 mod allocate;
 mod binding;
 mod content;
+mod file_system;
 mod part_writer;
 
 use std::{
@@ -64,6 +65,7 @@ impl LocalDisk {
             made.map_err(Error::io(format!("create {}", dir.display())))?;
         }
         sync_dir(root)?;
+        file_system::try_rename(root)?;
         Ok(Self { root: root.to_owned(), syncs_parts, beginning: Arc::default(), open: Arc::default() })
     }
 
@@ -151,8 +153,8 @@ impl LocalDisk {
 #[async_trait]
 impl Storage for LocalDisk {
     async fn ping(&self) -> Result<()> {
-        let dir = self.root.join(UPLOADING);
-        off_thread(move || fs::metadata(&dir).map(drop).map_err(Error::io(format!("look at {}", dir.display())))).await
+        let root = self.root.clone();
+        off_thread(move || file_system::check(&root)).await
     }
 
     /// Parts are written in place, and who may write one is decided in memory; a lock file keeps other servers away.

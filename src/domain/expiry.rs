@@ -1,0 +1,82 @@
+//! When nothing expires.
+//!
+//! Owns what a jump of the clock means. A clock that jumps, and a server that was off, look alike: nobody could touch a
+//! session meanwhile, so that time is given back to all of them.
+
+use chrono::TimeDelta;
+
+use super::Timestamp;
+
+/// Until when nothing expires, and when that was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpiryPause {
+    /// When it was last looked at; `None` if never.
+    pub seen_at: Option<Timestamp>,
+    /// Until when nothing expires.
+    pub until: Option<Timestamp>,
+}
+
+impl ExpiryPause {
+    /// A clock may go back by so much, since those of several servers differ.
+    const SKEW: TimeDelta = TimeDelta::minutes(1);
+    /// Longest time between two notes.
+    const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
+
+    /// What is true now. More than a quarter of `ttl` since the last look is a jump: nothing expires for as long again, for
+    /// `ttl` at most. A clock that went back takes that along.
+    #[must_use]
+    pub fn now(self, now: Timestamp, ttl: TimeDelta) -> Self {
+        let Some(seen_at) = self.seen_at else { return Self { seen_at: Some(now), until: None } };
+        let since = now - seen_at;
+        if since < -Self::SKEW {
+            return Self { seen_at: Some(now), until: None };
+        }
+        if since > ttl / 4 {
+            return Self { seen_at: Some(now), until: now.checked_add_signed(since.min(ttl)) };
+        }
+        // Noted only now and then: a server at rest writes nothing.
+        let seen_at = if since > (ttl / 8).min(Self::NOTED_EVERY) { now } else { seen_at };
+        Self { seen_at: Some(seen_at), until: self.until.filter(|until| *until > now) }
+    }
+
+    /// Whether sessions may expire.
+    pub fn is_over(&self) -> bool {
+        self.until.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: TimeDelta = TimeDelta::days(7);
+
+    fn day(day: i32) -> Timestamp {
+        Timestamp::UNIX_EPOCH + TimeDelta::days(day.into())
+    }
+
+    #[test]
+    fn a_jump_gives_its_time_back_and_at_most_a_whole_ttl() {
+        let first = ExpiryPause::default().now(day(0), TTL);
+        assert!(first.is_over());
+        assert!(first.now(day(1), TTL).is_over(), "a server that is off for a night has not jumped");
+        assert_eq!(first.now(day(3), TTL).until, Some(day(6)));
+        let jumped = first.now(day(4_000), TTL);
+        assert_eq!(jumped.until, Some(day(4_007)));
+        assert_eq!(jumped.now(day(4_001), TTL).until, Some(day(4_007)));
+        assert!((4_001..=4_007).fold(jumped, |pause, at| pause.now(day(at), TTL)).is_over());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_right_leaves_no_pause_behind() {
+        let jumped = ExpiryPause::default().now(day(0), TTL).now(day(4_000), TTL);
+        assert_eq!(jumped.now(day(1), TTL), ExpiryPause { seen_at: Some(day(1)), until: None });
+    }
+
+    #[test]
+    fn a_server_at_rest_notes_nothing() {
+        let first = ExpiryPause::default().now(day(0), TTL);
+        assert_eq!(first.now(day(0) + TimeDelta::minutes(59), TTL), first);
+        assert_ne!(first.now(day(0) + TimeDelta::minutes(61), TTL), first);
+    }
+}
