@@ -56,8 +56,8 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 }
 
 /// The use cases over the configured database and storage, with the schema brought up to date.
-pub async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
-    let db = migrate(config).await?;
+async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
+    let db = Box::pin(migrate(config)).await?;
     service(db, config, clock)
 }
 
@@ -77,11 +77,11 @@ pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> an
     {
         return Err(missing(&format!("database {}", std::path::absolute(file)?.display())));
     }
-    let (db, name) = open_database(config).await?;
+    let (db, name) = Box::pin(open_database(config)).await?;
     if db.is_new().await.with_context(|| name.clone())? {
         return Err(missing(&format!("table of Partway's in {name}")));
     }
-    db.migrate().await.context(name)?;
+    Box::pin(db.migrate()).await.context(name)?;
     service(db, config, clock)
 }
 
@@ -94,8 +94,8 @@ pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyho
 
 /// The configured database, with the schema brought up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
-    let (db, name) = open_database(config).await?;
-    db.migrate().await.context(name)?;
+    let (db, name) = Box::pin(open_database(config)).await?;
+    Box::pin(db.migrate()).await.context(name)?;
     Ok(db)
 }
 

@@ -21,7 +21,7 @@ impl Adopt {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.stores)?;
         // First: in a mistyped place nothing is made.
-        let service = app::open_existing_service(&config, Arc::new(SystemClock)).await?;
+        let service = Box::pin(app::open_existing_service(&config, Arc::new(SystemClock))).await?;
         let _lock = Lock::take(&config)?;
         let id = service.adopt_storage().await.map_err(super::internal)?;
         service.checkpoint().await;

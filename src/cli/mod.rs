@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use humantime_serde::re::humantime::parse_duration;
 
 use self::{flags::StoreFlags, output::OutputError};
-use crate::{app, client::Client, config::DatabaseTarget, domain::SystemClock, service::Service};
+use crate::{app, client::Client, domain::SystemClock, service::Service};
 
 /// What a shell reports for a command that SIGPIPE ended.
 const CLOSED_PIPE: u8 = 141;
@@ -90,7 +90,7 @@ impl Cli {
 
 /// The use cases over the stores that these flags name, for commands that need no server.
 async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
-    app::open_existing_service(&flags::settings(stores)?, Arc::new(SystemClock)).await
+    Box::pin(app::open_existing_service(&flags::settings(stores)?, Arc::new(SystemClock))).await
 }
 
 /// Which server to talk to, and as whom.

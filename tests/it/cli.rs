@@ -162,6 +162,7 @@ fn tokens_are_made_listed_and_revoked() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let token = |args: &[&str]| Cli::new(&[&["token"], args, &["--data", data]].concat()).run();
+    stdout(&Cli::new(&["migrate", "--data", data]).run());
     let made = stdout(&token(&["create", "--owner", "ci", "--name", "nightly"]));
     assert!(made.trim_end().starts_with("pw_") && made.lines().count() == 1, "the bare token alone: {made}");
     let listed = stdout(&token(&["list"]));
@@ -191,6 +192,21 @@ fn check_and_migrate_work_on_a_folder() {
     assert!(!mistyped.status.success(), "a mistyped folder is not in order");
     for command in ["migrate", "check"] {
         assert!(Cli::new(&[command, "--data", data]).run().status.success());
+    }
+}
+
+/// Found by a mistyped folder: the token was made in a database of its own and worked nowhere.
+#[test]
+fn only_serve_and_migrate_make_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("mistyped");
+    let owner = ["token", "create", "--owner", "ann"];
+    for command in [&owner[..], &["token", "list"], &["check"], &["adopt"]] {
+        let refused = Cli::new(&[command, &["--data", data.to_str().unwrap()]].concat()).on_sqlite().run();
+        assert!(!refused.status.success());
+        let said = stderr(&refused);
+        assert!(said.contains(data.join("partway.db").to_str().unwrap()) && said.contains("partway migrate"), "{said}");
+        assert!(!data.exists(), "{command:?} makes nothing");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
 };
 
 use partway::client::{Client, NewUpload};
@@ -134,4 +135,30 @@ async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Found with `stored` on a volume of its own: every finalize was 500 while `/ready` was green.
+#[test]
+fn folders_on_two_file_systems_are_refused_at_the_start() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    std::fs::create_dir(folder.path().join("files")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("files/stored")).unwrap();
+    let data = folder.path().to_str().unwrap();
+    let refused = Cli::new(&["serve", "--listen", "127.0.0.1:0", "--data", data]).run();
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("must be on one file system"), "{said}");
+}
+
+/// As on hosts where everybody's folders lie below one that nobody may list. Root may list it, and sees nothing here.
+#[test]
+fn a_folder_below_one_that_cannot_be_listed_will_do() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let mode = |mode| std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o311);
+    let server = Server::start(&folder.path().join("data"), &[]);
+    assert_eq!(server.get("/ready").0, 200);
+    drop(server);
+    mode(0o700);
 }

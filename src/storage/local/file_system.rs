@@ -36,6 +36,7 @@ pub(super) fn check(root: &Path) -> Result<()> {
 }
 
 fn apart(root: &Path) -> Error {
-    let why = format!("{UPLOADING} and {STORED} in {} must be on one file system, since files are renamed", root.display());
+    let why =
+        format!("{UPLOADING} and {STORED} in {} must be on one file system, since files are renamed", root.display());
     Error::io(why)(ErrorKind::CrossesDevices.into())
 }
