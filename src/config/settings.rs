@@ -30,6 +30,7 @@ pub struct Config {
     pub max_parts: u32,
     pub max_file_size: ByteSize,
     pub max_open_sessions: u64,
+    pub max_streams_per_owner: u64,
     #[serde(with = "humantime_serde")]
     pub session_ttl: Duration,
     #[serde(with = "humantime_serde")]
@@ -158,6 +159,7 @@ impl Config {
             max_parts: self.max_parts,
             max_file_size_bytes: self.max_file_size.0,
             max_open_sessions: self.max_open_sessions,
+            max_streams_per_owner: self.max_streams_per_owner,
             hashes_every_file: self.file_sha256 == FileSha256::Always,
             session_ttl: chrono::TimeDelta::from_std(self.session_ttl).unwrap_or(chrono::TimeDelta::MAX),
         }
@@ -175,6 +177,8 @@ pub struct Limits {
     pub max_file_size_bytes: u64,
     /// Most sessions that one owner may have open.
     pub max_open_sessions: u64,
+    /// Most streams that one owner may have open.
+    pub max_streams_per_owner: u64,
     /// Whether the whole file's SHA-256 is computed for every file.
     pub hashes_every_file: bool,
     /// How long an untouched session stays open.

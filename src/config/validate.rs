@@ -34,6 +34,9 @@ impl Config {
         if self.max_connections == 0 || self.keep_alive_timeout.is_zero() {
             bail!("max_connections must be at least 1, and keep_alive_timeout longer than zero");
         }
+        if self.max_streams_per_owner == 0 {
+            bail!("max_streams_per_owner must be at least 1");
+        }
         if self.session_ttl > LONGEST_TTL {
             bail!("session_ttl must be at most 100 years");
         }

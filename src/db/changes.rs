@@ -1,23 +1,26 @@
 //! Learning that sessions have changed, by this server or another on the same database.
 //!
-//! Owns the two ways of it. SQLite has a version that is asked for ten times a second. PostgreSQL notifies: the
-//! transaction that changes a session sends its id and version with its commit, and one connection listens.
+//! Owns the two ways of it. SQLite has a version of the whole file, which is asked for ten times a second; which sessions
+//! changed is found out by asking for theirs. PostgreSQL notifies: the transaction that changes a session sends its id and
+//! version with its commit, and one connection listens.
 
 use std::{fmt, time::Duration};
 
+use entity::upload_session;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, Statement,
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement,
     sqlx::{
         self, Executor,
         postgres::{PgConnectOptions, PgListener, PgPoolOptions},
     },
 };
 use tokio::time::{Interval, MissedTickBehavior};
+use uuid::Uuid;
 
 use super::{
-    ACQUIRE_TIMEOUT, Db, Result, Transaction,
+    ACQUIRE_TIMEOUT, Db, Result, Transaction, again,
     health::{PING_TIMEOUT, Silent},
-    sqlite,
+    rows, sqlite,
 };
 use crate::domain::{Session, SessionId};
 
@@ -25,6 +28,9 @@ const CHANNEL: &str = "partway_session";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long PostgreSQL may have nothing to tell before it is asked whether it is still there.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// Sessions in one statement.
+const IDS_AT_ONCE: usize = 500;
 
 /// How a database is watched.
 #[derive(Clone)]
@@ -80,6 +86,26 @@ impl Db {
                 Ok(Changes::Notified(Box::new(listener)))
             }
         }
+    }
+}
+
+impl Db {
+    /// The versions of those of these sessions that there are, whoever owns them: all that is read of each when anything
+    /// may have changed.
+    pub async fn session_versions(&self, ids: &[SessionId]) -> Result<Vec<(SessionId, u64)>> {
+        let mut versions = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            let asked = || {
+                let asked = upload_session::Entity::find().select_only();
+                let asked = asked.columns([upload_session::Column::Id, upload_session::Column::Version]);
+                let asked = asked.filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)));
+                asked.into_tuple::<(Uuid, i64)>().all(&self.read)
+            };
+            for (id, version) in again(asked).await? {
+                versions.push((SessionId(id), rows::version(SessionId(id), version)?));
+            }
+        }
+        Ok(versions)
     }
 }
 

@@ -110,6 +110,12 @@ impl Error {
             .with("limit", limit)
     }
 
+    /// Too many streams.
+    pub fn too_many_streams(limit: u64) -> Self {
+        Self::new(Code::RateLimited, format!("at most {limit} streams may be open at once; end some"))
+            .with("limit", limit)
+    }
+
     /// A part that another request has; `why` is shown.
     pub fn busy(why: &str) -> Self {
         Self::new(Code::Busy, why)

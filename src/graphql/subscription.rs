@@ -32,7 +32,7 @@ impl Subscription {
         Ok(states.map(move |state| {
             // Loaders keep what they loaded, so every state has its own.
             let loaders = Loaders::new(Arc::clone(&service), principal.clone());
-            let session = state.map(|view| UploadSession::from(view).with_loaders(loaders));
+            let session = state.map(|state| UploadSession::from(state).with_loaders(loaders));
             session.map_err(|error| ApiError::from(error).into())
         }))
     }

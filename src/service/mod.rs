@@ -36,6 +36,7 @@ pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{Disposition, IncomingPart, Receipt};
 pub use status::SessionView;
 pub use token::{CreatedToken, Token};
+pub use watch::SessionState;
 
 use crate::{
     config::Limits,

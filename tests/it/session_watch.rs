@@ -1,9 +1,10 @@
 //! Following a session. The protocols over which it is followed are tested with real clients, in `tests/clients`.
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join_all};
 use partway::domain::{OwnerName, Principal, SessionId, SessionStatus};
+use serde_json::json;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, TestUser};
 
 fn ann() -> Principal {
     Principal { owner: OwnerName::parse("ann").unwrap(), token_id: uuid::Uuid::nil() }
@@ -55,4 +56,97 @@ async fn a_stopping_server_ends_what_is_followed() {
     states.next().await.unwrap().unwrap();
     app.service.stop();
     assert!(states.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_change_is_read_once_however_many_watch() {
+    const WATCHERS: usize = 100;
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let session = user.create_id(25).await;
+    // Changes of others are not read at all.
+    let other = user.create_id(25).await;
+    let watching = app.beside().await;
+    let watch = || async { Box::pin(watching.service.watch(&ann(), id(&session)).await.unwrap()) };
+    let mut watchers = join_all((0..WATCHERS).map(|_| watch())).await;
+    for state in join_all(watchers.iter_mut().map(StreamExt::next)).await {
+        assert_eq!(state.unwrap().unwrap().session.version, 1);
+    }
+    let (statements, ()) = watching
+        .statements(async {
+            for number in [1, 2] {
+                user.put(&other, number, "0123456789").await.expect(201);
+                user.put(&session, number, "0123456789").await.expect(201);
+                for state in join_all(watchers.iter_mut().map(StreamExt::next)).await {
+                    assert!(state.unwrap().unwrap().session.received.contains(number));
+                }
+            }
+        })
+        .await;
+    // Four changes; each may be seen by itself, and asks for the versions. Two were of the session, and are read.
+    assert!((2..=6).contains(&statements), "{statements} statements");
+}
+
+#[tokio::test]
+async fn who_comes_later_sees_no_older_state_than_what_was_acknowledged() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let session = user.create_id(95).await;
+    let mut first = std::pin::pin!(app.service.watch(&ann(), id(&session)).await.unwrap());
+    first.next().await.unwrap().unwrap();
+    for number in 1..=9 {
+        user.put(&session, number, "0123456789").await.expect(201);
+        let states = app.service.watch(&ann(), id(&session)).await.unwrap();
+        let state = std::pin::pin!(states).next().await.unwrap().unwrap();
+        assert_eq!(
+            state.session.received.to_string(),
+            if number == 1 { "1".to_owned() } else { format!("1-{number}") }
+        );
+    }
+    user.delete(&format!("/uploads/sessions/{session}")).await.expect(204);
+    let (mut version, mut status) = (1, SessionStatus::Init);
+    while let Some(state) = first.next().await {
+        let session = state.unwrap().session;
+        assert!(session.version > version);
+        (version, status) = (session.version, session.status);
+    }
+    assert_eq!(status, SessionStatus::Aborted);
+}
+
+/// The answer to a subscription over server-sent events, begun.
+async fn subscribe(user: &TestUser, session: &str) -> axum::body::Body {
+    let query = format!("subscription {{ uploadSession(id: \"{session}\") {{ status }} }}");
+    let request = user.request("POST", "/graphql").header("accept", "text/event-stream");
+    let request = request.header("content-type", "application/json").body(json!({ "query": query }).to_string());
+    let answer =
+        tower::ServiceExt::oneshot(user.router.clone(), request.unwrap().map(axum::body::Body::from)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.into_body()
+}
+
+#[tokio::test]
+async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
+    let app = TestApp::with(|config| config.max_streams_per_owner = 2).await;
+    let (user, bob) = (app.user("ann").await, app.user("bob").await);
+    let session = user.create_id(25).await;
+    let first = app.service.watch(&ann(), id(&session)).await.unwrap();
+    let mut second = subscribe(&user, &session).await.into_data_stream();
+    let begun = second.next().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&begun).contains("INIT"));
+
+    let refused = app.service.watch(&ann(), id(&session)).await.err().unwrap();
+    assert_eq!(refused.code().as_str(), "RATE_LIMITED");
+    let refused = axum::body::to_bytes(subscribe(&user, &session).await, 10_000).await.unwrap();
+    let refused = String::from_utf8_lossy(&refused);
+    assert!(refused.contains(r#""code":"RATE_LIMITED""#) && refused.contains(r#""details":{"limit":2}"#), "{refused}");
+    // Others have their own.
+    let of_bob = bob.create_id(25).await;
+    let mut streams = subscribe(&bob, &of_bob).await.into_data_stream();
+    assert!(String::from_utf8_lossy(&streams.next().await.unwrap().unwrap()).contains("INIT"));
+    // Who was refused takes no place, and one that ended gives it back.
+    drop(first);
+    drop(app.service.watch(&ann(), id(&session)).await.unwrap());
+    drop(second);
+    let both = [app.service.watch(&ann(), id(&session)).await, app.service.watch(&ann(), id(&session)).await];
+    assert!(both.iter().all(Result::is_ok));
 }

@@ -18,7 +18,7 @@ use crate::{
         query::page_size,
         scalars::{BigInt, DateTime},
     },
-    service::SessionView,
+    service::{SessionState, SessionView},
 };
 
 /// What a field is charged whose length depends on the upload and not on the query.
@@ -91,6 +91,12 @@ impl From<Arc<Session>> for UploadSession {
 impl From<SessionView> for UploadSession {
     fn from(view: SessionView) -> Self {
         Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)), loaders: None }
+    }
+}
+
+impl From<SessionState> for UploadSession {
+    fn from(SessionState { session, file }: SessionState) -> Self {
+        Self { session, file: Some(file), loaders: None }
     }
 }
 
