@@ -43,10 +43,12 @@ impl Serve {
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
         let address = listener.local_addr()?;
+        // Before anybody can know that the server is there: a signal that nobody has asked for ends the process.
+        let stop = stop_signal()?;
         greet(&app.service, address).await?;
         let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);
         let service = Arc::clone(&app.service);
-        app.into_server().run(listener, stop_signal()?).await;
+        app.into_server().run(listener, stop).await;
         sweeping.abort();
         service.checkpoint().await;
         Ok(ExitCode::SUCCESS)
