@@ -65,6 +65,8 @@ codes! {
     PersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND", 400, false;
     /// The session has ended.
     SessionClosed = "SESSION_CLOSED", 409, false;
+    /// The file's stored bytes are gone or damaged. Its record stays; the log says what was found.
+    BytesLost = "BYTES_LOST", 410, false;
     /// Too much at once for one owner.
     RateLimited = "RATE_LIMITED", 429, true;
     /// Another request for the same part took over, or is being stored.

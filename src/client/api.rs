@@ -133,6 +133,16 @@ impl Client {
         json(request.json(&serde_json::json!({ "composite_sha256": composite.to_string() }))).await
     }
 
+    /// Whether the server has the bytes of a stored file.
+    pub async fn has_content(&self, file_id: &str) -> Result<bool> {
+        match send(self.request(Method::HEAD, &["files", file_id, "content"])).await {
+            Ok(_) => Ok(true),
+            // An answer to HEAD has no body that would tell its code.
+            Err(ClientError::Foreign { status: reqwest::StatusCode::GONE, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends a GraphQL request whose answer is a stream of events.
     pub(super) async fn event_stream(&self, body: &Value) -> Result<Response> {
         let request = self.request(Method::POST, &["graphql"]).header(header::ACCEPT, "text/event-stream");

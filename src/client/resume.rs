@@ -50,8 +50,8 @@ pub(super) async fn examine(
         "COMPLETE" => Found::Finished,
         _ => return Ok(Found::Nothing),
     };
-    let difference = first_difference(client, file, &session, on).await?;
-    Ok(if difference.is_none() { found(Box::new(session)) } else { Found::Nothing })
+    let is_this = first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await?;
+    Ok(if is_this { found(Box::new(session)) } else { Found::Nothing })
 }
 
 /// The idempotency key under which uploaders of the same file, on whatever host, meet in one session: a digest of what the
@@ -70,11 +70,16 @@ pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError>
 /// An upload whose last answer was lost has nothing left to send.
 async fn finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Found, UploadError> {
     for session in candidates(client, file, "COMPLETE").await?.into_iter().take(MAX_FINISHED) {
-        if first_difference(client, file, &session, on).await?.is_none() {
+        if first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await? {
             return Ok(Found::Finished(Box::new(session)));
         }
     }
     Ok(Found::Nothing)
+}
+
+/// The record of a stored file outlives its bytes, if the server loses them.
+async fn has_bytes(client: &Client, session: &SessionBody) -> Result<bool, UploadError> {
+    Ok(session.status != "COMPLETE" || client.has_content(&session.file.file_id).await?)
 }
 
 async fn candidates(client: &Client, file: &LocalFile, status: &str) -> Result<Vec<SessionBody>, UploadError> {

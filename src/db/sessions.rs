@@ -18,6 +18,9 @@ use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
 
+pub(super) const ENDED: [&str; 3] =
+    [SessionStatus::Complete.as_str(), SessionStatus::Failed.as_str(), SessionStatus::Aborted.as_str()];
+
 /// A session and its file, to be created together.
 #[derive(Debug)]
 pub struct NewSession {

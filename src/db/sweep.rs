@@ -10,8 +10,14 @@ use sea_orm::{
     Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
     sea_query::Expr,
 };
+use uuid::Uuid;
 
-use super::{Db, Result, again, error::unless_locked, rows, sessions::OPEN};
+use super::{
+    Db, Result, again,
+    error::unless_locked,
+    rows,
+    sessions::{ENDED, OPEN},
+};
 use crate::domain::{Session, SessionId, Timestamp};
 
 // The conditions of the partial indexes that the sweep uses, word for word: a bound parameter would hide from SQLite that
@@ -53,14 +59,42 @@ impl Db {
         Ok(())
     }
 
-    /// Which of these ids belong to open sessions, whoever owns them.
-    pub async fn open_sessions_among(&self, ids: &[SessionId]) -> Result<Vec<SessionId>> {
+    /// The ids of open sessions that have received parts.
+    pub async fn sessions_with_parts(&self) -> Result<Vec<SessionId>> {
+        let ids = with_parts().select_only().column(upload_session::Column::Id);
+        let found: Vec<Uuid> = again(|| ids.clone().into_tuple().all(&self.read)).await?;
+        Ok(found.into_iter().map(SessionId).collect())
+    }
+
+    /// Which of these ids belong to open sessions, or to ones that have ended, whoever owns them.
+    pub async fn sessions_among(&self, ids: &[SessionId], open: bool) -> Result<Vec<SessionId>> {
+        let status = if open { OPEN.as_slice() } else { ENDED.as_slice() };
+        let wanted = upload_session::Entity::find()
+            .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
+            .filter(upload_session::COLUMN.status.is_in(status.iter().copied()))
+            .select_only()
+            .column(upload_session::Column::Id);
+        let found: Vec<Uuid> = again(|| wanted.clone().into_tuple().all(&self.read)).await?;
+        Ok(found.into_iter().map(SessionId).collect())
+    }
+
+    /// The sessions with these ids that are open, whoever owns them. A row that makes no sense is logged and left out.
+    pub async fn open_sessions(&self, ids: &[SessionId]) -> Result<Vec<Session>> {
         let open = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
             .filter(upload_session::COLUMN.status.is_in(OPEN));
         let found = again(|| open.clone().all(&self.read)).await?;
-        Ok(found.into_iter().map(|row| SessionId(row.id)).collect())
+        let readable = |row| rows::session(row).inspect_err(|error| tracing::error!(%error, "cannot be read")).ok();
+        Ok(found.into_iter().filter_map(readable).collect())
     }
+}
+
+/// In the order of an index of open sessions alone.
+fn with_parts() -> Select<upload_session::Entity> {
+    upload_session::Entity::find()
+        .filter(Expr::cust(IS_OPEN))
+        .filter(upload_session::COLUMN.completed_parts.gt(0))
+        .order_by_asc(upload_session::COLUMN.expires_at)
 }
 
 fn expired(now: Timestamp) -> Select<upload_session::Entity> {
@@ -94,7 +128,8 @@ mod tests {
         let db = Db::open_sqlite(&folder.path().join("partway.db")).await.unwrap();
         db.migrate().await.unwrap();
         let now = SystemClock.now();
-        for (select, index) in [(expired(now), "upload_session_expiry"), (to_be_freed(now), "upload_session_to_free")] {
+        let (expiry, to_free) = ("upload_session_expiry", "upload_session_to_free");
+        for (select, index) in [(expired(now), expiry), (to_be_freed(now), to_free), (with_parts(), expiry)] {
             let sql = format!("EXPLAIN QUERY PLAN {}", select.limit(100).build(DbBackend::Sqlite));
             let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
             let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();

@@ -63,11 +63,13 @@ pub enum StatusReason {
     Expired,
     /// The stored bytes do not have the SHA-256 that was declared at creation.
     ChecksumMismatch,
+    /// Bytes of parts that had arrived are gone from the storage, or are not those that arrived.
+    BytesLost,
 }
 
 impl StatusReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::AbortedByOwner, Self::Expired, Self::ChecksumMismatch];
+    pub const ALL: [Self; 4] = [Self::AbortedByOwner, Self::Expired, Self::ChecksumMismatch, Self::BytesLost];
 
     /// The name used in the database and in both protocols.
     pub const fn as_str(self) -> &'static str {
@@ -75,6 +77,7 @@ impl StatusReason {
             Self::AbortedByOwner => "aborted_by_owner",
             Self::Expired => "expired",
             Self::ChecksumMismatch => "checksum_mismatch",
+            Self::BytesLost => "bytes_lost",
         }
     }
 }

@@ -99,7 +99,8 @@ impl Error {
 
     /// A session that has ended.
     pub fn session_closed(session: &Session) -> Self {
-        Self::new(Code::SessionClosed, format!("the session has ended: it is {}", session.status.as_str()))
+        let reason = session.status_reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+        Self::new(Code::SessionClosed, format!("the session has ended: it is {}{reason}", session.status.as_str()))
             .with("session_status", session.status.as_str())
             .with("status_reason", json!(session.status_reason.map(|reason| reason.as_str())))
     }
@@ -154,6 +155,11 @@ impl Error {
     /// A server that is about to stop.
     pub fn stopping() -> Self {
         Self::new(Code::Unavailable, "the server is stopping")
+    }
+
+    /// Stored bytes that are not there any more, or are others than were stored.
+    pub fn bytes_lost(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Code::BytesLost, "the stored bytes of this file are gone or damaged").caused_by(cause)
     }
 
     /// A fault of the server.

@@ -56,7 +56,10 @@ pub(super) async fn content(
         response_headers.push((header::CONTENT_RANGE, text));
     }
     let body = match method {
-        Method::HEAD => Body::empty(),
+        Method::HEAD => {
+            service.check_content(&content).await?;
+            Body::empty()
+        }
         _ => Body::from_stream(service.read(&content, range).await?),
     };
     let mut response = (status, body).into_response();

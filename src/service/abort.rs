@@ -22,7 +22,8 @@ impl Service {
         let (this, owner) = (Arc::clone(self), principal.owner.clone());
         let view = super::to_the_end(async move {
             let reason = StatusReason::AbortedByOwner;
-            let (view, _) = this.end_without_file(Some(&owner), id, SessionStatus::Aborted, reason, None).await?;
+            let status = SessionStatus::Aborted;
+            let (view, _) = this.end_without_file(Some(&owner), id, status, reason, None, |_| true).await?;
             if view.session.status_reason.is_some() {
                 // Also when it had ended before: the try that ended it may not have come to this.
                 this.free(&view.session).await?;
@@ -36,8 +37,8 @@ impl Service {
         Ok(view)
     }
 
-    /// Ends an open session, in its owner's turn or the server's, unless it has ended already; answers whether it had not.
-    /// Its bytes are still to be freed.
+    /// Ends an open session, in its owner's turn or the server's, if it `is_due` as its row is now; answers whether this call
+    /// ended it. Its bytes are still to be freed.
     pub(super) async fn end_without_file(
         &self,
         owner: Option<&OwnerName>,
@@ -45,14 +46,13 @@ impl Service {
         status: SessionStatus,
         reason: StatusReason,
         actual_sha256: Option<Sha256Digest>,
+        is_due: impl Fn(&Session) -> bool + Sync,
     ) -> Result<(SessionView, bool)> {
         let now = self.clock.now();
         let (session, file, is_first) = self
             .db
             .change_session(owner, id, |session, file| {
-                // The sweep may have looked before a part arrived.
-                let is_due = reason != StatusReason::Expired || session.expires_at <= now;
-                let is_first = is_due && session.close(status, Some(reason), now);
+                let is_first = is_due(session) && session.close(status, Some(reason), now);
                 if is_first {
                     file.status = FileStatus::Failed;
                     file.sha256 = actual_sha256;
@@ -72,15 +72,20 @@ impl Service {
             StatusReason::AbortedByOwner => (SessionEvent::Aborted, "session aborted"),
             StatusReason::Expired => (SessionEvent::Expired, "session expired"),
             StatusReason::ChecksumMismatch => (SessionEvent::Failed, "session failed: checksum mismatch"),
+            StatusReason::BytesLost => (SessionEvent::Failed, "session failed: bytes of received parts are lost"),
         };
         self.metrics.count_session(event);
         tracing::info!(session.id = %session.id.0, reason = reason.as_str(), "{message}");
     }
 
-    /// Frees the bytes of a session that ended without a file.
+    /// Frees the bytes of a session that ended without a file. If its parts are lost, a complete file that is there all
+    /// the same may be all that is left, as after the restore of an older database: it is not removed.
     pub(super) async fn free(&self, session: &Session) -> Result<()> {
         self.prefix_hashes.forget(session.id);
-        self.storage.discard(session).await?;
+        match session.status_reason {
+            Some(StatusReason::BytesLost) => self.storage.discard_parts(session).await?,
+            _ => self.storage.discard(session).await?,
+        }
         Ok(self.db.mark_freed(session.id).await?)
     }
 }

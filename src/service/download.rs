@@ -1,8 +1,11 @@
 //! Giving a stored file's bytes back.
 
-use std::ops::Range;
+use std::{
+    io::{self, ErrorKind},
+    ops::Range,
+};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Service;
 use crate::{
@@ -32,8 +35,34 @@ impl Service {
         }
     }
 
-    /// These bytes of it.
+    /// Checks that its bytes are there.
+    ///
+    /// # Errors
+    /// `BYTES_LOST` if they are gone, or not as many as were stored.
+    pub async fn check_content(&self, content: &Content) -> Result<()> {
+        Ok(self.storage.check(&content.location, content.file.size_bytes).await?)
+    }
+
+    /// These bytes of it. Once they flow, a failure can only cut the answer: it is logged.
+    ///
+    /// # Errors
+    /// `BYTES_LOST` if they are gone, or not as many as were stored.
     pub async fn read(&self, content: &Content, range: Range<u64>) -> Result<ByteStream> {
-        Ok(self.storage.read(&content.location, range).await?.boxed())
+        let (id, expected_bytes) = (content.file.id, range.end - range.start);
+        let bytes = self.storage.read(&content.location, content.file.size_bytes, range).await?;
+        let whole = stream::try_unfold((bytes, expected_bytes), |(mut bytes, left_bytes)| async move {
+            match bytes.try_next().await? {
+                Some(block) => {
+                    let left_bytes = left_bytes.saturating_sub(block.len() as u64);
+                    Ok(Some((block, (bytes, left_bytes))))
+                }
+                None if left_bytes > 0 => Err(io::Error::new(ErrorKind::UnexpectedEof, "the stored bytes end early")),
+                None => Ok(None),
+            }
+        });
+        let logged = whole.inspect_err(move |error| {
+            tracing::error!(file.id = %id.0, %error, "a download was cut off: its bytes cannot be read");
+        });
+        Ok(logged.boxed())
     }
 }

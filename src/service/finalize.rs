@@ -154,8 +154,8 @@ impl Service {
 
     async fn fail(&self, session: &Session, actual: Option<Sha256Digest>) -> Result<SessionView> {
         let reason = StatusReason::ChecksumMismatch;
-        let owner = Some(&session.owner);
-        let (view, _) = self.end_without_file(owner, session.id, SessionStatus::Failed, reason, actual).await?;
+        let (owner, status) = (Some(&session.owner), SessionStatus::Failed);
+        let (view, _) = self.end_without_file(owner, session.id, status, reason, actual, |_| true).await?;
         if view.session.status_reason.is_some() {
             self.free(&view.session).await?;
         }
@@ -172,7 +172,7 @@ impl Service {
     ) -> Result<SessionView> {
         let now = self.db.session_with_file(&session.owner, session.id).await?;
         let ended = now.filter(|(session, _)| !session.status.is_open());
-        let Some((session, file)) = ended else { return Err(error.into()) };
+        let Some((session, file)) = ended else { return Err(self.explain_failure(session, error, |_| true).await?) };
         self.prefix_hashes.forget(session.id);
         self.ended(SessionView { session, file }, said).await
     }

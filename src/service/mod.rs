@@ -13,6 +13,7 @@ mod create;
 mod download;
 mod finalize;
 mod list;
+mod lost;
 mod persist;
 mod prefix_hash;
 mod receive;

@@ -37,7 +37,7 @@ impl Service {
             let sha256 = staged.sha256();
             return match staged.persist().await {
                 Ok(persisted) => self.record(session, part, sha256, persisted, None).await,
-                Err(error) => Err(self.closed_meanwhile(&session, error.into()).await?),
+                Err(error) => Err(self.explain_failure(&session, error, lacks(part)).await?),
             };
         }
         let claim = PartClaim::new(session.id, part.number);
@@ -77,14 +77,8 @@ impl Service {
         };
         match persisted {
             Ok(persisted) => self.record(session, part, sha256, persisted, Some(claim)).await,
-            Err(error) => Err(self.closed_meanwhile(&session, error.into()).await?),
+            Err(error) => Err(self.explain_failure(&session, error, lacks(part)).await?),
         }
-    }
-
-    /// Why the bytes of a session are not where they should be: it ended in between, or they are really lost.
-    pub(super) async fn closed_meanwhile(&self, session: &Session, error: Error) -> Result<Error> {
-        let now = self.db.session(&session.owner, session.id).await?;
-        Ok(now.filter(|session| !session.status.is_open()).map_or(error, |session| Error::session_closed(&session)))
     }
 
     /// One result for each. What fails for another reason than the database's absence may be the fault of one part's
@@ -166,6 +160,11 @@ impl Service {
             }
         }
     }
+}
+
+/// Bytes that are not there are lost if a session still lacks this part: nobody can be completing it then.
+pub(super) fn lacks(part: Part) -> impl Fn(&Session) -> bool + Sync {
+    move |session| !session.received.contains(part.number)
 }
 
 /// Parts that wait to be recorded.

@@ -10,10 +10,14 @@ use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, persist::compare};
+use super::{
+    Service,
+    persist::{compare, lacks},
+};
 use crate::{
     domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
     error::{Error, Result},
+    storage,
     telemetry::PartOutcome,
 };
 
@@ -109,7 +113,7 @@ impl Service {
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
         let mut writer = match self.storage.part_writer(&session, part, Arc::new(claim)).await {
             Ok(writer) => writer,
-            Err(error) => return Err(self.closed_meanwhile(&session, error.into()).await?),
+            Err(error) => return Err(self.explain_failure(&session, error, lacks(part)).await?),
         };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
@@ -168,7 +172,15 @@ impl Service {
             return Err(Error::checksum_mismatch("part", declared, received));
         }
         // Counters as they are now, not as they were before a long body.
-        compare(self.own_session(principal, session.id).await?, before, received)
+        let session = self.own_session(principal, session.id).await?;
+        let receipt = compare(session.clone(), before, received)?;
+        match self.storage.check_upload(&session).await {
+            Err(error @ storage::Error::Lost(_)) if session.status.is_open() => {
+                Err(self.explain_failure(&session, error, |_| true).await?)
+            }
+            // What cannot be looked at now is not lost.
+            _ => Ok(receipt),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What an error of the database or the storage is to a caller: `UNAVAILABLE` if it may pass, else `INTERNAL`.
+//! What an error of the database or the storage is to a caller: `UNAVAILABLE` if it may pass, `BYTES_LOST` if
+//! recorded bytes are gone, else `INTERNAL`.
 
 use crate::error::Error;
 
@@ -20,6 +21,7 @@ impl From<crate::storage::Error> for Error {
             error @ crate::storage::Error::Store { .. } => {
                 Error::unavailable("the storage cannot take the request now", error)
             }
+            error @ crate::storage::Error::Lost(_) => Error::bytes_lost(error),
             error => Error::internal(error),
         }
     }

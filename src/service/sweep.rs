@@ -7,8 +7,9 @@ use chrono::TimeDelta;
 
 use super::Service;
 use crate::{
-    domain::{SessionStatus, StatusReason},
+    domain::{Session, SessionStatus, StatusReason},
     error::Result,
+    storage,
 };
 
 const BATCH: u64 = 100;
@@ -22,17 +23,20 @@ pub struct Swept {
     pub expired: usize,
     /// Sessions that ended without a file and whose bytes were freed.
     pub freed: usize,
-    /// Uploads on disk that no open session knew.
+    /// Sessions that failed because the bytes of their parts were gone.
+    pub lost: usize,
+    /// Uploads on disk whose session had ended.
     pub leftovers: usize,
 }
 
 impl Service {
-    /// Aborts what has expired, frees what an earlier abort did not come to free, removes bytes that belong to no open
-    /// session, and notes when tokens were used. What fails is logged and left for the next time; the rest goes on.
+    /// Aborts what has expired, frees what an earlier abort did not come to free, fails what has lost its bytes,
+    /// removes bytes of ended sessions, and notes when tokens were used. What fails is logged and left for the next time; the rest goes on.
     pub async fn sweep(&self) -> Swept {
         let swept = Swept {
             expired: logged(self.expire().await).unwrap_or_default(),
             freed: logged(self.free_ended().await).unwrap_or_default(),
+            lost: logged(self.fail_lost_uploads().await).unwrap_or_default(),
             leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
         };
         logged(self.forget_hashes().await);
@@ -53,7 +57,10 @@ impl Service {
         loop {
             let before = expired;
             for id in self.db.expired_sessions(self.clock.now(), BATCH).await? {
-                let ended = self.end_without_file(None, id, SessionStatus::Aborted, StatusReason::Expired, None).await;
+                // A part may have arrived since the sweep looked.
+                let (reason, now) = (StatusReason::Expired, self.clock.now());
+                let is_due = |session: &Session| session.expires_at <= now;
+                let ended = self.end_without_file(None, id, SessionStatus::Aborted, reason, None, is_due).await;
                 expired += usize::from(logged(ended).is_some_and(|(_, is_first)| is_first));
             }
             if expired == before {
@@ -77,26 +84,44 @@ impl Service {
         }
     }
 
+    /// A database or a folder that was restored can lack the other's bytes; nobody may send a part for days that would
+    /// notice it.
+    async fn fail_lost_uploads(&self) -> Result<usize> {
+        if self.storage.is_shared() {
+            // It cannot be asked what it has.
+            return Ok(0);
+        }
+        let mut lost = 0;
+        for ids in self.db.sessions_with_parts().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+            for session in self.db.open_sessions(ids).await? {
+                if let Err(problem @ storage::Error::Lost(_)) = self.storage.check_upload(&session).await {
+                    let failed = self.fail_lost(&session, &problem, |_| true).await;
+                    lost += usize::from(logged(failed).is_some_and(|session| session.is_some()));
+                }
+            }
+        }
+        Ok(lost)
+    }
+
     /// A session can end on another server; what this one keeps in memory for it goes then.
     async fn forget_hashes(&self) -> Result<()> {
         let ids = self.prefix_hashes.sessions();
         for ids in ids.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            let open = self.db.open_sessions_among(ids).await?;
+            let open = self.db.sessions_among(ids, true).await?;
             ids.iter().filter(|id| !open.contains(id)).for_each(|id| self.prefix_hashes.forget(*id));
         }
         self.prefix_hashes.let_go_of_idle();
         Ok(())
     }
 
-    /// Rows are written before bytes, so bytes in `uploading/` without an open session are never needed again. Stored
-    /// files are left alone, whatever the rows say: `partway check` reports them.
+    /// The bytes of a session that has ended are never needed again. Those that no row knows may be another database's, or
+    /// of rows that a restore has lost: they are left alone, and so are stored files. `partway check` reports both.
     async fn remove_leftovers(&self) -> Result<usize> {
         let mut removed = 0;
         for ids in self.storage.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            let open = self.db.open_sessions_among(ids).await?;
-            for id in ids.iter().filter(|id| !open.contains(id)) {
-                self.storage.discard_upload(*id).await?;
-                tracing::warn!(session.id = %id.0, "removed bytes that belonged to no open session");
+            for id in self.db.sessions_among(ids, false).await? {
+                self.storage.discard_upload(id).await?;
+                tracing::warn!(session.id = %id.0, "removed bytes of a session that has ended");
                 removed += 1;
             }
         }

@@ -58,12 +58,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Frees a session's bytes, parts or file.
     async fn discard(&self, session: &Session) -> Result<()>;
 
+    /// Frees the parts of a session, and leaves a complete file where it is.
+    async fn discard_parts(&self, session: &Session) -> Result<()>;
+
     /// Feeds these bytes of a session to `hasher`, whether it is complete or not. `None` if they can be read only when it
     /// is.
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>>;
 
-    /// Reads these bytes of a stored file.
-    async fn read(&self, location: &str, range: Range<u64>) -> Result<ByteStream>;
+    /// Reads these bytes of a stored file that has `size_bytes`; [`Error::Lost`] if it has not.
+    async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream>;
 
     /// The sessions whose parts can be found here without their rows. An object store does not list them.
     async fn uploads(&self) -> Result<Vec<SessionId>>;
@@ -71,7 +74,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Frees the parts of one of [`uploads`](Self::uploads).
     async fn discard_upload(&self, session: SessionId) -> Result<()>;
 
-    /// Checks that the bytes of an open session with parts are there, as far as that can be seen.
+    /// Checks that the bytes of an open session with parts are there, in parts or as a complete file, as far as that can be
+    /// seen: [`Error::Lost`] if they are not, or if the session has ended in between.
     async fn check_upload(&self, session: &Session) -> Result<()>;
 
     /// The stored files.
@@ -147,7 +151,7 @@ pub enum Error {
         /// What it answered.
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// Bytes that were recorded are not there.
+    /// Bytes that were recorded are not there, or are others.
     #[error("{0}")]
     Lost(String),
 }
@@ -184,7 +188,10 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
 
 /// Reads what a binding's file or object holds.
 fn parse_binding(place: impl fmt::Display, text: &str) -> Result<Uuid> {
-    text.trim().parse().map_err(|_| Error::Lost(format!("{place} holds no id; `partway adopt` writes a new one")))
+    text.trim().parse().map_err(|_| {
+        let problem = "it holds no id; `partway adopt` writes a new one";
+        Error::io(format!("read {place}"))(io::Error::new(io::ErrorKind::InvalidData, problem))
+    })
 }
 
 /// Where a storage keeps its binding.

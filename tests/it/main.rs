@@ -8,6 +8,7 @@ mod support;
 
 mod auth;
 mod binding;
+mod bytes_lost;
 mod cli;
 mod cli_config;
 mod cli_failures;

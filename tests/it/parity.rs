@@ -183,7 +183,7 @@ fn assert_same_refusal(rest: &crate::support::Answer, graphql: &Value, code: &st
 fn every_code_is_compared_or_has_a_reason_not_to_be() {
     let compared = include_str!("parity.rs");
     let elsewhere = ["UNAUTHENTICATED", "FORBIDDEN", "INTERNAL", "UNAVAILABLE"];
-    let bytes_alone = ["PART_OUT_OF_RANGE", "PART_SIZE_MISMATCH", "PART_CONFLICT", "BUSY"];
+    let bytes_alone = ["BYTES_LOST", "PART_OUT_OF_RANGE", "PART_SIZE_MISMATCH", "PART_CONFLICT", "BUSY"];
     let graphql_alone = ["PERSISTED_QUERY_NOT_FOUND"];
     for code in partway::error::Code::ALL.iter().map(|code| code.as_str()) {
         let excused = [&elsewhere[..], &bytes_alone, &graphql_alone].concat().contains(&code);

@@ -185,19 +185,6 @@ async fn a_closed_session_takes_no_parts() {
     }
 }
 
-/// Found by an attack: with the file gone, the next part made a new one, and finalize took its holes for parts.
-#[tokio::test]
-async fn bytes_that_are_lost_are_not_replaced_by_zeros() {
-    let app = TestApp::on_disk().await;
-    let user = app.user("ann").await;
-    let id = user.create_id(25).await;
-    user.put(&id, 1, "0123456789").await.expect(201);
-    std::fs::remove_file(app.storage().join("uploading").join(&id)).unwrap();
-    assert_eq!(user.put(&id, 2, "0123456789").await.problem(), (500, "INTERNAL".to_owned()));
-    assert_eq!(user.status(&id).await["received_parts"], json!(["1"]));
-    assert_eq!(app.service.check().await.unwrap().problems.len(), 1);
-}
-
 #[tokio::test]
 async fn a_replay_is_held_to_its_own_digest_too() {
     let app = TestApp::new().await;

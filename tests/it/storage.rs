@@ -82,9 +82,9 @@ async fn put_all(storage: &dyn Storage, session: &mut Session, file: &[u8], orde
     parts
 }
 
-async fn read(storage: &dyn Storage, location: &str, range: std::ops::Range<usize>) -> Vec<u8> {
+async fn read(storage: &dyn Storage, location: &str, size: usize, range: std::ops::Range<usize>) -> Vec<u8> {
     let range = range.start as u64..range.end as u64;
-    let stream = storage.read(location, range).await.unwrap();
+    let stream = storage.read(location, size as u64, range).await.unwrap();
     stream.map_ok(|bytes| bytes.to_vec()).try_concat().await.unwrap()
 }
 
@@ -97,9 +97,9 @@ async fn parts_in_any_order_become_one_file_that_can_be_read_in_ranges() {
         let parts = put_all(&*storage, &mut session, &file, &[3, 1, 2]).await;
         storage.check_upload(&session).await.unwrap();
         let location = storage.complete(&session, &parts).await.unwrap();
-        assert!(read(&*storage, &location, 0..file.len()).await == file, "{storage:?}");
+        assert!(read(&*storage, &location, file.len(), 0..file.len()).await == file, "{storage:?}");
         for range in [0..10, PART - 5..PART + 5, file.len() - 7..file.len(), 9..9] {
-            assert_eq!(read(&*storage, &location, range.clone()).await, file[range]);
+            assert_eq!(read(&*storage, &location, file.len(), range.clone()).await, file[range]);
         }
         storage.check(&location, file.len() as u64).await.unwrap();
         assert!(storage.check(&location, 1).await.is_err());
@@ -117,7 +117,7 @@ async fn completing_can_be_repeated_and_done_by_several_at_once() {
         let locations: Vec<_> = at_once.into_iter().map(|location| location.unwrap()).collect();
         assert!(locations.iter().all(|location| *location == locations[0]));
         assert_eq!(storage.complete(&session, &parts).await.unwrap(), locations[0]);
-        assert!(read(&*storage, &locations[0], 0..file.len()).await == file, "{storage:?}");
+        assert!(read(&*storage, &locations[0], file.len(), 0..file.len()).await == file, "{storage:?}");
     }
 }
 
@@ -127,7 +127,7 @@ async fn an_empty_file_has_no_parts_and_no_bytes() {
         let session = session(0);
         for _ in 0..2 {
             let location = storage.complete(&session, &[]).await.unwrap();
-            assert!(read(&*storage, &location, 0..0).await.is_empty());
+            assert!(read(&*storage, &location, 0, 0..0).await.is_empty());
             storage.check(&location, 0).await.unwrap();
         }
     }
@@ -158,7 +158,7 @@ async fn a_part_that_was_not_recorded_can_be_put_again_with_other_bytes() {
         put(&*storage, &mut session, 1, &wrong).await;
         let parts = put_all(&*storage, &mut session, &file, &[1, 2]).await;
         let location = storage.complete(&session, &parts).await.unwrap();
-        assert!(read(&*storage, &location, 0..file.len()).await == file, "{storage:?}");
+        assert!(read(&*storage, &location, file.len(), 0..file.len()).await == file, "{storage:?}");
     }
 }
 
@@ -189,7 +189,7 @@ async fn an_upload_that_was_begun_for_nothing_can_be_abandoned() {
             storage.abandon(&session, &other).await.unwrap();
         }
         let location = storage.complete(&session, &kept).await.unwrap();
-        assert!(read(&*storage, &location, 0..file.len()).await == file, "{storage:?}");
+        assert!(read(&*storage, &location, file.len(), 0..file.len()).await == file, "{storage:?}");
     }
 }
 

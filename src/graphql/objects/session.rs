@@ -113,7 +113,7 @@ impl UploadSession {
         self.session.status.into()
     }
 
-    /// Why it ended without a file: `aborted_by_owner`, `expired` or `checksum_mismatch`.
+    /// Why it ended without a file: `aborted_by_owner`, `expired`, `checksum_mismatch` or `bytes_lost`.
     async fn status_reason(&self) -> Option<&'static str> {
         self.session.status_reason.map(|reason| reason.as_str())
     }

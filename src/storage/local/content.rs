@@ -14,18 +14,21 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::{Error, Result, off_thread};
+use super::{super::expect_size, Result, names::lost_or, off_thread};
 
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Reads these bytes of a file.
+/// Reads these bytes of a file that has `size_bytes`.
 pub(super) async fn read(
     path: &Path,
+    size_bytes: u64,
     range: Range<u64>,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    let failed = || Error::io(format!("read {}", path.display()));
-    let mut file = tokio::fs::File::open(path).await.map_err(failed())?;
-    file.seek(SeekFrom::Start(range.start)).await.map_err(failed())?;
+    let failed = |error| lost_or(error, "read", path);
+    let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let found = file.metadata().await.map_err(failed)?.len();
+    expect_size(path.display(), found, size_bytes)?;
+    file.seek(SeekFrom::Start(range.start)).await.map_err(failed)?;
     Ok(ReaderStream::with_capacity(file.take(range.end - range.start), BLOCK_BYTES))
 }
 
@@ -33,17 +36,17 @@ pub(super) async fn read(
 /// renamed already.
 pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
     off_thread(move || {
-        let failed = || Error::io(format!("read {}", paths[0].display()));
+        let failed = |error| lost_or(error, "read", &paths[0]);
         let file = match File::open(&paths[0]) {
             Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(&paths[1]),
             opened => opened,
         }
-        .map_err(failed())?;
+        .map_err(failed)?;
         let mut block = vec![0; BLOCK_BYTES];
         let mut offset = range.start;
         while offset < range.end {
             let wanted = usize::try_from(range.end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-            file.read_exact_at(&mut block[..wanted], offset).map_err(failed())?;
+            file.read_exact_at(&mut block[..wanted], offset).map_err(failed)?;
             hasher.update(&block[..wanted]);
             offset += wanted as u64;
         }

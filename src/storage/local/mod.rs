@@ -8,12 +8,13 @@ mod allocate;
 mod binding;
 mod content;
 mod file_system;
+mod names;
 mod part_writer;
 
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, ErrorKind},
+    io,
     ops::Range,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -23,6 +24,7 @@ use std::{
 use allocate::allocate;
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use names::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -76,20 +78,20 @@ impl LocalDisk {
         if session.received.is_empty() {
             return self.begin(&path, session.plan.total_size_bytes());
         }
-        match OpenOptions::new().write(true).open(&path) {
-            Err(missing) if missing.kind() == ErrorKind::NotFound => {
-                Err(Error::Lost(format!("{} is gone, and parts with it", path.display())))
-            }
-            opened => opened.map_err(Error::io(format!("open {}", path.display()))),
-        }
+        let file = OpenOptions::new().write(true).open(&path).map_err(|error| lost_or(error, "open", &path))?;
+        let found = file.metadata().map_err(|error| lost_or(error, "look at", &path))?.len();
+        super::expect_size(path.display(), found, session.plan.total_size_bytes())?;
+        Ok(file)
     }
 
     /// The same for all who write to it at the same time.
     fn upload(&self, session: &Session) -> Result<Arc<Upload>> {
         let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(upload) = open().get(&session.id).and_then(Weak::upgrade)
-            // It may have been removed, with the session or by hand.
-            && upload.file.metadata().is_ok_and(|file| file.nlink() > 0)
+            // It may have been removed, with the session or by hand, or cut.
+            && upload.file.metadata().is_ok_and(|file| {
+                file.nlink() > 0 && file.len() == session.plan.total_size_bytes()
+            })
         {
             return Ok(upload);
         }
@@ -106,7 +108,9 @@ impl LocalDisk {
         let _one_at_a_time = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = OpenOptions::new();
         options.write(true).mode(0o600);
-        if let Ok(file) = options.open(path) {
+        if let Ok(file) = options.open(path)
+            && file.metadata().is_ok_and(|file| file.len() == size_bytes)
+        {
             // The one who made it may have died before this.
             sync_dir(&self.root.join(UPLOADING))?;
             return Ok(file);
@@ -133,7 +137,7 @@ impl LocalDisk {
         }
         match rename_durably(&from, &to, size_bytes) {
             // Renamed by another try: one that runs at the same time, or one that did not live to record it.
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => expect_size(&to, size_bytes)?,
+            Err(lost @ Error::Lost(_)) => expect_size(&to, size_bytes).map_err(|_| lost)?,
             renamed => renamed?,
         }
         sync_dir(&self.root.join(STORED))?;
@@ -209,13 +213,17 @@ impl Storage for LocalDisk {
         off_thread(move || remove(&stored)).await
     }
 
+    async fn discard_parts(&self, session: &Session) -> Result<()> {
+        self.discard_upload(session.id).await
+    }
+
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
         let stored = self.stored(&format!("{STORED}/{}", session.file_id.0));
         content::hash([self.uploading(session.id), stored], hasher, range).await.map(Some)
     }
 
-    async fn read(&self, location: &str, range: Range<u64>) -> Result<ByteStream> {
-        Ok(content::read(&self.stored(location), range).await?.boxed())
+    async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
+        Ok(content::read(&self.stored(location), size_bytes, range).await?.boxed())
     }
 
     async fn uploads(&self) -> Result<Vec<SessionId>> {
@@ -234,8 +242,17 @@ impl Storage for LocalDisk {
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
-        let (path, size_bytes) = (self.uploading(session.id), session.plan.total_size_bytes());
-        off_thread(move || expect_size(&path, size_bytes)).await
+        let (uploading, size_bytes) = (self.uploading(session.id), session.plan.total_size_bytes());
+        let stored = self.root.join(STORED).join(session.file_id.0.to_string());
+        off_thread(move || match expect_size(&uploading, size_bytes) {
+            // In this order, since a file moves from the one to the other. What is told is the place where parts are.
+            Err(Error::Lost(problem)) => expect_size(&stored, size_bytes).map_err(|error| match error {
+                Error::Lost(_) => Error::Lost(problem),
+                error => error,
+            }),
+            looked_at => looked_at,
+        })
+        .await
     }
 
     async fn stored_files(&self) -> Result<Vec<FileId>> {
@@ -247,44 +264,4 @@ impl Storage for LocalDisk {
         let path = self.root.join(location);
         off_thread(move || expect_size(&path, size_bytes)).await
     }
-}
-
-/// The ids that files in a folder are named after. A name that is no id was not made by us and is not ours to touch.
-async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
-    off_thread(move || {
-        let failed = || Error::io(format!("list {}", dir.display()));
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(failed())? {
-            let name = entry.map_err(failed())?.file_name();
-            found.extend(Path::new(&name).file_stem().and_then(|stem| stem.to_str()?.parse::<Uuid>().ok()));
-        }
-        Ok(found)
-    })
-    .await
-}
-
-fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<()> {
-    expect_size(from, size_bytes)?;
-    let synced = File::open(from).and_then(|file| file.sync_all());
-    synced.map_err(Error::io(format!("sync {}", from.display())))?;
-    fs::rename(from, to).map_err(Error::io(format!("rename {}", from.display())))
-}
-
-fn expect_size(path: &Path, size_bytes: u64) -> Result<()> {
-    let found = fs::metadata(path).map_err(Error::io(format!("look at {}", path.display())))?.len();
-    super::expect_size(path.display(), found, size_bytes)
-}
-
-/// Removes a file, durably; it may be gone already.
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_dir(path.parent().unwrap_or(path)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io(format!("remove {}", path.display()))(error)),
-    }
-}
-
-/// A new name, or a name gone, is durable only when its folder is.
-fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(format!("sync {}", dir.display())))
 }

@@ -147,15 +147,20 @@ impl Storage for ObjectStorage {
     }
 
     async fn discard(&self, session: &Session) -> Result<()> {
-        if let Some(upload_id) = &session.storage_upload_id {
-            self.abort(session, upload_id).await?;
-        }
+        self.discard_parts(session).await?;
         let deleted = self.objects.delete(&self.path(&Self::location(session))).await;
         unless_missing(deleted).map(drop).map_err(failed("delete an object"))
     }
 
+    async fn discard_parts(&self, session: &Session) -> Result<()> {
+        match &session.storage_upload_id {
+            Some(upload_id) => self.abort(session, upload_id).await,
+            None => Ok(()),
+        }
+    }
+
     async fn hash(&self, session: &Session, mut hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
-        let mut bytes = match self.read(&Self::location(session), range).await {
+        let mut bytes = match self.read(&Self::location(session), session.plan.total_size_bytes(), range).await {
             Err(Error::Lost(_)) => return Ok(None),
             read => read?,
         };
@@ -166,13 +171,21 @@ impl Storage for ObjectStorage {
         Ok(Some(hasher))
     }
 
-    async fn read(&self, location: &str, range: Range<u64>) -> Result<ByteStream> {
+    async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
         if range.is_empty() {
             // HTTP has no way to ask for nothing.
-            return Ok(stream::empty().boxed());
+            return self.check(location, size_bytes).await.map(|()| stream::empty().boxed());
         }
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..Default::default() };
-        let found = self.objects.get_opts(&self.path(location), options).await.map_err(failed("read an object"))?;
+        let found = match self.objects.get_opts(&self.path(location), options).await {
+            Ok(found) => found,
+            // A range that begins beyond the end is refused; a look at the size says whether that is why.
+            Err(error) => {
+                self.check(location, size_bytes).await?;
+                return Err(failed("read an object")(error));
+            }
+        };
+        super::expect_size(location, found.meta.size, size_bytes)?;
         Ok(found.into_stream().map_err(io::Error::other).boxed())
     }
 
