@@ -96,6 +96,13 @@ impl PartSet {
         })
     }
 
+    /// How many parts there are without a gap from this one on; 0 if it has not arrived itself.
+    pub fn run_from(&self, part_number: u32) -> u32 {
+        let mut members = self.0.iter();
+        members.advance_to(part_number);
+        members.next_range().filter(|run| *run.start() == part_number).map_or(0, |run| run.end() - run.start() + 1)
+    }
+
     /// The parts of `1..=total` that have not arrived, as runs of the same form.
     pub fn missing(&self, total: u32) -> impl Iterator<Item = PartRange> + '_ {
         let mut received = self.ranges();
@@ -191,6 +198,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_run_goes_on_to_the_next_gap() {
+        let set: PartSet = [2, 3, 4, 7].into_iter().collect();
+        assert_eq!([1, 2, 3, 4, 5, 7, 8].map(|part| set.run_from(part)), [0, 3, 2, 1, 0, 1, 0]);
+    }
 
     fn text(ranges: impl Iterator<Item = PartRange>) -> Vec<String> {
         ranges.map(|run| run.to_string()).collect()

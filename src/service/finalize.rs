@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Service, SessionView, create::parse_sha256};
 use crate::{
-    domain::{FileStatus, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
+    domain::{FileStatus, PartRecord, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
     storage,
     telemetry::SessionEvent,
@@ -60,13 +60,16 @@ impl Service {
             return self.ended(view, said).await;
         }
         let session = view.session;
-        let wanted = said.is_some() || self.hashes_file(&session);
+        let parts = self.db.all_parts(&session).await?;
+        // If somebody else wrote to the bytes they are compared with what arrived, whether a digest is asked for or not.
+        let has_changed = self.storage.changed_by_others(&session).await?.is_some();
+        let wanted = said.is_some() || has_changed || self.hashes_file(&session);
         let known = match wanted {
-            true => self.prefix_hashes.finish(&*self.storage, &session).await,
+            true => self.prefix_hashes.finish(&*self.storage, &session, &parts).await,
             false => Ok(None),
         };
         match known {
-            Ok(known) => self.complete(session, Digests { said, known, wanted }).await,
+            Ok(known) => self.complete(session, parts, Digests { said, known, wanted }).await,
             Err(error) => self.ended_meanwhile(&session, said, error).await,
         }
     }
@@ -79,14 +82,18 @@ impl Service {
         Ok(SessionView { session, file })
     }
 
-    async fn complete(self: &Arc<Self>, session: Session, mut digests: Digests) -> Result<SessionView> {
+    async fn complete(
+        self: &Arc<Self>,
+        session: Session,
+        parts: Vec<PartRecord>,
+        mut digests: Digests,
+    ) -> Result<SessionView> {
         digests.check_said()?;
         let this = Arc::clone(self);
         super::to_the_end(async move {
             if digests.is_not_as_declared(&session) {
                 return this.fail(&session, digests.known).await;
             }
-            let parts = this.db.all_parts(&session).await?;
             let location = match this.storage.complete(&session, &parts).await {
                 Ok(location) => location,
                 Err(error) => return this.ended_meanwhile(&session, digests.said, error).await,
@@ -94,7 +101,7 @@ impl Service {
             if digests.wanted && digests.known.is_none() {
                 // An object store's bytes can be read from here on. If they are wrong they stay where they are, and the
                 // session as it was; calling again finds both.
-                digests.known = match this.prefix_hashes.finish(&*this.storage, &session).await {
+                digests.known = match this.prefix_hashes.finish(&*this.storage, &session, &parts).await {
                     Ok(Some(digest)) => Some(digest),
                     Ok(None) => return this.ended_meanwhile(&session, digests.said, lost(&session)).await,
                     Err(error) => return this.ended_meanwhile(&session, digests.said, error).await,
@@ -197,7 +204,8 @@ impl Service {
 
     /// Computes the SHA-256 of a file that was completed without, now that somebody asks.
     async fn digest_late(&self, view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
-        let known = self.prefix_hashes.finish(&*self.storage, &view.session).await?;
+        let parts = self.db.all_parts(&view.session).await?;
+        let known = self.prefix_hashes.finish(&*self.storage, &view.session, &parts).await?;
         let known = Some(known.ok_or_else(|| lost(&view.session))?);
         self.prefix_hashes.forget(view.session.id);
         let now = self.clock.now();

@@ -144,7 +144,7 @@ impl Service {
                     "part received"
                 );
                 if self.hashes_file(&session) {
-                    self.prefix_hashes.advance(&self.storage, &session, part, bytes).await;
+                    self.prefix_hashes.advance((&self.storage, &self.db), &session, part, bytes).await;
                 }
                 Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
             }

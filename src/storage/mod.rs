@@ -3,13 +3,15 @@
 //! Owns where the bytes of a session lie, how they get there durably, and how they are read and freed. Knows no rows and
 //! no protocol: it is told what to write and trusts the service to record it only afterwards.
 
+mod compare;
 mod local;
 mod object;
 
-use std::{any::Any, error::Error as StdError, fmt, io, ops::Range, sync::Arc};
+use std::{any::Any, error::Error as StdError, fmt, io, ops::Range, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use compare::Compared;
 use futures_util::stream::BoxStream;
 pub use local::LocalDisk;
 pub use object::ObjectStorage;
@@ -64,6 +66,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Feeds these bytes of a session to `hasher`, whether it is complete or not. `None` if they can be read only when it
     /// is.
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>>;
+
+    /// The same with these consecutive parts of a session, each compared with its digest. `None` as above.
+    async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>>;
+
+    /// When somebody else last wrote to a session's bytes; `None` if only this server did, or if they are not there.
+    async fn changed_by_others(&self, session: &Session) -> Result<Option<SystemTime>>;
 
     /// Reads these bytes of a stored file that has `size_bytes`; [`Error::Lost`] if it has not.
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream>;

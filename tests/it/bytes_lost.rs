@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf};
 
 use chrono::TimeDelta;
-use partway::client::{Client, NewUpload};
+use partway::{
+    client::{Client, NewUpload},
+    config::FileSha256,
+};
 use serde_json::json;
 
 use crate::support::{Answer, Cli, Server, TestApp, TestUser, file_bytes, sha256_hex};
@@ -155,4 +158,68 @@ async fn an_uploader_begins_anew_by_itself_when_its_bytes_are_gone() {
     upload(&server);
     assert_eq!(fs::read(stored().next().unwrap()).unwrap(), bytes);
     assert_eq!(server.put(&token, &id, 1, &bytes[..10]), Some(409));
+}
+
+/// Flips two bytes of part 1.
+fn damage(file: &std::path::Path) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[3..5].iter_mut().for_each(|byte| *byte ^= 1);
+    // In place: what writes to the file is told by the file alone.
+    std::io::Write::write_all(&mut fs::File::options().write(true).open(file).unwrap(), &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn damage_is_not_finalized() {
+    // Whether the parts were hashed before, are after it, or never.
+    for (file_sha256, is_restarted) in
+        [(FileSha256::Always, false), (FileSha256::Always, true), (FileSha256::OnRequest, false)]
+    {
+        let app = TestApp::on_disk_with(|config| config.file_sha256 = file_sha256).await;
+        let user = app.user("ann").await;
+        let file = file_bytes(25);
+        let id = user.create_id(25).await;
+        let path = app.storage().join("uploading").join(&id);
+        user.put_parts(&id, &file, [1, 3]).await;
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        damage(&path);
+        if is_restarted {
+            // As a disk does it: nothing tells of it but the bytes.
+            fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+        }
+        user.put_parts(&id, &file, [2]).await;
+        let (app, user) = match is_restarted {
+            true => {
+                let app = app.restarted().await;
+                let router = app.router.clone();
+                (app, TestUser { router, ..user })
+            }
+            false => (app, user),
+        };
+        assert_lost(&user.finalize(&id).await);
+        assert_failed(&app, &user, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn damage_after_the_last_part_is_not_finalized_either_and_a_touch_does_no_harm() {
+    let (app, user, id, path) = under_way(&[2, 1, 3]).await;
+    fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    let touched = user.create_id(25).await;
+    user.put_parts(&touched, &file_bytes(25), [1, 2, 3]).await;
+    let other = fs::File::options().write(true).open(app.storage().join("uploading").join(&touched)).unwrap();
+    other.set_modified(std::time::UNIX_EPOCH).unwrap();
+    damage(&path);
+    assert_lost(&user.finalize(&id).await);
+    let done = user.finalize(&touched).await.expect(200).json();
+    assert_eq!(done["file"]["sha256"], sha256_hex(&file_bytes(25)));
+}
+
+/// As left behind by a crash between the rename and the commit.
+#[tokio::test]
+async fn damage_of_a_file_that_is_complete_already_is_found_too() {
+    let (app, user, id, path) = under_way(&[1, 2, 3]).await;
+    let stored = app.storage().join("stored").join(user.status(&id).await["file"]["file_id"].as_str().unwrap());
+    fs::rename(path, &stored).unwrap();
+    damage(&stored);
+    assert_lost(&user.finalize(&id).await);
 }

@@ -14,7 +14,17 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::{super::expect_size, Result, names::lost_or, off_thread};
+use super::{
+    super::{
+        Compared,
+        compare::{Comparing, range_of},
+        expect_size,
+    },
+    Result,
+    names::lost_or,
+    off_thread,
+};
+use crate::domain::PartRecord;
 
 const BLOCK_BYTES: usize = 256 * 1024;
 
@@ -32,25 +42,41 @@ pub(super) async fn read(
     Ok(ReaderStream::with_capacity(file.take(range.end - range.start), BLOCK_BYTES))
 }
 
-/// Feeds these bytes of the first of the two files that is there to `hasher`: a session's file is in `uploading/` or was
-/// renamed already.
+/// Feeds these bytes to `hasher`.
 pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
     off_thread(move || {
-        let failed = |error| lost_or(error, "read", &paths[0]);
-        let file = match File::open(&paths[0]) {
-            Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(&paths[1]),
-            opened => opened,
-        }
-        .map_err(failed)?;
-        let mut block = vec![0; BLOCK_BYTES];
-        let mut offset = range.start;
-        while offset < range.end {
-            let wanted = usize::try_from(range.end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-            file.read_exact_at(&mut block[..wanted], offset).map_err(failed)?;
-            hasher.update(&block[..wanted]);
-            offset += wanted as u64;
-        }
+        read_blocks(&paths, range, |block| hasher.update(block))?;
         Ok(hasher)
     })
     .await
+}
+
+/// Feeds these consecutive parts to `hasher`, and compares each with its digest.
+pub(super) async fn compare(paths: [PathBuf; 2], hasher: Sha256, parts: &[PartRecord]) -> Result<Compared> {
+    let (mut comparing, range) = (Comparing::new(hasher, parts), range_of(parts));
+    off_thread(move || {
+        read_blocks(&paths, range, |block| comparing.push(block))?;
+        Ok(comparing.finish())
+    })
+    .await
+}
+
+/// Reads these bytes of the first of the two files that is there: a session's file is in `uploading/` or was renamed
+/// already.
+fn read_blocks(paths: &[PathBuf; 2], range: Range<u64>, mut take: impl FnMut(&[u8])) -> Result<()> {
+    let failed = |error| lost_or(error, "read", &paths[0]);
+    let file = match File::open(&paths[0]) {
+        Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(&paths[1]),
+        opened => opened,
+    }
+    .map_err(failed)?;
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut offset = range.start;
+    while offset < range.end {
+        let wanted = usize::try_from(range.end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+        file.read_exact_at(&mut block[..wanted], offset).map_err(failed)?;
+        take(&block[..wanted]);
+        offset += wanted as u64;
+    }
+    Ok(())
 }

@@ -8,17 +8,19 @@ mod allocate;
 mod binding;
 mod content;
 mod file_system;
+mod mark;
 mod names;
 mod part_writer;
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io,
     ops::Range,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::SystemTime,
 };
 
 use allocate::allocate;
@@ -28,7 +30,7 @@ use names::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{ByteStream, Error, Held, PartWriter, Result, Storage, off_thread};
+use super::{ByteStream, Compared, Error, Held, PartWriter, Result, Storage, off_thread};
 use crate::{
     domain::{FileId, Part, PartRecord, Session, SessionId},
     together::Together,
@@ -54,6 +56,7 @@ pub struct LocalDisk {
 #[derive(Debug)]
 struct Upload {
     file: File,
+    writes: mark::Writes,
     /// Parts of one file that are written at the same time are made durable by one sync.
     syncs: Together<(), std::result::Result<(), Arc<io::Error>>>,
 }
@@ -87,16 +90,22 @@ impl LocalDisk {
     /// The same for all who write to it at the same time.
     fn upload(&self, session: &Session) -> Result<Arc<Upload>> {
         let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(upload) = open().get(&session.id).and_then(Weak::upgrade)
-            // It may have been removed, with the session or by hand, or cut.
-            && upload.file.metadata().is_ok_and(|file| {
-                file.nlink() > 0 && file.len() == session.plan.total_size_bytes()
-            })
-        {
+        // It may have been removed, with the session or by hand, or cut.
+        let size_bytes = session.plan.total_size_bytes();
+        let is_well = |file: &Metadata| file.nlink() > 0 && file.len() == size_bytes;
+        let known = |open: &HashMap<SessionId, Weak<Upload>>| {
+            let upload = open.get(&session.id).and_then(Weak::upgrade);
+            upload.filter(|upload| upload.file.metadata().is_ok_and(|file| is_well(&file)))
+        };
+        if let Some(upload) = known(&open()) {
             return Ok(upload);
         }
-        let upload = Arc::new(Upload { file: self.open_for_parts(session)?, syncs: Together::default() });
+        let (file, syncs) = (self.open_for_parts(session)?, Together::default());
+        let upload = Arc::new(Upload { file, writes: mark::Writes::default(), syncs });
         let mut open = open();
+        if let Some(faster) = known(&open) {
+            return Ok(faster);
+        }
         open.retain(|_, upload| upload.strong_count() > 0);
         open.insert(session.id, Arc::downgrade(&upload));
         Ok(upload)
@@ -111,15 +120,18 @@ impl LocalDisk {
         if let Ok(file) = options.open(path)
             && file.metadata().is_ok_and(|file| file.len() == size_bytes)
         {
-            // The one who made it may have died before this.
+            // The one who made it may have died before this. What it wrote is of no part that was recorded.
+            mark::set(&file).map_err(Error::io(format!("mark {}", path.display())))?;
             sync_dir(&self.root.join(UPLOADING))?;
             return Ok(file);
         }
         let unfinished = path.with_extension(UNFINISHED);
         let failed = || Error::io(format!("create {} with {size_bytes} bytes", path.display()));
         let file = options.create(true).truncate(true).open(&unfinished).map_err(failed())?;
-        let made =
-            allocate(&file, size_bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&unfinished, path));
+        let made = allocate(&file, size_bytes)
+            .and_then(|()| mark::set(&file))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&unfinished, path));
         if let Err(error) = made {
             let _ = fs::remove_file(&unfinished);
             return Err(failed()(error));
@@ -147,6 +159,11 @@ impl LocalDisk {
 
     fn uploading(&self, session: SessionId) -> PathBuf {
         self.root.join(UPLOADING).join(session.0.to_string())
+    }
+
+    /// Where a session's bytes are, and where they are once they are complete.
+    fn places(&self, session: &Session) -> [PathBuf; 2] {
+        [self.uploading(session.id), self.root.join(STORED).join(session.file_id.0.to_string())]
     }
 
     fn stored(&self, location: &str) -> PathBuf {
@@ -218,8 +235,21 @@ impl Storage for LocalDisk {
     }
 
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
-        let stored = self.stored(&format!("{STORED}/{}", session.file_id.0));
-        content::hash([self.uploading(session.id), stored], hasher, range).await.map(Some)
+        content::hash(self.places(session), hasher, range).await.map(Some)
+    }
+
+    async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
+        content::compare(self.places(session), hasher, parts).await.map(Some)
+    }
+
+    async fn changed_by_others(&self, session: &Session) -> Result<Option<SystemTime>> {
+        let places = self.places(session);
+        off_thread(move || {
+            let Some(file) = places.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };
+            let changed_at = if mark::is_set(&file) { None } else { file.modified().ok() };
+            Ok(changed_at)
+        })
+        .await
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
@@ -242,8 +272,7 @@ impl Storage for LocalDisk {
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
-        let (uploading, size_bytes) = (self.uploading(session.id), session.plan.total_size_bytes());
-        let stored = self.root.join(STORED).join(session.file_id.0.to_string());
+        let ([uploading, stored], size_bytes) = (self.places(session), session.plan.total_size_bytes());
         off_thread(move || match expect_size(&uploading, size_bytes) {
             // In this order, since a file moves from the one to the other. What is told is the place where parts are.
             Err(Error::Lost(problem)) => expect_size(&stored, size_bytes).map_err(|error| match error {

@@ -79,10 +79,13 @@ impl LocalPartWriter {
         self.offset += std::mem::take(&mut self.gathered_bytes) as u64;
         let (upload, held) = (Arc::clone(&self.upload), Arc::clone(&self.held));
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            for block in blocks {
-                upload.file.write_all_at(&block, offset)?;
-                offset += block.len() as u64;
-            }
+            upload.writes.run(&upload.file, || {
+                for block in blocks {
+                    upload.file.write_all_at(&block, offset)?;
+                    offset += block.len() as u64;
+                }
+                Ok(())
+            })?;
             begin_to_write(&upload.file, begin, offset - begin);
             drop(held);
             Ok(())

@@ -8,7 +8,7 @@ mod memory;
 mod open;
 mod part_writer;
 
-use std::{io, ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -21,7 +21,11 @@ use object_store::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{BINDING, ByteStream, Error, Held, PartWriter, Result, SOME, Storage, parse_binding};
+use super::{
+    BINDING, ByteStream, Compared, Error, Held, PartWriter, Result, SOME, Storage,
+    compare::{Comparing, range_of},
+    parse_binding,
+};
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
 
 const STORED: &str = "stored";
@@ -164,11 +168,28 @@ impl Storage for ObjectStorage {
             Err(Error::Lost(_)) => return Ok(None),
             read => read?,
         };
-        let cut = |error: io::Error| Error::Store { action: "read an object".to_owned(), source: error.into() };
         while let Some(block) = bytes.try_next().await.map_err(cut)? {
             hasher.update(&block);
         }
         Ok(Some(hasher))
+    }
+
+    async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
+        let mut comparing = Comparing::new(hasher, parts);
+        let range = range_of(parts);
+        let mut bytes = match self.read(&Self::location(session), session.plan.total_size_bytes(), range).await {
+            Err(Error::Lost(_)) => return Ok(None),
+            read => read?,
+        };
+        while let Some(block) = bytes.try_next().await.map_err(cut)? {
+            comparing.push(&block);
+        }
+        Ok(Some(comparing.finish()))
+    }
+
+    /// An object is written once.
+    async fn changed_by_others(&self, _: &Session) -> Result<Option<SystemTime>> {
+        Ok(None)
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
@@ -217,6 +238,10 @@ impl Storage for ObjectStorage {
         let found = self.objects.head(&path).await.map_err(failed("look at an object"))?.size;
         super::expect_size(path, found, size_bytes)
     }
+}
+
+fn cut(error: io::Error) -> Error {
+    Error::Store { action: "read an object".to_owned(), source: error.into() }
 }
 
 fn unless_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
