@@ -116,7 +116,9 @@ await withServer(async (server) => {
     },
     "a message that is too large ends the socket": async () => {
       const { code, said } = await socket(url, [init, subscribe("a", " ".repeat(300_000))]);
-      assert.ok(code !== 1000 && said.every((message) => message.type === "connection_ack"), `${code}`);
+      assert.ok(code === 1009 && said.every((message) => message.type === "connection_ack"), `${code}`);
+      const { code: larger } = await socket(url, [init, subscribe("a", " ".repeat(16_000_000))]);
+      assert.equal(larger, 1009, "it can be read although more is on its way");
     },
     "a slow reader gets the last state": async () => {
       const id = await createSession(server, 8);
@@ -155,6 +157,26 @@ await withServer(async (server) => {
       for (let n = 0; n < 64; n += 1) assert.equal(await acknowledged(), "ack");
       assert.equal(await acknowledged(), 4429);
       open.forEach((raw) => raw.terminate());
+    },
+    "clients come back when the server does": async () => {
+      for (const signal of ["SIGTERM", "SIGKILL"]) {
+        const id = await createSession(server, 2);
+        const headers = { Authorization: `Bearer ${token}` };
+        const clients = [
+          createWsClient({ url: webSocketUrl, webSocketImpl: WebSocket, connectionParams: headers }),
+          createSseClient({ url: `${url}/graphql`, headers }),
+        ];
+        const followed = clients.map((client) => client.iterate({ query: QUERY, variables: { id } }));
+        for (const states of followed) assert.equal((await states.next()).value.data.uploadSession.status, "INIT");
+        await server.restart(signal);
+        for (const number of [1, 2]) await putPart(server, id, number);
+        await finalize(server, id);
+        for (const states of followed) {
+          let last;
+          for await (const { data } of states) last = data.uploadSession;
+          assert.equal(last.status, "COMPLETE", signal);
+        }
+      }
     },
     "a stopping server says good-bye": async () => {
       const id = await createSession(server, 1);

@@ -48,3 +48,4 @@ mod stopping;
 mod storage;
 mod two_nodes;
 mod web;
+mod websocket;

@@ -38,7 +38,12 @@ pub(super) enum ServerMessage<'a> {
 /// Why a connection is closed: the protocol's code and words.
 pub(super) struct Close(pub(super) u16, pub(super) &'static str);
 
+pub(super) const BROKEN_PROTOCOL: Close = Close(1002, "Protocol error");
+pub(super) const BAD_TEXT: Close = Close(1007, "Text that is not UTF-8");
+pub(super) const TOO_LARGE: Close = Close(1009, "Message too large");
+pub(super) const TRY_LATER: Close = Close(1013, "Try again later");
 pub(super) const BAD_MESSAGE: Close = Close(4400, "Invalid message");
+pub(super) const TOO_MANY_BEFORE_INIT: Close = Close(4400, "Too many messages before connection_init");
 pub(super) const NOT_INITIALISED: Close = Close(4401, "Unauthorized");
 pub(super) const FORBIDDEN: Close = Close(4403, "Forbidden");
 pub(super) const INIT_TOO_LATE: Close = Close(4408, "Connection initialisation timeout");

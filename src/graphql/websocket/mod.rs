@@ -6,6 +6,8 @@
 
 mod connection;
 mod messages;
+mod strangers;
+mod wire;
 
 use std::{
     collections::HashMap,
@@ -20,9 +22,7 @@ use axum::{
     response::IntoResponse,
 };
 
-use tokio::sync::Semaphore;
-
-use self::connection::Connection;
+use self::{connection::Connection, strangers::Strangers};
 use super::{endpoint::Endpoint, request::MAX_REQUEST_BYTES};
 use crate::{auth, domain::OwnerName};
 
@@ -31,20 +31,20 @@ const MAX_SOCKETS: usize = 64;
 
 /// Read and write buffer of a socket. The library's own 128 KiB each are most of what an idle socket takes.
 const BUFFER_BYTES: usize = 4 * 1024;
-/// Sockets that have not said yet whose they are.
-const MAX_UNIDENTIFIED: usize = 256;
+/// What may wait to be written to a socket: the largest answer. More than one never does.
+const MAX_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What sockets share.
 #[derive(Clone)]
 pub(super) struct Sockets {
     endpoint: Endpoint,
     open: Arc<Mutex<HashMap<OwnerName, usize>>>,
-    unidentified: Arc<Semaphore>,
+    strangers: Strangers,
 }
 
 impl Sockets {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, open: Arc::default(), unidentified: Arc::new(Semaphore::new(MAX_UNIDENTIFIED)) }
+        Self { endpoint, open: Arc::default(), strangers: Strangers::default() }
     }
 
     /// Counts a socket of an owner for as long as the answer lives.
@@ -103,17 +103,16 @@ pub(super) async fn upgrade(
         // Only the older protocol was offered.
         return StatusCode::BAD_REQUEST.into_response();
     }
-    let Ok(unidentified) = Arc::clone(&sockets.unidentified).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
-    };
+    let stranger = sockets.strangers.enter();
     let token = auth::bearer_token(&headers).ok().map(str::to_owned);
     let upgrade = upgrade
         .max_message_size(MAX_REQUEST_BYTES)
         .max_frame_size(MAX_REQUEST_BYTES)
         .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES);
+        .write_buffer_size(BUFFER_BYTES)
+        .max_write_buffer_size(MAX_UNSENT_BYTES);
     upgrade.on_upgrade(async move |socket| {
         let service = Arc::clone(&sockets.endpoint.service);
-        service.going_on(Connection::new(socket, sockets, token, unidentified).run()).await;
+        service.going_on(Connection::new(socket, sockets).run(token, stranger)).await;
     })
 }

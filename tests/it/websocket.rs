@@ -1,0 +1,184 @@
+//! Sockets by hand, against the real binary: what a client does that wants to use up the server, not to follow a session.
+//! What well-behaved clients see is tested with them, in `tests/clients`.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+/// Longer than the server waits for anything.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+struct Socket(TcpStream);
+
+impl Socket {
+    fn open(server: &Server) -> Self {
+        Self::over(TcpStream::connect(&server.address).unwrap())
+    }
+
+    /// That takes hardly anything in before it is read.
+    fn open_narrow(server: &Server) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        socket.connect(&server.address.parse::<SocketAddr>().unwrap().into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(mut socket: TcpStream) -> Self {
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        let handshake = "GET /graphql/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+                         Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n";
+        socket.write_all(handshake.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        Self(socket)
+    }
+
+    /// Masked with zeros, which changes nothing.
+    fn send(&mut self, kind: u8, payload: &[u8]) -> std::io::Result<()> {
+        let mut frame = vec![0x80 | kind];
+        match u8::try_from(payload.len()) {
+            Ok(length @ ..126) => frame.push(0x80 | length),
+            _ => {
+                frame.push(0x80 | 127);
+                frame.extend((payload.len() as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        self.0.write_all(&frame)
+    }
+
+    fn say(&mut self, message: &Value) {
+        self.send(TEXT, message.to_string().as_bytes()).unwrap();
+    }
+
+    fn identify(&mut self, server: &Server) {
+        let token = format!("Bearer {}", server.first_token);
+        self.say(&json!({ "type": "connection_init", "payload": { "Authorization": token } }));
+        let (kind, text) = self.hear().unwrap();
+        assert_eq!((kind, &*text), (TEXT, &br#"{"type":"connection_ack"}"#[..]));
+    }
+
+    fn hear(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head)?;
+        let length = match head[1] {
+            126 => {
+                let mut length = [0; 2];
+                self.0.read_exact(&mut length)?;
+                usize::from(u16::from_be_bytes(length))
+            }
+            length => usize::from(length),
+        };
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload)?;
+        Ok((head[0] & 0xf, payload))
+    }
+
+    /// The code with which the server closes it.
+    fn close_code(&mut self) -> u16 {
+        loop {
+            if let (CLOSE, payload) = self.hear().unwrap() {
+                return u16::from_be_bytes([payload[0], payload[1]]);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_only_opens_sockets_keeps_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let mut silent: Vec<_> = (0..256).map(|_| Socket::open(&server)).collect();
+    let mut honest = Socket::open(&server);
+    assert_eq!(silent[0].close_code(), 1013, "the oldest makes room");
+    honest.identify(&server);
+    // Who has said who it is makes no room.
+    silent.extend((0..256).map(|_| Socket::open(&server)));
+    honest.say(&json!({ "type": "ping" }));
+    assert_eq!(honest.hear().unwrap().1, br#"{"type":"pong"}"#);
+}
+
+#[test]
+fn what_is_too_large_or_no_message_closes_with_its_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let mut large = Socket::open(&server);
+    // The head alone announces 16 MiB; the server does not wait for what it will not take.
+    let mut frame = vec![0x80 | TEXT, 0x80 | 127];
+    frame.extend((16_u64 << 20).to_be_bytes());
+    large.0.write_all(&frame).unwrap();
+    large.0.write_all(&vec![0; 100_000]).unwrap();
+    assert_eq!(large.close_code(), 1009);
+    let mut in_pieces = Socket::open(&server);
+    for fin_and_kind in [TEXT, 0] {
+        let mut frame = vec![fin_and_kind, 0x80 | 127];
+        frame.extend(200_000_u64.to_be_bytes());
+        frame.resize(frame.len() + 4 + 200_000, 0);
+        in_pieces.0.write_all(&frame).unwrap();
+    }
+    assert_eq!(in_pieces.close_code(), 1009);
+    let mut unmasked = Socket::open(&server);
+    unmasked.0.write_all(&[0x80 | TEXT, 2, b'{', b'}']).unwrap();
+    assert_eq!(unmasked.close_code(), 1002);
+    let mut no_text = Socket::open(&server);
+    no_text.send(TEXT, &[0xff, 0xfe]).unwrap();
+    assert_eq!(no_text.close_code(), 1007);
+    let mut binary = Socket::open(&server);
+    binary.send(2, b"{}").unwrap();
+    assert_eq!(binary.close_code(), 4400);
+}
+
+#[test]
+fn a_stranger_may_say_only_so_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    for ping in [json!({ "type": "ping" }).to_string().as_bytes(), b""] {
+        let mut socket = Socket::open(&server);
+        let kind = if ping.is_empty() { PING } else { TEXT };
+        // The server may close before the last one is sent.
+        let _ = (0..16).try_for_each(|_| socket.send(kind, ping));
+        assert_eq!(socket.close_code(), 4400);
+    }
+}
+
+/// It goes on to show signs of life, and to ask.
+#[test]
+fn a_client_that_never_reads_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let mut socket = Socket::open_narrow(&server);
+    socket.identify(&server);
+    socket.0.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let query = "{ __schema { types { name description fields { name description } } } }";
+    let begun = Instant::now();
+    let mut number = 0;
+    let ended = loop {
+        number += 1;
+        let subscribe = json!({ "type": "subscribe", "id": number.to_string(), "payload": { "query": query } });
+        match socket.send(TEXT, subscribe.to_string().as_bytes()) {
+            // Now it is the server that does not read.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+            Ok(()) => {}
+        }
+        assert!(begun.elapsed() < DEADLINE, "it is still served");
+    };
+    assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&ended.kind()), "{ended}");
+}
