@@ -10,7 +10,12 @@ use futures_util::{Stream, StreamExt, stream};
 use super::{
     Schema, documents::Documents, errors, limits, loaders::Loaders, negotiation::is_request_error, validated::Validated,
 };
-use crate::{config::GraphqlSettings, domain::Principal, error::Error, service::Service};
+use crate::{
+    config::GraphqlSettings,
+    domain::Principal,
+    error::{Code, Error, Result},
+    service::Service,
+};
 
 /// How often it is looked whether the token of a stream still works.
 const TOKEN_INTERVAL: Duration = Duration::from_secs(3);
@@ -65,20 +70,27 @@ impl Endpoint {
     /// Ends when the token does, to within a few seconds.
     pub(super) fn token_ends(&self, token: String) -> impl Future<Output = ()> + Send + use<> {
         let service = Arc::clone(&self.service);
-        async move {
-            // It was good just now, or there would be no stream.
-            loop {
-                tokio::time::sleep(TOKEN_INTERVAL).await;
-                if service.authenticate(&token).await.is_err() {
-                    return;
-                }
-            }
-        }
+        let token: Arc<str> = token.into();
+        ends(move || {
+            let (service, token) = (Arc::clone(&service), Arc::clone(&token));
+            async move { service.authenticate(&token).await.map(drop) }
+        })
     }
 
     fn with_data(&self, principal: Principal, request: Request) -> Request {
         let loaders = Loaders::new(Arc::clone(&self.service), principal.clone());
         request.data(principal).data(loaders)
+    }
+}
+
+/// Ends when the token is looked for and is none. It was good just now, or there would be no stream; and that nobody can
+/// tell, as while the database is away, ends nothing.
+async fn ends<F: Future<Output = Result<()>>>(look: impl Fn() -> F) {
+    loop {
+        tokio::time::sleep(TOKEN_INTERVAL).await;
+        if look().await.is_err_and(|error| error.code() == Code::Unauthenticated) {
+            return;
+        }
     }
 }
 
@@ -90,9 +102,26 @@ async fn within(limit: Duration, execution: impl Future<Output = Response>) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use async_graphql::Value;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_ends_when_it_is_none_and_not_when_nobody_can_tell() {
+        let looks = AtomicUsize::new(0);
+        let look = || {
+            std::future::ready(match looks.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(()),
+                1 => Err(Error::unavailable("the database is away", "gone")),
+                2 => Err(Error::internal("a row makes no sense")),
+                _ => Err(Error::unauthenticated()),
+            })
+        };
+        ends(look).await;
+        assert_eq!(looks.into_inner(), 4);
+    }
 
     #[tokio::test]
     async fn an_execution_that_does_not_end_is_given_up_with_a_code() {

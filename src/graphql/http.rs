@@ -101,13 +101,7 @@ async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Re
         let responses = endpoint.execute_stream(principal, request);
         let responses = responses.map(move |response| errors::finished(response, id.as_ref()));
         let (stopping, token_ends) = (endpoint.service.stopping().clone(), endpoint.token_ends(token));
-        let interrupted = async move {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                () = token_ends => {}
-            }
-        };
-        return Ok(Answer::Events(sse::events(responses, interrupted).into_response()));
+        return Ok(Answer::Events(sse::events(responses, stopping, token_ends).into_response()));
     }
     Ok(Answer::Whole(endpoint.execute(principal, request).await))
 }
