@@ -1,19 +1,52 @@
 //! The subscription.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use async_graphql::{Context, ID, Subscription};
 use futures_util::{Stream, StreamExt};
 
 use super::{errors::ApiError, loaders::Loaders, objects::UploadSession};
 use crate::{
-    domain::{Principal, SessionId, parse_id},
+    domain::{Principal, Session, SessionId, parse_id},
     error::Error,
     service::Service,
 };
 
 /// What can be followed.
-pub(crate) struct Subscription;
+#[derive(Default)]
+pub(crate) struct Subscription {
+    states: StateLoaders,
+}
+
+/// Loaders of the states that are followed. All who follow a session, which are its owner's, get the same state, so what is
+/// loaded for one of them is loaded for all.
+#[derive(Clone, Default)]
+struct StateLoaders(Arc<Mutex<HashMap<SessionId, OfState>>>);
+
+/// A state, and what loads for it.
+type OfState = (Weak<Session>, Arc<Loaders>);
+
+impl StateLoaders {
+    /// Those of this state. Loaders keep what they loaded, so every state has its own.
+    fn of(&self, state: &Arc<Session>, new: impl FnOnce() -> Loaders) -> Arc<Loaders> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, loaders)) = known.get(&state.id)
+            && std::ptr::eq(known.as_ptr(), Arc::as_ptr(state))
+        {
+            return Arc::clone(loaders);
+        }
+        // States that nobody has any more go before the map grows.
+        if known.len() == known.capacity() {
+            known.retain(|_, (state, _)| state.strong_count() > 0);
+        }
+        let loaders = Arc::new(new());
+        known.insert(state.id, (Arc::downgrade(state), Arc::clone(&loaders)));
+        loaders
+    }
+}
 
 /// What can be followed.
 #[Subscription]
@@ -29,11 +62,12 @@ impl Subscription {
         let principal = ctx.data_unchecked::<Principal>().clone();
         let id = parse_id(id.as_str()).map(SessionId).ok_or_else(|| Error::not_found("session"));
         let states = service.watch(&principal, id.map_err(ApiError::from)?).await.map_err(ApiError::from)?;
+        let loaders = self.states.clone();
         Ok(states.map(move |state| {
-            // Loaders keep what they loaded, so every state has its own.
-            let loaders = Loaders::new(Arc::clone(&service), principal.clone());
-            let session = state.map(|state| UploadSession::from(state).with_loaders(loaders));
-            session.map_err(|error| ApiError::from(error).into())
+            let state = state.map_err(ApiError::from)?;
+            let new = || Loaders::new(Arc::clone(&service), principal.clone());
+            let loaders = loaders.of(&state.session, new);
+            Ok(UploadSession::from(state).with_loaders(loaders))
         }))
     }
 }

@@ -114,8 +114,8 @@ async fn who_comes_later_sees_no_older_state_than_what_was_acknowledged() {
 }
 
 /// The answer to a subscription over server-sent events, begun.
-async fn subscribe(user: &TestUser, session: &str) -> axum::body::Body {
-    let query = format!("subscription {{ uploadSession(id: \"{session}\") {{ status }} }}");
+async fn subscribe(user: &TestUser, session: &str, fields: &str) -> axum::body::Body {
+    let query = format!("subscription {{ uploadSession(id: \"{session}\") {{ {fields} }} }}");
     let request = user.request("POST", "/graphql").header("accept", "text/event-stream");
     let request = request.header("content-type", "application/json").body(json!({ "query": query }).to_string());
     let answer =
@@ -130,18 +130,18 @@ async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
     let (user, bob) = (app.user("ann").await, app.user("bob").await);
     let session = user.create_id(25).await;
     let first = app.service.watch(&ann(), id(&session)).await.unwrap();
-    let mut second = subscribe(&user, &session).await.into_data_stream();
+    let mut second = subscribe(&user, &session, "status").await.into_data_stream();
     let begun = second.next().await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&begun).contains("INIT"));
 
     let refused = app.service.watch(&ann(), id(&session)).await.err().unwrap();
     assert_eq!(refused.code().as_str(), "RATE_LIMITED");
-    let refused = axum::body::to_bytes(subscribe(&user, &session).await, 10_000).await.unwrap();
+    let refused = axum::body::to_bytes(subscribe(&user, &session, "status").await, 10_000).await.unwrap();
     let refused = String::from_utf8_lossy(&refused);
     assert!(refused.contains(r#""code":"RATE_LIMITED""#) && refused.contains(r#""details":{"limit":2}"#), "{refused}");
     // Others have their own.
     let of_bob = bob.create_id(25).await;
-    let mut streams = subscribe(&bob, &of_bob).await.into_data_stream();
+    let mut streams = subscribe(&bob, &of_bob, "status").await.into_data_stream();
     assert!(String::from_utf8_lossy(&streams.next().await.unwrap().unwrap()).contains("INIT"));
     // Who was refused takes no place, and one that ended gives it back.
     drop(first);
@@ -149,4 +149,31 @@ async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
     drop(second);
     let both = [app.service.watch(&ann(), id(&session)).await, app.service.watch(&ann(), id(&session)).await];
     assert!(both.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn what_all_ask_of_a_state_is_read_once() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let session = user.create_id(95).await;
+    let watching = app.beside().await;
+    let watcher = TestUser { router: watching.router.clone(), token: user.token.clone() };
+    let fields = "parts(first: 100) { nodes { partNumber sha256 } }";
+    let mut watchers = Vec::new();
+    for _ in 0..30 {
+        watchers.push(subscribe(&watcher, &session, fields).await.into_data_stream());
+    }
+    join_all(watchers.iter_mut().map(StreamExt::next)).await;
+    let (statements, ()) = watching
+        .statements(async {
+            user.put(&session, 2, "0123456789").await.expect(201);
+            for event in join_all(watchers.iter_mut().map(StreamExt::next)).await {
+                let event = event.unwrap().unwrap();
+                let event = String::from_utf8_lossy(&event);
+                assert!(event.contains(r#""partNumber":2,"#), "{event}");
+            }
+        })
+        .await;
+    // The versions, the session, its parts; and who watches a token looks for it now and then.
+    assert!(statements <= 6, "{statements} statements");
 }

@@ -68,17 +68,17 @@ pub(crate) struct UploadSession {
     session: Arc<Session>,
     file: Option<Arc<FileRecord>>,
     /// Its own, where it lives longer than a request.
-    loaders: Option<Loaders>,
+    loaders: Option<Arc<Loaders>>,
 }
 
 impl UploadSession {
-    pub(crate) fn with_loaders(mut self, loaders: Loaders) -> Self {
+    pub(crate) fn with_loaders(mut self, loaders: Arc<Loaders>) -> Self {
         self.loaders = Some(loaders);
         self
     }
 
     fn own_loaders<'a>(&'a self, ctx: &Context<'a>) -> &'a Loaders {
-        self.loaders.as_ref().unwrap_or_else(|| ctx.data_unchecked())
+        self.loaders.as_deref().unwrap_or_else(|| ctx.data_unchecked())
     }
 }
 
