@@ -10,7 +10,7 @@ use std::{
 
 use partway::client::{Client, NewUpload, part_numbers};
 
-use crate::support::{Random, Server, file_bytes, sha256_hex};
+use crate::support::{Deadline, Random, Server, file_bytes, sha256_hex};
 
 const PART: usize = 64 * 1024;
 const PARTS: usize = 24;
@@ -52,8 +52,9 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
                 })
             })
             .collect();
+        let deadline = Deadline::new();
         while answered.lock().unwrap().len() < kill_after && !senders.iter().all(std::thread::JoinHandle::is_finished) {
-            std::thread::yield_now();
+            deadline.wait_for("acknowledgements");
         }
         server.signal(rustix::process::Signal::KILL);
         for sender in senders {

@@ -9,7 +9,7 @@ use std::{
 use partway::client::{Client, NewUpload};
 use rustix::process::Signal;
 
-use crate::support::{Cli, Server, TestApp};
+use crate::support::{Cli, Deadline, Server, TestApp};
 
 #[tokio::test]
 async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none() {
@@ -123,7 +123,9 @@ async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
 
     server.signal(Signal::TERM);
     let mut ready = String::new();
+    let deadline = Deadline::new();
     while !ready.starts_with("HTTP/1.1 503") {
+        deadline.wait_for("/ready to turn red");
         let mut probe = TcpStream::connect(&server.address).unwrap();
         probe.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         ready.clear();

@@ -15,7 +15,7 @@ use partway::client::{Client, NewUpload, part_numbers};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Cli, Random, Server, exchange, file_bytes, sha256_hex, storage_url};
+use crate::support::{Cli, Deadline, Random, Server, exchange, file_bytes, sha256_hex, storage_url};
 
 const MIB: usize = 1024 * 1024;
 /// The smallest part that S3 takes, unless it is the last.
@@ -172,8 +172,9 @@ async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_fin
             .collect();
         // While the parts after this many are under way.
         let kill_after = random.below(4);
+        let deadline = Deadline::new();
         while acknowledged.lock().unwrap().len() < kill_after && !senders.iter().all(thread::JoinHandle::is_finished) {
-            thread::yield_now();
+            deadline.wait_for("acknowledgements");
         }
         shared.node(0).signal(rustix::process::Signal::KILL);
         for sender in senders {
@@ -185,7 +186,9 @@ async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_fin
         assert!(listed.is_superset(&acknowledged.lock().unwrap()), "{listed:?}");
         // The claim that the dead one may have left lapses; whoever is told to come again does.
         for (index, part) in file.chunks(PART).enumerate() {
-            while cluster.put(1, &id, index + 1, part) == Some(409) {}
+            while cluster.put(1, &id, index + 1, part) == Some(409) {
+                deadline.wait_for("the lease of the killed node to end");
+            }
         }
         let done = cluster.client(1).finalize(&id).await.unwrap();
         assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
@@ -274,8 +277,9 @@ fn a_rolling_restart_under_load_fails_no_request() {
         .collect();
     for index in [0, 1, 0, 1] {
         let so_far = finished.load(Ordering::Relaxed);
+        let deadline = Deadline::new();
         while finished.load(Ordering::Relaxed) < so_far + 10 && !workers.iter().any(thread::JoinHandle::is_finished) {
-            thread::yield_now();
+            deadline.wait_for("ten more files");
         }
         let mut cluster = cluster.lock().unwrap();
         let node_to_stop = cluster.nodes[index].take().unwrap();
