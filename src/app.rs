@@ -41,7 +41,10 @@ impl App {
     /// Opens everything and wires it. Nothing is opened lazily: what is wrong is told now.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let service = Arc::new(open_bound_service(config, clock).await?);
-        service.ready().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
+        service.reachable().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
+        if let Err(error) = service.ready().await {
+            tracing::warn!(error = error.with_causes(), details = ?error.details(), "the server starts, but is not ready");
+        }
         let readiness = Readiness::default();
         let (router, overloaded) = routers(&service, &readiness, config)?;
         Ok(Self { service, router, overloaded, readiness, settings: config.connections() })

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, DatabaseTarget, StorageTarget, SyncParts},
     db::Db,
     domain::Clock,
-    service::Service,
+    service::{Room, Service},
     storage::{LocalDisk, ObjectStorage, Storage},
     telemetry::Metrics,
 };
@@ -34,7 +34,7 @@ impl Lock {
     pub fn take(config: &Config) -> anyhow::Result<Self> {
         let mut files = Vec::new();
         if let DatabaseTarget::Sqlite(file) = config.database()? {
-            create_dir(file.parent().unwrap_or(Path::new("")))?;
+            create_dir(folder_of(&file))?;
             files.push(lock(&file.with_added_extension("lock"))?);
         }
         if let StorageTarget::Folder(folder) = config.storage()? {
@@ -103,7 +103,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
 async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
     Ok(match config.database()? {
         DatabaseTarget::Sqlite(file) => {
-            create_dir(file.parent().unwrap_or(Path::new("")))?;
+            create_dir(folder_of(&file))?;
             let name = format!("database {}", file.display());
             (Db::open_sqlite(&file).await.with_context(|| name.clone())?, name)
         }
@@ -116,27 +116,36 @@ async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
 }
 
 fn service(db: Db, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
+    let mut room = Room { min_free_bytes: config.min_free_space.0, ..Room::default() };
+    if let DatabaseTarget::Sqlite(file) = config.database()? {
+        room.database = Some(folder_of(&file).to_owned());
+    }
     let storage: Arc<dyn Storage> = match config.storage()? {
         StorageTarget::Folder(folder) => {
             create_dir(&folder)?;
-            Arc::new(LocalDisk::open(&folder, config.sync == SyncParts::Always)?)
+            let disk = LocalDisk::open(&folder, config.sync == SyncParts::Always)?;
+            room.storage = Some(folder);
+            Arc::new(disk)
         }
         StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.storage_memory.0)?),
     };
-    Ok(Service::new(db, storage, clock, config.limits(), Arc::new(Metrics::default())))
+    Ok(Service::new(db, storage, clock, config.limits(), room, Arc::new(Metrics::default())))
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn create_dir(dir: &Path) -> anyhow::Result<()> {
     // Only the server's own user may read what people upload.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.and_then(|()| sync_parent(dir)).with_context(|| format!("create folder {}", dir.display()))
 }
 
 /// A name is durable only when the folder that it is in is synced.
 fn sync_parent(dir: &Path) -> io::Result<()> {
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match File::open(parent) {
+    match File::open(folder_of(dir)) {
         // Others' folders may be passed through and not be read, which syncing takes. Then the name was there before, or the
         // system writes it in its own time.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

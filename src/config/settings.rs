@@ -24,6 +24,7 @@ pub struct Config {
     pub database_connections: u32,
     pub storage: String,
     pub storage_memory: ByteSize,
+    pub min_free_space: ByteSize,
     pub sync: SyncParts,
     pub file_sha256: FileSha256,
     pub chunk_size: ByteSize,

@@ -127,6 +127,14 @@ impl Error {
         Self::new(Code::Unavailable, what).caused_by(cause)
     }
 
+    /// Taking so many bytes would leave less free than must stay free.
+    pub fn storage_full(needed_bytes: u64, free_bytes: u64, min_free_bytes: u64) -> Self {
+        Self::new(Code::Unavailable, "the storage is full: less than min_free_space would stay free")
+            .with("needed_bytes", needed_bytes)
+            .with("free_bytes", free_bytes)
+            .with("min_free_bytes", min_free_bytes)
+    }
+
     /// A query that took longer than it may.
     pub fn too_slow(limit: std::time::Duration) -> Self {
         Self::new(Code::Unavailable, format!("the query took longer than {limit:?} and was given up"))

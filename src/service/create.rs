@@ -64,13 +64,18 @@ impl Service {
     ///
     /// # Errors
     /// `INVALID_INPUT` naming the field, `TOO_LARGE`, `IDEMPOTENCY_KEY_REUSED` if the key came with other input before,
-    /// `RATE_LIMITED` if the owner has too many open sessions.
+    /// `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no room for more.
     pub async fn create(&self, principal: &Principal, input: CreateSession) -> Result<Creation> {
         let checked = check(input, self.limits.max_file_size_bytes)?;
         let new = self.plan(principal, &checked)?;
-        let (session, file, is_new) = match self.db.create_session(&new, self.limits.max_open_sessions).await? {
+        // Without room none may be opened, but a retry still finds the session that its first try made.
+        let room = self.check_room(0).await;
+        let max_open = if room.is_ok() { self.limits.max_open_sessions } else { 0 };
+        let (session, file, is_new) = match self.db.create_session(&new, max_open).await? {
             Created::New => (new.session, new.file, true),
-            Created::TooManyOpen => return Err(Error::too_many_sessions(self.limits.max_open_sessions)),
+            Created::TooManyOpen => {
+                return Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)));
+            }
             Created::KeyTaken(found) => {
                 let (session, file) = *found;
                 if !asked_the_same(&session, &file, &checked) {

@@ -17,6 +17,7 @@ mod lost;
 mod persist;
 mod prefix_hash;
 mod receive;
+mod room;
 mod status;
 mod store_errors;
 pub use sweep::Swept;
@@ -35,6 +36,7 @@ pub use download::Content;
 pub use finalize::ExpectedDigests;
 pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{Disposition, IncomingPart, Receipt};
+pub use room::Room;
 pub use status::SessionView;
 pub use token::{CreatedToken, Token};
 pub use watch::SessionState;
@@ -67,6 +69,7 @@ pub struct Service {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    room: Arc<Room>,
     metrics: Arc<Metrics>,
     claims: claims::Claims,
     recording: persist::Recording,
@@ -90,6 +93,7 @@ impl Service {
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
         limits: Limits,
+        room: Room,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -97,6 +101,7 @@ impl Service {
             storage,
             clock,
             limits,
+            room: Arc::new(room),
             metrics,
             claims: claims::Claims::default(),
             recording: persist::Recording::default(),
@@ -108,11 +113,20 @@ impl Service {
         }
     }
 
+    /// Whether everything can be taken: database and storage can be reached and have room.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if one of them cannot or has not.
+    pub async fn ready(&self) -> Result<()> {
+        self.reachable().await?;
+        self.check_room(0).await
+    }
+
     /// Whether database and storage can be reached.
     ///
     /// # Errors
     /// `UNAVAILABLE` if one of them cannot.
-    pub async fn ready(&self) -> Result<()> {
+    pub async fn reachable(&self) -> Result<()> {
         let unreachable = "database or storage cannot be reached";
         let ready = async {
             self.db.ping().await.map_err(|error| Error::unavailable(unreachable, error))?;

@@ -106,12 +106,13 @@ impl Service {
         if !session.status.is_open() {
             return Err(Error::session_closed(&session));
         }
+        let reservation = self.reserve_room(part.size_bytes).await?;
         let this = Arc::clone(self);
         // To the end: an upload that was begun and whose id is not kept stays with the store for ever.
         let session = super::to_the_end(async move { this.begun(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
-        let mut writer = match self.storage.part_writer(&session, part, Arc::new(claim)).await {
+        let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
             Ok(writer) => writer,
             Err(error) => return Err(self.explain_failure(&session, error, lacks(part)).await?),
         };

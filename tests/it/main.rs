@@ -20,6 +20,7 @@ mod crash;
 mod errors;
 mod file_digest;
 mod files;
+mod free_space;
 mod graphql;
 mod graphql_http;
 mod graphql_limits;

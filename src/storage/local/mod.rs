@@ -1,10 +1,9 @@
 //! A folder on the local disk.
 //!
 //! Owns which file is whose, and how files begin, end and are found again. One file per session in `uploading/`,
-//! allocated whole when its first part arrives; every part is written at its own offset. A finished file is renamed into
-//! `stored/`, never copied. Both folders are on one file system.
+//! made when its first part arrives, with its full size but no blocks; every part is written at its own offset. A finished
+//! file is renamed into `stored/`, never copied. Both folders are on one file system.
 
-mod allocate;
 mod binding;
 mod content;
 mod file_system;
@@ -23,7 +22,6 @@ use std::{
     time::SystemTime,
 };
 
-use allocate::allocate;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use names::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
@@ -38,7 +36,7 @@ use crate::{
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
-/// Extension of a file in `uploading/` that is not allocated yet.
+/// Extension of a file in `uploading/` that does not have its size yet.
 const UNFINISHED: &str = "new";
 
 /// The folder that holds all bytes.
@@ -74,8 +72,8 @@ impl LocalDisk {
         Ok(Self { root: root.to_owned(), syncs_parts, beginning: Arc::default(), open: Arc::default() })
     }
 
-    /// The session's file, open for writing; made and allocated at its full size for the first part, so that a full disk
-    /// is told with that one and not after hours. Later parts must find it: a new file would have holes where parts were.
+    /// The session's file, open for writing. The first part makes it, sparse: a request's head must not take the disk from
+    /// everybody. Later parts must find it: a new file would have holes where parts were.
     fn open_for_parts(&self, session: &Session) -> Result<File> {
         let path = self.uploading(session.id);
         if session.received.is_empty() {
@@ -128,7 +126,8 @@ impl LocalDisk {
         let unfinished = path.with_extension(UNFINISHED);
         let failed = || Error::io(format!("create {} with {size_bytes} bytes", path.display()));
         let file = options.create(true).truncate(true).open(&unfinished).map_err(failed())?;
-        let made = allocate(&file, size_bytes)
+        let made = file
+            .set_len(size_bytes)
             .and_then(|()| mark::set(&file))
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&unfinished, path));

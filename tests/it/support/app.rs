@@ -63,6 +63,8 @@ impl TestApp {
         config.max_file_size = bytesize::ByteSize::kb(100);
         config.database = database_url(folder.path()).unwrap_or_default();
         config.database_connections = 6;
+        // However little is free where the tests run.
+        config.min_free_space = bytesize::ByteSize::b(0);
         change(&mut config, folder.path());
         Self::open(config, Arc::new(folder)).await
     }

@@ -1,0 +1,107 @@
+//! Free space.
+//!
+//! Owns the floor below which nothing new is taken, `min_free_space`. It protects the database, which needs room for each
+//! commit, and whoever else is on the file systems. What is there can still be read, finalized and aborted. Object stores
+//! and PostgreSQL watch over their own space.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::Service;
+use crate::error::{Error, Result};
+
+/// The file systems that must not fill up.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// The folder of the bytes, if they lie in one.
+    pub storage: Option<PathBuf>,
+    /// The folder of the database, if it is SQLite.
+    pub database: Option<PathBuf>,
+    /// Bytes that stay free on each.
+    pub min_free_bytes: u64,
+    /// Bytes of parts that are on their way, which the file system does not know of yet.
+    pub under_way_bytes: Arc<AtomicU64>,
+}
+
+/// Room for a part that is on its way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    under_way_bytes: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.under_way_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Room {
+    /// Whether this many bytes more leave enough free.
+    fn check(&self, bytes: u64) -> Result<()> {
+        let wanted =
+            [(&self.storage, bytes.saturating_add(self.under_way_bytes.load(Ordering::Relaxed))), (&self.database, 0)];
+        for (folder, bytes) in wanted {
+            let Some(folder) = folder else { continue };
+            let space = rustix::fs::statvfs(folder.as_path());
+            let space = space.map_err(|error| Error::unavailable("the storage cannot take the request now", error))?;
+            let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+            if free_bytes < self.min_free_bytes.saturating_add(bytes) {
+                return Err(Error::storage_full(bytes, free_bytes, self.min_free_bytes));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    /// Checks that there is room for this many bytes more.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: free space would fall below the floor.
+    pub(super) async fn check_room(&self, bytes: u64) -> Result<()> {
+        let room = Arc::clone(&self.room);
+        // A network file system can take its time to answer.
+        let checked = tokio::task::spawn_blocking(move || room.check(bytes)).await;
+        checked.unwrap_or_else(|failed| Err(Error::internal(failed)))
+    }
+
+    /// Sets room aside for a part that is about to come.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: free space would fall below the floor.
+    pub(super) async fn reserve_room(&self, bytes: u64) -> Result<Reservation> {
+        let under_way_bytes = Arc::clone(&self.room.under_way_bytes);
+        under_way_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let reservation = Reservation { under_way_bytes, bytes };
+        // The part counts as one that is on its way already.
+        self.check_room(0).await?;
+        Ok(reservation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(min_free_bytes: u64) -> Room {
+        let folder = Some(std::env::temp_dir());
+        Room { storage: folder.clone(), database: folder, min_free_bytes, under_way_bytes: Arc::default() }
+    }
+
+    #[test]
+    fn the_floor_holds_for_what_comes_and_what_is_on_its_way() {
+        let enough = room(0);
+        assert!(enough.check(1).is_ok());
+        assert!(enough.check(u64::MAX).is_err());
+        enough.under_way_bytes.store(u64::MAX / 2, Ordering::Relaxed);
+        assert!(enough.check(1).is_err());
+        assert!(room(u64::MAX).check(0).is_err());
+        assert!(Room { min_free_bytes: u64::MAX, ..Room::default() }.check(u64::MAX).is_ok(), "no folder to fill");
+    }
+}
