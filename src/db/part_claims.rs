@@ -4,11 +4,11 @@
 //! and what came last must be what is recorded. A claim is taken by a conditional insert, lapses by itself unless it is
 //! renewed, and goes with the transaction that records the part.
 
+use chrono::TimeDelta;
 use entity::upload_part_claim;
 use sea_orm::{
-    ActiveValue::Set,
-    Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
-    sea_query::{Expr, OnConflict},
+    Condition, ConnectionTrait, DbBackend, EntityTrait, ExprTrait, QueryFilter,
+    sea_query::{Expr, OnConflict, Query},
 };
 use uuid::Uuid;
 
@@ -44,29 +44,43 @@ impl PartClaim {
 }
 
 impl Db {
-    /// Takes the claim, unless another request has it. False if so.
-    pub async fn claim_part(&self, claim: &PartClaim, now: Timestamp, until: Timestamp) -> Result<bool> {
+    /// Takes the claim for so long, unless another request has it. False if so. `now` counts on SQLite alone.
+    pub async fn claim_part(&self, claim: &PartClaim, now: Timestamp, lasting: TimeDelta) -> Result<bool> {
         use upload_part_claim::Column;
-        let row = upload_part_claim::ActiveModel {
-            session_id: Set(claim.session.0),
-            part_number: Set(claim.part_number.into()),
-            claimant: Set(claim.claimant),
-            claimed_until: Set(until),
-        };
-        let has_lapsed = Expr::col((upload_part_claim::Entity, Column::ClaimedUntil)).lte(now);
+        let has_lapsed =
+            Expr::col((upload_part_claim::Entity, Column::ClaimedUntil)).lte(self.after(now, TimeDelta::zero()));
         let mut take_over = OnConflict::columns([Column::SessionId, Column::PartNumber]);
         take_over.update_columns([Column::Claimant, Column::ClaimedUntil]).action_and_where(has_lapsed);
-        let take = || upload_part_claim::Entity::insert(row.clone()).on_conflict(take_over.clone());
-        Ok(unless_locked(|| take().exec_without_returning(&self.write)).await? > 0)
+        let mut take = Query::insert();
+        take.into_table(upload_part_claim::Entity)
+            .columns([Column::SessionId, Column::PartNumber, Column::Claimant, Column::ClaimedUntil])
+            .values_panic([
+                Expr::val(claim.session.0),
+                Expr::val(i64::from(claim.part_number)),
+                Expr::val(claim.claimant),
+                self.after(now, lasting),
+            ])
+            .on_conflict(take_over);
+        Ok(unless_locked(|| self.write.execute(&take)).await?.rows_affected() > 0)
     }
 
-    /// Keeps the claim for longer. False if it lapsed and somebody else has it now.
-    pub async fn renew_claim(&self, claim: &PartClaim, until: Timestamp) -> Result<bool> {
+    /// Keeps the claim for so long from now on. False if it lapsed and somebody else has it now.
+    pub async fn renew_claim(&self, claim: &PartClaim, now: Timestamp, lasting: TimeDelta) -> Result<bool> {
         let renewal = upload_part_claim::Entity::update_many()
-            .set(upload_part_claim::ActiveModel { claimed_until: Set(until), ..Default::default() })
+            .col_expr(upload_part_claim::Column::ClaimedUntil, self.after(now, lasting))
             .filter(claim.is_mine());
         let renewed = again(|| renewal.clone().exec(&self.write)).await?;
         Ok(renewed.rows_affected > 0)
+    }
+
+    /// A moment that all servers mean alike: PostgreSQL's clock is the same for all, theirs may differ. SQLite has one server.
+    fn after(&self, now: Timestamp, lasting: TimeDelta) -> Expr {
+        match self.write.get_database_backend() {
+            DbBackend::Postgres => {
+                Expr::cust(format!("clock_timestamp() + INTERVAL '{} milliseconds'", lasting.num_milliseconds()))
+            }
+            _ => Expr::val(now + lasting),
+        }
     }
 
     /// Gives the claim back.
