@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Config;
+use crate::domain::PartPlan;
 
 /// S3's own limits on a multipart upload
 /// ([Amazon S3 multipart upload limits](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)). Azure takes
@@ -71,6 +72,14 @@ impl Config {
         if self.max_file_size.0.div_ceil(self.max_parts.into()) > MAX_OBJECT_PART_BYTES {
             bail!("max_file_size is more than max_parts parts of 5 GiB, the largest that an object store takes");
         }
+        let plan = PartPlan::choose(self.max_file_size.0, self.chunk_size.0, self.max_parts)?;
+        let largest_part = plan.chunk_size_bytes().min(self.max_file_size.0);
+        if self.storage_memory.0 < largest_part {
+            bail!(
+                "storage_memory must hold the largest part, which has {largest_part} bytes: raise it to that, or lower \
+                 max_file_size or chunk_size"
+            );
+        }
         Ok(())
     }
 }
@@ -115,6 +124,8 @@ mod tests {
             assert!(config.validate_for_objects().unwrap_err().to_string().contains("chunk_size"));
         }
         config.chunk_size = bytesize::ByteSize::mib(5);
+        config.storage_memory = bytesize::ByteSize::mib(100);
+        assert!(config.validate_for_objects().unwrap_err().to_string().contains("storage_memory"));
         config.max_file_size = bytesize::ByteSize::tib(60);
         assert!(config.validate_for_objects().unwrap_err().to_string().contains("max_file_size"));
         config.max_parts = 10_001;
