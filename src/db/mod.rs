@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod error;
 mod files;
+mod forget_parts;
 mod health;
 mod instance;
 mod list;

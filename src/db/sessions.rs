@@ -154,7 +154,7 @@ pub(super) fn with_file((session, file): Joined) -> Result<(Session, FileRecord)
 }
 
 /// The session, kept from other transactions until this one ends.
-async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Session> {
+pub(super) async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Session> {
     let found = locked(upload_session::Entity::find_by_id(id.0), LockBehavior::Nowait);
     let row = only(found, tx).await?;
     Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)

@@ -71,6 +71,11 @@ impl PartSet {
         self.0.insert(part_number)
     }
 
+    /// Takes a part out; false if it was not there.
+    pub fn remove(&mut self, part_number: u32) -> bool {
+        self.0.remove(part_number)
+    }
+
     /// Whether the part has arrived.
     pub fn contains(&self, part_number: u32) -> bool {
         self.0.contains(part_number)

@@ -149,6 +149,16 @@ impl Session {
         true
     }
 
+    /// Takes back that a part is durable. False, and nothing changes, if it was not noted or the session is closed.
+    pub fn forget(&mut self, part: Part, now: Timestamp) -> bool {
+        if !self.status.is_open() || !self.received.remove(part.number) {
+            return false;
+        }
+        self.bytes_received -= part.size_bytes;
+        self.touch(now);
+        true
+    }
+
     /// Puts expiry off, so that a long finalize is not overtaken by it. False if the session is closed.
     pub fn keep_alive(&mut self, now: Timestamp, ttl: TimeDelta) -> bool {
         if !self.status.is_open() {

@@ -96,6 +96,9 @@ impl Service {
             }
             let location = match this.storage.complete(&session, &parts).await {
                 Ok(location) => location,
+                Err(storage::Error::Replaced(numbers)) => {
+                    return Err(this.to_be_sent_again(&session, parts, &numbers).await?);
+                }
                 Err(error) => return this.ended_meanwhile(&session, digests.said, error).await,
             };
             if digests.wanted && digests.known.is_none() {

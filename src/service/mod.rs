@@ -18,6 +18,7 @@ mod persist;
 mod prefix_hash;
 mod receive;
 mod room;
+mod send_again;
 mod status;
 mod store_errors;
 pub use sweep::Swept;

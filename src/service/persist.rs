@@ -23,7 +23,7 @@ use crate::{
 
 const NOT_RECORDED: &str = "the database cannot take the request now";
 const UNDER_WAY: &str = "another request is storing the same part";
-/// How long a claim outlives a server that died. The servers' clocks must agree better than this.
+/// How long a claim outlives a server that died.
 const CLAIM: TimeDelta = TimeDelta::seconds(10);
 /// How long a part waits for its session, and how often it asks at first and at last.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -41,8 +41,7 @@ impl Service {
             };
         }
         let claim = PartClaim::new(session.id, part.number);
-        let now = self.clock.now();
-        if !self.db.claim_part(&claim, now, now + CLAIM).await? {
+        if !self.db.claim_part(&claim, self.clock.now(), CLAIM).await? {
             return Err(Error::busy(UNDER_WAY));
         }
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
@@ -54,8 +53,8 @@ impl Service {
         self.persist_claimed(&claim, session, part, staged).await
     }
 
-    /// Puts and records. A claim whose put failed is left to lapse: the bytes may still be on their way, and must not come
-    /// after those of whoever claims the part next.
+    /// Puts and records. A claim whose put was refused is given back. One whose put failed without an answer is left to
+    /// lapse: the bytes may still be on their way, and must not come after those of whoever claims the part next.
     async fn persist_claimed(
         &self,
         claim: &PartClaim,
@@ -69,7 +68,7 @@ impl Service {
             tokio::select! {
                 persisted = &mut persisting => break persisted,
                 () = tokio::time::sleep(RENEWAL) => {
-                    if !self.db.renew_claim(claim, self.clock.now() + CLAIM).await? {
+                    if !self.db.renew_claim(claim, self.clock.now(), CLAIM).await? {
                         return Err(Error::busy(UNDER_WAY));
                     }
                 }
@@ -77,7 +76,12 @@ impl Service {
         };
         match persisted {
             Ok(persisted) => self.record(session, part, sha256, persisted, Some(claim)).await,
-            Err(error) => Err(self.explain_failure(&session, error, lacks(part)).await?),
+            Err(error) => {
+                if error.was_answered() {
+                    self.db.release_claim(claim).await?;
+                }
+                Err(self.explain_failure(&session, error, lacks(part)).await?)
+            }
         }
     }
 

@@ -266,7 +266,11 @@ impl State {
 
     /// Hashes a part if it is its turn, and then those that waited for it.
     async fn feed(&mut self, offset: u64, bytes: BufferedBytes) {
-        if self.has_gap || offset < self.hashed_bytes {
+        if offset < self.hashed_bytes {
+            // It was forgotten and is sent again, maybe with other bytes.
+            *self = Self { has_gap: true, ..Self::default() };
+        }
+        if self.has_gap {
             return;
         }
         self.is_active = true;

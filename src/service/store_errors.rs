@@ -18,6 +18,12 @@ impl From<crate::storage::Error> for Error {
         match error {
             error if error.is_full() => Error::unavailable("the storage is full", error),
             error if error.is_out_of_descriptors() => Error::unavailable("the server has too many files open", error),
+            error @ crate::storage::Error::Refused { .. } => {
+                Error::unavailable("the storage refused the request", error)
+            }
+            error @ crate::storage::Error::Crowded(_) => {
+                Error::unavailable("too many parts are under way; try again later", error)
+            }
             error @ crate::storage::Error::Store { .. } => {
                 Error::unavailable("the storage cannot take the request now", error)
             }

@@ -7,7 +7,14 @@ mod compare;
 mod local;
 mod object;
 
-use std::{any::Any, error::Error as StdError, fmt, io, ops::Range, sync::Arc, time::SystemTime};
+use std::{
+    any::Any,
+    error::Error as StdError,
+    fmt, io,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -159,6 +166,20 @@ pub enum Error {
         /// What it answered.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The object store answered, and refused.
+    #[error("{action}")]
+    Refused {
+        /// What was being done.
+        action: String,
+        /// What it answered.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// Memory for a part did not come free in time.
+    #[error("no memory for the part came free within {0:?}")]
+    Crowded(Duration),
+    /// The object store keeps other bytes of these parts than those that were recorded.
+    #[error("the store keeps other bytes of the parts {0:?} than were recorded")]
+    Replaced(Vec<u32>),
     /// Bytes that were recorded are not there, or are others.
     #[error("{0}")]
     Lost(String),
@@ -174,6 +195,11 @@ impl Error {
     pub fn is_out_of_descriptors(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
+    }
+
+    /// Whether the object store said no, so that nothing of the request is on its way any more.
+    pub fn was_answered(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Lost(_))
     }
 
     /// Whether there is no room left; trying again may help once there is.

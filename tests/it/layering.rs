@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("error", &["domain"], &[]),
     ("together", &[], &["tokio"]),
     ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
-    ("storage", &["domain", "together"], &["object_store", "tokio"]),
+    ("storage", &["domain", "together"], &["object_store", "reqwest", "tokio"]),
     // Of `config` the service takes its limits alone.
     ("service", &["config", "db", "domain", "error", "storage", "telemetry", "together"], &["tokio"]),
     ("auth", &["domain", "error", "service"], &["axum"]),

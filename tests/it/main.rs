@@ -29,6 +29,7 @@ mod linger;
 mod loader;
 mod metrics;
 mod migrations;
+mod object_store;
 mod origins;
 mod parity;
 mod part_receive;

@@ -4,12 +4,16 @@
 //! ours, completed into the object `stored/<file>`. The store cannot be asked what it has received, so its ids and etags
 //! are the service's to keep. The protocols are the crate `object_store`'s, and so is trying again.
 
+mod answers;
+mod listed_parts;
 mod memory;
 mod open;
 mod part_writer;
+mod puts;
 
 use std::{io, ops::Range, sync::Arc, time::SystemTime};
 
+use answers::{SILENCE, failed, in_time};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use memory::Memory;
@@ -17,7 +21,10 @@ use object_store::{
     Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     multipart::{MultipartStore, PartId},
     path::Path,
+    signer::Signer,
 };
+use part_writer::Target;
+use puts::Puts;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -37,6 +44,9 @@ pub struct ObjectStorage {
     uploads: Arc<dyn MultipartStore>,
     prefix: Path,
     memory: Memory,
+    puts: Arc<Puts>,
+    /// Signs the question which parts a store has, where it can be asked.
+    signer: Option<Arc<dyn Signer>>,
 }
 
 impl std::fmt::Debug for ObjectStorage {
@@ -49,7 +59,7 @@ impl ObjectStorage {
     fn over<S: ObjectStore + MultipartStore>(store: S, prefix: Path, memory_bytes: u64) -> Self {
         let store = Arc::new(store);
         let (objects, uploads) = (Arc::clone(&store) as Arc<dyn ObjectStore>, store as Arc<dyn MultipartStore>);
-        Self { objects, uploads, prefix, memory: Memory::new(memory_bytes) }
+        Self { objects, uploads, prefix, memory: Memory::new(memory_bytes), puts: Arc::default(), signer: None }
     }
 
     fn location(session: &Session) -> String {
@@ -72,8 +82,9 @@ impl ObjectStorage {
 impl Storage for ObjectStorage {
     async fn ping(&self) -> Result<()> {
         // A place where nothing is: a missing bucket or right is told, and the answer is short.
-        let nothing = self.path("ping");
-        self.objects.list(Some(&nothing)).next().await.transpose().map(drop).map_err(failed("list the bucket"))
+        let ping = self.path("ping");
+        self.objects.list(Some(&ping)).next().await.transpose().map_err(failed("list the bucket"))?;
+        self.puts.check(|| async { self.objects.put(&ping, PutPayload::from_static(b"ping")).await }).await
     }
 
     fn is_shared(&self) -> bool {
@@ -112,7 +123,7 @@ impl Storage for ObjectStorage {
 
     async fn begin(&self, session: &Session) -> Result<Option<String>> {
         let path = self.path(&Self::location(session));
-        self.uploads.create_multipart(&path).await.map(Some).map_err(failed("create an upload"))
+        in_time("create an upload", SILENCE, self.uploads.create_multipart(&path)).await.map(Some)
     }
 
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
@@ -123,8 +134,10 @@ impl Storage for ObjectStorage {
         let upload_id = session.storage_upload_id.clone();
         let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload", session.id.0)))?;
         let (uploads, path) = (Arc::clone(&self.uploads), self.path(&Self::location(session)));
-        let memory = self.memory.take(part.size_bytes).await;
-        Ok(Box::new(part_writer::ObjectPartWriter::new(uploads, path, upload_id, part, memory, held)))
+        let memory = self.memory.take(&session.owner, part.size_bytes).await?;
+        let puts = Arc::clone(&self.puts);
+        let target = Target { uploads, puts, path, upload_id, part, memory, held };
+        Ok(Box::new(part_writer::ObjectPartWriter::new(target)))
     }
 
     async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String> {
@@ -144,7 +157,8 @@ impl Storage for ObjectStorage {
             (_, Ok(())) => Ok(location),
             // Not `Lost`, also when the upload is gone: another try may be about to make the file.
             (Err(error), Err(Error::Lost(_))) => {
-                Err(Error::Store { action: "complete an upload".to_owned(), source: error.into() })
+                let failed = Error::Store { action: "complete an upload".to_owned(), source: error.into() };
+                Err(self.replaced(session, parts).await.map_or(failed, Error::Replaced))
             }
             (_, Err(error)) => Err(error),
         }
@@ -235,7 +249,7 @@ impl Storage for ObjectStorage {
 
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
         let path = self.path(location);
-        let found = self.objects.head(&path).await.map_err(failed("look at an object"))?.size;
+        let found = in_time("look at an object", SILENCE, self.objects.head(&path)).await?.size;
         super::expect_size(path, found, size_bytes)
     }
 }
@@ -249,13 +263,5 @@ fn unless_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreEr
         // The one in memory says so of an upload in its own way, and can say nothing else.
         Err(StoreError::NotFound { .. } | StoreError::Generic { store: "InMemory", .. }) => Ok(None),
         done => done.map(Some),
-    }
-}
-
-fn failed(action: &str) -> impl FnOnce(StoreError) -> Error {
-    let action = action.to_owned();
-    move |error| match error {
-        StoreError::NotFound { path, .. } => Error::Lost(format!("{action}: {path} is not there")),
-        error => Error::Store { action, source: error.into() },
     }
 }

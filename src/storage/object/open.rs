@@ -2,6 +2,8 @@
 //!
 //! Credentials and endpoints come from the variables that each cloud's own tools use; `docs/operations.md` has them.
 
+use std::sync::Arc;
+
 use object_store::{
     ClientConfigKey, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
@@ -9,6 +11,7 @@ use object_store::{
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
     memory::InMemory,
     path::Path,
+    signer::Signer,
 };
 
 use super::{ObjectStorage, failed};
@@ -42,7 +45,10 @@ impl ObjectStorage {
                 .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), allow_http("AWS_ENDPOINT"))
                 .with_retry(retry)
                 .build()
-                .map(|store| Self::over(store, prefix, memory_bytes)),
+                .map(|store| {
+                    let signer: Arc<dyn Signer> = Arc::new(store.clone());
+                    Self { signer: Some(signer), ..Self::over(store, prefix, memory_bytes) }
+                }),
             "gs" => GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
                 .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)

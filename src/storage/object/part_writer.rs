@@ -6,20 +6,25 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use object_store::{PutPayload, multipart::MultipartStore, path::Path};
 
-use super::{failed, memory::Taken};
+use super::{
+    answers::{in_time, longest_put},
+    memory::Taken,
+    puts::Puts,
+};
 use crate::{
     domain::{Part, Sha256Digest},
     storage::{BufferedBytes, Held, PartWriter, PersistedPart, Result, StagedPart, off_thread},
 };
 
 /// Where a part goes.
-struct Target {
-    uploads: Arc<dyn MultipartStore>,
-    path: Path,
-    upload_id: String,
-    part: Part,
-    memory: Taken,
-    held: Held,
+pub(super) struct Target {
+    pub(super) uploads: Arc<dyn MultipartStore>,
+    pub(super) puts: Arc<Puts>,
+    pub(super) path: Path,
+    pub(super) upload_id: String,
+    pub(super) part: Part,
+    pub(super) memory: Taken,
+    pub(super) held: Held,
 }
 
 pub(super) struct ObjectPartWriter {
@@ -34,17 +39,10 @@ struct ObjectStagedPart {
 }
 
 impl ObjectPartWriter {
-    pub(super) fn new(
-        uploads: Arc<dyn MultipartStore>,
-        path: Path,
-        upload_id: String,
-        part: Part,
-        memory: Taken,
-        held: Held,
-    ) -> Self {
+    pub(super) fn new(target: Target) -> Self {
         // Copied into one piece of exactly its size: pieces as they come can each keep a larger buffer alive.
-        let bytes = BytesMut::with_capacity(usize::try_from(part.size_bytes).unwrap_or(0));
-        Self { target: Target { uploads, path, upload_id, part, memory, held }, bytes }
+        let bytes = BytesMut::with_capacity(usize::try_from(target.part.size_bytes).unwrap_or(0));
+        Self { target, bytes }
     }
 }
 
@@ -70,11 +68,13 @@ impl StagedPart for ObjectStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { target: Target { uploads, path, upload_id, part, memory, held }, bytes, .. } = *self;
+        let Self { target: Target { uploads, puts, path, upload_id, part, memory, held }, bytes, .. } = *self;
         // `object_store` counts from 0.
         let index = part.number as usize - 1;
-        let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone())).await;
-        let etag = put.map_err(failed("put a part"))?.content_id;
+        let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
+        let put = in_time("put a part", longest_put(part.size_bytes), put).await;
+        puts.note(&put);
+        let etag = put?.content_id;
         let (permit, may_be_kept) = memory.release();
         let bytes = BufferedBytes { bytes, may_be_kept, _memory: permit };
         Ok(PersistedPart { held, etag: Some(etag), bytes: Some(bytes) })

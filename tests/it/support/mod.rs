@@ -7,6 +7,7 @@ mod http_proxy;
 mod process;
 mod proxy;
 mod requests;
+mod s3;
 mod services;
 
 pub(crate) use app::{TestApp, TestUser};
@@ -16,4 +17,5 @@ pub(crate) use http_proxy::{http_proxy, page};
 pub(crate) use process::{Cli, Server, exchange};
 pub(crate) use proxy::Proxy;
 pub(crate) use requests::Answer;
+pub(crate) use s3::FakeS3;
 pub(crate) use services::{database_url, execute, storage_url};

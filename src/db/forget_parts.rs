@@ -1,0 +1,42 @@
+//! Taking back that parts were recorded.
+//!
+//! Owns the one transaction in which a session loses parts, for a store that kept other bytes of them.
+
+use entity::upload_part;
+use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter};
+
+use super::{Db, Result, again, changes, rows, sessions::locked_session};
+use crate::domain::{PartRecord, Session, Timestamp};
+
+impl Db {
+    /// Forgets these parts of an open session, those that are still recorded like this. Answers the session as it is then.
+    pub async fn forget_parts(&self, session: &Session, parts: &[PartRecord], now: Timestamp) -> Result<Session> {
+        again(|| self.try_forget_parts(session, parts, now)).await
+    }
+
+    async fn try_forget_parts(&self, session: &Session, parts: &[PartRecord], now: Timestamp) -> Result<Session> {
+        let tx = self.begin(Some(&session.owner)).await?;
+        let mut session = locked_session(&tx, session.id).await?;
+        if !session.status.is_open() {
+            return Ok(session);
+        }
+        let mut has_changed = false;
+        for record in parts {
+            let deleted = upload_part::Entity::delete_many()
+                .filter(upload_part::COLUMN.session_id.eq(session.id.0))
+                .filter(upload_part::COLUMN.part_number.eq(i64::from(record.part.number)))
+                .filter(upload_part::COLUMN.storage_etag.eq(record.storage_etag.clone().unwrap_or_default()))
+                .exec(&tx)
+                .await?;
+            if deleted.rows_affected > 0 {
+                has_changed |= session.forget(record.part, now);
+            }
+        }
+        if has_changed {
+            rows::session_moves(&session).update_without_returning(&tx).await?;
+            changes::notify(&tx, &session).await?;
+            tx.commit().await?;
+        }
+        Ok(session)
+    }
+}

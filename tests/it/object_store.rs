@@ -1,0 +1,95 @@
+//! What a strict object store makes of late, refused and failing puts: the real binary on a stand-in for S3.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{FakeS3, Server, exchange, file_bytes, sha256_hex};
+
+const PART: usize = 5 * 1024 * 1024;
+
+struct OnS3 {
+    s3: FakeS3,
+    server: Server,
+    _folder: TempDir,
+}
+
+impl OnS3 {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let s3 = FakeS3::start().await;
+        let server = Server::start(folder.path(), &s3.settings());
+        Self { s3, server, _folder: folder }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        let (status, text) = exchange(&self.server.address, method, path, &self.server.first_token, body).unwrap();
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    fn create(&self, size: usize) -> String {
+        let new = json!({ "original_filename": "f", "total_size_bytes": size }).to_string();
+        let (status, session) = self.ask("POST", "/uploads/sessions", new.as_bytes());
+        assert_eq!(status, 201, "{session}");
+        format!("/uploads/sessions/{}", session["session_id"].as_str().unwrap())
+    }
+
+    fn put(&self, session: &str, number: usize, file: &[u8]) -> (u16, Value) {
+        self.ask("PUT", &format!("{session}/parts/{number}"), file.chunks(PART).nth(number - 1).unwrap())
+    }
+
+    fn finalize(&self, session: &str) -> (u16, Value) {
+        self.ask("POST", &format!("{session}/finalize"), b"{}")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lands_late_is_noticed_and_its_part_sent_again() {
+    let on = OnS3::start().await;
+    let file = file_bytes(2 * PART + 100);
+    let session = on.create(file.len());
+    for number in 1..=3 {
+        assert_eq!(on.put(&session, number, &file).0, 201);
+    }
+    on.s3.put_late(1, &vec![7; PART]);
+    on.s3.put_late(3, &file[2 * PART..]);
+    let (status, problem) = on.finalize(&session);
+    assert_eq!((status, &problem["code"]), (409, &json!("PARTS_MISSING")), "{problem}");
+    assert_eq!(problem["missing_parts"], json!(["1", "3"]));
+    let (_, told) = on.ask("GET", &session, b"");
+    assert_eq!((&told["received_parts"], &told["bytes_received"]), (&json!(["2"]), &json!(PART)));
+    for number in [3, 1] {
+        assert_eq!(on.put(&session, number, &file).0, 201);
+    }
+    let (status, done) = on.finalize(&session);
+    assert_eq!((status, &done["file"]["sha256"]), (200, &json!(sha256_hex(&file))), "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_was_forgotten_may_come_with_other_bytes() {
+    let on = OnS3::start().await;
+    let (before, after) = (file_bytes(100), vec![9; 100]);
+    let session = on.create(100);
+    assert_eq!(on.put(&session, 1, &before).0, 201);
+    on.s3.put_late(1, &before);
+    assert_eq!(on.finalize(&session).0, 409);
+    assert_eq!(on.put(&session, 1, &after).0, 201);
+    assert_eq!(on.finalize(&session).1["file"]["sha256"], sha256_hex(&after));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_put_is_told_at_once_turns_ready_red_and_keeps_nobody_waiting() {
+    let on = OnS3::start().await;
+    let file = file_bytes(100);
+    let session = on.create(file.len());
+    assert_eq!(on.ask("GET", "/ready", b"").0, 200);
+    on.s3.refuse_puts(true);
+    for _ in 0..4 {
+        let (status, problem) = on.put(&session, 1, &file);
+        assert_eq!((status, &problem["code"]), (503, &json!("UNAVAILABLE")), "{problem}");
+        assert_eq!(on.ask("GET", "/ready", b"").0, 503);
+    }
+    on.s3.refuse_puts(false);
+    assert_eq!(on.put(&session, 1, &file).0, 201, "the claim was given back");
+    assert_eq!(on.ask("GET", "/ready", b"").0, 200);
+    assert_eq!(on.finalize(&session).1["file"]["sha256"], sha256_hex(&file));
+}

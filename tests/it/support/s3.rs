@@ -1,0 +1,189 @@
+//! A stand-in for S3 that behaves as the strictest do: it keeps the last put of a part, invents etags as with SSE-KMS, and
+//! refuses to complete an upload with an etag that it does not have. It can be told to refuse puts.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+/// Etag and bytes by number.
+type Parts = BTreeMap<u32, (String, Bytes)>;
+
+#[derive(Default)]
+struct Store {
+    objects: Mutex<HashMap<String, Bytes>>,
+    uploads: Mutex<HashMap<String, Parts>>,
+    etags: AtomicUsize,
+    refuses_puts: AtomicBool,
+}
+
+/// A running one, on a port of its own, as long as the test's runtime runs.
+pub(crate) struct FakeS3 {
+    endpoint: String,
+    store: Arc<Store>,
+}
+
+impl FakeS3 {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let store = Arc::new(Store::default());
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&store));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { endpoint, store }
+    }
+
+    /// What a server needs in its environment to use it.
+    pub(crate) fn settings(&self) -> [(&str, &str); 6] {
+        [
+            ("PARTWAY_STORAGE", "s3://bucket/prefix"),
+            ("PARTWAY_DATABASE", ""),
+            ("AWS_ENDPOINT_URL_S3", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
+
+    /// A put that was given up long ago lands now, in the only upload.
+    pub(crate) fn put_late(&self, part: u32, bytes: &[u8]) {
+        let etag = self.store.etag();
+        let mut uploads = self.store.uploads.lock().unwrap();
+        uploads.values_mut().next().unwrap().insert(part, (etag, bytes.to_vec().into()));
+    }
+
+    pub(crate) fn refuse_puts(&self, refuses: bool) {
+        self.store.refuses_puts.store(refuses, Ordering::Relaxed);
+    }
+}
+
+impl Store {
+    fn etag(&self) -> String {
+        format!("\"{:032x}\"", self.etags.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn read(&self, key: &str, etag: String, range: Option<&HeaderValue>) -> Response {
+        let objects = self.objects.lock().unwrap();
+        let Some(object) = objects.get(key) else { return error(StatusCode::NOT_FOUND, "NoSuchKey") };
+        let (size, modified) = (object.len(), (header::LAST_MODIFIED, "Thu, 01 Jan 2026 00:00:00 GMT".to_owned()));
+        let range = range.map(|range| {
+            let range = range.to_str().unwrap().trim_start_matches("bytes=").split_once('-').unwrap();
+            let (first, last): (usize, usize) = (range.0.parse().unwrap(), range.1.parse().unwrap());
+            first..size.min(last + 1)
+        });
+        match range {
+            None => ([modified, (header::ETAG, etag)], object.clone()).into_response(),
+            Some(range) => {
+                let told = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+                let headers = [modified, (header::ETAG, etag), (header::CONTENT_RANGE, told)];
+                (StatusCode::PARTIAL_CONTENT, headers, object.slice(range)).into_response()
+            }
+        }
+    }
+}
+
+fn error(status: StatusCode, code: &str) -> Response {
+    (status, format!("<Error><Code>{code}</Code></Error>")).into_response()
+}
+
+async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let key = head.uri.path().to_owned();
+    let query: HashMap<&str, &str> = head
+        .uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .collect();
+    let upload = query.get("uploadId").map(|id| (*id).to_owned());
+    if head.method == Method::PUT && store.refuses_puts.load(Ordering::Relaxed) {
+        return error(StatusCode::FORBIDDEN, "AccessDenied");
+    }
+    let etag = store.etag();
+    match (head.method, upload) {
+        (Method::POST, None) => {
+            let id = etag.trim_matches('"').to_owned();
+            store.uploads.lock().unwrap().insert(id.clone(), BTreeMap::new());
+            format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
+                .into_response()
+        }
+        (Method::PUT, Some(id)) => {
+            let number = query["partNumber"].parse().unwrap();
+            match store.uploads.lock().unwrap().get_mut(&id) {
+                Some(parts) => drop(parts.insert(number, (etag.clone(), body))),
+                None => return error(StatusCode::NOT_FOUND, "NoSuchUpload"),
+            }
+            [(header::ETAG, etag)].into_response()
+        }
+        (Method::GET, Some(id)) => {
+            let uploads = store.uploads.lock().unwrap();
+            let Some(parts) = uploads.get(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
+            // Pages of one, so that who asks has to ask on.
+            let after: u32 = query.get("part-number-marker").map_or(0, |marker| marker.parse().unwrap());
+            let page = parts.range(after + 1..).next().map(|(number, (etag, bytes))| {
+                let size = bytes.len();
+                format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{size}</Size></Part><NextPartNumberMarker>{number}</NextPartNumberMarker>")
+            });
+            let is_truncated = page.is_some();
+            let page = page.unwrap_or_default();
+            format!("<ListPartsResult>{page}<IsTruncated>{is_truncated}</IsTruncated></ListPartsResult>")
+                .into_response()
+        }
+        (Method::POST, Some(id)) => {
+            let mut uploads = store.uploads.lock().unwrap();
+            let Some(parts) = uploads.get(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
+            let said = String::from_utf8(body.to_vec()).unwrap().replace("&quot;", "\"");
+            let mut whole = Vec::new();
+            for (number, (etag, bytes)) in parts {
+                if !said.contains(etag.as_str()) {
+                    return error(StatusCode::BAD_REQUEST, "InvalidPart");
+                }
+                assert!(said.contains(&format!("<PartNumber>{number}</PartNumber>")));
+                whole.extend_from_slice(bytes);
+            }
+            uploads.remove(&id);
+            store.objects.lock().unwrap().insert(key, whole.into());
+            format!("<CompleteMultipartUploadResult><ETag>{etag}</ETag></CompleteMultipartUploadResult>")
+                .into_response()
+        }
+        (Method::DELETE, Some(id)) => match store.uploads.lock().unwrap().remove(&id) {
+            Some(_) => StatusCode::NO_CONTENT.into_response(),
+            None => error(StatusCode::NOT_FOUND, "NoSuchUpload"),
+        },
+        (Method::PUT, None) => {
+            store.objects.lock().unwrap().insert(key, body);
+            [(header::ETAG, etag)].into_response()
+        }
+        (Method::DELETE, None) => {
+            store.objects.lock().unwrap().remove(&key);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        (_, None) if query.contains_key("list-type") => {
+            let prefix = format!("/bucket/{}", query.get("prefix").unwrap_or(&"").replace("%2F", "/"));
+            let objects = store.objects.lock().unwrap();
+            let found: String = objects
+                .iter()
+                .filter(|(key, _)| key.starts_with(&prefix))
+                .map(|(key, bytes)| {
+                    let (key, size) = (key.trim_start_matches("/bucket/"), bytes.len());
+                    format!("<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>x</ETag><Size>{size}</Size></Contents>")
+                })
+                .collect();
+            format!("<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>").into_response()
+        }
+        (_, _) => store.read(&key, etag, head.headers.get(header::RANGE)),
+    }
+}
