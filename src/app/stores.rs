@@ -58,7 +58,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 /// The use cases over the configured database and storage, with the schema brought up to date.
 async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let db = Box::pin(migrate(config)).await?;
-    service(db, config, clock)
+    closed_if_failed(service(db.clone(), config, clock), &db).await
 }
 
 /// The same, only if there is a database already: one that is made by mistake would be in a mistyped place.
@@ -78,24 +78,40 @@ pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> an
         return Err(missing(&format!("database {}", std::path::absolute(file)?.display())));
     }
     let (db, name) = Box::pin(open_database(config)).await?;
-    if db.is_new().await.with_context(|| name.clone())? {
-        return Err(missing(&format!("table of Partway's in {name}")));
+    let open = async {
+        if db.is_new().await.with_context(|| name.clone())? {
+            return Err(missing(&format!("table of Partway's in {name}")));
+        }
+        Box::pin(db.migrate()).await.context(name)?;
+        service(db.clone(), config, clock)
+    };
+    closed_if_failed(open.await, &db).await
+}
+
+/// A database that is not closed keeps some of it in its write-ahead log.
+async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Result<T> {
+    if opened.is_err() {
+        db.close().await;
     }
-    Box::pin(db.migrate()).await.context(name)?;
-    service(db, config, clock)
+    opened
 }
 
 /// The same as [`open_service`], for those who look at bytes: only if database and storage belong together.
 pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let service = open_service(config, clock).await?;
-    service.bind_storage().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
+    let bound = service.bind_storage().await;
+    if bound.is_err() {
+        service.close().await;
+    }
+    bound.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
     Ok(service)
 }
 
 /// The configured database, with the schema brought up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
     let (db, name) = Box::pin(open_database(config)).await?;
-    Box::pin(db.migrate()).await.context(name)?;
+    let migrated = Box::pin(db.migrate()).await.context(name);
+    closed_if_failed(migrated, &db).await?;
     Ok(db)
 }
 

@@ -22,9 +22,13 @@ impl Adopt {
         let config = super::flags::settings(&self.stores)?;
         // First: in a mistyped place nothing is made.
         let service = Box::pin(app::open_existing_service(&config, Arc::new(SystemClock))).await?;
-        let _lock = Lock::take(&config)?;
-        let id = service.adopt_storage().await.map_err(super::internal)?;
-        service.checkpoint().await;
+        let adopt = async {
+            let _lock = Lock::take(&config)?;
+            service.adopt_storage().await.map_err(super::internal)
+        };
+        let adopted = adopt.await;
+        service.close().await;
+        let id = adopted?;
         super::output::note(format_args!("database and storage are bound by the new id {id}"));
         Ok(ExitCode::SUCCESS)
     }

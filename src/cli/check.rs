@@ -1,31 +1,66 @@
 //! `partway check`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::flags::StoreFlags;
+use super::{
+    flags::StoreFlags,
+    output::{answer, note},
+};
+use crate::{
+    app::Lock,
+    service::{CheckOptions, Finding},
+};
+
+const STYLE: &str = "comparing [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
+    /// Mend what can be mended for certain; the server must be stopped
+    #[arg(long)]
+    repair: bool,
+    /// Read every stored byte and compare it with the digests that it arrived with
+    #[arg(long)]
+    digests: bool,
     #[command(flatten)]
     stores: StoreFlags,
 }
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let service = super::open_existing(&self.stores).await?;
-        service.bind_storage().await.map_err(super::internal)?;
-        let report = service.check().await.map_err(super::internal)?;
-        service.checkpoint().await;
-        for problem in &report.problems {
-            super::output::answer(problem)?;
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let reading = bar.clone();
+        let on_read = move |total_bytes, bytes| {
+            reading.set_length(total_bytes);
+            reading.inc(bytes);
+        };
+        let on_read = self.digests.then(|| Arc::new(on_read) as Arc<dyn Fn(u64, u64) + Send + Sync>);
+        let options = CheckOptions { repairs: self.repair, on_read };
+        let report = super::with_service(&self.stores, async |service| {
+            // Looking disturbs nobody; mending must not happen under a server that has the same files open.
+            let _lock = self.repair.then(|| Lock::take(&super::flags::settings(&self.stores)?)).transpose()?;
+            service.bind_storage().await.map_err(super::internal)?;
+            service.check(options).await.map_err(super::internal)
+        })
+        .await?;
+        bar.finish_and_clear();
+        for (kind, findings) in
+            [("problem", &report.problems), ("unfinished", &report.unfinished), ("repaired", &report.repaired)]
+        {
+            for Finding { what, advice } in findings {
+                answer(format_args!("{kind}: {what}\n    {advice}"))?;
+            }
         }
-        super::output::note(format_args!(
-            "{} sessions and {} stored files checked, {} problems",
+        note(format_args!(
+            "{} sessions and {} stored files checked: {} problems, {} unfinished, {} repaired",
             report.sessions,
             report.files,
-            report.problems.len()
+            report.problems.len(),
+            report.unfinished.len(),
+            report.repaired.len()
         ));
         Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

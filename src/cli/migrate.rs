@@ -17,7 +17,7 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The server does the same at every start.
-        app::migrate(&super::flags::settings(&self.stores)?).await?;
+        app::migrate(&super::flags::settings(&self.stores)?).await?.close().await;
         super::output::note("the database is up to date");
         Ok(ExitCode::SUCCESS)
     }

@@ -53,7 +53,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Bind the database and the storage to each other, after a restore or a move
     Adopt(adopt::Adopt),
-    /// Look for rows that disagree and files that are missing or of the wrong size
+    /// Look for damage: rows that disagree, bytes that are gone, what a crash left unfinished
     Check(check::Check),
 }
 
@@ -91,6 +91,17 @@ impl Cli {
 /// The use cases over the stores that these flags name, for commands that need no server.
 async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
     Box::pin(app::open_existing_service(&flags::settings(stores)?, Arc::new(SystemClock))).await
+}
+
+/// Does the work, and closes the database whatever came of it.
+async fn with_service<T>(
+    stores: &StoreFlags,
+    work: impl AsyncFnOnce(&Arc<Service>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let service = Arc::new(open_existing(stores).await?);
+    let done = work(&service).await;
+    service.close().await;
+    done
 }
 
 /// Which server to talk to, and as whom.

@@ -15,6 +15,7 @@ use tokio::{
 use super::flags::ServeFlags;
 use crate::{
     app::{App, Lock},
+    config::Config,
     domain::SystemClock,
     http::{StopRequest, raise_descriptor_limit},
     service::Service,
@@ -40,6 +41,13 @@ impl Serve {
         raise_descriptor_limit();
         let _lock = Lock::take(&config)?;
         let app = App::open(&config, Arc::new(SystemClock)).await?;
+        let service = Arc::clone(&app.service);
+        let served = Self::serve(app, &config).await;
+        service.close().await;
+        served.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn serve(app: App, config: &Config) -> anyhow::Result<()> {
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
         let address = listener.local_addr()?;
@@ -47,11 +55,9 @@ impl Serve {
         let stop = stop_signal()?;
         greet(&app.service, address).await?;
         let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);
-        let service = Arc::clone(&app.service);
         app.into_server().run(listener, stop).await;
         sweeping.abort();
-        service.checkpoint().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

@@ -60,17 +60,17 @@ impl Token {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Create { owner, name, expires_in, stores } => {
-                let service = super::open_existing(&stores).await?;
-                let created = service.create_token(&owner, &name, expires_in).await.map_err(super::internal)?;
-                service.checkpoint().await;
+                let created = super::with_service(&stores, async |service| {
+                    service.create_token(&owner, &name, expires_in).await.map_err(super::internal)
+                })
+                .await?;
                 note(format_args!("id {}", created.id));
                 answer(created.token.reveal())?;
             }
             Command::List { stores } => list(&stores).await?,
             Command::Revoke { id, stores } => {
-                let service = super::open_existing(&stores).await?;
-                service.revoke_token(id).await.map_err(super::internal)?;
-                service.checkpoint().await;
+                super::with_service(&stores, async |service| service.revoke_token(id).await.map_err(super::internal))
+                    .await?;
                 note("revoked; running servers refuse it within two seconds");
             }
         }
@@ -79,7 +79,7 @@ impl Token {
 }
 
 async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
-    let tokens = super::open_existing(stores).await?.tokens().await.map_err(super::internal)?;
+    let tokens = super::with_service(stores, async |service| service.tokens().await.map_err(super::internal)).await?;
     let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
     answer(format_args!(
         "{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME",

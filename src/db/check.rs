@@ -1,64 +1,98 @@
-//! Looks for rows that disagree: the received set and the counters of every session against its part rows.
+//! Looks for rows that cannot be read or disagree: the received set and the counters of every session against its part rows,
+//! and its file's row against both.
+//!
+//! One row at a time, so that what is damaged does not hide the rest.
 
-use std::fmt;
-
-use entity::upload_session;
+use entity::{upload_file, upload_session};
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, IsolationLevel, QueryFilter, QueryOrder, QuerySelect, TransactionOptions,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IsolationLevel, Order, QueryFilter, QueryOrder, QuerySelect,
+    Statement, TransactionOptions, sea_query::Expr,
 };
+use uuid::Uuid;
 
-use super::{Db, Result, Transaction, rows};
-use crate::domain::{PartSet, Session, SessionId};
+use super::{Db, Error, Result, Transaction, rows};
+use crate::domain::{FileId, FileRecord, FileStatus, PartSet, Session, SessionId, SessionStatus};
 
-/// A session whose rows disagree.
+/// A session whose rows agree.
 #[derive(Debug)]
-pub struct Disagreement {
-    /// Which session.
-    pub session: SessionId,
-    /// In what.
-    pub problem: String,
+pub struct CheckedSession {
+    /// The session.
+    pub session: Session,
+    /// Its file.
+    pub file: FileRecord,
+    /// Whether its row says that its bytes are gone.
+    pub is_freed: bool,
 }
 
-impl fmt::Display for Disagreement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {}: {}", self.session.0, self.problem)
-    }
-}
-
-/// A page of sessions that were looked at.
-#[derive(Debug)]
-pub struct CheckedPage {
-    /// How many.
-    pub checked: u64,
-    /// What is wrong with them.
-    pub disagreements: Vec<Disagreement>,
-    /// Those that are open and have parts, so that their bytes must be there.
-    pub with_bytes: Vec<Session>,
-    /// The last of them; `None` when there were none left.
-    pub last: Option<SessionId>,
-}
-
-const PAGE: u64 = 100;
+const PAGE: u64 = 1_000;
 
 impl Db {
-    /// Looks at a page of sessions, those after this one.
-    pub async fn check_sessions(&self, after: Option<SessionId>) -> Result<CheckedPage> {
-        let mut select = upload_session::Entity::find();
-        if let Some(id) = after {
-            select = select.filter(upload_session::COLUMN.id.gt(id.0));
+    /// What SQLite finds wrong in the database's pages and indexes; nothing on PostgreSQL, which checks pages as it reads
+    /// them.
+    pub async fn integrity_problems(&self) -> Result<Vec<String>> {
+        if self.read.get_database_backend() != DbBackend::Sqlite {
+            return Ok(Vec::new());
         }
-        let page = select.order_by_asc(upload_session::COLUMN.id).limit(PAGE).all(&self.read).await?;
-        let (checked, last) = (page.len() as u64, page.last().map(|row| SessionId(row.id)));
-        let (mut disagreements, mut with_bytes) = (Vec::new(), Vec::new());
-        for row in page {
-            let session = SessionId(row.id);
-            match self.check_session(session).await? {
-                Ok(session) if session.status.is_open() && !session.received.is_empty() => with_bytes.push(session),
-                Ok(_) => {}
-                Err(problem) => disagreements.push(Disagreement { session, problem }),
+        let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA integrity_check");
+        let rows = self.read.query_all_raw(statement).await?;
+        let lines = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// The ids of all sessions, ascending, and what kept some of them from being read.
+    pub async fn session_ids(&self) -> (Vec<SessionId>, Option<Error>) {
+        let (ids, error) = self.ids::<upload_session::Entity>(upload_session::Column::Id).await;
+        (ids.into_iter().map(SessionId).collect(), error)
+    }
+
+    /// The same of all files.
+    pub async fn file_ids(&self) -> (Vec<FileId>, Option<Error>) {
+        let (ids, error) = self.ids::<upload_file::Entity>(upload_file::Column::Id).await;
+        (ids.into_iter().map(FileId).collect(), error)
+    }
+
+    /// From both ends, so that a damaged page hides what is on it alone.
+    async fn ids<E: EntityTrait>(&self, id: E::Column) -> (Vec<Uuid>, Option<Error>) {
+        let mut ids = Vec::new();
+        let error = loop {
+            match self.id_page::<E>(id, ids.last().map(|last| id.gt(*last)), Order::Asc).await {
+                Ok(page) if page.is_empty() => return (ids, None),
+                Ok(page) => ids.extend(page),
+                Err(error) => break error,
+            }
+        };
+        let (known, mut from_end) = (ids.last().copied(), Vec::new());
+        while let Ok(page) = self.id_page::<E>(id, from_end.last().map(|last| id.lt(*last)), Order::Desc).await {
+            let before = from_end.len();
+            from_end.extend(page.into_iter().take_while(|id| known.is_none_or(|known| *id > known)));
+            if from_end.len() == before {
+                break;
             }
         }
-        Ok(CheckedPage { checked, disagreements, with_bytes, last })
+        ids.extend(from_end.into_iter().rev());
+        (ids, Some(error))
+    }
+
+    async fn id_page<E: EntityTrait>(&self, id: E::Column, bound: Option<Expr>, order: Order) -> Result<Vec<Uuid>> {
+        let mut select = E::find().select_only().column(id);
+        if let Some(bound) = bound {
+            select = select.filter(bound);
+        }
+        Ok(select.order_by(id, order).limit(PAGE).into_tuple().all(&self.read).await?)
+    }
+
+    /// How many bytes a look at all digests reads.
+    pub async fn bytes_to_compare(&self) -> Result<u64> {
+        let sum = |column: &'static str| Expr::cust(format!("CAST(SUM({column}) AS BIGINT)"));
+        let stored = upload_file::Entity::find().filter(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()));
+        let stored = stored.select_only().column_as(sum("size_bytes"), "total").into_tuple::<Option<i64>>();
+        let open = upload_session::Entity::find()
+            .filter(upload_session::COLUMN.status.eq(SessionStatus::InProgress.as_str()))
+            .select_only()
+            .column_as(sum("bytes_received"), "total")
+            .into_tuple::<Option<i64>>();
+        let totals = [stored.all(&self.read).await?, open.all(&self.read).await?].concat();
+        Ok(totals.into_iter().flatten().filter_map(|total| u64::try_from(total).ok()).sum())
     }
 
     /// A transaction that sees one state of the database, as every one does on SQLite.
@@ -70,16 +104,22 @@ impl Db {
         Ok(self.read.begin(TransactionOptions { isolation_level, ..Default::default() }).await?)
     }
 
-    /// In one transaction, so that a part that arrives in between is in both or in neither.
-    async fn check_session(&self, id: SessionId) -> Result<Result<Session, String>> {
+    /// A session with its file, or what is wrong with their rows. In one transaction, so that a part that arrives in between
+    /// is in all of them or in none.
+    pub async fn check_session(&self, id: SessionId) -> Result<Result<CheckedSession, String>> {
         let tx = self.snapshot().await?;
         let Some(row) = super::only(upload_session::Entity::find_by_id(id.0), &tx).await? else {
-            return Ok(Err("it is gone".to_owned()));
+            return Ok(Err("its row is gone".to_owned()));
         };
-        let completed = row.completed_parts;
+        let (completed, is_freed) = (row.completed_parts, row.bytes_freed);
         let session = match rows::session(row) {
             Ok(session) => session,
             Err(corrupt) => return Ok(Err(corrupt.to_string())),
+        };
+        let file = match super::only(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?.map(rows::file) {
+            Some(Ok(file)) => file,
+            Some(Err(corrupt)) => return Ok(Err(corrupt.to_string())),
+            None => return Ok(Err("its file has no row".to_owned())),
         };
         let (mut numbers, mut bytes) = (PartSet::new(), 0);
         for row in super::parts::of_session(id).all(&tx).await? {
@@ -91,14 +131,30 @@ impl Db {
                 Err(corrupt) => return Ok(Err(corrupt.to_string())),
             }
         }
+        let expected = match session.status {
+            SessionStatus::Complete => FileStatus::Stored,
+            SessionStatus::Failed | SessionStatus::Aborted => FileStatus::Failed,
+            SessionStatus::Init | SessionStatus::InProgress => FileStatus::Uploading,
+        };
         Ok(if numbers != session.received {
             Err(format!("received parts are {}, but there are rows for {numbers}", session.received))
         } else if completed != i64::from(numbers.len()) {
             Err(format!("{completed} parts are counted, but there are rows for {}", numbers.len()))
         } else if bytes != session.bytes_received {
             Err(format!("{} bytes are counted, but the rows hold {bytes}", session.bytes_received))
+        } else if file.status != expected || file.location.is_some() != (expected == FileStatus::Stored) {
+            Err(format!("it is {}, but its file is {}", session.status.as_str(), file.status.as_str()))
         } else {
-            Ok(session)
+            Ok(CheckedSession { session, file, is_freed })
+        })
+    }
+
+    /// A file, or what is wrong with its row.
+    pub async fn check_file(&self, id: FileId) -> Result<Result<FileRecord, String>> {
+        let row = super::only(upload_file::Entity::find_by_id(id.0), &self.read).await?;
+        Ok(match row.map(rows::file) {
+            Some(file) => file.map_err(|corrupt| corrupt.to_string()),
+            None => Err("its row is gone".to_owned()),
         })
     }
 }

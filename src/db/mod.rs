@@ -39,7 +39,7 @@ use std::{
 };
 
 pub use changes::{Change, Changes};
-pub use check::{CheckedPage, Disagreement};
+pub use check::CheckedSession;
 use error::again;
 pub use error::{Error, Result};
 pub use list::{ListFilter, SessionPage};

@@ -29,6 +29,14 @@ pub(super) enum Readers {
 }
 
 impl Readers {
+    /// Gives back all that are kept.
+    pub(super) fn clear(&self) {
+        match self {
+            Self::Sqlite(kept) => kept.idle().clear(),
+            Self::Postgres(kept) => kept.idle().clear(),
+        }
+    }
+
     pub(super) fn new(read: &DatabaseConnection) -> Self {
         match read.get_database_backend() {
             DbBackend::Postgres => Self::Postgres(Kept::new(read.get_postgres_connection_pool())),

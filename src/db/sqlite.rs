@@ -53,6 +53,23 @@ impl Db {
         }
         Ok(())
     }
+
+    /// Closes all connections. The last one that is closed leaves a SQLite database in one file. What does not end in time is
+    /// left to the end of the process.
+    pub async fn close(&self) {
+        let pool = self.pools.current();
+        pool.readers.clear();
+        let close = async {
+            let _ = pool.read.close_by_ref().await;
+            if let super::changes::Watched::Sqlite(observe) = &self.watched {
+                let _ = observe.close_by_ref().await;
+            }
+            let _ = pool.write.close_by_ref().await;
+        };
+        if tokio::time::timeout(super::ACQUIRE_TIMEOUT, close).await.is_err() {
+            tracing::warn!("the database is still in use and was not closed");
+        }
+    }
 }
 
 async fn connect(file: &Path, connections: u32) -> Result<DatabaseConnection> {

@@ -170,6 +170,11 @@ impl Error {
         Self::new(Code::BytesLost, "the stored bytes of this file are gone or damaged").caused_by(cause)
     }
 
+    /// A database and a storage that do not belong together; told at a start, to those who run the server.
+    pub fn misbound(problem: String) -> Self {
+        Self::new(Code::Internal, problem)
+    }
+
     /// A fault of the server.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Internal, "an internal error occurred").caused_by(cause)

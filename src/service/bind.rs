@@ -53,7 +53,7 @@ impl Service {
 
 fn mismatch(database: Option<Uuid>, storage: Option<Uuid>) -> Error {
     let id = |id: Option<Uuid>| id.map_or("no storage id".to_owned(), |id| format!("storage id {id}"));
-    Error::internal(format!(
+    Error::misbound(format!(
         "database and storage do not belong together: the database has {}, the storage has {}{}. Check the settings \
          `database` and `storage`. After a restore or a move, `partway adopt` binds them to each other",
         id(database),

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-pub use check::Report;
+pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
 pub use download::Content;
 pub use finalize::ExpectedDigests;
@@ -149,11 +149,12 @@ impl Service {
         self.going_on.wait().await;
     }
 
-    /// Leaves the database complete in its file; the last call before the process ends.
-    pub async fn checkpoint(&self) {
+    /// Leaves the database complete in its file and closes it; the last call before the process ends.
+    pub async fn close(&self) {
         if let Err(error) = self.db.checkpoint().await {
             tracing::warn!(%error, "the write-ahead log was not moved into the database; keep it beside the database");
         }
+        self.db.close().await;
     }
 
     /// Something that goes on by itself, such as a socket, and that a stopping server waits for.

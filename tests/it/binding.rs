@@ -1,10 +1,17 @@
 //! Database and storage belong to each other.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use partway::client::{Client, NewUpload};
+use futures_util::future::join_all;
+use partway::{
+    app::{self, App},
+    client::{Client, NewUpload},
+    config::Config,
+    domain::SystemClock,
+};
+use serde_json::json;
 
-use crate::support::{Cli, Server};
+use crate::support::{Cli, Server, database_url, storage_url};
 
 const SQLITE: [(&str, &str); 2] = [("PARTWAY_DATABASE", ""), ("PARTWAY_CHUNK_SIZE", "10")];
 
@@ -26,7 +33,9 @@ fn refusal(command: &str, data: &Path, database: &Path) -> String {
     }
     let refused = Cli::new(&args).on_sqlite().run();
     assert!(!refused.status.success(), "{command}");
-    String::from_utf8_lossy(&refused.stderr).into_owned()
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!said.contains("internal"), "{said}");
+    said
 }
 
 #[tokio::test]
@@ -72,4 +81,22 @@ async fn a_token_can_be_made_before_the_first_start_and_a_cut_first_start_is_fin
     fs::remove_file(folder.path().join("files/partway.id")).unwrap();
     Server::start(folder.path(), &SQLITE).kill();
     assert!(folder.path().join("files/partway.id").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_start_at_once_on_nothing_end_with_one_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::from_defaults(&json!({ "data": folder.path() })).unwrap();
+    config.database = database_url(folder.path()).unwrap_or_default();
+    config.storage = storage_url(folder.path()).unwrap_or_default();
+    config.database_connections = 4;
+    if config.database.is_empty() {
+        // On PostgreSQL they do this at once, too; on SQLite a lock file keeps others away.
+        app::migrate(&config).await.unwrap().close().await;
+    }
+    let start = || async { App::open(&config, Arc::new(SystemClock)).await.map(|app| app.service) };
+    for started in join_all((0..4).map(|_| start())).await {
+        started.unwrap().sweep().await;
+    }
+    start().await.unwrap();
 }

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use partway::{
     client::{Client, NewUpload},
     config::FileSha256,
+    service::CheckOptions,
 };
 use serde_json::json;
 
@@ -31,7 +32,7 @@ async fn assert_failed(app: &TestApp, user: &TestUser, id: &str) {
     assert_eq!((&session["status"], &session["status_reason"]), (&json!("FAILED"), &json!("bytes_lost")));
     assert_eq!(session["file"]["status"], "FAILED");
     assert!(app.bytes_on_disk().is_empty(), "what is left is freed");
-    let problems = app.service.check().await.unwrap().problems;
+    let problems = app.service.check(CheckOptions::default()).await.unwrap().problems;
     assert!(problems.is_empty(), "{problems:?}");
 }
 
@@ -115,7 +116,7 @@ async fn a_stored_file_that_is_gone_or_cut_is_told_as_such() {
         let head = user.request("HEAD", &path).body("".into()).unwrap();
         assert_eq!(user.send(head).await.status.as_u16(), 410);
         assert_eq!(user.get(&format!("/files/{file}")).await.expect(200).json()["status"], "STORED");
-        assert_eq!(app.service.check().await.unwrap().problems.len(), 1);
+        assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems.len(), 1);
         let _ = fs::remove_file(&stored);
     }
     fs::write(&stored, &bytes).unwrap();

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{future::join_all, stream};
+use partway::service::CheckOptions;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -39,7 +40,7 @@ async fn the_same_part_with_the_same_bytes_by_many_is_stored_once() {
     }
     assert_eq!(user.status(&id).await["version"], 2, "nothing was doubled");
     assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
-    assert_eq!(app.service.check().await.unwrap().problems, [""; 0]);
+    assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +59,7 @@ async fn of_different_bytes_for_one_part_exactly_one_wins_and_is_what_is_stored(
         assert_eq!(answers[winner].json()["sha256"], sha256);
         assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256);
     }
-    assert_eq!(app.service.check().await.unwrap().problems, [""; 0]);
+    assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, []);
 }
 
 #[tokio::test]

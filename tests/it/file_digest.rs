@@ -3,6 +3,7 @@
 use partway::{
     app::App,
     config::{Config, FileSha256},
+    service::CheckOptions,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -82,7 +83,7 @@ async fn a_session_with_a_wrong_digest_that_is_aborted_leaves_nothing_to_downloa
     user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
     let content = format!("/files/{}/content", session["file"]["file_id"].as_str().unwrap());
     assert_eq!(user.get(&content).await.problem(), (404, "NOT_FOUND".to_owned()));
-    assert_eq!(app.service.check().await.unwrap().problems, [""; 0]);
+    assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, []);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Stored files.
 
 use axum::body::Body;
+use partway::service::CheckOptions;
 
 use crate::support::{Answer, TestApp, TestUser, file_bytes, sha256_hex};
 
@@ -74,11 +75,11 @@ async fn a_file_outlives_a_look_for_damage_and_lost_bytes_are_reported() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let done = user.upload(b"0123456789").await;
-    let report = app.service.check().await.unwrap();
+    let report = app.service.check(CheckOptions::default()).await.unwrap();
     assert_eq!((report.sessions, report.files, report.problems.len()), (1, 1, 0));
     let stored = app.storage().join("stored").join(done["file"]["file_id"].as_str().unwrap());
     std::fs::write(&stored, "short").unwrap();
-    assert_eq!(app.service.check().await.unwrap().problems.len(), 1);
+    assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems.len(), 1);
     std::fs::remove_file(&stored).unwrap();
     let answer = user.get(&format!("/files/{}/content", done["file"]["file_id"].as_str().unwrap())).await;
     assert_eq!(answer.problem(), (410, "BYTES_LOST".to_owned()));

@@ -9,6 +9,7 @@ mod support;
 mod auth;
 mod binding;
 mod bytes_lost;
+mod check;
 mod cli;
 mod cli_config;
 mod cli_failures;

@@ -66,6 +66,8 @@ async fn a_database_of_each_earlier_version_opens_with_its_data() {
 
         let app = app.restarted().await;
         let user = TestUser { router: app.router.clone(), token: user.token };
+        assert!(app.storage().join("partway.id").exists(), "{steps} migrations ago");
+        app.service.sweep().await;
         assert_eq!(known(&user, &sessions).await, before, "{steps} migrations ago");
         user.put_parts(&sessions[0], &file, [2]).await;
         let finalized = user.finalize(&sessions[0]).await.expect(200).json();

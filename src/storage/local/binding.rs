@@ -29,7 +29,8 @@ pub(super) async fn write(root: PathBuf, id: Uuid, replace: bool) -> Result<Uuid
         let path = path.clone();
         off_thread(move || {
             let failed = || Error::io(format!("write {}", path.display()));
-            let unfinished = path.with_added_extension(id.to_string());
+            // Of several at once, each has a name of its own: the id is the same for all.
+            let unfinished = path.with_added_extension(Uuid::now_v7().to_string());
             let mut options = OpenOptions::new();
             let file = options.create(true).truncate(true).write(true).mode(0o600).open(&unfinished);
             let mut file = file.map_err(failed())?;

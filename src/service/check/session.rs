@@ -1,0 +1,129 @@
+//! One session: its rows, its bytes, and what is left to be done for it.
+
+use uuid::Uuid;
+
+use super::{Check, RESTORE_ROWS};
+use crate::{
+    db::CheckedSession,
+    domain::{FileId, Principal, SessionId, SessionStatus, StatusReason},
+    service::ExpectedDigests,
+    storage,
+};
+
+const ENDS: &str = "the server fails it with `bytes_lost` when it notices, as --repair does; its client begins anew";
+const BEGIN_ANEW: &str = "it has failed with `bytes_lost`; its client begins anew";
+const FINALIZE: &str = "finalize was cut off; its client's next finalize takes the file, as --repair does";
+const SWEEP: &str = "the sweep of a running server frees it, as --repair does";
+const OLDER: &str = "the database is older than the storage: restore a newer one. A part that is sent now ends the session, and \
+                     the file stays";
+const UNREACHABLE: &str = "its session has failed, so nobody can reach it: restore a database that knows it as stored, or remove it \
+                           by hand";
+const DONE: &str = "nothing is left to do";
+
+impl Check<'_> {
+    /// Answers its file, if that is known.
+    pub(super) async fn session(&mut self, id: SessionId) -> Option<FileId> {
+        let in_uploading = self.uploads.remove(&id);
+        let checked = match self.service.db.check_session(id).await {
+            Ok(Ok(checked)) => checked,
+            Ok(Err(problem)) => {
+                self.report.problem(format!("session {}: {problem}", id.0), RESTORE_ROWS);
+                return None;
+            }
+            Err(error) => {
+                self.report.problem(format!("session {}: its rows cannot be read: {error}", id.0), RESTORE_ROWS);
+                return None;
+            }
+        };
+        let file_id = checked.session.file_id;
+        let in_stored = self.stored.remove(&file_id);
+        match checked.session.status {
+            SessionStatus::Complete => self.complete(&checked, in_uploading).await,
+            SessionStatus::Init | SessionStatus::InProgress => self.open(&checked, in_uploading, in_stored).await,
+            SessionStatus::Failed | SessionStatus::Aborted => self.ended(&checked, in_uploading, in_stored).await,
+        }
+        Some(file_id)
+    }
+
+    async fn complete(&mut self, checked: &CheckedSession, in_uploading: bool) {
+        if in_uploading {
+            self.leftover(checked).await;
+        }
+        if self.stored_file(&checked.file).await && self.options.on_read.is_some() {
+            self.compare(&checked.session, Some(&checked.file)).await;
+        }
+    }
+
+    async fn open(&mut self, checked: &CheckedSession, in_uploading: bool, in_stored: bool) {
+        let session = &checked.session;
+        if in_stored && !in_uploading {
+            let what = format!("stored/{}: complete, but its session {} is open", session.file_id.0, session.id.0);
+            if !session.has_all_parts() {
+                self.report.problem(format!("{what} and lacks parts"), OLDER);
+            } else if self.options.repairs {
+                // What its client would do next.
+                let owner = Principal { owner: session.owner.clone(), token_id: Uuid::nil() };
+                match self.service.finalize(&owner, session.id, ExpectedDigests::default()).await {
+                    Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
+                    Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FINALIZE),
+                }
+            } else {
+                self.report.unfinished(what, FINALIZE);
+            }
+            return;
+        }
+        if session.received.is_empty() {
+            return;
+        }
+        match self.service.storage.check_upload(session).await {
+            Ok(()) if self.options.on_read.is_some() => self.compare(session, None).await,
+            Ok(()) => {}
+            Err(error @ storage::Error::Lost(_)) => self.lost(checked.session.id, error).await,
+            Err(error) => self.report.problem(format!("session {}: {error}", session.id.0), "try again"),
+        }
+    }
+
+    /// Looks at the row again: on a server that runs, the session may have ended since.
+    pub(super) async fn lost(&mut self, id: SessionId, problem: storage::Error) {
+        let Ok(Ok(CheckedSession { session, .. })) = self.service.db.check_session(id).await else { return };
+        if !session.status.is_open() {
+            return;
+        }
+        let what = format!("session {} of {}: {problem}", id.0, session.owner);
+        if !self.options.repairs {
+            return self.report.problem(what, ENDS);
+        }
+        match self.service.fail_lost(&session, &problem, |_| true).await {
+            Ok(_) => self.report.repaired(what, BEGIN_ANEW),
+            Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), ENDS),
+        }
+    }
+
+    async fn ended(&mut self, checked: &CheckedSession, in_uploading: bool, in_stored: bool) {
+        let CheckedSession { session, is_freed, .. } = checked;
+        let is_kept = in_stored && session.status_reason == Some(StatusReason::BytesLost);
+        if in_uploading || (in_stored && !is_kept) || !is_freed {
+            self.leftover(checked).await;
+        }
+        if is_kept {
+            self.report.problem(format!("stored/{}: complete", session.file_id.0), UNREACHABLE);
+        }
+    }
+
+    /// Bytes of a session that has ended.
+    async fn leftover(&mut self, checked: &CheckedSession) {
+        let session = &checked.session;
+        let what = format!("session {}: it is {}, and its bytes are not freed", session.id.0, session.status.as_str());
+        if !self.options.repairs {
+            return self.report.unfinished(what, SWEEP);
+        }
+        let freed = match session.status {
+            SessionStatus::Complete => self.service.storage.discard_parts(session).await.map_err(Into::into),
+            _ => self.service.free(session).await,
+        };
+        match freed {
+            Ok(()) => self.report.repaired(format!("{what}: freed now"), DONE),
+            Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), SWEEP),
+        }
+    }
+}

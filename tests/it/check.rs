@@ -1,0 +1,199 @@
+//! `partway check`: what is wrong, what is merely unfinished, and what it mends.
+
+use std::{fs, path::Path, sync::Arc};
+
+use partway::{
+    client::{Client, NewUpload},
+    service::{CheckOptions, Finding, Report},
+};
+
+use crate::support::{Cli, Server, TestApp, file_bytes};
+
+async fn look(app: &TestApp) -> Report {
+    app.service.check(CheckOptions::default()).await.unwrap()
+}
+
+async fn repair(app: &TestApp) -> Report {
+    app.service.check(CheckOptions { repairs: true, ..CheckOptions::default() }).await.unwrap()
+}
+
+async fn compare(app: &TestApp) -> Report {
+    let on_read = Some(Arc::new(|_, _| ()) as Arc<dyn Fn(u64, u64) + Send + Sync>);
+    app.service.check(CheckOptions { on_read, ..CheckOptions::default() }).await.unwrap()
+}
+
+fn found(findings: &[Finding], text: &str) -> usize {
+    findings.iter().filter(|finding| finding.what.contains(text)).count()
+}
+
+/// Changes a byte, and leaves the file as it was otherwise.
+fn flip(path: &Path) {
+    let before = fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[12] ^= 1;
+    fs::write(path, bytes).unwrap();
+    fs::File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_crash_left_unfinished_is_no_problem_and_can_be_finished() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(25);
+    let (uploading, stored) = (app.storage().join("uploading"), app.storage().join("stored"));
+    // Between the rename and the row of a finalize.
+    let cut = user.create(25).await;
+    let cut_id = cut["session_id"].as_str().unwrap();
+    user.put_parts(cut_id, &file, 1..=3).await;
+    fs::rename(uploading.join(cut_id), stored.join(cut["file"]["file_id"].as_str().unwrap())).unwrap();
+    // Between the commit and the removal of an abort.
+    let aborted = user.create_id(25).await;
+    user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+    fs::write(uploading.join(&aborted), "x").unwrap();
+
+    let report = look(&app).await;
+    assert_eq!((report.problems.len(), report.unfinished.len(), report.repaired.len()), (0, 2, 0), "{report:?}");
+    assert_eq!(found(&report.unfinished, cut_id) + found(&report.unfinished, &aborted), 2);
+    let report = repair(&app).await;
+    assert_eq!((report.problems.len(), report.unfinished.len(), report.repaired.len()), (0, 0, 2), "{report:?}");
+    assert_eq!(user.status(cut_id).await["status"], "COMPLETE");
+    assert!(!uploading.join(&aborted).exists());
+    let report = look(&app).await;
+    assert_eq!((report.problems.len(), report.unfinished.len(), report.files), (0, 0, 1), "{report:?}");
+}
+
+#[tokio::test]
+async fn lost_bytes_are_named_and_mending_ends_the_session() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    fs::remove_file(app.storage().join("uploading").join(&id)).unwrap();
+    assert_eq!(found(&look(&app).await.problems, &id), 1);
+    assert_eq!(user.status(&id).await["status"], "IN_PROGRESS", "looking changes nothing");
+    let report = repair(&app).await;
+    assert_eq!((report.problems.len(), found(&report.repaired, &id)), (0, 1), "{report:?}");
+    assert_eq!(user.status(&id).await["status_reason"], "bytes_lost");
+}
+
+#[tokio::test]
+async fn one_bad_row_hides_no_other() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(25);
+    let [first, _, last] = [user.upload(&file).await, user.upload(&file).await, user.upload(&file).await];
+    app.execute(
+        "UPDATE upload_session SET status = 'NONSENSE' WHERE id = (SELECT id FROM upload_session ORDER BY id LIMIT 1)",
+    )
+    .await;
+    app.execute(
+        "UPDATE upload_file SET metadata = '{' WHERE id = (SELECT id FROM upload_file ORDER BY id DESC LIMIT 1)",
+    )
+    .await;
+    let report = look(&app).await;
+    let id = |session: &serde_json::Value| session["session_id"].as_str().unwrap().to_owned();
+    assert_eq!(found(&report.problems, &id(&first)), 1, "{report:?}");
+    assert_eq!(found(&report.problems, &id(&last)), 1, "{report:?}");
+    assert_eq!(found(&report.problems, "metadata"), 2, "of the session and of the file: {report:?}");
+    assert_eq!(found(&report.problems, "no row"), 0, "their files are known all the same: {report:?}");
+    assert_eq!((report.sessions, report.problems.len()), (3, 3));
+}
+
+#[tokio::test]
+async fn what_no_row_knows_is_named_and_never_removed() {
+    let app = TestApp::on_disk().await;
+    let unknown = "01890000-0000-7000-8000-000000000000";
+    let places = ["uploading", "stored"].map(|folder| app.storage().join(folder).join(unknown));
+    for place in &places {
+        fs::write(place, "x").unwrap();
+    }
+    assert_eq!(found(&repair(&app).await.problems, "no row knows it"), 2);
+    app.service.sweep().await;
+    assert!(places.iter().all(|place| place.exists()));
+}
+
+#[tokio::test]
+async fn flipped_bytes_are_found_by_their_digests_alone() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let done = user.upload(&file_bytes(25)).await;
+    let whole = user.upload(&file_bytes(95)).await;
+    let open = user.create_id(25).await;
+    user.put_parts(&open, &file_bytes(25), [2]).await;
+    assert!(compare(&app).await.problems.is_empty());
+    let stored = app.storage().join("stored").join(done["file"]["file_id"].as_str().unwrap());
+    flip(&stored);
+    flip(&app.storage().join("uploading").join(&open));
+    assert!(look(&app).await.problems.is_empty());
+    let report = compare(&app).await;
+    assert_eq!(report.problems.len(), 2, "{report:?}");
+    assert_eq!(found(&report.problems, "parts 2 do not have"), 2);
+    assert_eq!(found(&report.problems, whole["file"]["file_id"].as_str().unwrap()), 0);
+}
+
+/// The real command, beside a server that runs, and on a database with a damaged page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_works_beside_a_server_and_goes_on_after_a_damaged_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("PARTWAY_DATABASE", ""), ("PARTWAY_CHUNK_SIZE", "10")];
+    let server = Server::start(folder.path(), &settings);
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    for number in 0..300 {
+        let key = number.to_string();
+        let name = format!("{number}{}", "x".repeat(200));
+        client.create(&NewUpload::named(&name, 25, &key)).await.unwrap();
+    }
+    let data = folder.path().to_str().unwrap();
+    let check = |more: &[&str]| {
+        let checked = Cli::new(&[&["check", "--data", data][..], more].concat()).on_sqlite().run();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (checked.status.code(), text(&checked.stdout), text(&checked.stderr))
+    };
+    assert_eq!(check(&["--digests"]).0, Some(0));
+    let (code, _, said) = check(&["--repair"]);
+    assert!(code == Some(1) && said.contains("in use by another"), "{said}");
+    server.signal(rustix::process::Signal::TERM);
+    server.wait();
+
+    let database = folder.path().join("partway.db");
+    let mut bytes = fs::read(&database).unwrap();
+    // A page in the midst of the files' rows, whose names are long. Where a page was split, a copy is left on another one.
+    let name = format!("150{}", "x".repeat(200));
+    for page in bytes.chunks_mut(4096) {
+        const LEAF_OF_A_TABLE: u8 = 13;
+        if page[0] == LEAF_OF_A_TABLE && page.windows(name.len()).any(|window| window == name.as_bytes()) {
+            page.fill(0);
+        }
+    }
+    fs::write(&database, bytes).unwrap();
+    let (code, told, said) = check(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(told.contains("problem: database: ") && told.contains("problem: session "), "{told}");
+    assert!(said.contains("300 sessions"), "{said}");
+    assert!(told.lines().filter(|line| line.starts_with("problem: session ")).count() < 50, "{told}");
+}
+
+/// Whoever copies `partway.db` alone has all of it, whichever command was the last one and whatever came of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_leaves_the_database_in_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("PARTWAY_DATABASE", "")];
+    let data = folder.path().to_str().unwrap();
+    // Its address is taken.
+    let other = Server::start(&folder.path().join("other"), &settings);
+    let commands: [&[&str]; 6] = [
+        &["token", "list"],
+        &["token", "revoke", "01890000-0000-7000-8000-000000000000"],
+        &["migrate"],
+        &["check"],
+        &["adopt"],
+        &["serve", "--listen", &other.address],
+    ];
+    for command in commands {
+        Server::start(folder.path(), &settings).kill();
+        let log = folder.path().join("partway.db-wal");
+        assert!(log.exists(), "a server that is killed leaves its log");
+        Cli::new(&[command, &["--data", data]].concat()).on_sqlite().run();
+        assert!(!log.exists(), "{command:?}");
+    }
+}
