@@ -36,6 +36,8 @@ pub struct Metrics {
     pub parts: Family<PartLabels, Counter>,
     /// Bytes of parts that were acknowledged for the first time.
     pub part_bytes: Counter,
+    /// Connections for which there was no place.
+    pub connections_refused: Counter,
     /// Requests by route and status, and how long they took.
     pub requests: Family<RequestLabels, Histogram>,
 }
@@ -94,11 +96,13 @@ impl Default for Metrics {
         registry.register("parts", "Parts by outcome", parts.clone());
         let part_bytes = Counter::default();
         registry.register_with_unit("parts_received", "Bytes received in parts", Unit::Bytes, part_bytes.clone());
+        let connections_refused = Counter::default();
+        registry.register("connections_refused", "Connections without a place", connections_refused.clone());
         let requests = Family::<RequestLabels, Histogram>::new_with_constructor(|| {
             Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0])
         });
         registry.register_with_unit("request_duration", "Time to answer", Unit::Seconds, requests.clone());
-        Self { registry, sessions, parts, part_bytes, requests }
+        Self { registry, sessions, parts, part_bytes, connections_refused, requests }
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop waits for nobody.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use tokio::{
@@ -28,6 +33,8 @@ const HEAD: Duration = Duration::from_secs(30);
 const MOST_REFUSALS: usize = 32;
 /// How long a refusal may take.
 const REFUSAL: Duration = Duration::from_secs(5);
+/// How often it is logged that connections are refused.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 /// How long to wait when no connection can be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,6 +59,7 @@ pub struct Server {
     refusals: Arc<Semaphore>,
     closing: CancellationToken,
     connections: TaskTracker,
+    warned_at: Mutex<Option<Instant>>,
 }
 
 impl Server {
@@ -78,6 +86,7 @@ impl Server {
             refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
             closing: CancellationToken::new(),
             connections: TaskTracker::new(),
+            warned_at: Mutex::default(),
         }
     }
 
@@ -155,13 +164,26 @@ impl Server {
         }
     }
 
+    /// Whether it is time to warn again.
+    fn may_warn(&self) -> bool {
+        let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        if is_due {
+            *warned_at = Some(Instant::now());
+        }
+        is_due
+    }
+
     fn admit(&self, stream: TcpStream, address: SocketAddr, rules: Rules, connections: &TaskTracker) {
         let rate = LeastRate::from(&self.settings);
         if let Some((peer, place)) = self.peers.enter(address.ip()) {
             connections.spawn(connection::serve(Socket::new(stream, peer, Some(place), rate), rules));
             return;
         }
-        tracing::debug!(%address, "no place for a connection");
+        self.service.metrics().connections_refused.inc();
+        if self.may_warn() {
+            tracing::warn!(%address, "no place for a connection: all are in use, or all that one address may have");
+        }
         if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
             let rules = Rules { router: self.overloaded.clone(), keeps_alive: false, ..rules };
             let refuse = connection::serve(Socket::new(stream, Peer::new(), None, rate), rules);

@@ -92,6 +92,8 @@ fn over_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_addre
     let mut elsewhere = connect_from([127, 0, 0, 2], &server);
     elsewhere.write_all(REQUEST).unwrap();
     assert!(head(&mut elsewhere).starts_with("HTTP/1.1 200"));
+    elsewhere.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(rest(elsewhere).contains("partway_connections_refused_total 1"));
     // A place is free again when its request has ended.
     let mut ended = under_way.pop().unwrap();
     ended.write_all(b"{}        ").unwrap();
