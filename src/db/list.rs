@@ -4,7 +4,7 @@
 //! the same at any number of sessions.
 
 use entity::{upload_file, upload_session};
-use sea_orm::{Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo};
+use sea_orm::{ConnectionTrait, DbBackend, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo, sea_query::Expr};
 
 use super::{
     Db, Result, again, rows,
@@ -43,7 +43,7 @@ pub struct SessionPage {
 impl Db {
     /// A page of the owner's sessions, with their files, in one statement.
     pub async fn list_sessions(&self, owner: &OwnerName, filter: &ListFilter) -> Result<SessionPage> {
-        let select = listed(owner, filter).limit(filter.limit + 1);
+        let select = listed(owner, filter, self.read.get_database_backend()).limit(filter.limit + 1);
         let found = again(|| select.clone().all(&self.read)).await?;
         let mut sessions = found.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
         let has_more = sessions.len() as u64 > filter.limit;
@@ -55,8 +55,12 @@ impl Db {
     }
 }
 
-fn listed(owner: &OwnerName, filter: &ListFilter) -> SelectTwo<upload_session::Entity, upload_file::Entity> {
-    let mut select = joined().filter(upload_session::COLUMN.owner.eq(owner.as_str()));
+fn listed(
+    owner: &OwnerName,
+    filter: &ListFilter,
+    backend: DbBackend,
+) -> SelectTwo<upload_session::Entity, upload_file::Entity> {
+    let mut select = joined().filter(is_owners(owner, backend));
     if let Some(status) = filter.status {
         select = select.filter(upload_session::COLUMN.status.eq(status.as_str()));
     }
@@ -72,14 +76,25 @@ fn listed(owner: &OwnerName, filter: &ListFilter) -> SelectTwo<upload_session::E
     if let Some(id) = filter.newer_than {
         select = select.filter(upload_session::COLUMN.id.gt(id.0));
     }
-    // By owner too, although there is one: SQLite takes the index only for all of its columns.
+    // By owner too, although there is one: the index is taken only for all of its columns.
     let order = if filter.from_oldest { Order::Asc } else { Order::Desc };
     select.order_by(upload_session::COLUMN.owner, order.clone()).order_by(upload_session::COLUMN.id, order)
 }
 
+/// Whose a session is, said so that the list is read from an index that begins with the owner. Told of an equality,
+/// PostgreSQL sees that ordering by the owner is ordering by the id alone, and may read everybody's sessions by their id
+/// and drop what is not the owner's: for one who has most sessions but none of the newest, all of those. One of two owners
+/// who are the same is no equality to it.
+fn is_owners(owner: &OwnerName, backend: DbBackend) -> Expr {
+    match backend {
+        DbBackend::Postgres => upload_session::COLUMN.owner.is_in([owner.as_str(); 2]),
+        _ => upload_session::COLUMN.owner.eq(owner.as_str()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ConnectionTrait, DbBackend, QueryTrait, Statement};
+    use sea_orm::{QueryTrait, Statement};
     use uuid::Uuid;
 
     use super::*;
@@ -109,7 +124,8 @@ mod tests {
         ] {
             for (older_than, from_oldest) in [(None, false), (None, true), (Some(SessionId(Uuid::now_v7())), false)] {
                 let filter = ListFilter { older_than, from_oldest, ..filter.clone() };
-                let sql = format!("EXPLAIN QUERY PLAN {}", listed(&owner, &filter).limit(101).build(DbBackend::Sqlite));
+                let select = listed(&owner, &filter, DbBackend::Sqlite).limit(101);
+                let sql = format!("EXPLAIN QUERY PLAN {}", select.build(DbBackend::Sqlite));
                 let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
                 let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
                 // The session, and its file by its id: no sorting.
@@ -117,5 +133,17 @@ mod tests {
                 assert!(steps[0].contains(index), "{filter:?}: {steps:?}");
             }
         }
+    }
+
+    #[test]
+    fn postgresql_is_not_told_of_an_equality() {
+        let owner = OwnerName::parse("ann").unwrap();
+        let filter = ListFilter { status: Some(SessionStatus::Init), ..Default::default() };
+        let sql = listed(&owner, &filter, DbBackend::Postgres).build(DbBackend::Postgres).to_string();
+        let (_, asked) = sql.split_once("WHERE ").unwrap();
+        assert_eq!(
+            asked,
+            r#""upload_session"."owner" IN ('ann', 'ann') AND "upload_session"."status" = 'INIT' ORDER BY "upload_session"."owner" DESC, "upload_session"."id" DESC"#
+        );
     }
 }

@@ -146,3 +146,25 @@ async fn parts_and_an_abort_at_once_leave_nothing_behind() {
         assert_eq!(app.bytes_on_disk(), [""; 0]);
     }
 }
+
+#[tokio::test]
+async fn many_writes_of_one_owner_put_another_off_by_a_few() {
+    let app = TestApp::new().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    for user in [&ann, &bob] {
+        user.create_id(1).await;
+    }
+    let creating: Vec<_> = (0..100)
+        .map(|_| {
+            let ann = ann.clone();
+            tokio::spawn(async move { ann.create_id(1).await })
+        })
+        .collect();
+    while !creating.iter().any(tokio::task::JoinHandle::is_finished) {
+        tokio::task::yield_now().await;
+    }
+    bob.create_id(1).await;
+    let before = creating.iter().filter(|creating| creating.is_finished()).count();
+    assert!(before < 50, "{before}");
+    join_all(creating).await.into_iter().for_each(|created| drop(created.unwrap()));
+}
