@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlErr, sqlx};
 
 use super::CorruptRow;
@@ -50,7 +51,7 @@ impl Error {
                     // Insufficient resources (a full disk among them), a lock not had in time, a statement that took too
                     // long, a server that became a standby.
                     let states = ["55P03", "57014", "25006"];
-                    self.sql_state().is_some_and(|state| state.starts_with("53") || states.contains(&&*state))
+                    self.sql_state().is_some_and(|state| state.starts_with("53") || states.contains(&state))
                 }
             }
         }
@@ -63,14 +64,9 @@ impl Error {
             // Two transactions that cannot both be; a connection that failed, or whose server is stopping or starting.
             _ => self.sql_state().is_some_and(|state| {
                 state.starts_with("08")
-                    || matches!(&*state, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05")
+                    || matches!(state, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05")
             }),
         }
-    }
-
-    /// Whether another transaction has what this one needs.
-    fn is_locked(&self) -> bool {
-        self.sql_state().is_some_and(|state| state == "55P03")
     }
 
     /// Whether a row with the same key is there.
@@ -80,9 +76,7 @@ impl Error {
 
     fn driver(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Sql(DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) => {
-                Some(error)
-            }
+            Self::Sql(error) => driver(error),
             _ => None,
         }
     }
@@ -92,11 +86,21 @@ impl Error {
         sqlx::error::DatabaseError::code(error)?.parse().ok()
     }
 
-    /// PostgreSQL's five-character code.
-    fn sql_state(&self) -> Option<String> {
-        let error = self.driver()?.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
-        Some(error.code().to_owned())
+    fn sql_state(&self) -> Option<&str> {
+        sql_state(self.driver()?)
     }
+}
+
+fn driver(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// PostgreSQL's five-character code.
+fn sql_state(error: &sqlx::Error) -> Option<&str> {
+    Some(error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.code())
 }
 
 /// How long to wait before a statement is run again. In all, longer than a pool trusts a connection that it has not tried:
@@ -109,14 +113,31 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How often it is asked for at first, and at last. In between, no connection waits for it.
 const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
+/// An error that says so when another transaction has what was needed.
+pub(super) trait MayBeLocked {
+    fn is_locked(&self) -> bool;
+}
+
+impl MayBeLocked for DbErr {
+    fn is_locked(&self) -> bool {
+        driver(self).and_then(sql_state) == Some("55P03")
+    }
+}
+
+impl MayBeLocked for Error {
+    fn is_locked(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.is_locked())
+    }
+}
+
 /// Runs a statement or a transaction again while another one has the lock that it needs: it was undone, and nothing is
 /// known to have happened.
-pub(super) async fn unless_locked<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
+pub(super) async fn unless_locked<T, E: MayBeLocked, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
-) -> Result<T> {
+) -> Result<T, E> {
     let (begun, [mut pause, longest]) = (Instant::now(), LOCK_PAUSES);
     loop {
-        match attempt().await.map_err(Into::into) {
+        match attempt().await {
             Err(error) if error.is_locked() && begun.elapsed() < LOCK_WAIT => tokio::time::sleep(pause).await,
             done => return done,
         }
@@ -130,7 +151,7 @@ pub(super) async fn again<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
 ) -> Result<T> {
     let begun = Instant::now();
     for pause in PAUSES {
-        match unless_locked(&mut attempt).await {
+        match unless_locked(|| attempt().map(|done| done.map_err(Into::into))).await {
             Err(error) if error.is_transient() && begun.elapsed() < RETRY_FOR => {
                 tracing::debug!(%error, "running it again");
                 tokio::time::sleep(pause).await;
@@ -138,5 +159,5 @@ pub(super) async fn again<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
             done => return done,
         }
     }
-    unless_locked(attempt).await
+    unless_locked(|| attempt().map(|done| done.map_err(Into::into))).await
 }

@@ -12,8 +12,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Db, Result, again, error::unless_locked};
-use crate::domain::{SessionId, Timestamp};
+use super::{Db, Result, again};
+use crate::domain::{OwnerName, SessionId, Timestamp};
 
 /// The right to put a part.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +44,15 @@ impl PartClaim {
 }
 
 impl Db {
-    /// Takes the claim for so long, unless another request has it. False if so. `now` counts on SQLite alone.
-    pub async fn claim_part(&self, claim: &PartClaim, now: Timestamp, lasting: TimeDelta) -> Result<bool> {
+    /// Takes the claim for so long, in the owner's turn, unless another request has it. False if so. `now` counts on SQLite
+    /// alone.
+    pub async fn claim_part(
+        &self,
+        owner: &OwnerName,
+        claim: &PartClaim,
+        now: Timestamp,
+        lasting: TimeDelta,
+    ) -> Result<bool> {
         use upload_part_claim::Column;
         let has_lapsed =
             Expr::col((upload_part_claim::Entity, Column::ClaimedUntil)).lte(self.after(now, TimeDelta::zero()));
@@ -61,7 +68,7 @@ impl Db {
                 self.after(now, lasting),
             ])
             .on_conflict(take_over);
-        Ok(unless_locked(|| self.write.execute(&take)).await?.rows_affected() > 0)
+        Ok(self.write.of(owner).execute(&take).await?.rows_affected() > 0)
     }
 
     /// Keeps the claim for so long from now on. False if it lapsed and somebody else has it now.

@@ -12,6 +12,7 @@ use sea_orm::{
 
 use super::{
     Result,
+    error::unless_locked,
     health::{DriverError, Health},
     readers::Readers,
     turns::{Turn, Turns},
@@ -107,7 +108,7 @@ impl Connection {
     }
 
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
-        self.run(|connection| async move { connection.ping().await }).await
+        Box::pin(self.run(|connection| async move { connection.ping().await })).await
     }
 
     /// On SQLite a transaction that will write is IMMEDIATE: one that starts by reading is refused when it comes to write.
@@ -120,13 +121,17 @@ impl Connection {
         Ok(Transaction { tx, pool, _turn: turn })
     }
 
-    async fn run<T, F>(&self, work: impl FnOnce(DatabaseConnection) -> F + Send) -> Result<T, DbErr>
+    /// Runs one statement: in its turn, in time, and again while another transaction has what it needs.
+    async fn run<T, F>(&self, work: impl Fn(DatabaseConnection) -> F + Send + Sync) -> Result<T, DbErr>
     where
         F: Future<Output = Result<T, DbErr>> + Send,
     {
-        let _turn = self.turn().await?;
-        let pool = self.pools.current();
-        pool.bounded(work(self.connection(&pool).clone())).await
+        let once = async || {
+            let _turn = self.turn().await?;
+            let pool = self.pools.current();
+            pool.bounded(work(self.connection(&pool).clone())).await
+        };
+        unless_locked(once).await
     }
 
     async fn turn(&self) -> Result<Option<Turn>, DbErr> {
@@ -151,20 +156,22 @@ impl ConnectionTrait for Connection {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.run(|connection| async move { connection.execute_raw(statement).await }).await
+        let statement = &statement;
+        self.run(|connection| async move { connection.execute_raw(statement.clone()).await }).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let sql = sql.to_owned();
-        self.run(|connection| async move { connection.execute_unprepared(&sql).await }).await
+        self.run(|connection| async move { connection.execute_unprepared(sql).await }).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.run(|connection| async move { connection.query_one_raw(statement).await }).await
+        let statement = &statement;
+        self.run(|connection| async move { connection.query_one_raw(statement.clone()).await }).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.run(|connection| async move { connection.query_all_raw(statement).await }).await
+        let statement = &statement;
+        self.run(|connection| async move { connection.query_all_raw(statement.clone()).await }).await
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
 /// and whoever has a row holds it for a few of them. A lock that is not had at once is asked for again on whichever
 /// connection is free by then. A transaction that stands still, as when its server hangs, is undone and its lock is free;
 /// and a server that is gone is noticed by PostgreSQL's side of TCP.
-const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '100ms'; \
+const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '20ms'; \
                         SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '15s'; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
 /// A connection that nobody used for so long is tried before it is used. Trying each time would cost a round trip.

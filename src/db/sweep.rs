@@ -13,9 +13,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Db, Result, again,
-    error::unless_locked,
-    rows,
+    Db, Result, again, rows,
     sessions::{ENDED, OPEN},
 };
 use crate::domain::{Session, SessionId, Timestamp};
@@ -48,7 +46,7 @@ impl Db {
             .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
             .filter(upload_session::COLUMN.id.eq(id.0))
             .filter(is_to_be_freed(now));
-        let claimed = unless_locked(|| claim.clone().exec(&self.write)).await?;
+        let claimed = claim.exec(&self.write).await?;
         Ok(claimed.rows_affected > 0)
     }
 

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{CorruptRow, Db, Result, again, only};
+use super::{CorruptRow, Db, Result, again, error::unless_locked, only};
 use crate::domain::{OwnerName, Principal, Sha256Digest, Timestamp};
 
 /// How many are noted in one transaction: others wait for it.
@@ -57,6 +57,10 @@ impl Db {
 
     /// Keeps a token if there is none at all, so that two first starts at once make one.
     pub async fn create_first_token(&self, token: &NewToken) -> Result<bool> {
+        unless_locked(|| self.try_create_first_token(token)).await
+    }
+
+    async fn try_create_first_token(&self, token: &NewToken) -> Result<bool> {
         let tx = self.begin(None).await?;
         if tx.get_database_backend() == DbBackend::Postgres {
             // Keeps other writers away until the commit; readers do not notice.

@@ -8,13 +8,16 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::oneshot;
 
-use super::ACQUIRE_TIMEOUT;
 use crate::domain::OwnerName;
+
+/// How long a turn is waited for. Nothing is held meanwhile.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The turns, and who waits for one.
 #[derive(Clone)]
@@ -49,7 +52,7 @@ impl Turns {
             }
             mine
         };
-        let turn = tokio::time::timeout(ACQUIRE_TIMEOUT, mine).await;
+        let turn = tokio::time::timeout(TURN_TIMEOUT, mine).await;
         turn.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
     }
 

@@ -41,7 +41,7 @@ impl Service {
             };
         }
         let claim = PartClaim::new(session.id, part.number);
-        if !self.db.claim_part(&claim, self.clock.now(), CLAIM).await? {
+        if !self.db.claim_part(&session.owner, &claim, self.clock.now(), CLAIM).await? {
             return Err(Error::busy(UNDER_WAY));
         }
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());

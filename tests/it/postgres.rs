@@ -295,3 +295,27 @@ async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting
     }
     assert_eq!(user.status(&locked).await["status"], "ABORTED");
 }
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_migration_has_the_time_that_it_takes() {
+    let app = TestApp::on_disk().await;
+    let mut other = beside(&app).await;
+    let schema = schema_of(&app.config.database);
+    let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
+    other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
+    let mut tx = other.begin().await.unwrap();
+    tx.execute("CREATE TABLE upload_file (id int)").await.unwrap();
+    let migrating = tokio::spawn({
+        let config = app.config.clone();
+        async move { migrate(&config).await }
+    });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *tx).await.unwrap() == 0 {
+        assert!(!migrating.is_finished());
+    }
+    // Longer than any other statement waits.
+    tx.execute("SELECT pg_sleep(0.5)").await.unwrap();
+    tx.rollback().await.unwrap();
+    migrating.await.unwrap().unwrap();
+}
