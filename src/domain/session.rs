@@ -159,7 +159,8 @@ impl Session {
         true
     }
 
-    /// Puts expiry off, so that a long finalize is not overtaken by it. False if the session is closed.
+    /// Puts expiry off, so that a long finalize, or a part on a slow line, is not overtaken by it. False if the session is
+    /// closed.
     pub fn keep_alive(&mut self, now: Timestamp, ttl: TimeDelta) -> bool {
         if !self.status.is_open() {
             return false;

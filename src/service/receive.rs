@@ -109,7 +109,7 @@ impl Service {
         let reservation = self.reserve_room(part.size_bytes).await?;
         let this = Arc::clone(self);
         // To the end: an upload that was begun and whose id is not kept stays with the store for ever.
-        let session = super::to_the_end(async move { this.begun(session).await }).await?;
+        let mut session = super::to_the_end(async move { this.begun(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
         let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
@@ -118,6 +118,7 @@ impl Service {
         };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
+            self.keep_alive(&mut session).await?;
         }
         let staged = writer.finish().await?;
         if let Some(declared) = declared_sha256.filter(|declared| *declared != staged.sha256()) {
@@ -146,11 +147,32 @@ impl Service {
         Ok(session)
     }
 
+    /// Bytes that come in keep their session from expiring, by a note in its row for each third of its time. On a slow line
+    /// a part can take longer than that.
+    async fn keep_alive(&self, session: &mut Session) -> Result<()> {
+        let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
+        let is_due = |session: &Session| session.expires_at - now < ttl - ttl / 3;
+        if !is_due(session) {
+            return Ok(());
+        }
+        let (current, ..) = self
+            .db
+            .change_session(Some(&session.owner), session.id, |session, _| {
+                is_due(session) && session.keep_alive(now, ttl)
+            })
+            .await?;
+        if !current.status.is_open() {
+            return Err(Error::session_closed(&current));
+        }
+        session.expires_at = current.expires_at;
+        Ok(())
+    }
+
     /// Answers for a part that is there: the body is read and hashed, nothing is written.
     async fn replay<B, E>(
         &self,
         principal: &Principal,
-        session: Session,
+        mut session: Session,
         part: Part,
         incoming: IncomingPart<B>,
     ) -> Result<Receipt>
@@ -167,6 +189,7 @@ impl Service {
         let mut hasher = Sha256::new();
         while let Some(bytes) = body.next().await? {
             hasher.update(&bytes);
+            self.keep_alive(&mut session).await?;
         }
         let received = hasher.into();
         if let Some(declared) = declared.filter(|declared| *declared != received) {

@@ -1,10 +1,17 @@
 //! Sessions that nothing happens to.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
-use serde_json::json;
+use std::{convert::Infallible, time::Duration};
 
-use crate::support::TestApp;
+use axum::body::Body;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{future::join_all, stream};
+use serde_json::json;
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    task::JoinHandle,
+};
+
+use crate::support::{Answer, TestApp, TestUser};
 
 const TTL: TimeDelta = TimeDelta::days(7);
 
@@ -124,4 +131,69 @@ async fn after_a_jump_that_lasts_sessions_have_their_whole_time_again() {
         app.advance(TimeDelta::days(1));
     }
     assert_eq!(app.service.sweep().await.expired, 1);
+}
+
+/// Puts part 1, whose bytes come in as they are sent on the line.
+fn put_slowly(user: &TestUser, id: &str) -> (UnboundedSender<&'static str>, JoinHandle<Answer>) {
+    let (line, mut pieces) = unbounded_channel::<&'static str>();
+    let body = stream::poll_fn(move |context| pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>)));
+    let request = user.request("PUT", &format!("/uploads/sessions/{id}/parts/1"));
+    let (user, request) = (user.clone(), request.body(Body::from_stream(body)).unwrap());
+    (line, tokio::spawn(async move { user.send(request).await }))
+}
+
+/// Waits until something of the session has moved since.
+async fn moved_since(user: &TestUser, id: &str, before: u64) -> u64 {
+    let moved = async {
+        loop {
+            match version(user, id).await {
+                now if now != before => return now,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), moved).await.expect("bytes that come in are noted")
+}
+
+async fn version(user: &TestUser, id: &str) -> u64 {
+    user.status(id).await["version"].as_u64().unwrap()
+}
+
+/// A part on a slow line takes longer than its session has.
+#[tokio::test]
+async fn a_part_under_way_keeps_its_session_alive_on_every_node() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    let other = app.beside().await;
+    let (line, putting) = put_slowly(&user, &id);
+    let mut last = version(&user, &id).await;
+    for piece in ["01", "23", "45", "67"] {
+        for app in [&app, &other] {
+            app.advance(TTL / 2);
+        }
+        line.send(piece).unwrap();
+        last = moved_since(&user, &id, last).await;
+        assert_eq!((app.service.sweep().await.expired, other.service.sweep().await.expired), (0, 0));
+    }
+    // Soon after that nothing is noted but the part.
+    line.send("89").unwrap();
+    drop(line);
+    let answer = putting.await.unwrap().expect(201).json();
+    assert_eq!(answer["version"].as_u64().unwrap(), last + 1);
+}
+
+#[tokio::test]
+async fn a_part_under_way_learns_that_its_session_has_ended() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    let (line, putting) = put_slowly(&user, &id);
+    app.advance(TTL / 2);
+    line.send("01").unwrap();
+    moved_since(&user, &id, 1).await;
+    user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
+    app.advance(TTL / 2);
+    line.send("23").unwrap();
+    assert_eq!(putting.await.unwrap().problem(), (409, "SESSION_CLOSED".to_owned()));
 }
