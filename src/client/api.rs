@@ -17,6 +17,9 @@ const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is silent for so long is taken for gone.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long the other side may leave bytes unacknowledged. The system sees this, whatever it holds for us.
+#[cfg(target_os = "linux")]
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_mins(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A server, and who we are to it.
@@ -49,6 +52,8 @@ impl Client {
         let builder = || {
             let builder = reqwest::Client::builder().user_agent(USER_AGENT);
             let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEP_ALIVE);
+            #[cfg(target_os = "linux")]
+            let builder = builder.tcp_user_timeout(ACKNOWLEDGED_WITHIN);
             // Another address gets neither the token nor, most often, the body.
             builder.redirect(redirect::Policy::none())
         };
@@ -82,6 +87,16 @@ impl Client {
                 return Ok(sessions);
             }
         }
+    }
+
+    /// The newest sessions, at most 100, with this status and for a file of this name and size.
+    pub async fn sessions_for(&self, name: &str, size_bytes: u64, status: &str, most: u8) -> Result<Vec<SessionBody>> {
+        let request = self.request(Method::GET, &["uploads", "sessions"]);
+        let (size_bytes, most) = (size_bytes.to_string(), most.to_string());
+        let filter =
+            [("status", status), ("original_filename", name), ("total_size_bytes", &size_bytes), ("limit", &most)];
+        let page: ListBody = json(request.query(&filter)).await?;
+        Ok(page.sessions)
     }
 
     /// A page of a session's received parts, and where the next one begins.

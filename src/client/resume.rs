@@ -13,7 +13,9 @@ use super::{
 use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 
 /// Finished uploads of the same name and size that are compared, newest first.
-const MAX_FINISHED: usize = 3;
+const MAX_FINISHED: u8 = 3;
+/// Uploads of the same name and size that are under way and are compared, newest first.
+const MAX_OPEN: u8 = 100;
 
 /// What was found.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub(super) enum Found {
 /// Looks for an upload of this file: a session whose received parts, at least one, are all this file's. A session without
 /// parts is found by its key, when one is created.
 pub(super) async fn find(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Found, UploadError> {
-    for session in candidates(client, file, "IN_PROGRESS").await? {
+    for session in client.sessions_for(&file.name, file.size_bytes, "IN_PROGRESS", MAX_OPEN).await? {
         if first_difference(client, file, &session, on).await?.is_none() {
             return Ok(Found::Open(Box::new(session)));
         }
@@ -69,7 +71,7 @@ pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError>
 
 /// An upload whose last answer was lost has nothing left to send.
 async fn finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Found, UploadError> {
-    for session in candidates(client, file, "COMPLETE").await?.into_iter().take(MAX_FINISHED) {
+    for session in client.sessions_for(&file.name, file.size_bytes, "COMPLETE", MAX_FINISHED).await? {
         if first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await? {
             return Ok(Found::Finished(Box::new(session)));
         }
@@ -80,13 +82,6 @@ async fn finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Resu
 /// The record of a stored file outlives its bytes, if the server loses them.
 async fn has_bytes(client: &Client, session: &SessionBody) -> Result<bool, UploadError> {
     Ok(session.status != "COMPLETE" || client.has_content(&session.file.file_id).await?)
-}
-
-async fn candidates(client: &Client, file: &LocalFile, status: &str) -> Result<Vec<SessionBody>, UploadError> {
-    let mut sessions = client.sessions(status).await?;
-    sessions
-        .retain(|session| session.file.original_filename == file.name && session.total_size_bytes == file.size_bytes);
-    Ok(sessions)
 }
 
 /// The first received part that the local file does not have.

@@ -10,7 +10,7 @@ use std::{
 use partway::client::{Client, NewUpload};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Cli, Server, file_bytes, sha256_hex};
+use crate::support::{Cli, Server, file_bytes, http_proxy, sha256_hex};
 
 const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
 const SIZE: usize = 65_536 * 40 - 99;
@@ -251,4 +251,30 @@ async fn the_same_file_from_two_hosts_is_stored_once() {
     let client = Client::new(&server.url, &server.first_token).unwrap();
     assert_eq!(client.sessions("COMPLETE").await.unwrap().len(), 1);
     assert_eq!(client.sessions("IN_PROGRESS").await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_looks_for_what_was_begun_before_not_the_uploader() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &SETTINGS);
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    let session = client.create(&NewUpload::named("a&b=ü.bin", 5, "k")).await.unwrap();
+    let sha256 = partway::domain::Sha256Digest::of(b"hello");
+    client.put_part(&session.session_id, 1, 5, &sha256, "hello".into()).await.unwrap();
+    let (lists, listed) = std::sync::mpsc::channel();
+    let lists = std::sync::Mutex::new(lists);
+    let url = http_proxy(&server.address, move |request| {
+        if request.starts_with("GET /uploads/sessions?") {
+            lists.lock().unwrap().send(request.to_owned()).unwrap();
+        }
+        None
+    });
+    let file = folder.path().join("a&b=u\u{308}.bin");
+    fs::write(&file, b"hello").unwrap();
+    let upload = Cli::new(&["upload"]).arg(file.as_os_str()).env("PARTWAY_SERVER", &url);
+    let output = upload.env("PARTWAY_TOKEN", &server.first_token).run();
+    assert!(stderr(&output).contains(&session.session_id), "{}", stderr(&output));
+    let listed: Vec<_> = listed.try_iter().collect();
+    assert_eq!(listed.len(), 1);
+    assert!(listed[0].contains("original_filename=a%26b%3D%C3%BC.bin&total_size_bytes=5&"), "{listed:?}");
 }
