@@ -23,7 +23,7 @@ pub(super) struct Upload {
     file: PathBuf,
     #[command(flatten)]
     server: Server,
-    /// Parts sent at the same time
+    /// Parts sent at the same time, at most; a slow line gets one at a time
     #[arg(long, env = "PARTWAY_PARALLEL", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
     /// Begin anew, whatever was begun before; without it a file that is stored already is not sent again

@@ -26,6 +26,8 @@ use unicode_normalization::UnicodeNormalization;
 use crate::domain::{Part, Sha256Digest};
 
 const BLOCK_BYTES: usize = 256 * 1024;
+/// What is handed to the connection, and counted, at once.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// A file that is to be uploaded.
 #[derive(Clone, Debug)]
@@ -89,7 +91,7 @@ impl LocalFile {
     pub fn read(
         &self,
         part: Part,
-        on_read: impl Fn(usize) + Send + 'static,
+        on_sent: impl Fn(usize) + Send + 'static,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let (file, end) = (Arc::clone(&self.file), part.offset_bytes + part.size_bytes);
         let blocks = stream::try_unfold((file, part.offset_bytes), move |(file, offset)| async move {
@@ -104,7 +106,11 @@ impl LocalFile {
             });
             reading.await.map_err(io::Error::other)?.map(Some)
         });
-        blocks.inspect_ok(move |block| on_read(block.len()))
+        let pieces = blocks.map_ok(|mut block| {
+            let cut = move || (!block.is_empty()).then(|| block.split_to(PIECE_BYTES.min(block.len())));
+            stream::iter(std::iter::from_fn(cut).map(Ok))
+        });
+        pieces.try_flatten().inspect_ok(move |piece| on_sent(piece.len()))
     }
 }
 

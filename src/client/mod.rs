@@ -1,7 +1,7 @@
 //! The HTTP client that resumes; used by the command line and by tests.
 //!
 //! Owns speaking to a server (`api`, `bodies`, `answer`, `failure`), looking at the local file (`local_file`), finding an upload
-//! that was begun before (`resume`) and sending what is missing (`upload`, `sending`, `patience`). Knows the server by its REST contract alone: of
+//! that was begun before (`resume`) and sending what is missing (`upload`, `sending`, `pace`, `patience`). Knows the server by its REST contract alone: of
 //! the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
 
 mod answer;
@@ -9,6 +9,7 @@ mod api;
 mod bodies;
 mod failure;
 mod local_file;
+mod pace;
 mod patience;
 mod resume;
 mod sending;

@@ -16,6 +16,7 @@ use super::{
     bodies::SessionBody,
     failure::ClientError,
     local_file::LocalFile,
+    pace::Pace,
     part_numbers,
     patience::Patience,
     upload::{Event, UploadError},
@@ -25,9 +26,6 @@ use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 /// How long another uploader of the same part is left to it, at first.
 const FIRST_WAIT_FOR_OTHERS: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long nothing of a part may go out, or its answer may take, before the connection is taken for dead.
-const LONGEST_STALL: Duration = Duration::from_mins(2);
-
 /// How much of a file a server reads in a second, at least, to finalize it.
 const SLOWEST_FINALIZE: u64 = 10 * MIB;
 
@@ -38,18 +36,19 @@ pub(super) struct Sending<'a> {
     pub(super) plan: PartPlan,
     pub(super) session: &'a SessionBody,
     pub(super) patience: &'a Arc<Patience>,
+    pub(super) pace: Pace,
     pub(super) on: &'a Arc<dyn Fn(Event) + Send + Sync>,
     /// The digests of the parts that were sent, as they were sent.
     pub(super) digests: Mutex<BTreeMap<u32, Sha256Digest>>,
 }
 
 impl Sending<'_> {
-    pub(super) async fn send_missing(&self, parallel: usize) -> Result<(), UploadError> {
+    pub(super) async fn send_missing(&self, most_parallel: usize) -> Result<(), UploadError> {
         let parts =
             part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
         let retrying = |reason| (self.on)(Event::Retrying { reason });
         let send = |part| async move { self.patience.insist(&retrying, || self.send(part)).await };
-        let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(parallel, send).await;
+        let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(most_parallel, send).await;
         match sent {
             // Another device may have sent the rest and finalized; whether it was the same file, the digest tells.
             Err(UploadError::Client(error)) if error.code() == Some("SESSION_CLOSED") => {
@@ -107,6 +106,7 @@ impl Sending<'_> {
     }
 
     async fn send_once(&self, part: Part) -> Result<(), UploadError> {
+        let lane = self.pace.lane().await;
         let sha256 = self.file.sha256(part).await?;
         let (sent, on) = (Arc::new(AtomicU64::new(0)), Arc::clone(self.on));
         let (counted, patience) = (Arc::clone(&sent), Arc::clone(self.patience));
@@ -119,12 +119,16 @@ impl Sending<'_> {
         let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
         let put = tokio::select! {
             put = put => put,
-            () = stalled(&sent) => Err(ClientError::Stalled),
+            () = self.stalled(&sent) => Err(ClientError::Stalled),
         };
         let Err(error) = put else {
+            lane.arrived(part.size_bytes);
             self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, sha256);
             return Ok(());
         };
+        if !error.is_answer() {
+            lane.broke();
+        }
         (self.on)(Event::Lost { bytes: sent.load(Ordering::Relaxed) });
         match error.code() {
             // Read once more: either the bytes were damaged on the way, or somebody wrote to the file.
@@ -134,6 +138,20 @@ impl Sending<'_> {
             Some("CHECKSUM_MISMATCH") => Err(UploadError::Damaged),
             Some("PART_CONFLICT") => Err(self.other_file()),
             _ => Err(error.into()),
+        }
+    }
+
+    /// Ends when nothing went out for longer than what went out before can be on its way.
+    async fn stalled(&self, sent: &AtomicU64) {
+        let (mut before, mut since) = (0, Instant::now());
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = sent.load(Ordering::Relaxed);
+            if now != before {
+                (before, since) = (now, Instant::now());
+            } else if since.elapsed() > self.pace.longest_silence(now) {
+                return;
+            }
         }
     }
 
@@ -171,18 +189,5 @@ impl Sending<'_> {
 
     fn longest_finalize(&self) -> Duration {
         Duration::from_secs(self.session.total_size_bytes / SLOWEST_FINALIZE)
-    }
-}
-
-/// Ends when nothing went out for a while.
-async fn stalled(sent: &AtomicU64) {
-    let mut before = None;
-    loop {
-        let now = sent.load(Ordering::Relaxed);
-        if before == Some(now) {
-            return;
-        }
-        before = Some(now);
-        tokio::time::sleep(LONGEST_STALL).await;
     }
 }

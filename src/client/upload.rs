@@ -15,6 +15,7 @@ use super::{
     bodies::{NewUpload, SessionBody},
     failure::ClientError,
     local_file::LocalFile,
+    pace::Pace,
     patience::{Failure, Patience},
     resume::{self, Found},
     sending::Sending,
@@ -26,7 +27,7 @@ const MAX_SESSIONS: usize = 5;
 /// How to upload.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadOptions {
-    /// Parts sent at the same time, at least 1.
+    /// Parts sent at the same time, at most; fewer while the line is slow.
     pub parallel: usize,
     /// Begin anew, whatever was begun or finished before.
     pub anew: bool,
@@ -193,8 +194,10 @@ async fn send_all(
 ) -> Result<SessionBody, UploadError> {
     on(Event::Sending(Box::new(session.clone())));
     let (plan, digests) = (resume::plan(&session)?, Mutex::default());
-    let sending = Sending { client, file, plan, session: &session, patience, on, digests };
-    sending.send_missing(options.parallel.max(1)).await?;
+    let parallel = options.parallel.max(1);
+    let pace = Pace::at_most(parallel);
+    let sending = Sending { client, file, plan, session: &session, patience, pace, on, digests };
+    sending.send_missing(parallel).await?;
     let composite = sending.composite().await?;
     on(Event::Finalizing);
     let begun = Instant::now();
