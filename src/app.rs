@@ -19,7 +19,7 @@ use crate::{
     domain::Clock,
     error::Error,
     graphql,
-    http::{LeastRate, PacedBody, Readiness, Server},
+    http::{self, LeastRate, PacedBody, Problem, Readiness, Server},
     rest::{self, PublicUrl},
     service::Service,
     web,
@@ -74,10 +74,10 @@ fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> an
         .option_layer(origins.cors())
         .map_request(move |request| origins.admit(request))
         .layer(CsrfLayer::new().with_rejection_response(|_| {
-            rest::Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
+            Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
         }))
         .map_response(IntoResponse::into_response)
-        .layer(CatchPanicLayer::custom(rest::panicked))
+        .layer(CatchPanicLayer::custom(http::panicked))
         .map_request(rest::linger)
         .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
     let router = Router::new()

@@ -21,7 +21,7 @@ use axum::{
 use tower_http::request_id::RequestId;
 use tracing::Instrument;
 
-use crate::{rest, service::Service, telemetry::RequestLabels};
+use crate::{http, service::Service, telemetry::RequestLabels};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id of a request that is taken from its sender.
@@ -62,7 +62,7 @@ pub(super) async fn observe(State(observer): State<Observer>, mut request: Reque
     let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = shown);
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     request.extensions_mut().insert(id.clone());
-    let response = async { rest::render_problem(next.run(request).await, &id) };
+    let response = async { http::render_problem(next.run(request).await, &id) };
     let mut response = response.instrument(span).await;
     if let Some(route) = route.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
         observer.count(&method, &route, response.status(), start);

@@ -1,17 +1,19 @@
-//! What every HTTP edge stands on: the server and its connections.
+//! What every HTTP edge stands on: the server and its connections, and what HTTP itself says of requests and answers.
 //!
-//! Owns sockets, who may be connected, how slow a peer may be, and how a server stops. Knows no route and no protocol but
-//! HTTP/1.1 itself.
+//! Owns sockets, who may be connected, how slow a peer may be, how a server stops, and how an error is shown. Knows no
+//! route and no protocol but HTTP/1.1 itself.
 
 mod connection;
 mod descriptors;
 mod least_rate;
 mod peers;
+mod problem;
 mod readiness;
 mod server;
 mod socket;
 
 pub use descriptors::raise_descriptor_limit;
 pub use least_rate::{LeastRate, PacedBody};
+pub use problem::{Problem, panicked, render as render_problem};
 pub use readiness::Readiness;
 pub use server::{Server, StopRequest};

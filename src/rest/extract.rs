@@ -10,11 +10,12 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{MAX_JSON_BYTES, Problem};
+use super::MAX_JSON_BYTES;
 use crate::{
     auth,
     domain::{FileId, Principal, SessionId, parse_id},
     error::{Error, Result},
+    http::Problem,
     service::Service,
 };
 

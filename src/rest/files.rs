@@ -12,12 +12,11 @@ use axum::{
 use http_range_header::parse_range_header;
 
 use super::{
-    Problem,
     bodies::FileRecordBody,
     conditional,
     extract::{Caller, FilePath},
 };
-use crate::{domain::FileRecord, error::Error, service::Service};
+use crate::{domain::FileRecord, error::Error, http::Problem, service::Service};
 
 pub(super) async fn show(
     State(service): State<Arc<Service>>,

@@ -11,8 +11,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::Problem;
-use crate::{error::Error, http::Readiness, service::Service};
+use crate::{
+    error::Error,
+    http::{Problem, Readiness},
+    service::Service,
+};
 
 pub(super) fn router(service: Arc<Service>, readiness: Readiness) -> Router {
     Router::new()

@@ -1,6 +1,6 @@
 //! The REST edge.
 //!
-//! Owns routes, JSON bodies and HTTP's own rules (ranges, conditional requests, problem details). A handler takes the
+//! Owns routes, JSON bodies and HTTP's own rules (ranges, conditional requests). A handler takes the
 //! arguments, calls one use case and shapes the answer; what the answer means is the service's.
 
 mod bodies;
@@ -11,7 +11,6 @@ mod files;
 mod health;
 mod linger;
 mod parts;
-mod problem;
 mod public_url;
 mod sessions;
 
@@ -24,10 +23,13 @@ use axum::{
 };
 
 pub use linger::linger;
-pub use problem::{Problem, panicked, render as render_problem};
 pub use public_url::PublicUrl;
 
-use crate::{error::Error, http::Readiness, service::Service};
+use crate::{
+    error::Error,
+    http::{Problem, Readiness},
+    service::Service,
+};
 
 /// Largest JSON body.
 const MAX_JSON_BYTES: usize = 64 * 1024;

@@ -10,13 +10,13 @@ use axum::{
 };
 
 use super::{
-    Problem,
     bodies::{PartBody, PartsBody, PartsParams, ReceiptBody},
     digest,
     extract::{Caller, PartPath, Query, SessionPath},
 };
 use crate::{
     error::{Error, Result},
+    http::Problem,
     service::{Disposition, IncomingPart, Service},
 };
 

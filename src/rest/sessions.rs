@@ -10,7 +10,7 @@ use axum::{
 };
 
 use super::{
-    Problem, PublicUrl,
+    PublicUrl,
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
     conditional,
     extract::{Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     domain::{SessionId, parse_id},
     error::{Error, Result},
+    http::Problem,
     service::{ExpectedDigests, Service, SessionQuery, SessionView},
 };
 

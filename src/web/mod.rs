@@ -5,17 +5,15 @@
 //! build; otherwise the page loads the same files, pinned by hash, from a CDN. All its addresses are relative: a proxy may
 //! serve it under a path of its own.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::{Path, rejection::PathRejection},
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
 
-use crate::error::Error;
+use crate::{error::Error, http::Problem};
 
 /// GraphiQL's files, gzipped; empty where they were not fetched.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql_files.rs"));
@@ -100,7 +98,8 @@ fn tag(Asset { name, package, integrity }: &Asset, from_cdn: bool) -> String {
 }
 
 async fn file(name: Result<Path<String>, PathRejection>) -> Response {
-    let Ok(Path(name)) = name else { return no_such_file() };
+    // A name that cannot be decoded is as unknown as any other.
+    let name = name.map(|Path(name)| name).unwrap_or_default();
     let content_type = if name.ends_with(".css") { "text/css" } else { "text/javascript" };
     let headers = [
         (header::CONTENT_TYPE, format!("{content_type}; charset=utf-8")),
@@ -112,16 +111,9 @@ async fn file(name: Result<Path<String>, PathRejection>) -> Response {
         "boot.css" => (headers, BOOT_CSS).into_response(),
         _ => match FILES.iter().find(|(file, _)| *file == name) {
             Some((_, bytes)) => (headers, [(header::CONTENT_ENCODING, "gzip")], *bytes).into_response(),
-            None => no_such_file(),
+            None => Problem(Error::not_found("file")).into_response(),
         },
     }
-}
-
-/// The error's body is written on the way out, as for every route.
-fn no_such_file() -> Response {
-    let mut response = StatusCode::NOT_FOUND.into_response();
-    response.extensions_mut().insert(Arc::new(Error::not_found("file")));
-    response
 }
 
 #[cfg(test)]

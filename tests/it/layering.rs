@@ -20,14 +20,14 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     // Of `config` the service takes its limits alone.
     ("service", &["config", "db", "domain", "error", "storage", "telemetry", "together"], &["tokio"]),
     ("auth", &["domain", "error", "service"], &["axum"]),
-    ("http", &["config", "service"], &["axum", "hyper", "hyper_util", "tokio", "tower"]),
+    ("http", &["auth", "config", "error", "service"], &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http"]),
     ("rest", &["auth", "domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
     (
         "graphql",
         &["auth", "config", "domain", "error", "service"],
         &["async_graphql", "async_graphql_axum", "axum", "tokio", "tower_http"],
     ),
-    ("web", &["error"], &["axum"]),
+    ("web", &["error", "http"], &["axum"]),
     ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
     ("config", &["domain"], &["figment"]),
     ("telemetry", &["config"], &[]),
