@@ -63,6 +63,8 @@ codes! {
     PartsMissing = "PARTS_MISSING", 409, false;
     /// The hash stands for no document that this server knows; send the document with it.
     PersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND", 400, false;
+    /// What the request's conditions (`If-Match`, …) name is not what is there.
+    PreconditionFailed = "PRECONDITION_FAILED", 412, false;
     /// The session has ended.
     SessionClosed = "SESSION_CLOSED", 409, false;
     /// The file's stored bytes are gone or damaged. Its record stays; the log says what was found.

@@ -97,6 +97,11 @@ impl Error {
             .with("missing_parts", missing)
     }
 
+    /// A condition that does not hold.
+    pub fn precondition_failed() -> Self {
+        Self::new(Code::PreconditionFailed, "what the request's conditions name is not what is there")
+    }
+
     /// A session that has ended.
     pub fn session_closed(session: &Session) -> Self {
         let reason = session.status_reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();

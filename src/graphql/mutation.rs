@@ -201,7 +201,7 @@ impl Mutation {
                     sha256: input.sha256.as_deref(),
                     composite_sha256: input.composite_sha256.as_deref(),
                 };
-                service.finalize(ctx.data_unchecked(), id, expected).await
+                service.finalize(ctx.data_unchecked(), id, expected, |_| true).await
             }
             Err(error) => Err(error),
         };
@@ -219,7 +219,7 @@ impl Mutation {
         let id = find_id(&input.id);
         let known = id.as_ref().ok().copied();
         let result = match id {
-            Ok(id) => service.abort(ctx.data_unchecked(), id).await,
+            Ok(id) => service.abort(ctx.data_unchecked(), id, |_| true).await,
             Err(error) => Err(error),
         };
         let (upload_session, user_errors) = outcome(ctx, known, result).await?;

@@ -1,12 +1,15 @@
 //! What every HTTP edge stands on: the server and its connections, and what HTTP itself says of requests and answers.
 //!
-//! Owns sockets, who may be connected, how slow a peer may be, how a server stops, and how an error is shown. Knows no
+//! Owns sockets, who may be connected, how slow a peer may be, how a server stops, what a request's conditions say, and how an error
+//! is shown. Knows no
 //! route and no protocol but HTTP/1.1 itself.
 
 mod connection;
 mod descriptors;
+mod entity_tags;
 mod least_rate;
 mod peers;
+mod preconditions;
 mod problem;
 mod readiness;
 mod server;
@@ -14,6 +17,7 @@ mod socket;
 
 pub use descriptors::raise_descriptor_limit;
 pub use least_rate::{LeastRate, PacedBody};
+pub use preconditions::{Freshness, Preconditions, Validator, allows_range};
 pub use problem::{Problem, panicked, render as render_problem};
 pub use readiness::Readiness;
 pub use server::{Server, StopRequest};

@@ -3,7 +3,6 @@
 use std::{ops::Range, sync::Arc};
 
 use axum::{
-    Json,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -13,17 +12,25 @@ use http_range_header::parse_range_header;
 
 use super::{
     bodies::FileRecordBody,
-    conditional,
     extract::{Caller, FilePath},
+    representation,
 };
-use crate::{domain::FileRecord, error::Error, http::Problem, service::Service};
+use crate::{
+    domain::FileRecord,
+    error::Error,
+    http::{Freshness, Preconditions, Problem, Validator, allows_range},
+    service::Service,
+};
 
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
     FilePath(id): FilePath,
-) -> Result<Json<FileRecordBody>, Problem> {
-    Ok(Json(service.file(&principal, id).await?.into()))
+    conditions: Preconditions,
+) -> Result<Response, Problem> {
+    let file = service.file(&principal, id).await?;
+    let (modified, body) = (file.updated_at, FileRecordBody::from(file));
+    Ok(representation::answer(&conditions, &representation::of_json(&body, modified)?, body)?)
 }
 
 pub(super) async fn content(
@@ -31,16 +38,21 @@ pub(super) async fn content(
     Caller(principal): Caller,
     FilePath(id): FilePath,
     method: Method,
+    conditions: Preconditions,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let content = service.content(&principal, id).await?;
     let file = &content.file;
-    // A stored file never changes, so its id would do; the digest lets a client compare copies.
-    let etag = conditional::etag(file.sha256.map_or_else(|| file.id.0.to_string(), |digest| digest.to_string()));
-    if conditional::is_known(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    let current = representation::of_content(file);
+    if conditions.freshness(&current)? == Freshness::NotModified {
+        return Ok(representation::not_modified(current.etag()));
     }
-    let (status, range) = match wanted(&headers, &etag, file.size_bytes) {
+    let wanted = match method {
+        Method::GET => wanted(&headers, &current, file.size_bytes),
+        // RFC 9110 §14.2: `Range` means something for GET alone.
+        _ => Wanted::All,
+    };
+    let (status, range) = match wanted {
         Wanted::All => (StatusCode::OK, 0..file.size_bytes),
         Wanted::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Impossible => {
@@ -49,7 +61,7 @@ pub(super) async fn content(
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, whole)], problem).into_response());
         }
     };
-    let mut response_headers = content_headers(file, etag, &range);
+    let mut response_headers = content_headers(file, &current, &range);
     if status == StatusCode::PARTIAL_CONTENT {
         let text = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size_bytes);
         response_headers.push((header::CONTENT_RANGE, text));
@@ -80,9 +92,9 @@ enum Wanted {
 
 /// What `Range` asks for ([RFC 9110 §14.2](https://www.rfc-editor.org/rfc/rfc9110#name-range)). A header that cannot be
 /// read is ignored, and so is one with several ranges: both are allowed.
-fn wanted(headers: &HeaderMap, etag: &str, size_bytes: u64) -> Wanted {
+fn wanted(headers: &HeaderMap, current: &Validator, size_bytes: u64) -> Wanted {
     let header = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let Some(header) = header.filter(|_| conditional::allows_range(headers, etag)) else { return Wanted::All };
+    let Some(header) = header.filter(|_| allows_range(headers, current)) else { return Wanted::All };
     let Some(ranges) = parse_range_header(header).ok().filter(|ranges| ranges.len() == 1) else { return Wanted::All };
     match ranges.validate(size_bytes) {
         Ok(ranges) => match ranges.as_slice() {
@@ -94,18 +106,17 @@ fn wanted(headers: &HeaderMap, etag: &str, size_bytes: u64) -> Wanted {
 }
 
 /// What people upload is shown to nobody as a page of this server: it is saved, not opened, and its type is not guessed.
-fn content_headers(file: &FileRecord, etag: String, range: &Range<u64>) -> Vec<(HeaderName, String)> {
-    vec![
+fn content_headers(file: &FileRecord, current: &Validator, range: &Range<u64>) -> Vec<(HeaderName, String)> {
+    let mut headers = vec![
         (header::CONTENT_TYPE, file.content_type.clone()),
         (header::CONTENT_LENGTH, (range.end - range.start).to_string()),
         (header::CONTENT_DISPOSITION, disposition(&file.original_filename)),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
-        (header::ETAG, etag),
-        (header::LAST_MODIFIED, file.updated_at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
-    ]
+    ];
+    headers.extend(representation::headers(current));
+    headers
 }
 
 /// `Content-Disposition` with the name in both forms of [RFC 6266](https://www.rfc-editor.org/rfc/rfc6266): for old
@@ -140,7 +151,7 @@ mod tests {
 
     fn range(header: &'static str, size: u64) -> Wanted {
         let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static(header))]);
-        wanted(&headers, "\"x\"", size)
+        wanted(&headers, &Validator::new("x", chrono::DateTime::UNIX_EPOCH), size)
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! arguments, calls one use case and shapes the answer; what the answer means is the service's.
 
 mod bodies;
-mod conditional;
 mod digest;
 mod extract;
 mod files;
@@ -12,6 +11,7 @@ mod health;
 mod linger;
 mod parts;
 mod public_url;
+mod representation;
 mod sessions;
 
 use std::sync::Arc;

@@ -7,16 +7,19 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, StatusCode, header},
+    response::Response,
 };
 
 use super::{
     bodies::{PartBody, PartsBody, PartsParams, ReceiptBody},
     digest,
     extract::{Caller, PartPath, Query, SessionPath},
+    representation,
 };
 use crate::{
+    domain::PartRecord,
     error::{Error, Result},
-    http::Problem,
+    http::{Preconditions, Problem},
     service::{Disposition, IncomingPart, Service},
 };
 
@@ -28,11 +31,16 @@ pub(super) async fn receive(
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
     PartPath(number): PartPath,
+    conditions: Preconditions,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ReceiptBody>), Problem> {
     refuse_transformed(&headers)?;
     refuse_unchecked_digests(&headers)?;
+    if !conditions.is_empty() {
+        let there = service.find_part(&principal, id, number).await?;
+        permit(&conditions, there.as_ref())?;
+    }
     let incoming = IncomingPart {
         number,
         declared_bytes: content_length(&headers)?,
@@ -42,9 +50,20 @@ pub(super) async fn receive(
     let receipt = service.receive(&principal, id, incoming).await?;
     let status = match receipt.disposition {
         Disposition::New => StatusCode::CREATED,
-        Disposition::Replay => StatusCode::OK,
+        Disposition::Replay => {
+            // Another request may have brought it since; this one has changed nothing.
+            permit(&conditions, Some(&receipt.part))?;
+            StatusCode::OK
+        }
     };
     Ok((status, Json((&receipt).into())))
+}
+
+fn permit(conditions: &Preconditions, there: Option<&PartRecord>) -> Result<()> {
+    match conditions.permit(there.map(representation::of_part).as_ref()) {
+        true => Ok(()),
+        false => Err(Error::precondition_failed()),
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
@@ -97,8 +116,10 @@ pub(super) async fn show(
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
     PartPath(number): PartPath,
-) -> Result<Json<PartBody>, Problem> {
-    Ok(Json((&service.part(&principal, id, number).await?).into()))
+    conditions: Preconditions,
+) -> Result<Response, Problem> {
+    let part = service.part(&principal, id, number).await?;
+    Ok(representation::answer(&conditions, &representation::of_part(&part), PartBody::from(&part))?)
 }
 
 pub(super) async fn list(

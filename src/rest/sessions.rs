@@ -12,13 +12,13 @@ use axum::{
 use super::{
     PublicUrl,
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
-    conditional,
     extract::{Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
+    representation,
 };
 use crate::{
-    domain::{SessionId, parse_id},
+    domain::{Session, SessionId, parse_id},
     error::{Error, Result},
-    http::Problem,
+    http::{Preconditions, Problem},
     service::{ExpectedDigests, Service, SessionQuery, SessionView},
 };
 
@@ -50,15 +50,16 @@ pub(super) async fn status(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
-    headers: HeaderMap,
+    conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    if headers.contains_key(header::IF_NONE_MATCH) {
-        let etag = conditional::etag(service.version(&principal, id).await?);
-        if conditional::is_known(&headers, &etag) {
-            return Ok((StatusCode::NOT_MODIFIED, cache_headers(etag)).into_response());
+    if conditions.need_tag_alone() {
+        let version = service.version(&principal, id).await?;
+        if conditions.name(version) {
+            return Ok(representation::not_modified(format!("\"{version}\"")));
         }
     }
-    Ok(session(service.status(&principal, id).await?).into_response())
+    let view = service.status(&principal, id).await?;
+    Ok(representation::answer(&conditions, &representation::of_session(&view.session), SessionBody::from(view))?)
 }
 
 pub(super) async fn list(
@@ -91,28 +92,30 @@ pub(super) async fn finalize(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
+    conditions: Preconditions,
     OptionalJsonBody(body): OptionalJsonBody<FinalizeBody>,
 ) -> Result<Response, Problem> {
     let expected =
         ExpectedDigests { sha256: body.sha256.as_deref(), composite_sha256: body.composite_sha256.as_deref() };
-    Ok(session(service.finalize(&principal, id, expected).await?).into_response())
+    Ok(session(service.finalize(&principal, id, expected, permitting(conditions)).await?).into_response())
 }
 
 pub(super) async fn abort(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
+    conditions: Preconditions,
 ) -> Result<StatusCode, Problem> {
-    service.abort(&principal, id).await?;
+    service.abort(&principal, id, permitting(conditions)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether a session may be changed in the state in which the change finds it.
+fn permitting(conditions: Preconditions) -> impl Fn(&Session) -> bool + Send + Sync + 'static {
+    move |session| conditions.is_empty() || conditions.permit(Some(&representation::of_session(session)))
 }
 
 /// A session's body, with the headers that let a client ask again cheaply.
 fn session(view: SessionView) -> impl IntoResponse {
-    let etag = conditional::etag(view.session.version);
-    (cache_headers(etag), Json(SessionBody::from(view)))
-}
-
-fn cache_headers(etag: String) -> [(header::HeaderName, String); 2] {
-    [(header::ETAG, etag), (header::CACHE_CONTROL, "private, no-cache".to_owned())]
+    (representation::headers(&representation::of_session(&view.session)), Json(SessionBody::from(view)))
 }

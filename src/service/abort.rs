@@ -13,17 +13,26 @@ use crate::{
 };
 
 impl Service {
-    /// Aborts a session and frees its bytes. Again on the same session: nothing more happens.
+    /// Aborts a session and frees its bytes, if it is open in a state that `may_change`. Again on the same session: nothing
+    /// more happens.
     ///
     /// # Errors
-    /// `NOT_FOUND`, `SESSION_CLOSED` if it is complete.
-    pub async fn abort(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<SessionView> {
+    /// `NOT_FOUND`, `SESSION_CLOSED` if it is complete, `PRECONDITION_FAILED`.
+    pub async fn abort(
+        self: &Arc<Self>,
+        principal: &Principal,
+        id: SessionId,
+        may_change: impl Fn(&Session) -> bool + Send + Sync + 'static,
+    ) -> Result<SessionView> {
         self.own_session(principal, id).await?;
         let (this, owner) = (Arc::clone(self), principal.owner.clone());
         let view = super::to_the_end(async move {
             let reason = StatusReason::AbortedByOwner;
             let status = SessionStatus::Aborted;
-            let (view, _) = this.end_without_file(Some(&owner), id, status, reason, None, |_| true).await?;
+            let (view, _) = this.end_without_file(Some(&owner), id, status, reason, None, may_change).await?;
+            if view.session.status.is_open() {
+                return Err(Error::precondition_failed());
+            }
             if view.session.status_reason.is_some() {
                 // Also when it had ended before: the try that ended it may not have come to this.
                 this.free(&view.session).await?;

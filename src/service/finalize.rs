@@ -27,16 +27,18 @@ impl Service {
     /// Makes a session whose parts have all arrived a stored file. Again on the same session: the same answer.
     ///
     /// If one of the expected digests is wrong the session stays open, or as it ended. If the SHA-256 declared at creation
-    /// is wrong, the session fails for good: its parts cannot be sent again.
+    /// is wrong, the session fails for good: its parts cannot be sent again. Whether an open session `may_change` is asked
+    /// of the state in which finalizing finds it.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_INPUT`, `PARTS_MISSING` with the missing ranges, `CHECKSUM_MISMATCH` with both digests,
-    /// `SESSION_CLOSED` if it was aborted.
+    /// `SESSION_CLOSED` if it was aborted, `PRECONDITION_FAILED`.
     pub async fn finalize(
         self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
         expected: ExpectedDigests<'_>,
+        may_change: impl Fn(&Session) -> bool + Send + Sync,
     ) -> Result<SessionView> {
         let said = parse_sha256("sha256", expected.sha256)?;
         let composite = parse_sha256("composite_sha256", expected.composite_sha256)?;
@@ -45,17 +47,25 @@ impl Service {
             let parts = self.db.all_parts(&view.session).await?;
             check_composite(composite, Sha256Digest::composite(parts.iter().map(|part| part.sha256)))?;
         }
-        let view = self.finalize_view(view, said).await?;
+        let view = self.finalize_view(view, said, may_change).await?;
         view.file.composite_sha256.map_or(Ok(()), |actual| check_composite(composite, actual))?;
         Ok(view)
     }
 
-    async fn finalize_view(self: &Arc<Self>, view: SessionView, said: Option<Sha256Digest>) -> Result<SessionView> {
+    async fn finalize_view(
+        self: &Arc<Self>,
+        view: SessionView,
+        said: Option<Sha256Digest>,
+        may_change: impl Fn(&Session) -> bool + Send + Sync,
+    ) -> Result<SessionView> {
         let plan = view.session.plan;
         if view.session.status.is_open() && !view.session.has_all_parts() {
             return Err(Error::parts_missing(&view.session.received, plan.total_parts()));
         }
-        let view = if view.session.status.is_open() { self.keep_open(&view.session).await? } else { view };
+        let view = match view.session.status.is_open() {
+            true => self.keep_open(&view.session, may_change).await?,
+            false => view,
+        };
         if !view.session.status.is_open() {
             return self.ended(view, said).await;
         }
@@ -75,10 +85,17 @@ impl Service {
     }
 
     /// Hashing a large file can take longer than the session has left.
-    async fn keep_open(&self, session: &Session) -> Result<SessionView> {
+    async fn keep_open(
+        &self,
+        session: &Session,
+        may_change: impl Fn(&Session) -> bool + Send + Sync,
+    ) -> Result<SessionView> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        let keep_alive = |session: &mut Session, _: &mut _| session.keep_alive(now, ttl);
-        let (session, file, _) = self.db.change_session(Some(&session.owner), session.id, keep_alive).await?;
+        let keep_alive = |session: &mut Session, _: &mut _| may_change(session) && session.keep_alive(now, ttl);
+        let (session, file, is_kept) = self.db.change_session(Some(&session.owner), session.id, keep_alive).await?;
+        if session.status.is_open() && !is_kept {
+            return Err(Error::precondition_failed());
+        }
         Ok(SessionView { session, file })
     }
 

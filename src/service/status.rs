@@ -67,8 +67,16 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND` if the caller has no such session, or the part has not arrived.
     pub async fn part(&self, principal: &Principal, id: SessionId, number: u32) -> Result<PartRecord> {
+        self.find_part(principal, id, number).await?.ok_or_else(|| Error::not_found("part"))
+    }
+
+    /// One part, if it has arrived.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session.
+    pub async fn find_part(&self, principal: &Principal, id: SessionId, number: u32) -> Result<Option<PartRecord>> {
         let session = self.own_session(principal, id).await?;
-        self.db.part(&session, number).await?.ok_or_else(|| Error::not_found("part"))
+        Ok(self.db.part(&session, number).await?)
     }
 
     /// Up to `limit` received parts with numbers above `after`, ascending, and whether there are more.

@@ -20,7 +20,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     // Of `config` the service takes its limits alone.
     ("service", &["config", "db", "domain", "error", "storage", "telemetry", "together"], &["tokio"]),
     ("auth", &["domain", "error", "service"], &["axum"]),
-    ("http", &["auth", "config", "error", "service"], &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http"]),
+    (
+        "http",
+        &["auth", "config", "domain", "error", "service"],
+        &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http"],
+    ),
     ("rest", &["auth", "domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
     (
         "graphql",

@@ -35,6 +35,7 @@ mod origins;
 mod parity;
 mod part_receive;
 mod postgres;
+mod preconditions;
 mod process;
 mod readme;
 mod record_together;

@@ -1,0 +1,125 @@
+//! Entity tags ([RFC 9110 §8.8.3](https://www.rfc-editor.org/rfc/rfc9110#name-etag)): how they are written and compared.
+
+use std::fmt;
+
+/// Text that changes when what it stands for does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    is_weak: bool,
+    opaque: Box<[u8]>,
+}
+
+impl Tag {
+    pub(super) fn strong(text: impl fmt::Display) -> Self {
+        Self { is_weak: false, opaque: text.to_string().into_bytes().into() }
+    }
+
+    /// Whether both stand for the same bytes.
+    pub(super) fn equals_strongly(&self, other: &Self) -> bool {
+        !self.is_weak && self == other
+    }
+
+    /// Whether both stand for what means the same.
+    fn equals_weakly(&self, other: &Self) -> bool {
+        self.opaque == other.opaque
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weak = if self.is_weak { "W/" } else { "" };
+        write!(f, "{weak}\"{}\"", String::from_utf8_lossy(&self.opaque))
+    }
+}
+
+/// What `If-Match` or `If-None-Match` names.
+#[derive(Clone, Debug)]
+pub(super) enum Names {
+    /// `*`: whatever is there.
+    Any,
+    Listed(Vec<Tag>),
+}
+
+impl Names {
+    /// Reads a header's value. `None` if it is no list of tags.
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+        if value.trim_ascii() == b"*" {
+            return Some(Self::Any);
+        }
+        let tags = tags(value)?;
+        (!tags.is_empty()).then_some(Self::Listed(tags))
+    }
+
+    /// By the weak comparison.
+    pub(super) fn name(&self, tag: &Tag) -> bool {
+        self.any(|named| named.equals_weakly(tag))
+    }
+
+    /// By the strong comparison.
+    pub(super) fn name_strongly(&self, tag: &Tag) -> bool {
+        self.any(|named| named.equals_strongly(tag))
+    }
+
+    fn any(&self, matches: impl Fn(&Tag) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(tags) => tags.iter().any(matches),
+        }
+    }
+}
+
+/// The tags of a list. Between the quotes a comma is a character like any other, and elements may be empty.
+fn tags(value: &[u8]) -> Option<Vec<Tag>> {
+    let (mut tags, mut rest) = (Vec::new(), value.trim_ascii());
+    while let Some(begin) = rest.iter().position(|byte| !b", \t".contains(byte)) {
+        rest = &rest[begin..];
+        let weak = rest.strip_prefix(b"W/");
+        let quoted = weak.unwrap_or(rest).strip_prefix(b"\"")?;
+        let end = quoted.iter().position(|byte| *byte == b'"')?;
+        let (opaque, after) = (&quoted[..end], quoted[end + 1..].trim_ascii_start());
+        let is_printable = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+        if !opaque.iter().all(is_printable) || !(after.is_empty() || after.starts_with(b",")) {
+            return None;
+        }
+        tags.push(Tag { is_weak: weak.is_some(), opaque: opaque.into() });
+        rest = after;
+    }
+    Some(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(value: &str) -> Option<String> {
+        Some(match Names::parse(value.as_bytes())? {
+            Names::Any => "*".to_owned(),
+            Names::Listed(tags) => tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        })
+    }
+
+    #[test]
+    fn lists_are_read_in_every_form_that_they_may_have() {
+        for (value, read) in [
+            ("\"a\"", "\"a\""),
+            ("W/\"a\"", "W/\"a\""),
+            ("\"\"", "\"\""),
+            ("\"a\",\"b\" , W/\"c\"", "\"a\" \"b\" W/\"c\""),
+            ("\"a,b\", \"c\"", "\"a,b\" \"c\""),
+            (", \"a\",, \"b\",", "\"a\" \"b\""),
+            ("*", "*"),
+            ("\"*\"", "\"*\""),
+        ] {
+            assert_eq!(parse(value).as_deref(), Some(read), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_not_taken_for_one() {
+        for value in
+            ["", ",", "a", "\"a", "a\"", "\"a\" \"b\"", "\"a\"b", "w/\"a\"", "W/ \"a\"", "*, \"a\"", "*, *", "\"a b\""]
+        {
+            assert_eq!(parse(value), None, "{value}");
+        }
+    }
+}
