@@ -68,6 +68,11 @@ impl Error {
             .with("received_bytes", received_bytes)
     }
 
+    /// A body that is not stored and stopped coming before its end.
+    pub fn body_stopped() -> Self {
+        Self::new(Code::Unavailable, "the body stopped before its end; send the request again")
+    }
+
     /// A part that was received before with other bytes.
     pub fn part_conflict(stored: Sha256Digest, received: Sha256Digest) -> Self {
         Self::new(Code::PartConflict, "this part was received before with other bytes")
@@ -80,6 +85,13 @@ impl Error {
         Self::new(Code::ChecksumMismatch, format!("the {what} does not have the declared SHA-256"))
             .with("declared_sha256", declared.to_string())
             .with("actual_sha256", actual.to_string())
+    }
+
+    /// Bytes of which the SHA-512 is not the declared one.
+    pub fn sha512_mismatch(declared: &[u8; 64], actual: &[u8; 64]) -> Self {
+        Self::new(Code::ChecksumMismatch, "the body does not have the declared SHA-512")
+            .with("declared_sha512", hex::encode(declared))
+            .with("actual_sha512", hex::encode(actual))
     }
 
     /// Parts that are not the client's: their composite digest is another one.

@@ -8,7 +8,7 @@ use async_graphql::{Response, ServerError};
 use async_graphql_axum::GraphQLResponse;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     response::IntoResponse,
     routing::get,
@@ -22,7 +22,7 @@ use super::{
     endpoint::Endpoint,
     errors,
     negotiation::{MediaType, is_request_error},
-    request::{self, MAX_REQUEST_BYTES, Refusal},
+    request::{self, Refusal},
     sse, websocket,
 };
 use crate::{
@@ -38,7 +38,6 @@ pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Docum
     let sockets = websocket::Sockets::new(endpoint.clone());
     Router::new()
         .route("/graphql", get(execute).post(execute))
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(endpoint)
         .merge(Router::new().route("/graphql/ws", get(websocket::upgrade)).with_state(sockets))
 }

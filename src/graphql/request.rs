@@ -8,15 +8,17 @@ use async_graphql::{
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use axum::{
-    body::Bytes,
-    extract::{FromRequest, Query},
+    extract::Query,
     http::{Method, StatusCode, header},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{documents::Documents, nesting};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    http,
+};
 
 /// Largest request: document and variables together.
 pub(super) const MAX_REQUEST_BYTES: usize = 256 * 1024;
@@ -77,10 +79,7 @@ async fn read_post(request: axum::extract::Request, documents: &Documents) -> Re
         let error = Error::malformed("the body must be JSON, with Content-Type: application/json");
         return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
     }
-    let body = Bytes::from_request(request, &()).await.map_err(|refused| match refused.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Error::too_large("a GraphQL request", MAX_REQUEST_BYTES as u64),
-        _ => Error::malformed("the body ended early"),
-    })?;
+    let body = http::read_whole(request, "a GraphQL request", MAX_REQUEST_BYTES).await?;
     match serde_json::from_slice(&body) {
         Ok(Value::Object(parameters)) => Ok(from_parameters(parameters, documents)?),
         Ok(Value::Array(_)) => Err(Error::malformed("batches are not taken; send one request at a time").into()),

@@ -15,7 +15,7 @@ use crate::{
     auth,
     domain::{FileId, Principal, SessionId, parse_id},
     error::{Error, Result},
-    http::Problem,
+    http::{self, Problem},
     service::Service,
 };
 
@@ -83,8 +83,8 @@ pub(super) struct JsonBody<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (headers, body) = body(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (headers, body) = body(request).await?;
         Ok(Self(parse(&headers, &body)?))
     }
 }
@@ -95,21 +95,15 @@ pub(super) struct OptionalJsonBody<T>(pub(super) T);
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (headers, body) = body(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (headers, body) = body(request).await?;
         Ok(Self(if body.is_empty() { T::default() } else { parse(&headers, &body)? }))
     }
 }
 
-async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<(HeaderMap, Bytes)> {
+async fn body(request: Request) -> Result<(HeaderMap, Bytes)> {
     let headers = request.headers().clone();
-    match Bytes::from_request(request, state).await {
-        Ok(body) => Ok((headers, body)),
-        Err(refused) if refused.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
-            Err(Error::too_large("a JSON body", MAX_JSON_BYTES as u64))
-        }
-        Err(_) => Err(Error::malformed("the body ended early")),
-    }
+    Ok((headers, http::read_whole(request, "a JSON body", MAX_JSON_BYTES).await?))
 }
 
 fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T> {

@@ -4,7 +4,6 @@
 //! arguments, calls one use case and shapes the answer; what the answer means is the service's.
 
 mod bodies;
-mod digest;
 mod extract;
 mod files;
 mod health;
@@ -18,7 +17,6 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
 
@@ -44,7 +42,6 @@ pub fn router(service: Arc<Service>, readiness: Readiness, public_url: PublicUrl
         .route("/uploads/sessions/{id}/parts/{number}", put(parts::receive).get(parts::show))
         .route("/files/{id}", get(files::show))
         .route("/files/{id}/content", get(files::content))
-        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
         .layer(Extension(public_url))
         .with_state(Arc::clone(&service))
         .merge(health::router(service, readiness))

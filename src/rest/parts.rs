@@ -6,25 +6,23 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::Response,
 };
 
 use super::{
     bodies::{PartBody, PartsBody, PartsParams, ReceiptBody},
-    digest,
     extract::{Caller, PartPath, Query, SessionPath},
     representation,
 };
 use crate::{
     domain::PartRecord,
     error::{Error, Result},
-    http::{Preconditions, Problem},
+    http::{CheckedBody, Preconditions, Problem},
     service::{Disposition, IncomingPart, Service},
 };
 
 const DEFAULT_PAGE: u64 = 100;
-const INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
 
 pub(super) async fn receive(
     State(service): State<Arc<Service>>,
@@ -35,18 +33,14 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ReceiptBody>), Problem> {
-    refuse_transformed(&headers)?;
-    refuse_unchecked_digests(&headers)?;
+    refuse_partial(&headers)?;
+    let (body, declared) = CheckedBody::new(&headers, body)?;
     if !conditions.is_empty() {
         let there = service.find_part(&principal, id, number).await?;
         permit(&conditions, there.as_ref())?;
     }
-    let incoming = IncomingPart {
-        number,
-        declared_bytes: content_length(&headers)?,
-        declared_sha256: digest::declared(&headers)?,
-        body: body.into_data_stream(),
-    };
+    let incoming =
+        IncomingPart { number, declared_bytes: content_length(&headers)?, declared_sha256: declared.sha256, body };
     let receipt = service.receive(&principal, id, incoming).await?;
     let status = match receipt.disposition {
         Disposition::New => StatusCode::CREATED,
@@ -72,43 +66,12 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     length.map(Some).ok_or_else(|| Error::invalid("content_length", "must be a number"))
 }
 
-/// A part's bytes are stored as they come; what asks for more than that must not be taken for it.
-fn refuse_transformed(headers: &HeaderMap) -> Result<()> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Error::invalid("content_encoding", "send the part's bytes as they are"));
+/// RFC 9110 §14.5: a server that does not take partial PUTs must refuse them.
+fn refuse_partial(headers: &HeaderMap) -> Result<()> {
+    match headers.contains_key(header::CONTENT_RANGE) {
+        true => Err(Error::invalid("content_range", "send a whole part; its number says where it belongs")),
+        false => Ok(()),
     }
-    if headers.contains_key(header::CONTENT_RANGE) {
-        // RFC 9110 §14.5: a server that does not take partial PUTs must refuse them.
-        return Err(Error::invalid("content_range", "send a whole part; its number says where it belongs"));
-    }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-        // hyper looks at the last coding alone.
-        return Err(Error::invalid("transfer_encoding", "send the part's bytes as they are, at most chunked"));
-    }
-    Ok(())
-}
-
-/// A digest that is not checked must not be taken: its sender would believe that it was.
-fn refuse_unchecked_digests(headers: &HeaderMap) -> Result<()> {
-    let trailers = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
-    let trailers = trailers.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
-    if let Some(name) = trailers.into_iter().find(|name| claims_digest(name)) {
-        return Err(Error::invalid("trailer", format!("{name} is not checked there; {INSTEAD}")));
-    }
-    let unchecked = |name: &&HeaderName| name.as_str() != digest::HEADER && claims_digest(name.as_str());
-    if let Some(name) = headers.keys().find(unchecked) {
-        return Err(Error::malformed(format!("{name} is not checked; {INSTEAD}")));
-    }
-    Ok(())
-}
-
-/// Fields of this kind are named after what they carry, whichever server they were made for.
-fn claims_digest(name: &str) -> bool {
-    let ends = ["digest", "md5", "sha1", "sha256", "sha512", "crc32", "crc32c", "crc64", "crc64nvme"];
-    let is_one = name.contains("checksum") || name == "x-goog-hash" || name == "x-amz-trailer";
-    !name.starts_with("want-") && (is_one || ends.iter().any(|end| name.ends_with(end)))
 }
 
 pub(super) async fn show(

@@ -38,6 +38,7 @@ pub use finalize::ExpectedDigests;
 pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{Disposition, IncomingPart, Receipt};
 pub use room::Room;
+pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use status::SessionView;
 pub use token::{CreatedToken, Token};
 pub use watch::SessionState;

@@ -23,7 +23,7 @@ use crate::{
 
 const SUPERSEDED: &str = "a newer request for the same part took over";
 
-/// A part as it comes in. `E` is whatever a cut connection looks like at the edge.
+/// A part as it comes in.
 #[derive(Debug)]
 pub struct IncomingPart<B> {
     /// Its number, counted from 1.
@@ -34,6 +34,15 @@ pub struct IncomingPart<B> {
     pub declared_sha256: Option<Sha256Digest>,
     /// The bytes.
     pub body: B,
+}
+
+/// Why a body ends before its end.
+#[derive(Debug)]
+pub enum BodyFault {
+    /// The connection was cut, or nothing came for too long: the sender's bytes may be right the next time.
+    Stopped,
+    /// What came is not what it should be, and would be refused again.
+    Refused(Error),
 }
 
 /// The acknowledgement: the part is durable.
@@ -63,14 +72,14 @@ impl Service {
     /// `NOT_FOUND`, `PART_OUT_OF_RANGE`, `PART_SIZE_MISMATCH` (before the body is read, if the declared length is wrong),
     /// `CHECKSUM_MISMATCH`, `PART_CONFLICT` with both digests if the part was received with other bytes, `BUSY` if a
     /// newer request for the same part took over, `SESSION_CLOSED`.
-    pub async fn receive<B, E>(
+    pub async fn receive<B>(
         self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
         incoming: IncomingPart<B>,
     ) -> Result<Receipt>
     where
-        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
         let received = self.receive_part(principal, id, incoming).await;
         self.metrics.count_part(match &received {
@@ -81,14 +90,14 @@ impl Service {
         received
     }
 
-    async fn receive_part<B, E>(
+    async fn receive_part<B>(
         self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
         incoming: IncomingPart<B>,
     ) -> Result<Receipt>
     where
-        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
         let session = self.own_session(principal, id).await?;
         let part = acceptable(&session, &incoming)?;
@@ -169,7 +178,7 @@ impl Service {
     }
 
     /// Answers for a part that is there: the body is read and hashed, nothing is written.
-    async fn replay<B, E>(
+    async fn replay<B>(
         &self,
         principal: &Principal,
         mut session: Session,
@@ -177,7 +186,7 @@ impl Service {
         incoming: IncomingPart<B>,
     ) -> Result<Receipt>
     where
-        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
         let no_row = || Error::internal(format!("session {}: part {} has no row", session.id.0, part.number));
         let before = self.db.part(&session, part.number).await?.ok_or_else(no_row)?;
@@ -229,9 +238,9 @@ struct Body<B> {
     superseded: CancellationToken,
 }
 
-impl<B, E> Body<B>
+impl<B> Body<B>
 where
-    B: Stream<Item = Result<Bytes, E>> + Unpin,
+    B: Stream<Item = Result<Bytes, BodyFault>> + Unpin,
 {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let next = tokio::select! {
@@ -248,8 +257,8 @@ where
             }
             None if self.received_bytes == self.part.size_bytes => Ok(None),
             None => mismatch(self.received_bytes),
-            // The connection was cut, or nothing came for too long: the sender's bytes may be right the next time.
-            Some(Err(_)) => Err(Error::body_cut(self.part.size_bytes, self.received_bytes)),
+            Some(Err(BodyFault::Refused(error))) => Err(error),
+            Some(Err(BodyFault::Stopped)) => Err(Error::body_cut(self.part.size_bytes, self.received_bytes)),
         }
     }
 }

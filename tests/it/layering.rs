@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("rest", &["auth", "domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
     (
         "graphql",
-        &["auth", "config", "domain", "error", "service"],
+        &["auth", "config", "domain", "error", "http", "service"],
         &["async_graphql", "async_graphql_axum", "axum", "tokio", "tower_http"],
     ),
     ("web", &["error", "http"], &["axum"]),

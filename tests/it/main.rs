@@ -39,6 +39,7 @@ mod preconditions;
 mod process;
 mod readme;
 mod record_together;
+mod request_bodies;
 mod schema;
 mod session_abort;
 mod session_create;

@@ -1,0 +1,133 @@
+//! A request's body.
+//!
+//! Owns what holds for every body: it comes as it is, at most chunked, and what is said of its digest is checked or
+//! refused, in headers and in trailers. A body that breaks HTTP's rules is told from one that stopped coming.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    http::{HeaderMap, HeaderName, header},
+};
+use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha512};
+
+use super::digest::{self, ContentDigest};
+use crate::{
+    error::{Error, Result},
+    service::BodyFault,
+};
+
+/// A body as a stream that ends with an error if it was not what its sender said, but for the SHA-256, which whoever stores
+/// the bytes computes anyway.
+#[derive(Debug)]
+pub struct CheckedBody {
+    body: Body,
+    sha512: Option<(Sha512, [u8; 64])>,
+}
+
+impl CheckedBody {
+    /// The body that comes with these headers, and what they declare of it.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` if it does not come as it is, or with a digest that is not checked.
+    pub fn new(headers: &HeaderMap, body: Body) -> Result<(Self, ContentDigest)> {
+        refuse_transformed(headers)?;
+        let declared = ContentDigest::declared(headers)?;
+        let sha512 = declared.sha512.map(|declared| (Sha512::new(), declared));
+        Ok((Self { body, sha512 }, declared))
+    }
+}
+
+impl Stream for CheckedBody {
+    type Item = Result<Bytes, BodyFault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(frame) => frame.map_err(|error| fault(&error))?,
+                None => return Poll::Ready(self.end().err().map(|error| Err(BodyFault::Refused(error)))),
+            };
+            match frame.into_data() {
+                Ok(bytes) => {
+                    if let Some((hasher, _)) = &mut self.sha512 {
+                        hasher.update(&bytes);
+                    }
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Err(frame) => {
+                    let names = frame.trailers_ref().into_iter().flat_map(HeaderMap::keys).map(HeaderName::as_str);
+                    digest::refuse_in_trailer(names).map_err(BodyFault::Refused)?;
+                }
+            }
+        }
+    }
+}
+
+impl CheckedBody {
+    fn end(&mut self) -> Result<()> {
+        self.sha512
+            .take()
+            .map_or(Ok(()), |(hasher, declared)| digest::check_sha512(&declared, &hasher.finalize().into()))
+    }
+}
+
+/// Reads a body whole, with all that is said of its digest checked; `what` is a noun.
+///
+/// # Errors
+/// `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, `UNAVAILABLE` if it stopped coming.
+pub async fn read_whole(request: Request, what: &str, most_bytes: usize) -> Result<Bytes> {
+    let (parts, body) = request.into_parts();
+    let too_large = || Error::too_large(what, most_bytes as u64);
+    if body.size_hint().lower() > most_bytes as u64 {
+        return Err(too_large());
+    }
+    let (mut body, declared) = CheckedBody::new(&parts.headers, body)?;
+    let mut whole = Vec::new();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|fault| match fault {
+            BodyFault::Stopped => Error::body_stopped(),
+            BodyFault::Refused(error) => error,
+        })?;
+        if whole.len() + bytes.len() > most_bytes {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    declared.check(&whole)?;
+    Ok(whole.into())
+}
+
+/// Bytes are taken as they come; what asks for more than that must not be taken for it.
+fn refuse_transformed(headers: &HeaderMap) -> Result<()> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.any(|encoding| !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Err(Error::invalid("content_encoding", "send the bytes as they are"));
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        // hyper looks at the last coding alone.
+        return Err(Error::invalid("transfer_encoding", "send the bytes as they are, at most chunked"));
+    }
+    Ok(())
+}
+
+/// hyper tells chunks that it cannot read as invalid input or data, and a connection that was cut as something else.
+fn fault(error: &axum::Error) -> BodyFault {
+    let mut next = Some(error as &dyn std::error::Error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return BodyFault::Refused(Error::malformed(format!(
+                "the body is not chunked as HTTP/1.1 wants it: {error}"
+            )));
+        }
+        next = error.source();
+    }
+    BodyFault::Stopped
+}

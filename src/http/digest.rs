@@ -1,0 +1,162 @@
+//! `Content-Digest` ([RFC 9530](https://www.rfc-editor.org/rfc/rfc9530)), a structured field
+//! ([RFC 9651](https://www.rfc-editor.org/rfc/rfc9651)), and all that looks like it.
+//!
+//! Owns which digests are checked. The others are refused: their sender would believe that they were checked.
+
+use axum::http::{HeaderMap, HeaderName, header};
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
+use sha2::{Digest, Sha512};
+
+use crate::{
+    domain::Sha256Digest,
+    error::{Error, Result},
+};
+
+const HEADER: &str = "content-digest";
+const INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
+
+/// What a request declares its content's digests to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContentDigest {
+    /// The SHA-256.
+    pub sha256: Option<Sha256Digest>,
+    pub(super) sha512: Option<[u8; 64]>,
+}
+
+impl ContentDigest {
+    /// Reads the headers. Algorithms that are not known may stand beside others, but not alone.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for what cannot be read, and for a digest that is not checked.
+    pub fn declared(headers: &HeaderMap) -> Result<Self> {
+        refuse_unchecked(headers)?;
+        let invalid = |problem| Error::invalid("content_digest", problem);
+        let values: Vec<_> = headers.get_all(HEADER).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+        if values.is_empty() {
+            return Ok(Self::default());
+        }
+        let fields: Dictionary =
+            Parser::new(&values.join(", ")).parse().map_err(|_| invalid("must be of the form sha-256=:BASE64:"))?;
+        let sha256 = digest(&fields, "sha-256")?.map(Sha256Digest::from);
+        let sha512 = digest(&fields, "sha-512")?;
+        match (sha256, sha512) {
+            (None, None) => Err(invalid("only sha-256 and sha-512 are checked; send one of them")),
+            _ => Ok(Self { sha256, sha512 }),
+        }
+    }
+
+    /// Checks content that is there whole.
+    ///
+    /// # Errors
+    /// `CHECKSUM_MISMATCH`.
+    pub(super) fn check(&self, content: &[u8]) -> Result<()> {
+        if let Some(declared) = self.sha256 {
+            let actual = Sha256Digest::of(content);
+            if actual != declared {
+                return Err(Error::checksum_mismatch("body", declared, actual));
+            }
+        }
+        self.sha512.map_or(Ok(()), |declared| check_sha512(&declared, &Sha512::digest(content).into()))
+    }
+}
+
+/// Compares two SHA-512 digests.
+pub(super) fn check_sha512(declared: &[u8; 64], actual: &[u8; 64]) -> Result<()> {
+    if declared == actual { Ok(()) } else { Err(Error::sha512_mismatch(declared, actual)) }
+}
+
+/// A digest that is named in a trailer, which comes when all has been read: it is not checked.
+pub(super) fn refuse_in_trailer<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+    match names.find(|name| claims_digest(&name.to_ascii_lowercase())) {
+        Some(name) => Err(Error::invalid("trailer", format!("{name} is not checked there; {INSTEAD}"))),
+        None => Ok(()),
+    }
+}
+
+fn refuse_unchecked(headers: &HeaderMap) -> Result<()> {
+    let trailers = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
+    refuse_in_trailer(trailers.flat_map(|value| value.split(',')).map(str::trim))?;
+    let is_unchecked = |name: &&HeaderName| name.as_str() != HEADER && claims_digest(name.as_str());
+    match headers.keys().find(is_unchecked) {
+        Some(name) => Err(Error::malformed(format!("{name} is not checked; {INSTEAD}"))),
+        None => Ok(()),
+    }
+}
+
+/// Fields of this kind are named after what they carry, whichever server they were made for.
+fn claims_digest(name: &str) -> bool {
+    let ends = ["digest", "md5", "sha1", "sha256", "sha512", "crc32", "crc32c", "crc64", "crc64nvme"];
+    let is_one = name.contains("checksum") || name == "x-goog-hash" || name == "x-amz-trailer";
+    !name.starts_with("want-") && (is_one || ends.iter().any(|end| name.ends_with(end)))
+}
+
+fn digest<const SIZE: usize>(fields: &Dictionary, algorithm: &str) -> Result<Option<[u8; SIZE]>> {
+    let invalid = |problem: String| Error::invalid("content_digest", problem);
+    let bytes = match fields.get(algorithm) {
+        None => return Ok(None),
+        Some(ListEntry::Item(item)) => match &item.bare_item {
+            BareItem::ByteSequence(bytes) => Some(bytes),
+            _ => None,
+        },
+        Some(ListEntry::InnerList(_)) => None,
+    };
+    let bytes = bytes.ok_or_else(|| invalid("the digest must stand between colons, in base64".to_owned()))?;
+    let digest = bytes.as_slice().try_into();
+    digest.map(Some).map_err(|_| invalid(format!("a {algorithm} digest has {SIZE} bytes")))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    const ABC: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
+    const ABC_512: &str =
+        "sha-512=:3a81oZNherrMQXNJriBBMRLm+k6JqX6iCp7u5ktV05ohkpkqJ0/BqDa6PCOj/uu9RU1EI2Q86A4qmslPpUyknw==:";
+
+    fn read(value: &str) -> Result<ContentDigest> {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(HEADER), HeaderValue::from_str(value).unwrap())]);
+        ContentDigest::declared(&headers)
+    }
+
+    #[test]
+    fn digests_are_found_also_among_others() {
+        let abc = Some(Sha256Digest::of(b"abc"));
+        assert_eq!(read(ABC).unwrap(), ContentDigest { sha256: abc, sha512: None });
+        assert_eq!(read(&format!("md5=:AAAA:, {ABC}")).unwrap().sha256, abc);
+        let both = read(&format!("{ABC_512}, {ABC}")).unwrap();
+        assert_eq!((both.sha256, both.sha512.is_some()), (abc, true));
+        assert_eq!(ContentDigest::declared(&HeaderMap::new()).unwrap(), ContentDigest::default());
+    }
+
+    #[test]
+    fn each_digest_that_is_declared_is_checked() {
+        for declared in [ABC.to_owned(), ABC_512.to_owned(), format!("{ABC}, {ABC_512}")] {
+            let declared = read(&declared).unwrap();
+            assert!(declared.check(b"abc").is_ok());
+            assert_eq!(declared.check(b"abd").unwrap_err().code().as_str(), "CHECKSUM_MISMATCH");
+        }
+        // One that is right does not help one that is wrong.
+        let of_abd = "sha-256=:pS0VnyYrLG3bckphhAvvw26zDIiHekAwtly+himESck=:";
+        assert!(read(&format!("{of_abd}, {ABC_512}")).unwrap().check(b"abc").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_refused() {
+        for bad in [
+            "md5=:AAAA:",
+            "sha-256=abc",
+            "sha-256=:AAAA:",
+            "sha-512=:AAAA:",
+            "sha-256",
+            "",
+            "garbage\"",
+            "sha-256=:***:",
+            "sha-256=(:AAAA:)",
+            &format!("{ABC}, sha-512=:AAAA:"),
+        ] {
+            assert_eq!(read(bad).unwrap_err().field(), Some("content_digest"), "{bad}");
+        }
+    }
+}
