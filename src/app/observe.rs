@@ -16,7 +16,7 @@ use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use tower_http::request_id::RequestId;
 use tracing::Instrument;
@@ -62,7 +62,14 @@ pub(super) async fn observe(State(observer): State<Observer>, mut request: Reque
     let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = shown);
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     request.extensions_mut().insert(id.clone());
-    let response = async { http::render_problem(next.run(request).await, &id) };
+    let malformed = request.extensions_mut().remove::<http::Malformed>();
+    let response = async {
+        let response = match malformed {
+            Some(malformed) => malformed.into_response(),
+            None => next.run(request).await,
+        };
+        http::render_problem(response, &id)
+    };
     let mut response = response.instrument(span).await;
     if let Some(route) = route.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
         observer.count(&method, &route, response.status(), start);

@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    host,
     peers::{Asking, Peer, Waits},
     socket::Socket,
 };
@@ -121,13 +122,15 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let asking = self.peer.asks();
+        // After what others may read in another way, nobody knows where the next request begins.
+        let is_last = host::mark(&mut request);
         let response = tower::Service::call(&mut self.router.clone(), request.map(Body::new));
         let closing = self.closing.clone();
         Box::pin(async move {
             let mut response = response.await?;
-            if closing.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if (is_last || closing.is_cancelled()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| Answer { body, _asking: asking }))

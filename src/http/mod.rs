@@ -9,6 +9,7 @@ mod connection;
 mod descriptors;
 mod digest;
 mod entity_tags;
+mod host;
 mod least_rate;
 mod peers;
 mod preconditions;
@@ -19,6 +20,7 @@ mod socket;
 
 pub use body::{CheckedBody, read_whole};
 pub use descriptors::raise_descriptor_limit;
+pub use host::Malformed;
 pub use least_rate::{LeastRate, PacedBody};
 pub use preconditions::{Freshness, Preconditions, Validator, allows_range};
 pub use problem::{Problem, panicked, render as render_problem};

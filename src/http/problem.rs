@@ -33,9 +33,16 @@ impl<E: Into<Error>> From<E> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::shared(Arc::new(self.0))
+    }
+}
+
+impl Problem {
+    /// The answer that carries an error.
+    pub(super) fn shared(error: Arc<Error>) -> Response {
+        let status = StatusCode::from_u16(error.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
-        response.extensions_mut().insert(Arc::new(self.0));
+        response.extensions_mut().insert(error);
         response
     }
 }

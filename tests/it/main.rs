@@ -22,6 +22,7 @@ mod errors;
 mod file_digest;
 mod files;
 mod free_space;
+mod framing;
 mod graphql;
 mod graphql_http;
 mod graphql_limits;

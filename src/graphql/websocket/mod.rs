@@ -15,16 +15,18 @@ use std::{
 };
 
 use async_graphql::http::WebSocketProtocols;
-use async_graphql_axum::GraphQLProtocol;
 use axum::{
-    extract::{State, ws::WebSocketUpgrade},
-    http::{HeaderMap, StatusCode, Uri, header},
-    response::IntoResponse,
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, Uri, header},
+    response::Response,
 };
 
 use self::{connection::Connection, strangers::Strangers};
 use super::{endpoint::Endpoint, request::MAX_REQUEST_BYTES};
-use crate::{auth, domain::OwnerName};
+use crate::{auth, domain::OwnerName, error::Error, http::Problem};
 
 /// Sockets of one owner.
 const MAX_SOCKETS: usize = 64;
@@ -87,21 +89,21 @@ impl Drop for Place {
 
 pub(super) async fn upgrade(
     State(sockets): State<Sockets>,
-    _offered: GraphQLProtocol,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> axum::response::Response {
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
     if !is_own_page(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
+        return Err(Error::forbidden("requests from this origin are not allowed").into());
     }
     if sockets.endpoint.service.stopping().is_cancelled() {
         // hyper would say `Connection: close` in the answer to the handshake, of which clients make nothing good.
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+        return Err(Error::stopping().into());
     }
+    let upgrade = upgrade.map_err(|refused| Error::malformed(refused.body_text()))?;
     let upgrade = upgrade.protocols([WebSocketProtocols::GraphQLWS.sec_websocket_protocol()]);
     if upgrade.selected_protocol().is_none() {
-        // Only the older protocol was offered.
-        return StatusCode::BAD_REQUEST.into_response();
+        let offer = "must offer graphql-transport-ws";
+        return Err(Error::invalid("sec_websocket_protocol", offer).into());
     }
     let stranger = sockets.strangers.enter();
     let token = auth::bearer_token(&headers).ok().map(str::to_owned);
@@ -111,8 +113,8 @@ pub(super) async fn upgrade(
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(MAX_UNSENT_BYTES);
-    upgrade.on_upgrade(async move |socket| {
+    Ok(upgrade.on_upgrade(async move |socket| {
         let service = Arc::clone(&sockets.endpoint.service);
         service.going_on(Connection::new(socket, sockets).run(token, stranger)).await;
-    })
+    }))
 }
