@@ -7,7 +7,7 @@ use anyhow::Context;
 use partway::{
     db::{Created, Db, NewSession},
     domain::{
-        Clock, FileId, FileRecord, FileStatus, OwnerName, PartPlan, PartRange, PartSet, Session, SessionId,
+        Clock, FileId, FileRecord, FileStatus, Metadata, OwnerName, PartPlan, PartRange, PartSet, Session, SessionId,
         SessionStatus, SystemClock,
     },
 };
@@ -114,7 +114,7 @@ fn file(session: &Session) -> FileRecord {
         size_bytes: session.plan.total_size_bytes(),
         sha256: None,
         composite_sha256: None,
-        metadata: serde_json::Map::new(),
+        metadata: Metadata::default(),
         status: FileStatus::Uploading,
         location: None,
         created_at: session.created_at,

@@ -7,8 +7,8 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use uuid::Uuid;
 
 use crate::domain::{
-    FileId, FileRecord, FileStatus, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus,
-    Sha256Digest, StatusReason, filename_key,
+    FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId,
+    SessionStatus, Sha256Digest, StatusReason, filename_key,
 };
 
 /// A row that makes no sense.
@@ -133,7 +133,6 @@ pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
 pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
     let at = Row("upload_file", row.id);
     let status = FileStatus::ALL.into_iter().find(|status| status.as_str() == row.status);
-    let metadata = serde_json::from_str(&row.metadata).ok();
     Ok(FileRecord {
         id: FileId(row.id),
         owner: at.check("owner", OwnerName::parse(&row.owner))?,
@@ -142,7 +141,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         size_bytes: at.count("size_bytes", row.size_bytes)?,
         sha256: at.optional_digest("sha256", row.sha256.as_deref())?,
         composite_sha256: at.optional_digest("composite_sha256", row.composite_sha256.as_deref())?,
-        metadata: at.check("metadata", metadata)?,
+        metadata: at.check("metadata", Metadata::from_stored(row.metadata))?,
         status: at.check("status", status)?,
         location: row.location,
         created_at: row.created_at,
@@ -159,7 +158,7 @@ pub(super) fn file_row(file: &FileRecord) -> upload_file::ActiveModel {
         size_bytes: Set(stored(file.size_bytes)),
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
         composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
-        metadata: Set(serde_json::Value::Object(file.metadata.clone()).to_string()),
+        metadata: Set(file.metadata.as_json().get().to_owned()),
         status: Set(file.status.as_str().to_owned()),
         location: Set(file.location.clone()),
         created_at: Set(file.created_at),

@@ -2,11 +2,10 @@
 //!
 //! Owns what is known of a file. It outlives its session: once stored it is what people download.
 
-use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-use super::{OwnerName, Sha256Digest, Timestamp};
+use super::{Metadata, OwnerName, Sha256Digest, Timestamp};
 
 /// A file's id: a UUID version 7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +55,7 @@ pub struct FileRecord {
     /// The SHA-256 of its parts' SHA-256, see [`Sha256Digest::composite`]; `None` until finalized.
     pub composite_sha256: Option<Sha256Digest>,
     /// What the sender attached to it.
-    pub metadata: Map<String, Value>,
+    pub metadata: Metadata,
     /// How far it has come.
     pub status: FileStatus,
     /// Where storage keeps it; `None` until stored.

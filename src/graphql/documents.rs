@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context;
 use lru::LruCache;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{
     domain::Sha256Digest,
@@ -31,6 +31,13 @@ pub struct Documents {
     trusted: Arc<HashMap<String, String>>,
     trusted_only: bool,
     registered: Arc<Mutex<LruCache<Sha256Digest, String>>>,
+}
+
+/// `extensions`
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Extensions {
+    persisted_query: Option<PersistedQuery>,
 }
 
 /// `extensions.persistedQuery`
@@ -59,16 +66,13 @@ impl Documents {
         Ok(Self { trusted: Arc::new(documents), trusted_only, registered })
     }
 
-    /// The document that a request is about: the one it carries, or the one that its hash stands for.
+    /// The document that a request is about: the one it carries, or the one that the hash in its `extensions` stands for.
     ///
     /// # Errors
     /// `PERSISTED_QUERY_NOT_FOUND` for a hash that is not known, `FORBIDDEN` for a document that is not trusted where only
     /// those are, `INVALID_INPUT` for a document that does not have the hash it came with.
-    pub(super) fn resolve(&self, query: Option<String>, extensions: &Value) -> Result<Option<String>> {
-        let hash = match extensions.get("persistedQuery") {
-            Some(persisted) => Some(read_hash(persisted)?),
-            None => None,
-        };
+    pub(super) fn resolve(&self, query: Option<String>, extensions: Option<&RawValue>) -> Result<Option<String>> {
+        let hash = extensions.map(read_hash).transpose()?.flatten();
         if let Some(trusted) = hash.as_ref().and_then(|hash| self.trusted.get(hash)) {
             return Ok(Some(trusted.clone()));
         }
@@ -103,14 +107,19 @@ impl Documents {
     }
 }
 
-fn read_hash(persisted: &Value) -> Result<String> {
+/// The hash in a request's `extensions`, if there is one. Others than `persistedQuery` are nobody's.
+fn read_hash(extensions: &RawValue) -> Result<Option<String>> {
+    if !extensions.get().starts_with('{') {
+        return Err(Error::invalid("extensions", "must be an object or null"));
+    }
     let malformed = |_| Error::invalid("extensions", "persistedQuery needs a sha256Hash");
-    PersistedQuery::deserialize(persisted).map(|persisted| persisted.sha256_hash).map_err(malformed)
+    let read: Extensions = serde_json::from_str(extensions.get()).map_err(malformed)?;
+    Ok(read.persisted_query.map(|persisted| persisted.sha256_hash))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json, value::to_raw_value};
 
     use super::*;
 
@@ -120,6 +129,10 @@ mod tests {
         json!({ "persistedQuery": { "version": 1, "sha256Hash": Sha256Digest::of(text.as_bytes()).to_string() } })
     }
 
+    fn resolve(documents: &Documents, query: Option<&str>, extensions: &Value) -> Result<Option<String>> {
+        documents.resolve(query.map(str::to_owned), Some(&to_raw_value(extensions).unwrap()))
+    }
+
     fn code(result: Result<Option<String>>) -> &'static str {
         result.unwrap_err().code().as_str()
     }
@@ -127,11 +140,11 @@ mod tests {
     #[test]
     fn a_document_is_known_by_its_hash_once_it_was_sent_with_it() {
         let documents = Documents::load(None, false).unwrap();
-        assert_eq!(code(documents.resolve(None, &hash(QUERY))), "PERSISTED_QUERY_NOT_FOUND");
-        assert_eq!(code(documents.resolve(Some("{ other }".to_owned()), &hash(QUERY))), "INVALID_INPUT");
-        assert_eq!(documents.resolve(Some(QUERY.to_owned()), &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
-        assert_eq!(documents.resolve(None, &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
-        assert_eq!(code(documents.resolve(None, &json!({ "persistedQuery": 1 }))), "INVALID_INPUT");
+        assert_eq!(code(resolve(&documents, None, &hash(QUERY))), "PERSISTED_QUERY_NOT_FOUND");
+        assert_eq!(code(resolve(&documents, Some("{ other }"), &hash(QUERY))), "INVALID_INPUT");
+        assert_eq!(resolve(&documents, Some(QUERY), &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
+        assert_eq!(resolve(&documents, None, &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
+        assert_eq!(code(resolve(&documents, None, &json!({ "persistedQuery": 1 }))), "INVALID_INPUT");
     }
 
     #[test]
@@ -142,12 +155,12 @@ mod tests {
         let trusted = json!({ "persistedQuery": { "sha256Hash": "h1" } });
         for only in [false, true] {
             let documents = Documents::load(Some(&file), only).unwrap();
-            assert_eq!(documents.resolve(None, &trusted).unwrap().as_deref(), Some(QUERY));
+            assert_eq!(resolve(&documents, None, &trusted).unwrap().as_deref(), Some(QUERY));
         }
         let documents = Documents::load(Some(&file), true).unwrap();
-        assert_eq!(documents.resolve(Some(QUERY.to_owned()), &Value::Null).unwrap().as_deref(), Some(QUERY));
-        assert_eq!(code(documents.resolve(Some("{ other }".to_owned()), &hash("{ other }"))), "FORBIDDEN");
-        assert_eq!(code(documents.resolve(None, &hash(QUERY))), "FORBIDDEN");
+        assert_eq!(resolve(&documents, Some(QUERY), &json!({})).unwrap().as_deref(), Some(QUERY));
+        assert_eq!(code(resolve(&documents, Some("{ other }"), &hash("{ other }"))), "FORBIDDEN");
+        assert_eq!(code(resolve(&documents, None, &hash(QUERY))), "FORBIDDEN");
         assert!(Documents::load(None, true).is_err());
         assert!(Documents::load(Some(&folder.path().join("none")), false).is_err());
     }

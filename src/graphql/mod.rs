@@ -9,6 +9,7 @@ mod endpoint;
 mod errors;
 mod http;
 mod limits;
+mod literals;
 mod loaders;
 mod mutation;
 mod negotiation;
@@ -19,7 +20,9 @@ mod request;
 mod scalars;
 mod sse;
 mod subscription;
+mod tokens;
 mod validated;
+mod variables;
 mod websocket;
 
 use std::sync::Arc;

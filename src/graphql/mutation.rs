@@ -29,7 +29,7 @@ struct CreateUploadSessionInput {
     total_size_bytes: BigInt,
     /// Its SHA-256 in hex, if you know it: the session fails when the bytes turn out to be others.
     sha256: Option<String>,
-    /// Anything to be found with the file again, at most 16 KiB.
+    /// Anything to be found with the file again.
     metadata: Option<JsonObject>,
     /// Your name for this request, unique among yours: repeating the request with it answers the same session.
     idempotency_key: Option<String>,

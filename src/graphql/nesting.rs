@@ -4,6 +4,7 @@
 //! lists overflows its stack. Counts brackets of all kinds in one pass, without recursion. Does not check that they match;
 //! that is the parser's.
 
+use super::tokens::{Token, tokens};
 use crate::error::{Error, Result};
 
 /// Most brackets that may be open at the same place. The deepest field of `graphql_max_depth` needs about two for each level.
@@ -14,56 +15,18 @@ const MAX_NESTING: usize = 64;
 /// # Errors
 /// `INVALID_INPUT`.
 pub(super) fn check(document: &str) -> Result<()> {
-    let mut rest = document.as_bytes();
     let mut open = 0_usize;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = match byte {
-            b'{' | b'[' | b'(' => {
-                open += 1;
-                if open > MAX_NESTING {
-                    return Err(Error::invalid("query", format!("nests deeper than {MAX_NESTING} brackets")));
-                }
-                after
-            }
-            b'}' | b']' | b')' => {
-                open = open.saturating_sub(1);
-                after
-            }
-            b'#' => skip_comment(after),
-            b'"' => match after.strip_prefix(b"\"\"") {
-                Some(block) => skip_block_string(block),
-                None => skip_string(after),
-            },
-            _ => after,
+    for token in tokens(document) {
+        open = match token {
+            Token::Open(_) => open + 1,
+            Token::Close => open.saturating_sub(1),
+            _ => open,
         };
+        if open > MAX_NESTING {
+            return Err(Error::invalid("query", format!("nests deeper than {MAX_NESTING} brackets")));
+        }
     }
     Ok(())
-}
-
-fn skip_comment(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-    end.map_or(&[], |end| &text[end..])
-}
-
-/// A string ends at its quote. One that ends at a line break is an error of the document: the parser looks no further.
-fn skip_string(mut text: &[u8]) -> &[u8] {
-    loop {
-        text = match text {
-            [b'"' | b'\n' | b'\r', rest @ ..] => return rest,
-            [b'\\', _, rest @ ..] | [_, rest @ ..] => rest,
-            [] => return text,
-        };
-    }
-}
-
-fn skip_block_string(mut text: &[u8]) -> &[u8] {
-    loop {
-        text = match text {
-            [b'"', b'"', b'"', rest @ ..] => return rest,
-            [b'\\', b'"', b'"', b'"', rest @ ..] | [_, rest @ ..] => rest,
-            [] => return text,
-        };
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! requests that a foreign page makes a browser send.
 
 use async_graphql::{
-    Request, Variables,
+    Request,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use axum::{
@@ -12,9 +12,9 @@ use axum::{
     http::{Method, StatusCode, header},
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
-use super::{documents::Documents, nesting};
+use super::{documents::Documents, literals, nesting, variables};
 use crate::{
     error::{Error, Result},
     http,
@@ -60,16 +60,16 @@ fn read_get(request: &axum::extract::Request, documents: &Documents) -> Result<R
     let Query(params) =
         Query::<GetParams>::try_from_uri(request.uri()).map_err(|problem| Error::malformed(problem.body_text()))?;
     let json = |name: &'static str, text: Option<String>| {
-        let value = text.map(|text| serde_json::from_str(&text)).transpose();
-        value.map(Option::unwrap_or_default).map_err(|_| Error::invalid(name, "must be JSON"))
+        let value = text.map(RawValue::from_string).transpose().map_err(|_| Error::invalid(name, "must be JSON"))?;
+        Ok::<_, Error>(value.filter(|value| value.get() != "null"))
     };
-    let parameters = Map::from_iter([
-        ("query".to_owned(), params.query.map_or(Value::Null, Value::String)),
-        ("operationName".to_owned(), params.operation_name.map_or(Value::Null, Value::String)),
-        ("variables".to_owned(), json("variables", params.variables)?),
-        ("extensions".to_owned(), json("extensions", params.extensions)?),
-    ]);
-    from_parameters(parameters, documents)
+    Parameters {
+        query: params.query,
+        operation_name: params.operation_name,
+        variables: json("variables", params.variables)?,
+        extensions: json("extensions", params.extensions)?,
+    }
+    .into_request(documents)
 }
 
 async fn read_post(request: axum::extract::Request, documents: &Documents) -> Result<Request, Refusal> {
@@ -80,39 +80,69 @@ async fn read_post(request: axum::extract::Request, documents: &Documents) -> Re
         return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
     }
     let body = http::read_whole(request, "a GraphQL request", MAX_REQUEST_BYTES).await?;
-    match serde_json::from_slice(&body) {
-        Ok(Value::Object(parameters)) => Ok(from_parameters(parameters, documents)?),
-        Ok(Value::Array(_)) => Err(Error::malformed("batches are not taken; send one request at a time").into()),
-        Ok(_) => Err(Error::malformed("the body must be a JSON object").into()),
-        Err(problem) => Err(Error::malformed(format!("the body is no JSON: {problem}")).into()),
+    let not_json = |problem: serde_json::Error| Error::malformed(format!("the body is no JSON: {problem}"));
+    let json: &RawValue = serde_json::from_slice(&body).map_err(not_json)?;
+    if json.get().starts_with('[') {
+        return Err(Error::malformed("batches are not taken; send one request at a time").into());
     }
+    Ok(Parameters::read(json)?.into_request(documents)?)
 }
 
-pub(super) fn from_parameters(mut parameters: Map<String, Value>, documents: &Documents) -> Result<Request> {
-    let mut take = |name: &str| parameters.remove(name).unwrap_or_default();
-    let extensions = take("extensions");
-    if !matches!(extensions, Value::Object(_) | Value::Null) {
-        return Err(Error::invalid("extensions", "must be an object or null"));
+/// The parameters of a request, `variables` and `extensions` as the text that came: nothing of them is read before it is
+/// known how.
+pub(super) struct Parameters {
+    query: Option<String>,
+    operation_name: Option<String>,
+    variables: Option<Box<RawValue>>,
+    extensions: Option<Box<RawValue>>,
+}
+
+/// A JSON object of parameters.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonParameters<'a> {
+    #[serde(borrow)]
+    query: Option<&'a RawValue>,
+    operation_name: Option<&'a RawValue>,
+    variables: Option<Box<RawValue>>,
+    extensions: Option<Box<RawValue>>,
+}
+
+impl Parameters {
+    /// Reads a JSON object of parameters. Those that have no meaning are passed over.
+    pub(super) fn read(json: &RawValue) -> Result<Self> {
+        if !json.get().starts_with('{') {
+            return Err(Error::malformed("the body must be a JSON object"));
+        }
+        let read: JsonParameters<'_> =
+            serde_json::from_str(json.get()).map_err(|problem| Error::malformed(problem.to_string()))?;
+        let string = |json: Option<&RawValue>| json.map(|json| serde_json::from_str(json.get())).transpose();
+        Ok(Self {
+            query: string(read.query).map_err(|_| Error::invalid("query", "must be a string"))?,
+            operation_name: string(read.operation_name)
+                .map_err(|_| Error::invalid("operationName", "must be a string or null"))?,
+            variables: read.variables,
+            extensions: read.extensions,
+        })
     }
-    let query = match take("query") {
-        Value::String(query) => Some(query),
-        Value::Null => None,
-        _ => return Err(Error::invalid("query", "must be a string")),
-    };
-    let query = documents.resolve(query, &extensions)?.ok_or_else(|| Error::invalid("query", "must be a string"))?;
-    nesting::check(&query)?;
-    let mut request = Request::new(query);
-    match take("operationName") {
-        Value::String(name) => request.operation_name = Some(name),
-        Value::Null => {}
-        _ => return Err(Error::invalid("operationName", "must be a string or null")),
+
+    /// Whether there is a document, or what may stand for one.
+    pub(super) fn is_request(&self) -> bool {
+        self.query.is_some() || self.extensions.is_some()
     }
-    match take("variables") {
-        variables @ Value::Object(_) => request.variables = Variables::from_json(variables),
-        Value::Null => {}
-        _ => return Err(Error::invalid("variables", "must be an object or null")),
+
+    pub(super) fn into_request(self, documents: &Documents) -> Result<Request> {
+        let query = documents.resolve(self.query, self.extensions.as_deref())?;
+        let query = query.ok_or_else(|| Error::invalid("query", "must be a string"))?;
+        nesting::check(&query)?;
+        literals::check(&query)?;
+        let mut request = Request::new(query);
+        request.operation_name = self.operation_name;
+        if let Some(variables) = &self.variables {
+            request.variables = variables::read(variables)?;
+        }
+        Ok(request)
     }
-    Ok(request)
 }
 
 /// Whether the operation that would be executed is a query. What has no such operation is told by the execution.

@@ -2,6 +2,7 @@
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::SecondsFormat;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::domain::Timestamp;
 
@@ -48,22 +49,25 @@ impl ScalarType for DateTime {
     }
 }
 
-/// Any JSON object.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct JsonObject(pub(super) serde_json::Map<String, serde_json::Value>);
+/// A JSON object: at most 16 KiB, 16 objects and lists within each other, and 1,000 keys, none of them twice in one object.
+/// What was written is read: numbers that cannot be kept exactly are refused.
+#[derive(Clone, Debug)]
+pub(super) struct JsonObject(pub(super) Box<RawValue>);
 
-/// Any JSON object.
+/// A JSON object: at most 16 KiB, 16 objects and lists within each other, and 1,000 keys, none of them twice in one object.
+/// What was written is read: numbers that cannot be kept exactly are refused.
 #[Scalar(name = "JSONObject", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4")]
 impl ScalarType for JsonObject {
     fn parse(value: Value) -> InputValueResult<Self> {
-        match value.into_json()? {
-            serde_json::Value::Object(object) => Ok(Self(object)),
+        match value {
+            Value::Object(_) => Ok(Self(to_raw_value(&value)?)),
             _ => Err(InputValueError::custom("expected a JSON object")),
         }
     }
 
+    /// As a value that is written as the text it holds.
     fn to_value(&self) -> Value {
-        Value::from_json(serde_json::Value::Object(self.0.clone())).unwrap_or_default()
+        async_graphql::to_value(&self.0).unwrap_or_default()
     }
 }
 

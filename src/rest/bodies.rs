@@ -1,11 +1,11 @@
 //! JSON bodies, in and out: snake_case, ids and digests as text, times in RFC 3339.
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    domain::{FileRecord, PartRange, PartRecord, SessionStatus, Timestamp},
+    domain::{FileRecord, Metadata, PartRange, PartRecord, SessionStatus, Timestamp},
     error::{Error, Result},
     service::{CreateSession, Receipt, SessionView},
 };
@@ -18,7 +18,7 @@ pub(super) struct CreateBody {
     content_type: Option<String>,
     total_size_bytes: i64,
     sha256: Option<String>,
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<Box<RawValue>>,
     idempotency_key: Option<String>,
 }
 
@@ -140,7 +140,7 @@ struct FileBody {
     sha256: Option<String>,
     composite_sha256: Option<String>,
     status: &'static str,
-    metadata: Map<String, Value>,
+    metadata: Metadata,
 }
 
 impl From<FileRecord> for FileBody {

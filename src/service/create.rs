@@ -2,15 +2,15 @@
 //!
 //! Owns what a client may ask for, and that asking twice with one idempotency key makes one session.
 
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{Service, SessionView};
 use crate::{
     db::{Created, NewSession},
     domain::{
-        FileId, FileRecord, FileStatus, PartPlan, PartSet, Principal, Session, SessionId, SessionStatus, Sha256Digest,
-        Timestamp, filename_key,
+        FileId, FileRecord, FileStatus, Metadata, PartPlan, PartSet, Principal, Session, SessionId, SessionStatus,
+        Sha256Digest, Timestamp, filename_key,
     },
     error::{Error, Result},
     telemetry::SessionEvent,
@@ -18,7 +18,6 @@ use crate::{
 
 const MAX_FILENAME_BYTES: usize = 1024;
 const MAX_CONTENT_TYPE_BYTES: usize = 255;
-const MAX_METADATA_BYTES: usize = 16 * 1024;
 const MAX_KEY_CHARS: usize = 255;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
@@ -33,8 +32,8 @@ pub struct CreateSession {
     pub total_size_bytes: i64,
     /// Its SHA-256 in hex, if known: finalize then fails unless the bytes have it.
     pub sha256: Option<String>,
-    /// Anything the client wants to find with the file again: a JSON object of at most 16 KiB.
-    pub metadata: Option<Map<String, Value>>,
+    /// Anything the client wants to find with the file again: a JSON object, see [`Metadata::parse`].
+    pub metadata: Option<Box<RawValue>>,
     /// The client's name for this request, unique among its own: 1 to 255 characters. Repeating the request with it
     /// answers the session that the first one made.
     pub idempotency_key: Option<String>,
@@ -55,7 +54,7 @@ struct Checked {
     content_type: String,
     total_size_bytes: u64,
     sha256: Option<Sha256Digest>,
-    metadata: Map<String, Value>,
+    metadata: Metadata,
     idempotency_key: Option<String>,
 }
 
@@ -161,7 +160,7 @@ fn check(input: CreateSession, max_file_size_bytes: u64) -> Result<Checked> {
         content_type: check_content_type(input.content_type)?,
         total_size_bytes,
         sha256: parse_sha256("sha256", input.sha256.as_deref())?,
-        metadata: check_metadata(input.metadata.unwrap_or_default())?,
+        metadata: check_metadata(input.metadata.as_deref())?,
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
     })
 }
@@ -194,12 +193,9 @@ fn check_content_type(content_type: Option<String>) -> Result<String> {
     Err(Error::invalid("content_type", "must be a media type such as video/mp4"))
 }
 
-fn check_metadata(metadata: Map<String, Value>) -> Result<Map<String, Value>> {
-    let text = Value::Object(metadata.clone()).to_string();
-    if text.len() > MAX_METADATA_BYTES {
-        return Err(Error::invalid("metadata", "at most 16 KiB of JSON"));
-    }
-    Ok(metadata)
+fn check_metadata(metadata: Option<&RawValue>) -> Result<Metadata> {
+    let metadata = metadata.map(Metadata::parse).transpose();
+    metadata.map(Option::unwrap_or_default).map_err(|problem| Error::invalid("metadata", problem))
 }
 
 fn check_key(key: String) -> Result<String> {
@@ -225,7 +221,7 @@ mod tests {
     fn a_plain_request_gets_the_defaults() {
         let input = CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 0, ..Default::default() };
         let checked = check(input, 100).unwrap();
-        assert_eq!((checked.content_type.as_str(), checked.metadata.len()), (DEFAULT_CONTENT_TYPE, 0));
+        assert_eq!((checked.content_type.as_str(), checked.metadata), (DEFAULT_CONTENT_TYPE, Metadata::default()));
         assert_eq!(check_content_type(Some(String::new())).unwrap(), DEFAULT_CONTENT_TYPE);
     }
 
@@ -242,7 +238,7 @@ mod tests {
         for key in ["", "a\tb", &"k".repeat(256)] {
             assert_eq!(refused_field(|input| input.idempotency_key = Some(key.to_owned())), Some("idempotency_key"));
         }
-        let big = Map::from_iter([("k".to_owned(), Value::from("x".repeat(17_000)))]);
-        assert_eq!(refused_field(|input| input.metadata = Some(big)), Some("metadata"));
+        let list = RawValue::from_string("[]".to_owned()).unwrap();
+        assert_eq!(refused_field(|input| input.metadata = Some(list)), Some("metadata"));
     }
 }

@@ -76,7 +76,7 @@ impl UploadFile {
     /// What the sender attached to it.
     #[graphql(complexity = 20)]
     async fn metadata(&self) -> JsonObject {
-        JsonObject(self.0.metadata.clone())
+        JsonObject(self.0.metadata.as_json().to_owned())
     }
 
     /// When its session was created.

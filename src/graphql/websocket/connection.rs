@@ -9,7 +9,7 @@ use futures_util::{
     future::{AbortHandle, Abortable},
     stream::{self, BoxStream, SelectAll},
 };
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
@@ -22,13 +22,12 @@ use super::{
     wire::{Heard, Wire},
 };
 use crate::{
-    auth,
     domain::Principal,
     error::{Code, Error},
     graphql::{
         errors,
         negotiation::is_request_error,
-        request::{from_parameters, selected_operation},
+        request::{Parameters, selected_operation},
     },
 };
 
@@ -59,11 +58,9 @@ struct Identity {
     _place: Place,
 }
 
-/// The token comes as `Authorization: Bearer …` in the payload, or came with the handshake.
-async fn identity(sockets: &Sockets, token: Option<String>, payload: Map<String, Value>) -> Result<Identity, Close> {
-    let header = payload.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-    let sent = header.and_then(|(_, value)| auth::parse_bearer(value.as_str()?)).map(str::to_owned);
-    let token = sent.or(token).ok_or(FORBIDDEN)?;
+/// The token comes in the payload of `connection_init`, or came with the handshake.
+async fn identity(sockets: &Sockets, token: Option<String>) -> Result<Identity, Close> {
+    let token = token.ok_or(FORBIDDEN)?;
     let principal = sockets.endpoint.service.authenticate(&token).await.map_err(|error| {
         error.log();
         // Told that it is forbidden, a client does not come back when the database does.
@@ -111,8 +108,8 @@ impl Connection {
     async fn identify(&mut self, token: Option<String>) -> Result<Option<Identity>, Close> {
         for _ in 0..MOST_BEFORE_INIT {
             match self.wire.hear().await? {
-                Heard::Message(ClientMessage::ConnectionInit { payload }) => {
-                    return identity(&self.sockets, token, payload.unwrap_or_default()).await.map(Some);
+                Heard::Message(ClientMessage::ConnectionInit(sent)) => {
+                    return identity(&self.sockets, sent.or(token)).await.map(Some);
                 }
                 Heard::Message(ClientMessage::Subscribe { .. }) => return Err(NOT_INITIALISED),
                 Heard::Message(ClientMessage::Ping) => self.wire.say(&ServerMessage::Pong).await?,
@@ -151,10 +148,10 @@ impl Connection {
 
     async fn receive(&mut self, message: ClientMessage, principal: &Principal) -> Result<(), Close> {
         match message {
-            ClientMessage::ConnectionInit { .. } => Err(TOO_MANY_INITS),
+            ClientMessage::ConnectionInit(_) => Err(TOO_MANY_INITS),
             ClientMessage::Ping => self.wire.say(&ServerMessage::Pong).await,
             ClientMessage::Pong => Ok(()),
-            ClientMessage::Subscribe { id, payload } => self.subscribe(id, payload, principal).await,
+            ClientMessage::Subscribe { id, payload } => self.subscribe(id, &payload, principal).await,
             ClientMessage::Complete { id } => {
                 if let Some(operation) = self.operations.remove(&id) {
                     operation.abort();
@@ -164,14 +161,16 @@ impl Connection {
         }
     }
 
-    async fn subscribe(&mut self, id: String, payload: Map<String, Value>, who: &Principal) -> Result<(), Close> {
+    async fn subscribe(&mut self, id: String, payload: &RawValue, who: &Principal) -> Result<(), Close> {
         if self.operations.contains_key(&id) {
             return Err(SAME_ID);
         }
-        if !payload.contains_key("query") && !payload.contains_key("extensions") {
+        let parameters = Parameters::read(payload);
+        if parameters.as_ref().is_ok_and(|parameters| !parameters.is_request()) {
             return Err(BAD_MESSAGE);
         }
-        let mut request = match from_parameters(payload, &self.sockets.endpoint.documents) {
+        let request = parameters.and_then(|parameters| parameters.into_request(&self.sockets.endpoint.documents));
+        let mut request = match request {
             Ok(request) => request,
             Err(error) => return self.pass_on((id, Some(errors::refused(&error)))).await,
         };

@@ -2,25 +2,57 @@
 
 use async_graphql::{Response, ServerError};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+
+use crate::{auth, domain::JsonLevel};
 
 /// A message from the client.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ClientMessage {
-    ConnectionInit {
-        #[serde(default)]
-        payload: Option<Map<String, Value>>,
-    },
+    /// The token, if the payload has one.
+    ConnectionInit(Option<String>),
     Ping,
     Pong,
     Subscribe {
         id: String,
-        payload: Map<String, Value>,
+        payload: Box<RawValue>,
     },
     Complete {
         id: String,
     },
+}
+
+/// A message as it comes, its payload as text: nothing of it is read before it is known how.
+#[derive(Deserialize)]
+struct Envelope {
+    r#type: String,
+    id: Option<String>,
+    payload: Option<Box<RawValue>>,
+}
+
+impl ClientMessage {
+    /// `None` if it is none.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let Envelope { r#type, id, payload } = serde_json::from_str(text).ok()?;
+        let is_object = payload.as_ref().is_some_and(|payload| payload.get().starts_with('{'));
+        Some(match r#type.as_str() {
+            "connection_init" if is_object || payload.is_none() => {
+                Self::ConnectionInit(payload.and_then(|payload| token(&payload)))
+            }
+            "ping" => Self::Ping,
+            "pong" => Self::Pong,
+            "subscribe" if is_object => Self::Subscribe { id: id?, payload: payload? },
+            "complete" => Self::Complete { id: id? },
+            _ => return None,
+        })
+    }
+}
+
+/// The token in the payload of a `connection_init`, which comes as `Authorization: Bearer …`.
+fn token(payload: &RawValue) -> Option<String> {
+    let JsonLevel::Object(entries) = JsonLevel::read(payload).ok()? else { return None };
+    let (_, header) = entries.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
+    let header: String = serde_json::from_str(header.get()).ok()?;
+    auth::parse_bearer(&header).map(str::to_owned)
 }
 
 /// A message from the server.

@@ -49,7 +49,7 @@ impl Wire {
             None => return Ok(Heard::End),
         };
         match message {
-            Message::Text(text) => Ok(Heard::Message(serde_json::from_str(&text).map_err(|_| BAD_MESSAGE)?)),
+            Message::Text(text) => ClientMessage::read(&text).map(Heard::Message).ok_or(BAD_MESSAGE),
             Message::Binary(_) => Err(BAD_MESSAGE),
             Message::Close(_) => Ok(Heard::End),
             Message::Ping(_) => Ok(Heard::Ping),

@@ -1,0 +1,85 @@
+//! Reading the variables of a request.
+//!
+//! Owns that a value is the one that was sent: no key twice, no number that comes out as another, keys in their order, and
+//! no deeper than anything needs.
+
+use async_graphql::{Name, Value, Variables, indexmap::IndexMap};
+use serde_json::value::RawValue;
+
+use super::literals::{inexact, is_exact, twice};
+use crate::{
+    domain::{JsonLevel, Metadata},
+    error::{Error, Result},
+};
+
+/// Most objects and lists within each other: metadata, in an input, in the variables, and some to spare.
+const MAX_DEPTH: usize = Metadata::MAX_DEPTH + 8;
+
+/// Reads a JSON object of variables.
+///
+/// # Errors
+/// `INVALID_INPUT`.
+pub(super) fn read(json: &RawValue) -> Result<Variables> {
+    match value(json, 0).map_err(|problem| Error::invalid("variables", problem))? {
+        object @ Value::Object(_) => Ok(Variables::from_value(object)),
+        _ => Err(Error::invalid("variables", "must be an object or null")),
+    }
+}
+
+/// `depth` is the number of objects and lists around the value.
+fn value(json: &RawValue, depth: usize) -> Result<Value, String> {
+    let level = JsonLevel::read(json).map_err(|_| "a string has half of a character: a lone surrogate".to_owned())?;
+    if matches!(level, JsonLevel::Object(_) | JsonLevel::List(_)) && depth == MAX_DEPTH {
+        return Err(format!("at most {MAX_DEPTH} objects and lists within each other"));
+    }
+    Ok(match level {
+        JsonLevel::Object(entries) => {
+            let mut object = IndexMap::with_capacity(entries.len());
+            for (key, item) in entries {
+                if key.starts_with(JsonLevel::PRIVATE_KEYS) {
+                    return Err(format!("no keys that begin with {:?}", JsonLevel::PRIVATE_KEYS));
+                }
+                if object.insert(Name::new(&key), value(item, depth + 1)?).is_some() {
+                    return Err(twice(&key));
+                }
+            }
+            Value::Object(object)
+        }
+        JsonLevel::List(items) => {
+            Value::List(items.into_iter().map(|item| value(item, depth + 1)).collect::<Result<_, _>>()?)
+        }
+        JsonLevel::String(text) => Value::String(text),
+        JsonLevel::Number(text) if is_exact(text) => Value::Number(text.parse().map_err(|_| inexact(text))?),
+        JsonLevel::Number(text) => return Err(inexact(text)),
+        JsonLevel::Bool(value) => Value::Boolean(value),
+        JsonLevel::Null => Value::Null,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Variables> {
+        read(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn variables_are_what_was_sent() {
+        let text = r#"{"a":{"z":1,"b":[1.5,"ü",null,true,18446744073709551615]}}"#;
+        assert_eq!(serde_json::to_string(&read_text(text).unwrap()).unwrap(), text);
+        for bad in [
+            "[]",
+            "1",
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":[{"b":1,"\u0062":2}]}"#,
+            r#"{"a":12345678901234567890123}"#,
+            r#"{"a":[1e400]}"#,
+            r#"{"a":{"$serde_json::private::RawValue":"1"}}"#,
+            r#"{"a":"\ud800"}"#,
+            &format!("{{\"a\":{}{}}}", "[".repeat(50_000), "]".repeat(50_000)),
+        ] {
+            assert_eq!(read_text(bad).unwrap_err().field(), Some("variables"), "{bad:.80}");
+        }
+    }
+}
