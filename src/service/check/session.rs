@@ -63,7 +63,7 @@ impl Check<'_> {
             } else if self.options.repairs {
                 // What its client would do next.
                 let owner = Principal { owner: session.owner.clone(), token_id: Uuid::nil() };
-                match self.service.finalize(&owner, session.id, ExpectedDigests::default()).await {
+                match self.service.finalize(&owner, session.id, ExpectedDigests::default(), |_| true).await {
                     Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
                     Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FINALIZE),
                 }
