@@ -40,7 +40,10 @@ impl Service {
     /// # Errors
     /// `BYTES_LOST` if they are gone, or not as many as were stored.
     pub async fn check_content(&self, content: &Content) -> Result<()> {
-        Ok(self.storage.check(&content.location, content.file.size_bytes).await?)
+        match self.storage.check(&content.location, content.file.size_bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explain_unreadable(error).await),
+        }
     }
 
     /// These bytes of it. Once they flow, a failure can only cut the answer: it is logged.
@@ -49,7 +52,10 @@ impl Service {
     /// `BYTES_LOST` if they are gone, or not as many as were stored.
     pub async fn read(&self, content: &Content, range: Range<u64>) -> Result<ByteStream> {
         let (id, expected_bytes) = (content.file.id, range.end - range.start);
-        let bytes = self.storage.read(&content.location, content.file.size_bytes, range).await?;
+        let bytes = match self.storage.read(&content.location, content.file.size_bytes, range).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(self.explain_unreadable(error).await),
+        };
         let whole = stream::try_unfold((bytes, expected_bytes), |(mut bytes, left_bytes)| async move {
             match bytes.try_next().await? {
                 Some(block) => {

@@ -11,7 +11,24 @@ use crate::{
     storage,
 };
 
+const NOT_THERE: &str = "the storage cannot take the request now";
+
 impl Service {
+    /// Whether the storage is the one that the database belongs to. A folder that is not mounted now, or a bucket behind a
+    /// proxy that knows nothing, lacks everything: that says nothing of a single file.
+    async fn storage_is_there(&self) -> Result<bool> {
+        let found = self.storage.binding().await.ok().flatten();
+        Ok(found.is_some() && found == self.db.storage_id().await?)
+    }
+
+    /// What to answer for a stored file that cannot be read.
+    pub(super) async fn explain_unreadable(&self, error: storage::Error) -> Error {
+        match (&error, self.storage_is_there().await) {
+            (storage::Error::Lost(_), Ok(false) | Err(_)) => Error::unavailable(NOT_THERE, error),
+            _ => error.into(),
+        }
+    }
+
     /// What to answer for a session whose bytes the storage does not take or give: that it has ended, if it has ended in
     /// between or its bytes are lost; else the storage's error. `proves` says whether a row that is still open proves
     /// the loss.
@@ -26,6 +43,11 @@ impl Service {
         {
             return Ok(Error::session_closed(&failed));
         }
+        if let storage::Error::Lost(_) = &error
+            && !self.storage_is_there().await?
+        {
+            return Ok(Error::unavailable(NOT_THERE, error));
+        }
         let now = self.db.session(&session.owner, session.id).await?;
         let ended = now.filter(|session| !session.status.is_open());
         Ok(ended.map_or_else(|| error.into(), |session| Error::session_closed(&session)))
@@ -39,6 +61,9 @@ impl Service {
         problem: &storage::Error,
         proves: impl Fn(&Session) -> bool + Sync,
     ) -> Result<Option<Session>> {
+        if !self.storage_is_there().await? {
+            return Ok(None);
+        }
         let reason = StatusReason::BytesLost;
         let (owner, status) = (Some(&session.owner), SessionStatus::Failed);
         let (view, is_first) = self.end_without_file(owner, session.id, status, reason, None, proves).await?;

@@ -224,3 +224,21 @@ async fn damage_of_a_file_that_is_complete_already_is_found_too() {
     damage(&stored);
     assert_lost(&user.finalize(&id).await);
 }
+
+/// A folder that is not mounted for a while has lost nothing.
+#[tokio::test]
+async fn a_storage_that_is_not_there_ends_no_session() {
+    let (app, user, id, _) = under_way(&[1]).await;
+    let stored = user.upload(b"0123456789").await;
+    let content = format!("/files/{}/content", stored["file"]["file_id"].as_str().unwrap());
+    let away = app.folder().join("away");
+    fs::rename(app.storage(), &away).unwrap();
+    assert_eq!(app.service.sweep().await.lost, 0);
+    assert_eq!(user.put(&id, 2, "0123456789").await.problem(), (503, "UNAVAILABLE".to_owned()));
+    assert_eq!(user.get(&content).await.problem(), (503, "UNAVAILABLE".to_owned()));
+    fs::rename(&away, app.storage()).unwrap();
+    app.service.sweep().await;
+    user.put_parts(&id, &file_bytes(25), [2, 3]).await;
+    user.finalize(&id).await.expect(200);
+    user.get(&content).await.expect(200);
+}

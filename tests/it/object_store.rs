@@ -93,3 +93,18 @@ async fn a_refused_put_is_told_at_once_turns_ready_red_and_keeps_nobody_waiting(
     assert_eq!(on.ask("GET", "/ready", b"").0, 200);
     assert_eq!(on.finalize(&session).1["file"]["sha256"], sha256_hex(&file));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_the_store_has_dropped_ends_its_session() {
+    let on = OnS3::start().await;
+    let file = file_bytes(PART + 100);
+    let [by_part, by_finalize] = [on.create(file.len()), on.create(file.len())];
+    for session in [&by_part, &by_finalize] {
+        assert_eq!(on.put(session, 1, &file).0, 201);
+    }
+    assert_eq!(on.put(&by_finalize, 2, &file).0, 201);
+    on.s3.drop_uploads();
+    for (status, problem) in [on.put(&by_part, 2, &file), on.finalize(&by_finalize)] {
+        assert_eq!((status, &problem["status_reason"]), (409, &json!("bytes_lost")), "{problem}");
+    }
+}

@@ -11,7 +11,12 @@ mod open;
 mod part_writer;
 mod puts;
 
-use std::{io, ops::Range, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use answers::{SILENCE, failed, in_time};
 use async_trait::async_trait;
@@ -36,6 +41,8 @@ use super::{
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
 
 const STORED: &str = "stored";
+/// How long an object that was completed may take to be seen.
+const SEEN_AFTER: Duration = Duration::from_secs(2);
 
 /// A bucket, or a part of one.
 #[derive(Clone)]
@@ -155,7 +162,12 @@ impl Storage for ObjectStorage {
         let there = self.check(&location, session.plan.total_size_bytes()).await;
         match (completed, there) {
             (_, Ok(())) => Ok(location),
-            // Not `Lost`, also when the upload is gone: another try may be about to make the file.
+            // Gone: completed by another try, whose object will be seen in a moment, or given up by the store.
+            (Err(StoreError::NotFound { .. }), Err(Error::Lost(_))) => {
+                tokio::time::sleep(SEEN_AFTER).await;
+                self.check(&location, session.plan.total_size_bytes()).await.map(|()| location)
+            }
+            // Not `Lost`: another try may be about to make the file.
             (Err(error), Err(Error::Lost(_))) => {
                 let failed = Error::Store { action: "complete an upload".to_owned(), source: error.into() };
                 Err(self.replaced(session, parts).await.map_or(failed, Error::Replaced))

@@ -63,6 +63,11 @@ impl FakeS3 {
         uploads.values_mut().next().unwrap().insert(part, (etag, bytes.to_vec().into()));
     }
 
+    /// As a bucket's rule on incomplete uploads does.
+    pub(crate) fn drop_uploads(&self) {
+        self.store.uploads.lock().unwrap().clear();
+    }
+
     pub(crate) fn refuse_puts(&self, refuses: bool) {
         self.store.refuses_puts.store(refuses, Ordering::Relaxed);
     }
