@@ -1,12 +1,13 @@
 //! The HTTP client that resumes; used by the command line and by tests.
 //!
 //! Owns speaking to a server (`api`, `bodies`, `answer`, `failure`), looking at the local file (`local_file`), finding an upload
-//! that was begun before (`resume`) and sending what is missing (`upload`, `sending`, `pace`, `patience`). Knows the server by its REST contract alone: of
-//! the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
+//! that was begun before (`resume`) and sending what is missing (`upload`, `sending`, `departed`, `pace`, `patience`). Knows the
+//! server by its REST contract alone: of the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
 
 mod answer;
 mod api;
 mod bodies;
+mod departed;
 mod failure;
 mod local_file;
 mod pace;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use futures_util::{TryStreamExt, stream};
 use super::{
     api::Client,
     bodies::SessionBody,
+    departed::{self, Departed},
     failure::ClientError,
     local_file::LocalFile,
     pace::Pace,
@@ -35,8 +37,9 @@ pub(super) struct Sending<'a> {
     pub(super) file: &'a LocalFile,
     pub(super) plan: PartPlan,
     pub(super) session: &'a SessionBody,
-    pub(super) patience: &'a Arc<Patience>,
+    pub(super) patience: &'a Patience,
     pub(super) pace: Pace,
+    pub(super) departed: Arc<Departed>,
     pub(super) on: &'a Arc<dyn Fn(Event) + Send + Sync>,
     /// The digests of the parts that were sent, as they were sent.
     pub(super) digests: Mutex<BTreeMap<u32, Sha256Digest>>,
@@ -48,7 +51,12 @@ impl Sending<'_> {
             part_numbers(&self.session.missing_parts).map(|number| self.plan.part(number).ok_or(UploadError::Confused));
         let retrying = |reason| (self.on)(Event::Retrying { reason });
         let send = |part| async move { self.patience.insist(&retrying, || self.send(part)).await };
-        let sent: Result<(), UploadError> = stream::iter(parts).try_for_each_concurrent(most_parallel, send).await;
+        let sending = stream::iter(parts).try_for_each_concurrent(most_parallel, send);
+        let sent: Result<(), UploadError> = tokio::select! {
+            sent = sending => sent,
+            never = self.watch_departures() => match never {},
+        };
+        self.tell(self.departed.rest());
         match sent {
             // Another device may have sent the rest and finalized; whether it was the same file, the digest tells.
             Err(UploadError::Client(error)) if error.code() == Some("SESSION_CLOSED") => {
@@ -57,6 +65,26 @@ impl Sending<'_> {
             // A database that was restored has forgotten the session.
             Err(UploadError::Client(error)) if error.code() == Some("NOT_FOUND") => Err(self.other_file()),
             sent => sent,
+        }
+    }
+
+    /// Tells how much has gone.
+    async fn watch_departures(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(departed::LOOK_INTERVAL).await;
+            let bytes = self.departed.since_last();
+            self.tell(bytes);
+            if bytes > 0 {
+                self.patience.moved();
+            }
+        }
+    }
+
+    fn tell(&self, bytes: i64) {
+        match bytes {
+            0 => {}
+            lost if lost < 0 => (self.on)(Event::Lost { bytes: lost.unsigned_abs() }),
+            sent => (self.on)(Event::Sent { bytes: sent.unsigned_abs() }),
         }
     }
 
@@ -108,12 +136,11 @@ impl Sending<'_> {
     async fn send_once(&self, part: Part) -> Result<(), UploadError> {
         let lane = self.pace.lane().await;
         let sha256 = self.file.sha256(part).await?;
-        let (sent, on) = (Arc::new(AtomicU64::new(0)), Arc::clone(self.on));
-        let (counted, patience) = (Arc::clone(&sent), Arc::clone(self.patience));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (counted, departed) = (Arc::clone(&sent), Arc::clone(&self.departed));
         let blocks = self.file.read(part, move |bytes| {
-            patience.moved();
             counted.fetch_add(bytes as u64, Ordering::Relaxed);
-            on(Event::Sent { bytes: bytes as u64 });
+            departed.handed_over(bytes as u64);
         });
         let body = reqwest::Body::wrap_stream(blocks);
         let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
@@ -129,7 +156,7 @@ impl Sending<'_> {
         if !error.is_answer() {
             lane.broke();
         }
-        (self.on)(Event::Lost { bytes: sent.load(Ordering::Relaxed) });
+        self.departed.lost(sent.load(Ordering::Relaxed));
         match error.code() {
             // Read once more: either the bytes were damaged on the way, or somebody wrote to the file.
             Some("CHECKSUM_MISMATCH" | "PART_CONFLICT") if self.file.sha256(part).await? != sha256 => {

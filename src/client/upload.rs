@@ -140,7 +140,7 @@ pub async fn upload(
     options: UploadOptions,
     on: Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<Outcome, UploadError> {
-    let patience = Arc::new(Patience::new(options.retry_for));
+    let patience = Patience::new(options.retry_for);
     let retrying = |reason| on(Event::Retrying { reason });
     let found = if options.anew {
         Found::Nothing
@@ -175,8 +175,13 @@ pub async fn upload(
                 }
             }
         };
+        let id = begun.session_id.clone();
         match send_all(client, file, begun, options, &patience, &on).await {
             Ok(session) => return Ok(Outcome { session, is_new: true }),
+            // The server has found that bytes of parts are gone, and has forgotten these parts.
+            Err(UploadError::Client(error)) if error.code() == Some("PARTS_MISSING") => {
+                session = Some(patience.insist(&retrying, || client.session(&id)).await?);
+            }
             Err(UploadError::OtherFile(id)) => on(Event::Anew { session_id: id }),
             Err(error) => return Err(error),
         }
@@ -189,14 +194,14 @@ async fn send_all(
     file: &LocalFile,
     session: SessionBody,
     options: UploadOptions,
-    patience: &Arc<Patience>,
+    patience: &Patience,
     on: &Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<SessionBody, UploadError> {
     on(Event::Sending(Box::new(session.clone())));
-    let (plan, digests) = (resume::plan(&session)?, Mutex::default());
+    let (plan, digests, departed) = (resume::plan(&session)?, Mutex::default(), Arc::default());
     let parallel = options.parallel.max(1);
     let pace = Pace::at_most(parallel);
-    let sending = Sending { client, file, plan, session: &session, patience, pace, on, digests };
+    let sending = Sending { client, file, plan, session: &session, patience, pace, departed, on, digests };
     sending.send_missing(parallel).await?;
     let composite = sending.composite().await?;
     on(Event::Finalizing);

@@ -192,3 +192,23 @@ async fn watching_goes_on_after_a_read_that_failed() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("ABORTED (aborted_by_owner)"), "{}", stderr(&output));
     assert!(stderr(&output).contains("502"), "{}", stderr(&output));
 }
+
+/// As from a server that has found at the end that bytes of a part are gone, and has forgotten the part.
+#[test]
+fn parts_that_the_server_has_lost_are_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let file = folder.path().join("a");
+    fs::write(&file, "hello").unwrap();
+    let problem = r#"{"code":"PARTS_MISSING","detail":"parts are missing","retryable":false}"#;
+    let answer =
+        format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{problem}", problem.len());
+    let finalized = AtomicUsize::new(0);
+    let url = http_proxy(&server.address, move |request| {
+        let is_first = request.contains("finalize") && finalized.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then(|| answer.clone())
+    });
+    let output = upload(&url, &server.first_token, &file, &[]).run();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("Session ").count(), 2, "{}", stderr(&output));
+}
