@@ -57,6 +57,12 @@ impl Error {
         }
     }
 
+    /// Whether a row was read that makes no sense, so that the same read will always fail.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt(_) | Self::Sql(DbErr::Type(_) | DbErr::RecordNotFound(_)))
+            || matches!(self.driver(), Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)))
+    }
+
     /// Whether what failed was undone, or its connection lost, so that running it again may well succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self.driver() {

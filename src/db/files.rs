@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use entity::upload_file;
 use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Db, Result, again, rows};
+use super::{Db, Result, rows, unreadable::each};
 use crate::domain::{FileId, FileRecord, FileStatus, OwnerName};
 
 impl Db {
-    /// Those of the owner's files that have one of these ids, in one statement.
-    pub async fn files(&self, owner: &OwnerName, ids: &[FileId]) -> Result<HashMap<FileId, FileRecord>> {
+    /// Those of the owner's files that have one of these ids, in one statement. A row that cannot be read is an error of its
+    /// own.
+    pub async fn files(&self, owner: &OwnerName, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
         let wanted = upload_file::Entity::find()
             .filter(upload_file::COLUMN.owner.eq(owner.as_str()))
             .filter(upload_file::COLUMN.id.is_in(ids.iter().map(|id| id.0)));
-        let found = again(|| wanted.clone().all(&self.read)).await?;
-        found.into_iter().map(|row| Ok((FileId(row.id), rows::file(row)?))).collect()
+        let found = each(&self.read, &wanted, rows::file).await?;
+        Ok(found.into_iter().map(|(id, read)| (FileId(id), read)).collect())
     }
 
     /// Stored files of all owners, by id, after this one.

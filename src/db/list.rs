@@ -6,10 +6,7 @@
 use entity::{upload_file, upload_session};
 use sea_orm::{ConnectionTrait, DbBackend, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo, sea_query::Expr};
 
-use super::{
-    Db, Result, again, rows,
-    sessions::{joined, with_file},
-};
+use super::{Db, Result, rows, sessions::joined, unreadable::read_each};
 use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
 
 /// Which of an owner's sessions to list.
@@ -41,11 +38,27 @@ pub struct SessionPage {
 }
 
 impl Db {
-    /// A page of the owner's sessions, with their files, in one statement.
+    /// A page of the owner's sessions, with their files, in one statement, unless there are rows that cannot be read: they
+    /// are logged and left out, and others read in their place.
     pub async fn list_sessions(&self, owner: &OwnerName, filter: &ListFilter) -> Result<SessionPage> {
-        let select = listed(owner, filter, self.read.get_database_backend()).limit(filter.limit + 1);
-        let found = again(|| select.clone().all(&self.read)).await?;
-        let mut sessions = found.into_iter().map(with_file).collect::<Result<Vec<_>>>()?;
+        let (mut rest, mut sessions) = (filter.clone(), Vec::new());
+        while sessions.len() as u64 <= filter.limit {
+            rest.limit = filter.limit + 1 - sessions.len() as u64;
+            let select = listed(owner, &rest, self.read.get_database_backend()).limit(rest.limit);
+            let found = read_each(&self.read, &select).await?;
+            let is_end = (found.len() as u64) < rest.limit;
+            let last = found.last().map(|(id, _)| *id);
+            for (id, read) in found {
+                match read {
+                    Ok(read) => sessions.push(read),
+                    Err(error) => tracing::error!(session.id = %id.0, %error, "left out of a list"),
+                }
+            }
+            if is_end {
+                break;
+            }
+            *(if filter.from_oldest { &mut rest.newer_than } else { &mut rest.older_than }) = last;
+        }
         let has_more = sessions.len() as u64 > filter.limit;
         sessions.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
         if filter.from_oldest {

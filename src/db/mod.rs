@@ -29,6 +29,7 @@ mod sqlite;
 mod sweep;
 mod tokens;
 mod turns;
+mod unreadable;
 
 use std::{
     sync::{
@@ -50,6 +51,7 @@ pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
 pub use sessions::{Created, NewSession};
 pub use tokens::{NewToken, TokenRecord};
+pub use unreadable::{EndedUnreadable, ReadPage};
 
 use crate::domain::OwnerName;
 

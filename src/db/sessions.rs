@@ -13,7 +13,7 @@ use sea_orm::{
     sea_query::{LockBehavior, LockType},
 };
 
-use super::{Db, Result, Transaction, again, changes, error::unless_locked, only, rows};
+use super::{Db, Result, Transaction, again, changes, error::unless_locked, only, rows, unreadable::each};
 use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
@@ -78,15 +78,16 @@ impl Db {
         Ok(Created::New)
     }
 
-    /// Those of the owner's sessions that have one of these ids, in one statement.
-    pub async fn sessions(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>> {
+    /// Those of the owner's sessions that have one of these ids, in one statement. A row that cannot be read is an error of
+    /// its own.
+    pub async fn sessions(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Result<Session>>> {
         if let [id] = ids {
-            return Ok(self.session(owner, *id).await?.into_iter().map(|session| (*id, session)).collect());
+            return Ok(self.session(owner, *id).await?.into_iter().map(|session| (*id, Ok(session))).collect());
         }
         let ids = ids.iter().map(|id| id.0);
         let wanted = owned(owner).filter(upload_session::COLUMN.id.is_in(ids));
-        let found = again(|| wanted.clone().all(&self.read)).await?;
-        found.into_iter().map(|row| Ok((SessionId(row.id), rows::session(row)?))).collect()
+        let found = each(&self.read, &wanted, rows::session).await?;
+        Ok(found.into_iter().map(|(id, read)| (SessionId(id), read)).collect())
     }
 
     /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too. Takes

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     Db, Result, again, rows,
     sessions::{ENDED, OPEN},
+    unreadable::{each, remains_of, session_of},
 };
 use crate::domain::{Session, SessionId, Timestamp};
 
@@ -27,17 +28,16 @@ impl Db {
     /// Open sessions that should have been touched before `now`, the longest overdue first.
     pub async fn expired_sessions(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
         let due = expired(now).limit(limit);
-        let found = again(|| due.clone().all(&self.read)).await?;
-        Ok(found.into_iter().map(|row| SessionId(row.id)).collect())
+        let found = again(|| ids_of(due.clone()).all(&self.read)).await?;
+        Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Sessions that ended without a file, whose bytes may still be there and which nobody is freeing.
+    /// Sessions that ended without a file, whose bytes may still be there and which nobody is freeing. Only their ids are
+    /// read, so that a row that makes no sense keeps nothing.
     pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now).limit(limit);
-        let found = again(|| due.clone().all(&self.read)).await?;
-        // A row that makes no sense must not keep the others from being freed; `partway check` names it too.
-        let readable = |row| rows::session(row).inspect_err(|error| tracing::error!(%error, "cannot be freed")).ok();
-        Ok(found.into_iter().filter_map(readable).collect())
+        let found = again(|| remains_of(due.clone()).all(&self.read)).await?;
+        found.into_iter().map(|remains| session_of(remains, now)).collect()
     }
 
     /// Claims one of them until then. False if another server was faster.
@@ -59,8 +59,7 @@ impl Db {
 
     /// The ids of open sessions that have received parts.
     pub async fn sessions_with_parts(&self) -> Result<Vec<SessionId>> {
-        let ids = with_parts().select_only().column(upload_session::Column::Id);
-        let found: Vec<Uuid> = again(|| ids.clone().into_tuple().all(&self.read)).await?;
+        let found = again(|| ids_of(with_parts()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
@@ -69,10 +68,8 @@ impl Db {
         let status = if open { OPEN.as_slice() } else { ENDED.as_slice() };
         let wanted = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
-            .filter(upload_session::COLUMN.status.is_in(status.iter().copied()))
-            .select_only()
-            .column(upload_session::Column::Id);
-        let found: Vec<Uuid> = again(|| wanted.clone().into_tuple().all(&self.read)).await?;
+            .filter(upload_session::COLUMN.status.is_in(status.iter().copied()));
+        let found = again(|| ids_of(wanted.clone()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
@@ -81,9 +78,9 @@ impl Db {
         let open = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
             .filter(upload_session::COLUMN.status.is_in(OPEN));
-        let found = again(|| open.clone().all(&self.read)).await?;
-        let readable = |row| rows::session(row).inspect_err(|error| tracing::error!(%error, "cannot be read")).ok();
-        Ok(found.into_iter().filter_map(readable).collect())
+        let readable =
+            |(_, read): (_, Result<Session>)| read.inspect_err(|error| tracing::error!(%error, "cannot be read")).ok();
+        Ok(each(&self.read, &open, rows::session).await?.into_iter().filter_map(readable).collect())
     }
 }
 
@@ -93,6 +90,10 @@ fn with_parts() -> Select<upload_session::Entity> {
         .filter(Expr::cust(IS_OPEN))
         .filter(upload_session::COLUMN.completed_parts.gt(0))
         .order_by_asc(upload_session::COLUMN.expires_at)
+}
+
+fn ids_of(select: Select<upload_session::Entity>) -> sea_orm::Selector<sea_orm::SelectGetableTuple<Uuid>> {
+    select.select_only().column(upload_session::Column::Id).into_tuple()
 }
 
 fn expired(now: Timestamp) -> Select<upload_session::Entity> {

@@ -14,7 +14,7 @@ const MAX_MESSAGE_CHARS: usize = 300;
 
 /// An error on its way out of a resolver. Deliberately not `Display`: async-graphql would turn that into an answer
 /// without a code, and `?` would send a database's words to the caller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ApiError(Arc<Error>);
 
 impl From<Error> for ApiError {

@@ -115,10 +115,16 @@ fn loaded<V>(result: std::io::Result<Loaded<V>>) -> Result<Option<V>, ApiError> 
     Ok(result.map_err(Error::internal)??)
 }
 
-/// A value for every key: what was found, nothing, or the error that all of them met.
-fn for_all<K: Copy + Eq + Hash, V>(keys: &[K], found: Result<HashMap<K, V>, Error>) -> HashMap<K, Loaded<Arc<V>>> {
+/// A value for every key: what was found, nothing, or the error that it, or all of them, met.
+fn for_all<K: Copy + Eq + Hash, V>(
+    keys: &[K],
+    found: Result<HashMap<K, Result<V, Error>>, Error>,
+) -> HashMap<K, Loaded<Arc<V>>> {
     match found {
-        Ok(mut found) => keys.iter().map(|key| (*key, Ok(found.remove(key).map(Arc::new)))).collect(),
+        Ok(mut found) => {
+            let mut one = |key| found.remove(key).transpose().map(|value| value.map(Arc::new)).map_err(Arc::new);
+            keys.iter().map(|key| (*key, one(key))).collect()
+        }
         Err(error) => {
             let error = Arc::new(error);
             keys.iter().map(|key| (*key, Err(Arc::clone(&error)))).collect()

@@ -146,10 +146,10 @@ type Outcome = (Option<UploadSession>, Vec<UserError>);
 async fn outcome(
     ctx: &Context<'_>,
     id: Option<SessionId>,
-    result: Result<SessionView, Error>,
+    result: Result<Option<SessionView>, Error>,
 ) -> Result<Outcome, ApiError> {
     let error = match result {
-        Ok(view) => return Ok((Some(view.into()), Vec::new())),
+        Ok(view) => return Ok((view.map(Into::into), Vec::new())),
         Err(error) => user_error(error)?,
     };
     let (service, principal) = (ctx.data_unchecked::<Arc<Service>>(), ctx.data_unchecked::<Principal>());
@@ -182,7 +182,7 @@ impl Mutation {
             idempotency_key: input.idempotency_key,
         };
         let created = ctx.data_unchecked::<Arc<Service>>().create(ctx.data_unchecked(), request).await;
-        let (upload_session, user_errors) = outcome(ctx, None, created.map(|creation| creation.view)).await?;
+        let (upload_session, user_errors) = outcome(ctx, None, created.map(|creation| Some(creation.view))).await?;
         Ok(CreateUploadSessionPayload { upload_session, user_errors })
     }
 
@@ -201,7 +201,7 @@ impl Mutation {
                     sha256: input.sha256.as_deref(),
                     composite_sha256: input.composite_sha256.as_deref(),
                 };
-                service.finalize(ctx.data_unchecked(), id, expected, |_| true).await
+                service.finalize(ctx.data_unchecked(), id, expected, |_| true).await.map(Some)
             }
             Err(error) => Err(error),
         };

@@ -6,7 +6,7 @@ use async_graphql::{
     Context, ID, Object,
     connection::{Connection, Edge, query},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::{
@@ -104,11 +104,13 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The objects' ids.")] ids: Vec<ID>,
-    ) -> Result<Vec<Option<Node>>, ApiError> {
+    ) -> Result<Vec<Option<Result<Node, ApiError>>>, ApiError> {
         if ids.len() as u64 > MAX_PAGE {
             return Err(Error::invalid("ids", "at most 100").into());
         }
         let loaders = ctx.data_unchecked::<Loaders>();
-        try_join_all(ids.iter().map(|id| Node::find(loaders, id))).await
+        // One that cannot be read leaves the others.
+        let found = join_all(ids.iter().map(|id| Node::find(loaders, id))).await;
+        Ok(found.into_iter().map(Result::transpose).collect())
     }
 }

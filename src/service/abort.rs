@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Service, SessionView};
 use crate::{
+    db::{self, EndedUnreadable},
     domain::{FileStatus, OwnerName, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
     telemetry::SessionEvent,
@@ -14,7 +15,7 @@ use crate::{
 
 impl Service {
     /// Aborts a session and frees its bytes, if it is open in a state that `may_change`. Again on the same session: nothing
-    /// more happens.
+    /// more happens. `None` if the session cannot be read: it is aborted all the same.
     ///
     /// # Errors
     /// `NOT_FOUND`, `SESSION_CLOSED` if it is complete, `PRECONDITION_FAILED`.
@@ -23,13 +24,23 @@ impl Service {
         principal: &Principal,
         id: SessionId,
         may_change: impl Fn(&Session) -> bool + Send + Sync + 'static,
-    ) -> Result<SessionView> {
-        self.own_session(principal, id).await?;
+    ) -> Result<Option<SessionView>> {
+        match self.db.session(&principal.owner, id).await {
+            Ok(found) => drop(found.ok_or_else(|| Error::not_found("session"))?),
+            Err(error) if error.is_corrupt() => {}
+            Err(error) => return Err(error.into()),
+        }
         let (this, owner) = (Arc::clone(self), principal.owner.clone());
         let view = super::to_the_end(async move {
             let reason = StatusReason::AbortedByOwner;
             let status = SessionStatus::Aborted;
-            let (view, _) = this.end_without_file(Some(&owner), id, status, reason, None, may_change).await?;
+            let (view, _) = match this.try_end(Some(&owner), id, status, reason, None, may_change).await {
+                Err(error) if error.is_corrupt() => {
+                    this.end_unreadable(Some(&owner), id, reason, &error).await?;
+                    return Ok(None);
+                }
+                ended => ended?,
+            };
             if view.session.status.is_open() {
                 return Err(Error::precondition_failed());
             }
@@ -37,13 +48,31 @@ impl Service {
                 // Also when it had ended before: the try that ended it may not have come to this.
                 this.free(&view.session).await?;
             }
-            Ok(view)
+            Ok(Some(view))
         })
         .await?;
-        if view.session.status == SessionStatus::Complete {
-            return Err(Error::session_closed(&view.session));
+        match view {
+            Some(view) if view.session.status == SessionStatus::Complete => Err(Error::session_closed(&view.session)),
+            view => Ok(view),
         }
-        Ok(view)
+    }
+
+    /// Ends a session that cannot be read, and frees its bytes.
+    pub(super) async fn end_unreadable(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        reason: StatusReason,
+        problem: &db::Error,
+    ) -> Result<()> {
+        match self.db.end_unreadable(owner, id, reason, self.clock.now()).await? {
+            EndedUnreadable::WithoutFile(session) => {
+                tracing::error!(session.id = %id.0, reason = reason.as_str(), %problem, "ended a session that cannot be read");
+                self.free(&session).await
+            }
+            EndedUnreadable::Complete(session) => Err(Error::session_closed(&session)),
+            EndedUnreadable::Unknown => Err(Error::not_found("session")),
+        }
     }
 
     /// Ends an open session, in its owner's turn or the server's, if it `is_due` as its row is now; answers whether this call
@@ -57,6 +86,19 @@ impl Service {
         actual_sha256: Option<Sha256Digest>,
         is_due: impl Fn(&Session) -> bool + Sync,
     ) -> Result<(SessionView, bool)> {
+        Ok(self.try_end(owner, id, status, reason, actual_sha256, is_due).await?)
+    }
+
+    /// The same, with the database's own error.
+    pub(super) async fn try_end(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        status: SessionStatus,
+        reason: StatusReason,
+        actual_sha256: Option<Sha256Digest>,
+        is_due: impl Fn(&Session) -> bool + Sync,
+    ) -> db::Result<(SessionView, bool)> {
         let now = self.clock.now();
         let (session, file, is_first) = self
             .db

@@ -44,13 +44,19 @@ impl Service {
     }
 
     /// Those of these sessions that are the caller's, in one statement.
-    pub async fn sessions(&self, principal: &Principal, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>> {
-        Ok(self.db.sessions(&principal.owner, ids).await?)
+    pub async fn sessions(
+        &self,
+        principal: &Principal,
+        ids: &[SessionId],
+    ) -> Result<HashMap<SessionId, Result<Session>>> {
+        let found = self.db.sessions(&principal.owner, ids).await?;
+        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
     }
 
     /// Those of these files that are the caller's, in one statement.
-    pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, FileRecord>> {
-        Ok(self.db.files(&principal.owner, ids).await?)
+    pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
+        let found = self.db.files(&principal.owner, ids).await?;
+        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
     }
 
     /// A file's record.
@@ -59,7 +65,7 @@ impl Service {
     /// `NOT_FOUND` if the caller has no such file.
     pub async fn file(&self, principal: &Principal, id: FileId) -> Result<FileRecord> {
         let mut found = self.db.files(&principal.owner, &[id]).await?;
-        found.remove(&id).ok_or_else(|| Error::not_found("file"))
+        Ok(found.remove(&id).ok_or_else(|| Error::not_found("file"))??)
     }
 
     /// One received part.

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use super::Service;
 use crate::{
     domain::{Session, SessionStatus, StatusReason},
-    error::Result,
+    error::{Error, Result},
     storage,
 };
 
@@ -60,8 +60,13 @@ impl Service {
                 // A part may have arrived since the sweep looked.
                 let (reason, now) = (StatusReason::Expired, self.clock.now());
                 let is_due = |session: &Session| session.expires_at <= now;
-                let ended = self.end_without_file(None, id, SessionStatus::Aborted, reason, None, is_due).await;
-                expired += usize::from(logged(ended).is_some_and(|(_, is_first)| is_first));
+                let ended = match self.try_end(None, id, SessionStatus::Aborted, reason, None, is_due).await {
+                    Err(error) if error.is_corrupt() => {
+                        self.end_unreadable(None, id, reason, &error).await.map(|()| true)
+                    }
+                    ended => ended.map(|(_, is_first)| is_first).map_err(Error::from),
+                };
+                expired += usize::from(logged(ended).unwrap_or_default());
             }
             if expired == before {
                 return Ok(expired);
@@ -130,5 +135,5 @@ impl Service {
 }
 
 fn logged<T>(result: Result<T>) -> Option<T> {
-    result.inspect_err(crate::error::Error::log).ok()
+    result.inspect_err(Error::log).ok()
 }

@@ -7,6 +7,7 @@
 mod support;
 
 mod auth;
+mod bad_rows;
 mod binding;
 mod bytes_lost;
 mod check;

@@ -1,0 +1,122 @@
+//! A row that makes no sense takes nothing but itself down. They are written past the server here.
+
+use serde_json::json;
+
+use crate::support::{TestApp, TestUser, file_bytes};
+
+/// Ways to break a session or its file, by the file's name.
+const BREAK: [&str; 6] = [
+    "UPDATE upload_file SET metadata = 'no JSON' WHERE original_filename = 'bad.bin'",
+    "UPDATE upload_file SET status = 'NONSENSE' WHERE original_filename = 'bad.bin'",
+    "UPDATE upload_session SET status = 'NONSENSE' WHERE filename_key = 'bad.bin'",
+    "UPDATE upload_session SET chunk_size_bytes = 0 WHERE filename_key = 'bad.bin'",
+    "UPDATE upload_session SET total_size_bytes = -1 WHERE filename_key = 'bad.bin'",
+    "UPDATE upload_session SET received_parts = '\\x00' WHERE filename_key = 'bad.bin'",
+];
+
+async fn create(user: &TestUser, name: &str) -> String {
+    let body = json!({ "original_filename": name, "total_size_bytes": 25 });
+    let created = user.post("/uploads/sessions", body).await.expect(201).json();
+    created["session_id"].as_str().unwrap().to_owned()
+}
+
+/// A session that is broken between two that are not: all with a part.
+async fn three(app: &TestApp, user: &TestUser, statement: &'static str) -> [String; 3] {
+    let ids = [create(user, "a.bin").await, create(user, "bad.bin").await, create(user, "b.bin").await];
+    for id in &ids {
+        user.put_parts(id, &file_bytes(25), [1]).await;
+    }
+    app.execute(statement).await;
+    ids
+}
+
+async fn listed(user: &TestUser) -> Vec<String> {
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = user.get(&format!("/uploads/sessions?limit=1{after}")).await.expect(200).json();
+        ids.extend(page["sessions"].as_array().unwrap().iter().map(|session| session["session_id"].to_string()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return ids,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_others_are_listed_and_the_bad_one_can_be_deleted() {
+    for statement in BREAK {
+        let app = TestApp::on_disk().await;
+        let user = app.user("ann").await;
+        let [older, bad, newer] = three(&app, &user, statement).await;
+        let others = [json!(newer).to_string(), json!(older).to_string()];
+        assert_eq!(listed(&user).await, others, "{statement}");
+        let list = "{ uploadSessions(last: 2) { nodes { id file { metadata } } } }";
+        let nodes = user.data(list, json!({})).await["uploadSessions"]["nodes"].take();
+        assert_eq!(nodes.as_array().unwrap().len(), 2, "{statement}");
+        let answer = user.graphql(
+            "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on UploadSession { file { id } } } }",
+            json!({ "ids": [older, bad, newer] }),
+        );
+        let answer = answer.await;
+        assert_eq!(answer["data"]["nodes"][0]["id"], json!(older), "{statement}: {answer}");
+        assert_eq!(answer["data"]["nodes"][2]["id"], json!(newer), "{statement}: {answer}");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "INTERNAL", "{statement}");
+
+        let path = format!("/uploads/sessions/{bad}");
+        assert_eq!(user.get(&path).await.problem(), (500, "INTERNAL".to_owned()), "{statement}");
+        assert_eq!(app.user("bob").await.delete(&path).await.problem().1, "NOT_FOUND", "{statement}");
+        assert_eq!(app.bytes_on_disk().len(), 3, "{statement}");
+        user.delete(&path).await.expect(204);
+        assert_eq!(app.bytes_on_disk().len(), 2, "{statement}");
+        user.delete(&path).await.expect(204);
+        user.put_parts(&older, &file_bytes(25), [2, 3]).await;
+        user.finalize(&older).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn an_abort_by_graphql_has_no_session_to_show() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let [_, bad, _] = three(&app, &user, BREAK[0]).await;
+    let abort =
+        "mutation($id: ID!) { abortUploadSession(input: { id: $id }) { uploadSession { id } userErrors { code } } }";
+    let answer = user.data(abort, json!({ "id": bad })).await;
+    assert_eq!(answer["abortUploadSession"], json!({ "uploadSession": null, "userErrors": [] }));
+    assert_eq!(app.bytes_on_disk().len(), 2);
+}
+
+#[tokio::test]
+async fn the_sweep_keeps_what_may_be_open_and_ends_what_is_overdue() {
+    for statement in BREAK {
+        let app = TestApp::on_disk().await;
+        let user = app.user("ann").await;
+        let [older, ..] = three(&app, &user, statement).await;
+        app.service.sweep().await;
+        assert_eq!(app.bytes_on_disk().len(), 3, "{statement}");
+        for _ in 0..8 {
+            app.advance(chrono::TimeDelta::days(1));
+            app.service.sweep().await;
+        }
+        assert_eq!(user.status(&older).await["status"], "ABORTED", "{statement}");
+        // A session of which nobody knows whether it is open is never overdue.
+        let left = usize::from(statement.contains("upload_session SET status"));
+        assert_eq!(app.bytes_on_disk().len(), left, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_bad_rows_do_not_hold_up_the_sweep() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    for _ in 0..101 {
+        create(&user, "bad.bin").await;
+    }
+    app.advance(chrono::TimeDelta::hours(1));
+    let last = create(&user, "a.bin").await;
+    app.execute(BREAK[0]).await;
+    app.advance(chrono::TimeDelta::days(8));
+    assert_eq!(app.service.sweep().await.expired, 102);
+    assert_eq!(user.status(&last).await["status_reason"], "expired");
+    assert_eq!(listed(&user).await, [json!(last).to_string()]);
+}
