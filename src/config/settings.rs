@@ -56,6 +56,7 @@ pub struct Config {
     pub graphql_max_root_fields: usize,
     pub graphql_max_directives: usize,
     pub graphql_max_introspection_lists: usize,
+    pub graphql_max_response_bytes: ByteSize,
     #[serde(with = "humantime_serde")]
     pub graphql_timeout: Duration,
     pub graphql_trusted_documents: String,
@@ -147,6 +148,7 @@ impl Config {
             max_root_fields: self.graphql_max_root_fields,
             max_directives: self.graphql_max_directives,
             max_introspection_lists: self.graphql_max_introspection_lists,
+            max_response_bytes: self.graphql_max_response_bytes.0,
             timeout: self.graphql_timeout,
             introspection: self.graphql_introspection,
             suggestions: self.graphql_suggestions,
@@ -210,6 +212,7 @@ pub struct GraphqlSettings {
     pub max_root_fields: usize,
     pub max_directives: usize,
     pub max_introspection_lists: usize,
+    pub max_response_bytes: u64,
     pub timeout: Duration,
     pub introspection: bool,
     pub suggestions: bool,

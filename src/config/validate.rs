@@ -40,6 +40,9 @@ impl Config {
         if self.session_ttl > LONGEST_TTL {
             bail!("session_ttl must be at most 100 years");
         }
+        if self.graphql_max_response_bytes.0 < 64 * 1024 {
+            bail!("graphql_max_response_bytes must be at least 64KiB");
+        }
         if self.database_connections < 2 {
             bail!("database_connections must be at least 2: one that reads and one that writes");
         }

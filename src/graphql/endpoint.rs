@@ -8,7 +8,8 @@ use async_graphql::{Request, Response, ValidationMode};
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{
-    Schema, documents::Documents, errors, limits, loaders::Loaders, negotiation::is_request_error, validated::Validated,
+    Schema, budget::AnswerLimit, documents::Documents, errors, limits, loaders::Loaders, negotiation::is_request_error,
+    validated::Validated,
 };
 use crate::{
     config::GraphqlSettings,
@@ -30,25 +31,51 @@ pub(super) struct Endpoint {
     trusting: Schema,
     validated: Validated,
     settings: GraphqlSettings,
+    limit: AnswerLimit,
+}
+
+/// The answer to a query or a mutation.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    /// Whether writing it takes long enough for others to notice.
+    pub(super) is_long: bool,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self { response, is_long: false }
+    }
 }
 
 impl Endpoint {
     pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings, documents: Documents) -> Self {
         let schema = super::schema(Arc::clone(&service), &settings, ValidationMode::Strict);
         let trusting = super::schema(Arc::clone(&service), &settings, ValidationMode::Fast);
-        Self { service, documents, schema, trusting, validated: Validated::default(), settings }
+        let limit = AnswerLimit::new(settings.max_response_bytes);
+        Self { service, documents, schema, trusting, validated: Validated::default(), settings, limit }
     }
 
     /// Executes a query or a mutation.
-    pub(super) async fn execute(&self, principal: Principal, mut request: Request) -> Response {
+    ///
+    /// An answer that would be too long is refused whole.
+    pub(super) async fn execute(&self, principal: Principal, request: Request) -> Answer {
+        let budget = self.limit.budget();
+        let response = self.run(self.with_data(principal, request).data(Arc::clone(&budget))).await;
+        if budget.is_exceeded() {
+            return errors::refused(&self.limit.exceeded()).into();
+        }
+        Answer { response, is_long: budget.is_long() }
+    }
+
+    async fn run(&self, mut request: Request) -> Response {
         if self.validated.recall(&mut request) {
-            return within(self.settings.timeout, self.trusting.execute(self.with_data(principal, request))).await;
+            return within(self.settings.timeout, self.trusting.execute(request)).await;
         }
         if let Err(error) = limits::check(&mut request, &self.settings) {
             return errors::refused(&error);
         }
         let candidate = Validated::candidate(&mut request);
-        let response = within(self.settings.timeout, self.schema.execute(self.with_data(principal, request))).await;
+        let response = within(self.settings.timeout, self.schema.execute(request)).await;
         if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
             self.validated.remember(candidate);
         }
@@ -62,7 +89,10 @@ impl Endpoint {
         mut request: Request,
     ) -> impl Stream<Item = Response> + Send + use<> {
         match limits::check(&mut request, &self.settings) {
-            Ok(()) => self.schema.execute_stream(self.with_data(principal, request)),
+            Ok(()) => {
+                let request = self.with_data(principal, request).data(self.limit.budget()).data(self.limit.clone());
+                self.schema.execute_stream(request)
+            }
             Err(error) => stream::iter([errors::refused(&error)]).boxed(),
         }
     }
@@ -80,6 +110,11 @@ impl Endpoint {
     fn with_data(&self, principal: Principal, request: Request) -> Request {
         let loaders = Loaders::new(Arc::clone(&self.service), principal.clone());
         request.data(principal).data(loaders)
+    }
+
+    /// How long an answer may become.
+    pub(super) fn limit(&self) -> &AnswerLimit {
+        &self.limit
     }
 }
 

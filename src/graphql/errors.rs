@@ -11,6 +11,8 @@ use crate::error::{Code, Error};
 /// the request, told with a path.
 const REQUEST_FAULTS: [&str; 2] = ["Failed to parse ", "Variable "];
 const MAX_MESSAGE_CHARS: usize = 300;
+/// As many as a list can have items.
+const MAX_ERRORS: usize = 100;
 
 /// An error on its way out of a resolver. Deliberately not `Display`: async-graphql would turn that into an answer
 /// without a code, and `?` would send a database's words to the caller.
@@ -75,6 +77,7 @@ fn set_invalid(extensions: &mut ErrorExtensionValues) {
 pub(super) fn finished(mut response: Response, id: Option<&RequestId>) -> Response {
     let id = id.and_then(|id| id.header_value().to_str().ok());
     let internal = Value::from(Code::Internal.as_str());
+    response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
         // Of a syntax error async-graphql quotes the whole line.
         if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE_CHARS) {

@@ -2,10 +2,9 @@
 //!
 //! Owns the way of a request: who asks, what is asked, is it small enough, execute, answer.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use async_graphql::{Response, ServerError};
-use async_graphql_axum::GraphQLResponse;
 use axum::{
     Router,
     extract::{Request, State},
@@ -19,7 +18,7 @@ use tower_http::request_id::RequestId;
 
 use super::{
     documents::Documents,
-    endpoint::Endpoint,
+    endpoint::{Answer, Endpoint},
     errors,
     negotiation::{MediaType, is_request_error},
     request::{self, Refusal},
@@ -45,18 +44,27 @@ pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Docum
 async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::response::Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let media_type = MediaType::accepted(request.headers());
-    let (status, response) = match run(&endpoint, request, media_type).await {
-        Ok(Answer::Whole(response)) => (media_type.status(&response), response),
-        Ok(Answer::Events(events)) => return events,
-        Err(refusal) => (refusal.status, errors::refused(&refusal.error)),
+    let (status, answer) = match run(&endpoint, request, media_type).await {
+        Ok(Kind::Whole(answer)) => (media_type.status(&answer.response), answer),
+        Ok(Kind::Events(events)) => return events,
+        Err(refusal) => (refusal.status, errors::refused(&refusal.error).into()),
     };
-    let response = errors::finished(response, id.as_ref());
-    // Serialised as it is: a detour through `serde_json::Value` would lose the order of the query's fields.
-    let mut answer = if is_request_error(&response) {
-        axum::Json(RequestError { errors: &response.errors }).into_response()
+    let response = errors::finished(answer.response, id.as_ref());
+    let max_bytes = endpoint.limit().max_bytes();
+    let written = if answer.is_long {
+        let written = tokio::task::spawn_blocking(move || write(response, max_bytes)).await;
+        written.unwrap_or_else(|failed| Err(io::Error::other(failed)))
     } else {
-        GraphQLResponse::from(response).into_response()
+        write(response, max_bytes)
     };
+    let (status, body) = match written {
+        Ok(body) => (status, body),
+        Err(_) => {
+            let response = errors::finished(errors::refused(&endpoint.limit().exceeded()), id.as_ref());
+            (media_type.status(&response), write(response, usize::MAX).unwrap_or_default())
+        }
+    };
+    let mut answer = axum::response::Response::new(body.into());
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()));
@@ -69,18 +77,52 @@ async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::re
     answer
 }
 
+/// An answer's JSON. Serialised as it is: a detour through `serde_json::Value` would lose the order of the query's fields.
+///
+/// # Errors
+/// It would have more than `max_bytes`.
+fn write(response: Response, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let mut body = Bounded { bytes: Vec::new(), max_bytes };
+    if is_request_error(&response) {
+        serde_json::to_writer(&mut body, &RequestError { errors: &response.errors })?;
+    } else {
+        serde_json::to_writer(&mut body, &response)?;
+    }
+    Ok(body.bytes)
+}
+
+/// Bytes, up to so many.
+struct Bounded {
+    bytes: Vec<u8>,
+    max_bytes: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + more.len() > self.max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The answer to a request that was not executed: it has no `data`, not even null.
 #[derive(Serialize)]
 struct RequestError<'a> {
     errors: &'a [ServerError],
 }
 
-enum Answer {
-    Whole(Response),
+enum Kind {
+    Whole(Answer),
     Events(axum::response::Response),
 }
 
-async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Answer, Refusal> {
+async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Kind, Refusal> {
     let token = auth::bearer_token(request.headers())?.to_owned();
     let principal = endpoint.service.authenticate(&token).await?;
     let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
@@ -88,7 +130,7 @@ async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Re
         Ok(request) => request,
         // Told as the answer to a request that could be read: clients look for it there.
         Err(refusal) if refusal.error.code() == Code::PersistedQueryNotFound => {
-            return Ok(Answer::Whole(errors::refused(&refusal.error)));
+            return Ok(Kind::Whole(errors::refused(&refusal.error).into()));
         }
         Err(refusal) => return Err(refusal),
     };
@@ -100,7 +142,7 @@ async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Re
         let responses = endpoint.execute_stream(principal, request);
         let responses = responses.map(move |response| errors::finished(response, id.as_ref()));
         let (stopping, token_ends) = (endpoint.service.stopping().clone(), endpoint.token_ends(token));
-        return Ok(Answer::Events(sse::events(responses, stopping, token_ends).into_response()));
+        return Ok(Kind::Events(sse::events(responses, stopping, token_ends).into_response()));
     }
-    Ok(Answer::Whole(endpoint.execute(principal, request).await))
+    Ok(Kind::Whole(endpoint.execute(principal, request).await))
 }

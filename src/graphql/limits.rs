@@ -20,6 +20,9 @@ use crate::{
 /// The fields of introspection that lead back to types.
 const INTROSPECTION_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 
+/// Most selection sets within each other, fragments written out: what validates and executes goes down by recursion.
+const MAX_DEPTH: usize = 64;
+
 /// Refuses a document that asks for more than the settings allow.
 pub(super) fn check(request: &mut Request, settings: &GraphqlSettings) -> Result<()> {
     if request.query.len() as u64 > settings.max_document_bytes {
@@ -30,7 +33,7 @@ pub(super) fn check(request: &mut Request, settings: &GraphqlSettings) -> Result
 }
 
 fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> Result<()> {
-    let mut counter = Counter { document, fragments: HashMap::new() };
+    let mut counter = Counter { document, fragments: HashMap::new(), depth: 0 };
     let mut total = Amount::default();
     let mut root_fields = 0;
     for (_, operation) in document.operations.iter() {
@@ -38,7 +41,13 @@ fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> 
         root_fields = amount.own_fields.max(root_fields);
         total = total.and(amount);
     }
+    // Validation goes through those that nobody spreads, too.
+    for name in document.fragments.keys() {
+        let amount = counter.fragment(name);
+        total.depth = total.depth.max(amount.depth);
+    }
     for (what, amount, limit) in [
+        ("levels, fragments written out", total.depth, MAX_DEPTH),
         ("fields, fragments written out", total.selections, settings.max_complexity),
         ("aliases", total.aliases, settings.max_aliases),
         ("fields at its root", root_fields, settings.max_root_fields),
@@ -54,6 +63,8 @@ fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> 
 /// What a selection set amounts to, with fragments written out.
 #[derive(Clone, Copy, Default)]
 struct Amount {
+    /// Selection sets within each other, fragments among them.
+    depth: usize,
     selections: usize,
     /// Fields of the set itself, not below it.
     own_fields: usize,
@@ -65,6 +76,7 @@ impl Amount {
     /// Beside another.
     fn and(self, other: Self) -> Self {
         Self {
+            depth: self.depth.max(other.depth),
             selections: self.selections.saturating_add(other.selections),
             own_fields: self.own_fields.saturating_add(other.own_fields),
             aliases: self.aliases.saturating_add(other.aliases),
@@ -77,10 +89,17 @@ struct Counter<'a> {
     document: &'a ExecutableDocument,
     /// What each fragment amounts to; nothing while it is being counted, since a cycle is refused by validation.
     fragments: HashMap<&'a str, Amount>,
+    /// Selection sets around the one that is being counted.
+    depth: usize,
 }
 
 impl<'a> Counter<'a> {
     fn count(&mut self, set: &'a SelectionSet) -> Amount {
+        if self.depth > MAX_DEPTH {
+            // No deeper: this counts by recursion itself.
+            return Amount { depth: MAX_DEPTH, ..Amount::default() };
+        }
+        self.depth += 1;
         let mut total = Amount::default();
         for item in &set.items {
             let mut amount = match &item.node {
@@ -98,6 +117,8 @@ impl<'a> Counter<'a> {
             amount.selections = amount.selections.saturating_add(1);
             total = total.and(amount);
         }
+        self.depth -= 1;
+        total.depth += 1;
         total
     }
 
@@ -122,13 +143,14 @@ mod tests {
 
     fn is_allowed(document: &str) -> bool {
         let settings = GraphqlSettings {
-            max_document_bytes: 1_000,
+            max_document_bytes: 100_000,
             max_depth: 15,
             max_complexity: 1_000,
             max_aliases: 3,
             max_root_fields: 5,
             max_directives: 8,
             max_introspection_lists: 2,
+            max_response_bytes: 1_000,
             timeout: Duration::from_secs(1),
             introspection: true,
             suggestions: true,
@@ -144,6 +166,19 @@ mod tests {
             bomb += &format!(" fragment f{n} on Query {{ ...f{next} ...f{next} ...f{next} }}");
         }
         assert!(!is_allowed(&(bomb + " fragment f60 on Query { __typename }")));
+    }
+
+    #[test]
+    fn a_chain_of_fragments_is_refused_also_if_nobody_spreads_it() {
+        let chain = |length: usize| {
+            let links = (1..length).map(|n| format!(" fragment f{n} on Query {{ ...f{} }}", n + 1));
+            links.collect::<String>() + &format!(" fragment f{length} on Query {{ __typename }}")
+        };
+        assert!(is_allowed(&format!("{{ ...f1 }}{}", chain(60))));
+        for length in [70, 2_300] {
+            assert!(!is_allowed(&format!("{{ ...f1 }}{}", chain(length))));
+            assert!(!is_allowed(&format!("{{ __typename }}{}", chain(length))));
+        }
     }
 
     #[test]

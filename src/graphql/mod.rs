@@ -3,6 +3,7 @@
 //! Owns the schema, its limits and the HTTP handler. A resolver takes the arguments, calls one use case and shapes the
 //! answer. Types here are made for callers and mirror no table; their doc comments are the schema's descriptions.
 
+mod budget;
 mod cursor;
 mod documents;
 mod endpoint;

@@ -95,7 +95,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The object's id.")] id: ID,
     ) -> Result<Option<Node>, ApiError> {
-        Node::find(ctx.data_unchecked::<Loaders>(), &id).await
+        Node::find(ctx.data_unchecked::<Loaders>(), ctx.data_unchecked(), &id).await
     }
 
     /// Objects of yours by their ids, in the same order; null where you have none. At most 100.
@@ -108,9 +108,9 @@ impl Query {
         if ids.len() as u64 > MAX_PAGE {
             return Err(Error::invalid("ids", "at most 100").into());
         }
-        let loaders = ctx.data_unchecked::<Loaders>();
+        let (loaders, budget) = (ctx.data_unchecked::<Loaders>(), ctx.data_unchecked());
         // One that cannot be read leaves the others.
-        let found = join_all(ids.iter().map(|id| Node::find(loaders, id))).await;
+        let found = join_all(ids.iter().map(|id| Node::find(loaders, budget, id))).await;
         Ok(found.into_iter().map(Result::transpose).collect())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use async_graphql::{Context, ID, Subscription};
 use futures_util::{Stream, StreamExt};
 
-use super::{errors::ApiError, loaders::Loaders, objects::UploadSession};
+use super::{budget::AnswerLimit, errors::ApiError, loaders::Loaders, objects::UploadSession};
 use crate::{
     domain::{Principal, Session, SessionId, parse_id},
     error::Error,
@@ -60,6 +60,7 @@ impl Subscription {
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<UploadSession>> + use<>> {
         let service = Arc::clone(ctx.data_unchecked::<Arc<Service>>());
         let principal = ctx.data_unchecked::<Principal>().clone();
+        let limit = ctx.data_unchecked::<AnswerLimit>().clone();
         let id = parse_id(id.as_str()).map(SessionId).ok_or_else(|| Error::not_found("session"));
         let states = service.watch(&principal, id.map_err(ApiError::from)?).await.map_err(ApiError::from)?;
         let loaders = self.states.clone();
@@ -67,7 +68,7 @@ impl Subscription {
             let state = state.map_err(ApiError::from)?;
             let new = || Loaders::new(Arc::clone(&service), principal.clone());
             let loaders = loaders.of(&state.session, new);
-            Ok(UploadSession::from(state).with_loaders(loaders))
+            Ok(UploadSession::from(state).with_own(loaders, limit.budget()))
         }))
     }
 }

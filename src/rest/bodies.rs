@@ -10,6 +10,9 @@ use crate::{
     service::{CreateSession, Receipt, SessionView},
 };
 
+/// A list stops short of its limit when it is about as long as this.
+const MAX_LIST_BYTES: usize = 2 * 1024 * 1024;
+
 /// `POST /uploads/sessions`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +116,15 @@ impl From<SessionView> for SessionBody {
     }
 }
 
+impl SessionBody {
+    /// About how long it is, as JSON.
+    fn estimated_bytes(&self) -> usize {
+        let ranges = self.received_parts.0.len() + self.missing_parts.0.len();
+        let file = &self.file;
+        1024 + 16 * ranges + file.original_filename.len() + file.metadata.as_json().get().len()
+    }
+}
+
 /// `["1-50", "52"]`
 #[derive(Debug)]
 struct Ranges(Vec<PartRange>);
@@ -177,8 +189,27 @@ impl From<FileRecord> for FileRecordBody {
 /// A page of sessions.
 #[derive(Debug, Serialize)]
 pub(super) struct ListBody {
-    pub(super) sessions: Vec<SessionBody>,
-    pub(super) next: Option<Uuid>,
+    sessions: Vec<SessionBody>,
+    next: Option<Uuid>,
+}
+
+impl ListBody {
+    /// As many of these sessions as fit into one answer, one at least; `next` is where the others are.
+    pub(super) fn cut(views: Vec<SessionView>, has_more: bool) -> Self {
+        let (count, mut bytes) = (views.len(), 0);
+        let mut sessions = Vec::with_capacity(count);
+        for view in views {
+            let body = SessionBody::from(view);
+            bytes += body.estimated_bytes();
+            sessions.push(body);
+            if bytes > MAX_LIST_BYTES {
+                break;
+            }
+        }
+        let has_more = has_more || sessions.len() < count;
+        let next = sessions.last().map(|session| session.session_id).filter(|_| has_more);
+        Self { sessions, next }
+    }
 }
 
 /// A received part.

@@ -83,9 +83,7 @@ pub(super) async fn list(
         None => {}
     }
     let page = service.list(&principal, query).await?;
-    let last = page.sessions.last().map(|view| view.session.id.0);
-    let next = if page.has_more { last } else { None };
-    Ok(Json(ListBody { sessions: page.sessions.into_iter().map(Into::into).collect(), next }))
+    Ok(Json(ListBody::cut(page.sessions, page.has_more)))
 }
 
 pub(super) async fn finalize(

@@ -30,6 +30,7 @@ mod graphql_limits;
 mod layering;
 mod linger;
 mod loader;
+mod long_answers;
 mod metadata;
 mod metrics;
 mod migrations;

@@ -6,7 +6,11 @@ use async_graphql::{Enum, ID, Object};
 
 use crate::{
     domain::{FileRecord, FileStatus},
-    graphql::scalars::{BigInt, DateTime, JsonObject},
+    graphql::{
+        budget::Budget,
+        errors::ApiError,
+        scalars::{BigInt, DateTime, JsonObject},
+    },
 };
 
 /// How far a file has come.
@@ -31,61 +35,73 @@ impl From<FileStatus> for UploadFileStatus {
 }
 
 /// A file: what is known of it during its upload and after. It outlives its session.
-pub(crate) struct UploadFile(pub(crate) Arc<FileRecord>);
+pub(crate) struct UploadFile {
+    file: Arc<FileRecord>,
+    budget: Arc<Budget>,
+}
+
+impl UploadFile {
+    /// As part of the answer that has this budget.
+    pub(crate) fn new(file: Arc<FileRecord>, budget: &Arc<Budget>) -> Self {
+        Self { file, budget: Arc::clone(budget) }
+    }
+}
 
 /// A file: what is known of it during its upload and after. It outlives its session.
 #[Object]
 impl UploadFile {
     /// The file's id; the same as in `GET /files/{id}`.
     pub(crate) async fn id(&self) -> ID {
-        self.0.id.0.into()
+        self.file.id.0.into()
     }
 
     /// Its name on the sender's side.
-    async fn original_filename(&self) -> &str {
-        &self.0.original_filename
+    async fn original_filename(&self) -> Result<&str, ApiError> {
+        self.budget.text(self.file.original_filename.as_str()).await
     }
 
     /// Its media type, as the sender declared it.
     async fn content_type(&self) -> &str {
-        &self.0.content_type
+        &self.file.content_type
     }
 
     /// Its size in bytes.
     async fn size_bytes(&self) -> BigInt {
-        BigInt(self.0.size_bytes)
+        BigInt(self.file.size_bytes)
     }
 
     /// The SHA-256 of its bytes in hex, computed by the server. Null until it is finalized, and after that where the
     /// server computes it on request only and nobody asked.
     async fn sha256(&self) -> Option<String> {
-        self.0.sha256.map(|digest| digest.to_string())
+        self.file.sha256.map(|digest| digest.to_string())
     }
 
     /// The SHA-256 in hex of its parts' SHA-256 digests, 32 bytes each, in the order of the parts. Null until it is
     /// finalized.
     async fn composite_sha256(&self) -> Option<String> {
-        self.0.composite_sha256.map(|digest| digest.to_string())
+        self.file.composite_sha256.map(|digest| digest.to_string())
     }
 
     /// How far it has come.
     async fn status(&self) -> UploadFileStatus {
-        self.0.status.into()
+        self.file.status.into()
     }
 
     /// What the sender attached to it.
     #[graphql(complexity = 20)]
-    async fn metadata(&self) -> JsonObject {
-        JsonObject(self.0.metadata.as_json().to_owned())
+    async fn metadata(&self) -> Result<JsonObject, ApiError> {
+        let json = self.file.metadata.as_json();
+        self.budget.text(json.get()).await?;
+        Ok(JsonObject(json.to_owned()))
     }
 
     /// When its session was created.
     async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
+        DateTime(self.file.created_at)
     }
 
     /// When this record last changed.
     async fn updated_at(&self) -> DateTime {
-        DateTime(self.0.updated_at)
+        DateTime(self.file.updated_at)
     }
 }

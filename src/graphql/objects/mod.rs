@@ -4,13 +4,15 @@ mod file;
 mod part;
 mod session;
 
+use std::sync::Arc;
+
 use async_graphql::{ID, Interface};
 
 pub(super) use file::UploadFile;
 pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 
-use super::{errors::ApiError, loaders::Loaders};
+use super::{budget::Budget, errors::ApiError, loaders::Loaders};
 use crate::domain::{FileId, SessionId, parse_id};
 
 /// Anything with an id of its own. Ids are UUIDs, unique across types, and the same in REST.
@@ -23,12 +25,12 @@ pub(super) enum Node {
 
 impl Node {
     /// The caller's object with this id.
-    pub(super) async fn find(loaders: &Loaders, id: &ID) -> Result<Option<Self>, ApiError> {
+    pub(super) async fn find(loaders: &Loaders, budget: &Arc<Budget>, id: &ID) -> Result<Option<Self>, ApiError> {
         let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
         if let Some(session) = loaders.session(SessionId(id)).await? {
             return Ok(Some(Self::UploadSession(session.into())));
         }
         let file = loaders.file(FileId(id)).await?;
-        Ok(file.map(|file| Self::UploadFile(UploadFile(file))))
+        Ok(file.map(|file| Self::UploadFile(UploadFile::new(file, budget))))
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     domain::{FileRecord, Session, SessionStatus},
     error::Error,
     graphql::{
+        budget::{Budget, LongList},
         cursor::Cursor,
         errors::{ApiError, invalid_page},
         loaders::Loaders,
@@ -69,12 +70,18 @@ pub(crate) struct UploadSession {
     file: Option<Arc<FileRecord>>,
     /// Its own, where it lives longer than a request.
     loaders: Option<Arc<Loaders>>,
+    budget: Option<Arc<Budget>>,
 }
 
 impl UploadSession {
-    pub(crate) fn with_loaders(mut self, loaders: Arc<Loaders>) -> Self {
+    pub(crate) fn with_own(mut self, loaders: Arc<Loaders>, budget: Arc<Budget>) -> Self {
         self.loaders = Some(loaders);
+        self.budget = Some(budget);
         self
+    }
+
+    fn own_budget<'a>(&'a self, ctx: &Context<'a>) -> &'a Arc<Budget> {
+        self.budget.as_ref().unwrap_or_else(|| ctx.data_unchecked())
     }
 
     fn own_loaders<'a>(&'a self, ctx: &Context<'a>) -> &'a Loaders {
@@ -84,19 +91,19 @@ impl UploadSession {
 
 impl From<Arc<Session>> for UploadSession {
     fn from(session: Arc<Session>) -> Self {
-        Self { session, file: None, loaders: None }
+        Self { session, file: None, loaders: None, budget: None }
     }
 }
 
 impl From<SessionView> for UploadSession {
     fn from(view: SessionView) -> Self {
-        Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)), loaders: None }
+        Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)), loaders: None, budget: None }
     }
 }
 
 impl From<SessionState> for UploadSession {
     fn from(SessionState { session, file }: SessionState) -> Self {
-        Self { session, file: Some(file), loaders: None }
+        Self { session, file: Some(file), loaders: None, budget: None }
     }
 }
 
@@ -130,24 +137,27 @@ impl UploadSession {
 
     /// The parts that have arrived and are durable.
     #[graphql(complexity = "LONG_LIST + child_complexity")]
-    async fn received_parts(&self) -> Vec<PartRange> {
-        self.session.received.ranges().map(Into::into).collect()
+    async fn received_parts(&self, ctx: &Context<'_>) -> Result<LongList<PartRange>, ApiError> {
+        let received = &self.session.received;
+        self.own_budget(ctx).list(received.len(), received.ranges().map(Into::into)).await
     }
 
     /// The parts that have not arrived; the first so many ranges, or all.
     #[graphql(complexity = "LONG_LIST + child_complexity")]
     async fn missing_parts(
         &self,
+        ctx: &Context<'_>,
         #[graphql(desc = "At most so many ranges.", validator(minimum = 0))] first: Option<i32>,
-    ) -> Vec<PartRange> {
+    ) -> Result<LongList<PartRange>, ApiError> {
         let limit = first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or_default());
-        self.session.received.missing(self.session.plan.total_parts()).take(limit).map(Into::into).collect()
+        let missing = self.session.received.missing(self.session.plan.total_parts()).take(limit).map(Into::into);
+        self.own_budget(ctx).list(self.session.received.len(), missing).await
     }
 
     /// The parts that have arrived in one line, as in `1-50,52,55-100`.
     #[graphql(complexity = "LONG_LIST")]
-    async fn received_parts_text(&self) -> String {
-        self.session.received.to_string()
+    async fn received_parts_text(&self, ctx: &Context<'_>) -> Result<String, ApiError> {
+        self.own_budget(ctx).text(self.session.received.to_string()).await
     }
 
     /// The size in bytes of every part but the last, which holds what is left.
@@ -178,11 +188,11 @@ impl UploadSession {
     /// The file that the session is for.
     async fn file(&self, ctx: &Context<'_>) -> Result<UploadFile, ApiError> {
         if let Some(file) = &self.file {
-            return Ok(UploadFile(Arc::clone(file)));
+            return Ok(UploadFile::new(Arc::clone(file), self.own_budget(ctx)));
         }
         let file = self.own_loaders(ctx).file(self.session.file_id).await?;
         let gone = || Error::internal(format!("session {}: its file has no row", self.session.id.0));
-        Ok(UploadFile(file.ok_or_else(gone)?))
+        Ok(UploadFile::new(file.ok_or_else(gone)?, self.own_budget(ctx)))
     }
 
     /// The parts that have arrived, each with its digest, by number.

@@ -1,0 +1,109 @@
+//! Answers whose length depends on the uploads and not on the question.
+
+use std::time::Duration;
+
+use partway::{config::Config, domain::PartSet};
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, TestUser};
+
+/// An app whose sessions may have 10,000 parts.
+async fn with_many_parts(change: impl FnOnce(&mut Config)) -> TestApp {
+    TestApp::with(|config| {
+        config.max_parts = 10_000;
+        change(config);
+    })
+    .await
+}
+
+/// Sessions of which every second part has arrived, if one believes their rows.
+async fn create(app: &TestApp, user: &TestUser, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(user.create_id(100_000).await);
+    }
+    let received = hex::encode((1..10_000).step_by(2).collect::<PartSet>().to_bytes());
+    let literal = if app.config.database.is_empty() { format!("X'{received}'") } else { format!("'\\x{received}'") };
+    app.execute(format!("UPDATE upload_session SET received_parts = {literal}").leak()).await;
+    ids
+}
+
+const NODES: &str =
+    "query($ids: [ID!]!) { nodes(ids: $ids) { ... on UploadSession { receivedParts { first last } } } }";
+
+#[tokio::test]
+async fn a_list_is_charged_at_its_length_before_it_is_built() {
+    let app = with_many_parts(|_| ()).await;
+    let user = app.user("ann").await;
+    let id = create(&app, &user, 1).await.remove(0);
+    let answer = user.data(NODES, json!({ "ids": [id, id, "x"] })).await;
+    for node in &answer["nodes"].as_array().unwrap()[..2] {
+        let parts = node["receivedParts"].as_array().unwrap();
+        assert_eq!((parts.len(), &parts[4_999]), (5_000, &json!({ "first": 9_999, "last": 9_999 })));
+    }
+    assert_eq!(answer["nodes"][2], Value::Null);
+
+    let lists = [
+        (NODES.to_owned(), json!({ "ids": vec![id.clone(); 100] })),
+        (NODES.replace("receivedParts", "missingParts"), json!({ "ids": vec![id.clone(); 100] })),
+    ];
+    for (query, variables) in lists {
+        let answer = user.graphql(&query, variables).await;
+        assert_eq!(answer.get("data"), None, "{query}");
+        assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{query}");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "TOO_LARGE", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_is_longer_than_the_setting() {
+    let app = with_many_parts(|config| config.graphql_max_response_bytes = bytesize::ByteSize::kib(64)).await;
+    let user = app.user("ann").await;
+    let metadata = json!({ "a": "x".repeat(16_000) });
+    for _ in 0..5 {
+        let body = json!({ "original_filename": "x".repeat(1_000), "total_size_bytes": 5, "metadata": metadata });
+        user.post("/uploads/sessions", body).await.expect(201);
+    }
+    let aliases: String = (0..15).map(|n| format!(" a{n}: originalFilename")).collect();
+    let long: String = "contentType ".repeat(20) + &"n".repeat(20_000) + ": contentType";
+    for (fields, code) in [
+        ("file { metadata }", "TOO_LARGE"),
+        (&format!("file {{ {aliases} }}"), "TOO_LARGE"),
+        (&format!("file {{ {long} }}"), "TOO_LARGE"),
+    ] {
+        let query = |first: usize| format!("{{ uploadSessions(first: {first}) {{ nodes {{ {fields} }} }} }}");
+        let answer = user.graphql(&query(5), json!({})).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], code, "{fields:.80}");
+        user.data(&query(1), json!({})).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_given_up() {
+    let app = with_many_parts(|config| config.graphql_timeout = Duration::from_millis(1)).await;
+    let user = app.user("ann").await;
+    let id = create(&app, &user, 1).await.remove(0);
+    let answer = user.graphql(NODES, json!({ "ids": vec![id; 20] })).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer:.200}");
+}
+
+#[tokio::test]
+async fn a_page_by_rest_is_cut_where_it_is_long_enough() {
+    let app = with_many_parts(|_| ()).await;
+    let user = app.user("ann").await;
+    let mut ids = create(&app, &user, 30).await;
+    ids.reverse();
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let answer = user.get(&format!("/uploads/sessions?limit=100{after}")).await.expect(200);
+        assert!(answer.bytes.len() < 3 * 1024 * 1024, "{}", answer.bytes.len());
+        let page = answer.json();
+        let sessions = page["sessions"].as_array().unwrap();
+        found.extend(sessions.iter().map(|session| session["session_id"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(found, ids);
+}
