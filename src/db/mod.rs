@@ -51,7 +51,7 @@ pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
 pub use sessions::{Created, NewSession};
 pub use tokens::{NewToken, TokenRecord};
-pub use unreadable::{EndedUnreadable, ReadPage};
+pub use unreadable::EndedUnreadable;
 
 use crate::domain::OwnerName;
 

@@ -30,8 +30,11 @@ impl Db {
     }
 
     /// The parts of each of these sessions from one number to another, both included, in one statement. Only those that
-    /// the session as it was read has received.
-    pub async fn parts_of_many(&self, wanted: &[(&Session, u32, u32)]) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
+    /// the session as it was read has received. A row that cannot be read is an error of its session alone.
+    pub async fn parts_of_many(
+        &self,
+        wanted: &[(&Session, u32, u32)],
+    ) -> Result<HashMap<SessionId, Result<Vec<PartRecord>>>> {
         let mut ranges = sea_orm::Condition::any();
         for (session, first, last) in wanted {
             ranges = ranges.add(
@@ -46,13 +49,15 @@ impl Db {
             .order_by_asc(upload_part::COLUMN.part_number);
         let found = again(|| select.clone().all(&self.read)).await?;
         let sessions: HashMap<_, _> = wanted.iter().map(|(session, ..)| (session.id.0, session)).collect();
-        let mut parts: HashMap<SessionId, Vec<PartRecord>> = HashMap::new();
+        let mut parts: HashMap<SessionId, Result<Vec<PartRecord>>> = HashMap::new();
         for row in &found {
             let Some(session) = sessions.get(&row.session_id) else { continue };
-            let record = rows::part(row, &session.plan)?;
-            // A part may have arrived within the range since the session was read.
-            if session.received.contains(record.part.number) {
-                parts.entry(session.id).or_default().push(record);
+            let read = parts.entry(session.id).or_insert_with(|| Ok(Vec::new()));
+            match (rows::part(row, &session.plan), &mut *read) {
+                // A part may have arrived within the range since the session was read.
+                (Ok(record), Ok(records)) if session.received.contains(record.part.number) => records.push(record),
+                (Err(corrupt), Ok(_)) => *read = Err(corrupt.into()),
+                _ => {}
             }
         }
         Ok(parts)

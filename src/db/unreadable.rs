@@ -7,14 +7,14 @@ use entity::{upload_file, upload_session};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+    ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryResult, QuerySelect, QueryTrait,
     sea_query::{Expr, ExprTrait},
 };
 use uuid::Uuid;
 
 use super::{
     Connection, Db, Result, again, rows,
-    sessions::{ENDED, joined, with_file},
+    sessions::{ENDED, with_file},
 };
 use crate::domain::{
     FileId, FileRecord, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus, StatusReason,
@@ -24,7 +24,6 @@ use crate::domain::{
 /// What sea-orm puts before the columns of a session and of its file, where both are read.
 const SESSION: &str = "A_";
 const FILE: &str = "B_";
-const PAGE: u64 = 500;
 
 /// The columns that tell where a session's bytes are.
 pub(super) type Remains = (Uuid, Uuid, Option<String>);
@@ -40,28 +39,7 @@ pub enum EndedUnreadable {
     Unknown,
 }
 
-/// A page of rows that were read.
-#[derive(Debug)]
-pub struct ReadPage {
-    /// What is wrong, by session.
-    pub unreadable: Vec<(SessionId, String)>,
-    /// The last session that was looked at; `None` when there were none left.
-    pub last: Option<SessionId>,
-}
-
 impl Db {
-    /// Reads a page of sessions and their files, of all owners, those after this one; answers those that cannot be read.
-    pub async fn unreadable_rows(&self, after: Option<SessionId>) -> Result<ReadPage> {
-        let mut select = joined().order_by_asc(upload_session::COLUMN.id).limit(PAGE);
-        if let Some(id) = after {
-            select = select.filter(upload_session::COLUMN.id.gt(id.0));
-        }
-        let found = read_each(&self.read, &select).await?;
-        let last = found.last().map(|(id, _)| *id);
-        let unreadable = found.into_iter().filter_map(|(id, read)| Some((id, read.err()?.to_string()))).collect();
-        Ok(ReadPage { unreadable, last })
-    }
-
     /// Ends a session whose row, or whose file's row, cannot be read: by the columns alone that say so.
     pub async fn end_unreadable(
         &self,

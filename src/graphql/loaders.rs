@@ -148,13 +148,15 @@ impl BatchFn<PartsKey, Loaded<Arc<Vec<PartRecord>>>> for PartBatch {
     async fn load(&mut self, keys: &[PartsKey]) -> HashMap<PartsKey, Loaded<Arc<Vec<PartRecord>>>> {
         let wanted: Vec<_> = keys.iter().map(|key| (&*key.session, key.first, key.last)).collect();
         let found = self.0.service.parts_of_many(&wanted).await.map_err(Arc::new);
-        let of = |key: &PartsKey| match &found {
-            Ok(parts) => {
-                let parts = parts.get(&key.session.id).into_iter().flatten();
-                let within = parts.filter(|record| (key.first..=key.last).contains(&record.part.number));
+        let found = found
+            .map(|found| found.into_iter().map(|(id, read)| (id, read.map_err(Arc::new))).collect::<HashMap<_, _>>());
+        let of = |key: &PartsKey| match found.as_ref().map(|found| found.get(&key.session.id)) {
+            Ok(None) => Ok(Some(Arc::default())),
+            Ok(Some(Ok(parts))) => {
+                let within = parts.iter().filter(|record| (key.first..=key.last).contains(&record.part.number));
                 Ok(Some(Arc::new(within.cloned().collect())))
             }
-            Err(error) => Err(Arc::clone(error)),
+            Ok(Some(Err(error))) | Err(error) => Err(Arc::clone(error)),
         };
         keys.iter().map(|key| (key.clone(), of(key))).collect()
     }

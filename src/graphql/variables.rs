@@ -26,8 +26,14 @@ pub(super) fn read(json: &RawValue) -> Result<Variables> {
     }
 }
 
+/// Longest value at a depth where only metadata can be: each level of it is read once more.
+const MAX_DEEP_BYTES: usize = 4 * Metadata::MAX_BYTES;
+
 /// `depth` is the number of objects and lists around the value.
 fn value(json: &RawValue, depth: usize) -> Result<Value, String> {
+    if depth > 2 && json.get().len() > MAX_DEEP_BYTES {
+        return Err(format!("at most {MAX_DEEP_BYTES} bytes in objects and lists within each other"));
+    }
     let level = JsonLevel::read(json).map_err(|_| "a string has half of a character: a lone surrogate".to_owned())?;
     if matches!(level, JsonLevel::Object(_) | JsonLevel::List(_)) && depth == MAX_DEPTH {
         return Err(format!("at most {MAX_DEPTH} objects and lists within each other"));

@@ -105,8 +105,12 @@ impl Service {
 
     /// The received parts of each of these sessions from one number to another, both included, in one statement. The
     /// sessions come from this service, so they are the caller's.
-    pub async fn parts_of_many(&self, wanted: &[(&Session, u32, u32)]) -> Result<HashMap<SessionId, Vec<PartRecord>>> {
-        Ok(self.db.parts_of_many(wanted).await?)
+    pub async fn parts_of_many(
+        &self,
+        wanted: &[(&Session, u32, u32)],
+    ) -> Result<HashMap<SessionId, Result<Vec<PartRecord>>>> {
+        let found = self.db.parts_of_many(wanted).await?;
+        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
     }
 
     pub(super) async fn own_session(&self, principal: &Principal, id: SessionId) -> Result<Session> {

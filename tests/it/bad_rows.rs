@@ -87,6 +87,24 @@ async fn an_abort_by_graphql_has_no_session_to_show() {
 }
 
 #[tokio::test]
+async fn a_bad_part_is_an_error_of_its_session_alone() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let ids = three(
+        &app,
+        &user,
+        "UPDATE upload_part SET size_bytes = 7 WHERE session_id IN
+         (SELECT id FROM upload_session WHERE filename_key = 'bad.bin')",
+    )
+    .await;
+    let query = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on UploadSession { parts { nodes { partNumber } } } } }";
+    let answer = user.graphql(query, json!({ "ids": ids })).await;
+    let nodes: Vec<bool> = answer["data"]["nodes"].as_array().unwrap().iter().map(|node| node.is_object()).collect();
+    assert_eq!(nodes, [true, false, true], "{answer}");
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "INTERNAL");
+}
+
+#[tokio::test]
 async fn the_sweep_keeps_what_may_be_open_and_ends_what_is_overdue() {
     for statement in BREAK {
         let app = TestApp::on_disk().await;
