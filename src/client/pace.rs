@@ -20,8 +20,10 @@ const SLOW: Duration = Duration::from_secs(30);
 const LONGEST_STALL: Duration = Duration::from_mins(2);
 /// What the system and the proxies on the way may hold of a part: these bytes have left us, and are still to arrive.
 const HELD_ON_THE_WAY: u64 = 8 * MIB;
-/// Bytes a second of a line that is not known yet.
-const SLOWEST_LINE: u64 = 2 * 1024;
+/// Bytes a second of a line that is not known yet: twice 64 kbit/s, as half of it is counted on.
+const UNKNOWN_LINE: u64 = 16 * 1024;
+/// Least bytes a second that are counted on.
+const SLOWEST_LINE: u64 = 1024;
 
 /// What is known of the line.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ struct Line {
 impl Pace {
     /// One part at first, and never more than `most`.
     pub(super) fn at_most(most: usize) -> Self {
-        let line = Line { lanes: 1, bytes_per_second: SLOWEST_LINE };
+        let line = Line { lanes: 1, bytes_per_second: UNKNOWN_LINE };
         Self { lanes: Semaphore::new(1), most, line: Mutex::new(line) }
     }
 
@@ -54,7 +56,7 @@ impl Pace {
     /// How long nothing need be seen of a part of which so much has left us.
     pub(super) fn longest_silence(&self, sent: u64) -> Duration {
         // Half of what was seen: lines get slower.
-        let rate = (self.line().bytes_per_second / 2).max(SLOWEST_LINE / 2);
+        let rate = (self.line().bytes_per_second / 2).max(SLOWEST_LINE);
         LONGEST_STALL + Duration::from_secs(sent.min(HELD_ON_THE_WAY) / rate)
     }
 

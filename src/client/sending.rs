@@ -139,8 +139,9 @@ impl Sending<'_> {
         let sent = Arc::new(AtomicU64::new(0));
         let (counted, departed) = (Arc::clone(&sent), Arc::clone(&self.departed));
         let blocks = self.file.read(part, move |bytes| {
-            counted.fetch_add(bytes as u64, Ordering::Relaxed);
+            // In this order: what is counted here is taken back there.
             departed.handed_over(bytes as u64);
+            counted.fetch_add(bytes as u64, Ordering::Relaxed);
         });
         let body = reqwest::Body::wrap_stream(blocks);
         let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);

@@ -146,7 +146,10 @@ fn shown(value: &Value) -> String {
 /// Hides the password of a URL, after the user's name or as a parameter.
 fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // A password may have any of these in it, although it should not; a bucket's path may have an `@`.
+    let host = if scheme.starts_with("postgres") { rest.rfind('@').unwrap_or(0) } else { 0 };
+    let end = rest[host..].find(['/', '?', '#']).map_or(rest.len(), |at| host + at);
+    let (authority, path) = rest.split_at(end);
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
             Some((name, _)) => format!("{name}:***@{host}"),
@@ -265,6 +268,7 @@ mod tests {
         for (url, shown) in [
             ("postgres://me:se:c@ret@host:5432/db?sslmode=require", "postgres://me:***@host:5432/db?sslmode=require"),
             ("postgres://host/db?user=me&password=secret", "postgres://host/db?user=me&password=***"),
+            ("postgres://me:se/c?r#e@t@host/db", "postgres://me:***@host/db"),
             ("postgres://me@host/db", "postgres://me@host/db"),
             ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
             ("data", "data"),

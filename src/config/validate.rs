@@ -11,7 +11,7 @@ use super::{Config, StorageTarget};
 use crate::domain::PartPlan;
 
 /// Far enough that no time of day overflows.
-const LONGEST_TTL: Duration = Duration::from_hours(100 * 365 * 24);
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Config {
     /// Refuses what cannot work, by the setting's name.
@@ -37,8 +37,18 @@ impl Config {
         if self.max_streams_per_owner == 0 {
             bail!("max_streams_per_owner must be at least 1");
         }
-        if self.session_ttl > LONGEST_TTL {
-            bail!("session_ttl must be at most 100 years");
+        for (name, duration) in [
+            ("session_ttl", self.session_ttl),
+            ("sweep_interval", self.sweep_interval),
+            ("body_idle_timeout", self.body_idle_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("shutdown_timeout", self.shutdown_timeout),
+            ("drain_delay", self.drain_delay),
+            ("graphql_timeout", self.graphql_timeout),
+        ] {
+            if duration > LONGEST {
+                bail!("{name} must be at most 100 years");
+            }
         }
         if self.graphql_max_response_bytes.0 < 64 * 1024 {
             bail!("graphql_max_response_bytes must be at least 64KiB");

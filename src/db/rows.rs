@@ -65,7 +65,7 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
     );
     let plan = at.check("chunk_size_bytes", plan.ok())?;
     let received = at.check("received_parts", PartSet::from_bytes(&row.received_parts))?;
-    let reason = |name: &str| StatusReason::ALL.into_iter().find(|reason| reason.as_str() == name);
+    let reason = StatusReason::parse;
     Ok(Session {
         id: SessionId(row.id),
         file_id: FileId(row.file_id),

@@ -7,7 +7,8 @@ use entity::{upload_file, upload_session};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryResult, QuerySelect, QueryTrait,
+    Condition, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryResult, QuerySelect,
+    QueryTrait,
     sea_query::{Expr, ExprTrait},
 };
 use uuid::Uuid;
@@ -25,8 +26,8 @@ use crate::domain::{
 const SESSION: &str = "A_";
 const FILE: &str = "B_";
 
-/// The columns that tell where a session's bytes are.
-pub(super) type Remains = (Uuid, Uuid, Option<String>);
+/// The columns that tell where a session's bytes are, and which of them go.
+pub(super) type Remains = (Uuid, Uuid, Option<String>, Option<String>);
 
 /// What became of a session that cannot be read and was to be ended.
 #[derive(Debug)]
@@ -48,6 +49,16 @@ impl Db {
         reason: StatusReason,
         now: Timestamp,
     ) -> Result<EndedUnreadable> {
+        again(|| self.try_end_unreadable(owner, id, reason, now)).await
+    }
+
+    async fn try_end_unreadable(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        reason: StatusReason,
+        now: Timestamp,
+    ) -> Result<EndedUnreadable> {
         let tx = self.begin(owner).await?;
         let mut own = upload_session::Entity::find_by_id(id.0);
         if let Some(owner) = owner {
@@ -55,6 +66,15 @@ impl Db {
         }
         let Some(remains) = remains_of(own).all(&tx).await?.pop() else { return Ok(EndedUnreadable::Unknown) };
         let session = session_of(remains, now)?;
+        // A damaged status must not take a complete file from its owner.
+        let complete = upload_file::Entity::find_by_id(session.file_id.0).filter(
+            Condition::any()
+                .add(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()))
+                .add(upload_file::COLUMN.location.is_not_null()),
+        );
+        if complete.count(&tx).await? > 0 {
+            return Ok(EndedUnreadable::Complete(Box::new(Session { status: SessionStatus::Complete, ..session })));
+        }
         let ended = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
                 status: Set(SessionStatus::Aborted.as_str().to_owned()),
@@ -78,12 +98,7 @@ impl Db {
             tx.commit().await?;
             return Ok(EndedUnreadable::WithoutFile(Box::new(session)));
         }
-        let complete = upload_session::Entity::find_by_id(id.0)
-            .filter(upload_session::COLUMN.status.eq(SessionStatus::Complete.as_str()));
-        Ok(match remains_of(complete).all(&tx).await?.pop() {
-            Some(_) => EndedUnreadable::Complete(Box::new(Session { status: SessionStatus::Complete, ..session })),
-            None => EndedUnreadable::WithoutFile(Box::new(session)),
-        })
+        Ok(EndedUnreadable::WithoutFile(Box::new(session)))
     }
 }
 
@@ -117,19 +132,25 @@ pub(super) async fn each<E: EntityTrait, T>(
 pub(super) fn remains_of(
     select: sea_orm::Select<upload_session::Entity>,
 ) -> sea_orm::Selector<sea_orm::SelectGetableTuple<Remains>> {
-    let columns = [upload_session::Column::Id, upload_session::Column::FileId, upload_session::Column::StorageUploadId];
+    let columns = [
+        upload_session::Column::Id,
+        upload_session::Column::FileId,
+        upload_session::Column::StorageUploadId,
+        upload_session::Column::StatusReason,
+    ];
     select.select_only().columns(columns).into_tuple()
 }
 
-/// A session of which only its ids are true: enough to free its bytes.
-pub(super) fn session_of((id, file_id, storage_upload_id): Remains, now: Timestamp) -> Result<Session> {
+/// A session of which only its ids and its reason are true: enough to free its bytes. Without a reason that can be read,
+/// only its parts may go, as if they were lost: a complete file may be all that is left.
+pub(super) fn session_of((id, file_id, storage_upload_id, reason): Remains, now: Timestamp) -> Result<Session> {
     let unknown = |column| rows::CorruptRow::new("upload_session", id, column);
     Ok(Session {
         id: SessionId(id),
         file_id: FileId(file_id),
         owner: OwnerName::parse("unknown").ok_or_else(|| unknown("owner"))?,
         status: SessionStatus::Aborted,
-        status_reason: None,
+        status_reason: Some(reason.as_deref().and_then(StatusReason::parse).unwrap_or(StatusReason::BytesLost)),
         plan: PartPlan::new(0, 1).map_err(|_| unknown("chunk_size_bytes"))?,
         received: PartSet::new(),
         bytes_received: 0,

@@ -68,6 +68,11 @@ pub enum StatusReason {
 }
 
 impl StatusReason {
+    /// Reads the name that is stored and shown.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::AbortedByOwner, Self::Expired, Self::ChecksumMismatch, Self::BytesLost];
 

@@ -4,11 +4,16 @@
 //! because the answer was lost. The bytes are never copied. Whether they are the right ones is known before they are
 //! completed where they can be read by then, else after it; either way before anybody is told that they are a file.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{Service, SessionView, create::parse_sha256};
 use crate::{
-    domain::{FileStatus, PartRecord, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
+    domain::{
+        FileStatus, PartRecord, PartSet, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason,
+    },
     error::{Error, Result},
     storage,
     telemetry::SessionEvent,
@@ -71,6 +76,11 @@ impl Service {
         }
         let session = view.session;
         let parts = self.db.all_parts(&session).await?;
+        // Another finalize may have found parts that are to be sent again.
+        let received: PartSet = parts.iter().map(|record| record.part.number).collect();
+        if received.len() < plan.total_parts() {
+            return Err(Error::parts_missing(&received, plan.total_parts()));
+        }
         // If somebody else wrote to the bytes they are compared with what arrived, whether a digest is asked for or not.
         let has_changed = self.storage.changed_by_others(&session).await?.is_some();
         let wanted = said.is_some() || has_changed || self.hashes_file(&session);
@@ -91,9 +101,15 @@ impl Service {
         may_change: impl Fn(&Session) -> bool + Send + Sync,
     ) -> Result<SessionView> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        let keep_alive = |session: &mut Session, _: &mut _| may_change(session) && session.keep_alive(now, ttl);
-        let (session, file, is_kept) = self.db.change_session(Some(&session.owner), session.id, keep_alive).await?;
-        if session.status.is_open() && !is_kept {
+        let is_refused = AtomicBool::new(false);
+        let keep_alive = |session: &mut Session, _: &mut _| {
+            is_refused.store(!may_change(session), Ordering::Relaxed);
+            // A try that fails leaves the session's version as it was, so that the same condition holds for the next one.
+            let is_short = session.expires_at - now < ttl * 2 / 3;
+            !is_refused.load(Ordering::Relaxed) && is_short && session.keep_alive(now, ttl)
+        };
+        let (session, file, _) = self.db.change_session(Some(&session.owner), session.id, keep_alive).await?;
+        if session.status.is_open() && is_refused.into_inner() {
             return Err(Error::precondition_failed());
         }
         Ok(SessionView { session, file })

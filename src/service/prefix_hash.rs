@@ -213,7 +213,9 @@ impl Source<'_> {
         let own = self.running.own();
         let is_next = |(at, record): (usize, &PartRecord)| {
             let Part { number: found, offset_bytes, size_bytes } = record.part;
-            found as usize == number as usize + at && offset_bytes + size_bytes <= end && !own.contains(found)
+            // The first is due whatever has become of it since its bytes were looked for.
+            let is_others = at == 0 || !own.contains(found);
+            found as usize == number as usize + at && offset_bytes + size_bytes <= end && is_others
         };
         let next = parts.iter().enumerate().take_while(|(at, record)| is_next((*at, record))).count();
         parts.truncate(next);

@@ -138,3 +138,20 @@ async fn a_hundred_bad_rows_do_not_hold_up_the_sweep() {
     assert_eq!(user.status(&last).await["status_reason"], "expired");
     assert_eq!(listed(&user).await, [json!(last).to_string()]);
 }
+
+#[tokio::test]
+async fn a_damaged_status_takes_no_complete_file_from_its_owner() {
+    for statement in [BREAK[2], BREAK[3]] {
+        let app = TestApp::on_disk().await;
+        let user = app.user("ann").await;
+        let id = create(&user, "bad.bin").await;
+        user.put_parts(&id, &file_bytes(25), 1..=3).await;
+        let file = user.finalize(&id).await.expect(200).json()["file"]["file_id"].as_str().unwrap().to_owned();
+        app.execute(statement).await;
+        let aborted = user.delete(&format!("/uploads/sessions/{id}")).await;
+        assert_eq!(aborted.problem(), (409, "SESSION_CLOSED".to_owned()), "{statement}");
+        app.service.sweep().await;
+        let content = user.get(&format!("/files/{file}/content")).await.expect(200);
+        assert_eq!(content.bytes, file_bytes(25), "{statement}");
+    }
+}

@@ -242,3 +242,19 @@ async fn a_storage_that_is_not_there_ends_no_session() {
     user.finalize(&id).await.expect(200);
     user.get(&content).await.expect(200);
 }
+
+/// A complete file may be all that is left, as after the restore of an older database.
+#[tokio::test]
+async fn the_sweep_frees_lost_parts_and_keeps_a_complete_file() {
+    let (app, user, id, uploading) = under_way(&[1]).await;
+    let file_id = user.status(&id).await["file"]["file_id"].as_str().unwrap().to_owned();
+    fs::remove_file(&uploading).unwrap();
+    assert_lost(&user.put(&id, 2, file_bytes(25)[10..20].to_vec()).await);
+    // As if the server had been killed before it freed the bytes.
+    let stored = app.storage().join("stored").join(file_id);
+    fs::write(&stored, file_bytes(25)).unwrap();
+    fs::write(&uploading, b"left").unwrap();
+    app.execute("UPDATE upload_session SET bytes_freed = FALSE").await;
+    app.service.sweep().await;
+    assert!(stored.exists() && !uploading.exists());
+}

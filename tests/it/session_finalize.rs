@@ -140,3 +140,15 @@ async fn a_finalize_that_was_cut_off_after_the_rename_can_be_repeated() {
     assert_eq!(app.bytes_on_disk(), [stored], "an open session's bytes are not tidied away");
     assert_eq!(user.finalize(id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
 }
+
+#[tokio::test]
+async fn a_finalize_that_fails_leaves_the_version_to_the_next_one() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(10).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    let before = user.status(&id).await["version"].clone();
+    let wrong = json!({ "sha256": "0".repeat(64) });
+    user.post(&format!("/uploads/sessions/{id}/finalize"), wrong).await.expect(400);
+    assert_eq!(user.status(&id).await["version"], before);
+}

@@ -10,14 +10,18 @@ use std::{
     path::Path,
 };
 
+use uuid::Uuid;
+
 use super::{Error, Result, STORED, UPLOADING};
 
-/// A file that is made, moved and removed again. No session has this name.
-const PROBE: &str = "partway.probe";
+/// Extension of a file that is made, moved and removed again.
+const PROBE: &str = "probe";
 
 /// Moves a file.
 pub(super) fn try_rename(root: &Path) -> Result<()> {
-    let (from, to) = (root.join(UPLOADING).join(PROBE), root.join(STORED).join(PROBE));
+    // A name of its own: another command may try at the same time.
+    let probe = format!("partway-{}.{PROBE}", Uuid::now_v7());
+    let (from, to) = (root.join(UPLOADING).join(&probe), root.join(STORED).join(&probe));
     let renamed = File::create(&from).and_then(|_| fs::rename(&from, &to));
     let _ = (fs::remove_file(&from), fs::remove_file(&to));
     renamed.map_err(|error| match error.kind() {
