@@ -96,7 +96,7 @@ async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Resu
     opened
 }
 
-/// The same as `open_service`, for those who look at bytes: only if database and storage belong together.
+/// The same as `open_service`, for commands that access bytes: only if database and storage belong together.
 pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let service = open_service(config, clock).await?;
     let bound = service.bind_storage().await;

@@ -41,7 +41,7 @@ impl ShowConfig {
                     format!("{line:<60} # {}", setting.source)
                 });
                 output::answer(lines.collect::<Vec<_>>().join("\n"))?;
-                // Shown first: who looks for what is wrong sees it.
+                // The settings are shown before the check, so that the wrong one is visible.
                 sources.config()?;
             }
         }

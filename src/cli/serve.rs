@@ -51,7 +51,7 @@ impl Serve {
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
         let address = listener.local_addr()?;
-        // Before anybody can know that the server is there: a signal that nobody has asked for ends the process.
+        // Before the server announces itself: a signal without a handler ends the process at once.
         let stop = stop_signal()?;
         greet(&app.service, address).await?;
         let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);

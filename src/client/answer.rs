@@ -87,7 +87,7 @@ impl About {
 }
 
 /// `Retry-After` ([RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)): seconds, or a time by the
-/// clock of whoever answered.
+/// sender's clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let time = |name| text(name).and_then(|text| httpdate::parse_http_date(text).ok());

@@ -28,14 +28,14 @@ pub enum ClientError {
     Foreign {
         /// HTTP status.
         status: StatusCode,
-        /// Who answered what.
+        /// Which host answered, and what.
         detail: String,
         /// Whether trying again may help.
         retryable: bool,
         /// How long the proxy wants to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The server is at another address. Going there would send the token to whoever is named, or lose it on the way.
+    /// The server is at another address. Following the redirect would send the token to another host, or drop it.
     #[error("{from} redirects to {to}, and the token does not go along; name the right address with --server")]
     Redirected {
         /// What was asked for.

@@ -1,7 +1,7 @@
 //! How fast the line is, and what follows from it.
 //!
-//! Owns how many parts go out at the same time, and for how long silence is no sign of a fault. A slow line gets one part
-//! at a time: several would only share it, each so slow that somebody on the way may give it up.
+//! Owns how many parts go out at the same time, and for how long silence is no sign of a fault. A slow line gets one
+//! part at a time: several would share the line, and each would be so slow that a proxy may cut it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

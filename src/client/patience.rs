@@ -12,7 +12,7 @@ use super::failure::{ClientError, in_one_line};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// How long connections that break are made again while nobody has ever answered at this address.
+/// How long the client reconnects after broken connections while this address has never answered.
 const UNTIL_FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// What can be tried again.
@@ -51,7 +51,7 @@ struct Progress {
 }
 
 impl Patience {
-    /// Patience for so long without progress. None at all fails at the first error.
+    /// Allows `retry_for` without progress. Zero fails at the first error.
     pub fn new(retry_for: Duration) -> Self {
         let progress = Progress { is_known: false, successes: 0, moved: Instant::now() };
         Self { retry_for, progress: Mutex::new(progress) }

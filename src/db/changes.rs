@@ -90,8 +90,8 @@ impl Db {
 }
 
 impl Db {
-    /// The versions of those of these sessions that there are, whoever owns them: all that is read of each when anything
-    /// may have changed.
+    /// The versions of those of these sessions that exist, of any owner: nothing else is read when something may have
+    /// changed.
     pub async fn session_versions(&self, ids: &[SessionId]) -> Result<Vec<(SessionId, u64)>> {
         let mut versions = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_AT_ONCE) {

@@ -41,7 +41,7 @@ pub(super) struct Health {
 struct Times {
     /// When a statement was last answered.
     answered: Option<Instant>,
-    /// When a statement was last given up by who waited for it.
+    /// When a caller last gave up waiting for a statement.
     doubted: Option<Instant>,
 }
 

@@ -94,10 +94,9 @@ fn listed(
     select.order_by(upload_session::COLUMN.owner, order.clone()).order_by(upload_session::COLUMN.id, order)
 }
 
-/// Whose a session is, said so that the list is read from an index that begins with the owner. Told of an equality,
-/// PostgreSQL sees that ordering by the owner is ordering by the id alone, and may read everybody's sessions by their id
-/// and drop what is not the owner's: for one who has most sessions but none of the newest, all of those. One of two owners
-/// who are the same is no equality to it.
+/// Filters by owner in a form that makes PostgreSQL use an index that starts with the owner. With `owner = X` the
+/// planner may scan the primary key backwards and discard the rows of other owners, which is slow for an owner with no
+/// recent sessions. `owner IN (X, X)` prevents that plan.
 fn is_owners(owner: &OwnerName, backend: DbBackend) -> Expr {
     match backend {
         DbBackend::Postgres => upload_session::COLUMN.owner.is_in([owner.as_str(); 2]),

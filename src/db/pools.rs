@@ -1,7 +1,7 @@
 //! The pools of connections, and how a statement comes to one.
 //!
-//! Owns who may use which: reads have connections of their own, so that a status read never waits for one that waits for a
-//! row; writes take turns by owner. Replaces PostgreSQL's pools when it fell silent.
+//! Owns which statement uses which pool: reads have connections of their own, so that a status read never waits for one
+//! that waits for a row; writes take turns by owner. Replaces PostgreSQL's pools when it does not answer.
 
 use std::sync::{Arc, PoisonError, RwLock, atomic::AtomicU64};
 
@@ -87,7 +87,7 @@ impl Pools {
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pools: Arc<Pools>,
-    /// Who writes waits for their turn; `None` for reads.
+    /// Writes wait here for their turn; `None` for reads.
     turns: Option<Turns>,
     owner: Option<OwnerName>,
 }

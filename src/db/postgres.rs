@@ -24,16 +24,16 @@ use super::{
     pools::{Pool, Pools, Source},
 };
 
-/// Said on each new connection; not when connecting, which poolers such as PgBouncer refuse. All of our statements are short,
-/// and whoever has a row holds it for a few of them. A lock that is not had at once is asked for again on whichever
-/// connection is free by then. A transaction that stands still, as when its server hangs, is undone and its lock is free;
-/// and a server that is gone is noticed by PostgreSQL's side of TCP.
+/// Set on each new connection, not in the startup message: poolers such as PgBouncer refuse it there. Our statements
+/// are short, and a transaction holds a row lock for only a few of them. A lock that is not free at once is requested
+/// again, on any free connection. PostgreSQL rolls back a transaction that stands still, for example when its server
+/// hangs, and frees its lock; its side of TCP notices a server that is gone.
 const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '20ms'; \
                         SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '15s'; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
-/// A connection that nobody used for so long is tried before it is used. Trying each time would cost a round trip.
+/// A connection that was idle for longer is tested before use. Testing it each time would cost a round trip.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How often the lock of the schema is asked for.
+/// How often the schema lock is requested.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Db {
@@ -61,12 +61,12 @@ fn writers(connections: u32) -> u32 {
     connections.div_ceil(2)
 }
 
-/// Two pools that connect when somebody asks.
+/// Two pools that connect on first use.
 pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Arc<AtomicU64>) -> Pool {
     let health = Arc::new(Health::new());
     let pool = |connections| {
         let (acquiring, releasing) = (Arc::clone(&health), Arc::clone(&health));
-        // No least number of connections: keeping it up would connect with no bound but five minutes.
+        // No minimum number of connections: sqlx would connect in the background with a time-out of five minutes.
         let options = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -91,14 +91,14 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Arc
     Pool::new(read, write, Some(health))
 }
 
-/// A connection without time-outs, for what takes as long as it takes. Close it after use.
+/// A connection without time-outs, for long statements. Close it after use.
 pub(super) async fn unhurried(target: &PgConnectOptions) -> Result<DatabaseConnection> {
     let options = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).max_lifetime(None);
     let pool: PgPool = Box::pin(options.connect_with(target.clone())).await.map_err(conn)?;
     Ok(pool.into())
 }
 
-/// What PostgreSQL answers, if it answers.
+/// The answer of PostgreSQL, or an error if it does not answer in time.
 async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
     let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
     Ok(done.unwrap_or_else(|_| Err(Silent.into())).map_err(conn)?)
@@ -113,7 +113,7 @@ fn conn(error: sqlx::Error) -> DbErr {
 pub(super) struct SchemaLock(PgConnection);
 
 impl SchemaLock {
-    /// Waits for it, however long whoever has it is migrating.
+    /// Waits for the lock for as long as another server migrates.
     pub(super) async fn take(target: &PgConnectOptions) -> Result<Self> {
         let mut connection = in_time(Box::pin(PgConnection::connect_with(target))).await?;
         let statement = "SELECT pg_try_advisory_lock(hashtextextended('partway.' || current_schema(), 0))";
@@ -126,7 +126,7 @@ impl SchemaLock {
         }
     }
 
-    /// Gives it back.
+    /// Releases the lock.
     pub(super) async fn release(self) -> Result<()> {
         Ok(self.0.close().await?)
     }

@@ -1,9 +1,10 @@
 //! Connections that reads of one row keep between them.
 //!
-//! Owns who has one, and for how long. After every use sqlx's pool asks the database whether the connection is still well,
-//! in a task of its own: another trip to the database for each read, more than a quarter of what a status cost. One that is
-//! kept is used for no longer than a second before it goes back, and goes back as soon as a statement fails on it or is
-//! given up, so that all the pool's rules hold as before, only not for every single read.
+//! Owns which read holds a connection, and for how long. After every use sqlx's pool asks the database whether the
+//! connection is still well, in a task of its own: another trip to the database for each read, more than a quarter of
+//! what a status cost. One that is kept is used for no longer than a second before it goes back, and goes back as soon
+//! as a statement fails on it or is given up, so that all the pool's rules hold as before, only not for every single
+//! read.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,7 +1,7 @@
 //! Recording parts: many at once, of whichever sessions.
 //!
-//! Owns the one transaction that a batch of parts shares. A session that another transaction has locked is passed over, so
-//! that it keeps nobody waiting but its own parts.
+//! Owns the one transaction that a batch of parts shares. It skips a session that another transaction has locked, so
+//! that the lock delays only that session's parts.
 
 use std::collections::{BTreeMap, HashMap};
 

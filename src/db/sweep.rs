@@ -32,8 +32,8 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Sessions that ended without a file, whose bytes may still be there and which nobody is freeing. Only their ids are
-    /// read, so that a row that makes no sense keeps nothing.
+    /// Sessions that ended without a file, whose bytes may still be there and which no server is freeing. Reads only
+    /// the ids, so that one invalid row does not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now).limit(limit);
         let found = again(|| remains_of(due.clone()).all(&self.read)).await?;
@@ -73,7 +73,7 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// The sessions with these ids that are open, whoever owns them. A row that makes no sense is logged and left out.
+    /// The sessions with these ids that are open, of any owner. An invalid row is logged and left out.
     pub async fn open_sessions(&self, ids: &[SessionId]) -> Result<Vec<Session>> {
         let open = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))

@@ -1,8 +1,8 @@
-//! Whose turn it is to write.
+//! Turns for writing to the database.
 //!
-//! Owns fairness between owners. There are as many turns as connections that write: one, on SQLite. Who waits, waits behind
-//! others of the same owner, and owners are served one after the other, each with one turn. So an owner who writes now and
-//! then waits for what is under way, however many requests of another owner are waiting.
+//! Owns fairness between owners. There are as many turns as connections that write: one, on SQLite. A request waits
+//! behind earlier requests of the same owner; owners are served round-robin, one turn each. So an owner waits only for
+//! the writes that are running, however many requests other owners have queued.
 
 use std::{
     collections::VecDeque,
@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::domain::OwnerName;
 
-/// How long a turn is waited for. Nothing is held meanwhile.
+/// How long a request waits for a turn. It holds no connection meanwhile.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The turns, and who waits for one.
+/// The turns, and the requests that wait for one.
 #[derive(Clone)]
 pub(super) struct Turns(Arc<Mutex<State>>);
 
@@ -56,7 +56,7 @@ impl Turns {
         turn.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
     }
 
-    /// Gives a turn to who is next; it is free if nobody waits.
+    /// Gives the turn to the next waiter; frees it if there is none.
     fn pass_on(self) {
         let turns = self.clone();
         let mut state = turns.state();
@@ -68,7 +68,7 @@ impl Turns {
             }
             match next.send(turn) {
                 Ok(()) => return,
-                // That one has given up.
+                // That waiter has given up.
                 Err(back) => turn = back,
             }
         }

@@ -1,8 +1,8 @@
 //! JSON, one level at a time.
 //!
-//! Owns the reading of a JSON text that keeps what `serde_json::Value` loses: long numbers, the order of keys, and that a key
-//! came twice. What lies below the level that is read stays text. It has been looked at without recursion, so that no depth
-//! overflows the stack; whoever goes down counts the levels.
+//! Owns the reading of a JSON text that keeps what `serde_json::Value` loses: long numbers, the order of keys, and that
+//! a key came twice. What lies below the level that is read stays text. It has been looked at without recursion, so
+//! that no depth overflows the stack; the caller counts the levels as it descends.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
-//! How long an answer may become, and who builds a long one.
+//! How long an answer may become, and when a long list is built.
 //!
-//! Owns the bytes that one answer may have. What a query costs is known from its text but for what depends on the upload:
-//! ranges, names, metadata. These draw their real length before anything is built. Owns also the turn in which long lists are
-//! built: one at a time, with pauses, so that whoever asks for a little need not wait for who asks for much, and that an
-//! execution that takes too long can be given up.
+//! Owns the bytes that one answer may have. The text of a query shows its cost, except for values whose length depends
+//! on the upload: ranges, names, metadata. These reserve their real length before anything is built. It also owns the
+//! queue for long lists: one is built at a time, with pauses, so that small queries are not delayed and a query that
+//! exceeds its time limit can be cancelled.
 
 use std::{
     borrow::Cow,
@@ -83,8 +83,8 @@ impl Budget {
         count: u32,
         items: impl Iterator<Item = T> + Send,
     ) -> Result<LongList<T>, ApiError> {
-        // Whoever is told that there is no room is told before the first list is built: all lists of an answer come here
-        // before any of them takes its second turn.
+        // Every list of an answer reserves its bytes here before the first is built, so an answer that is too long is
+        // refused early.
         let _turn = if count as usize > ITEMS_AT_ONCE { self.turn().await } else { None };
         let items: Vec<T> = items.collect();
         self.draw(items.len().saturating_mul(ITEM_BYTES))?;

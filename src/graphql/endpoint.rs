@@ -118,8 +118,8 @@ impl Endpoint {
     }
 }
 
-/// Ends when the token is looked for and is none. It was good just now, or there would be no stream; and that nobody can
-/// tell, as while the database is away, ends nothing.
+/// Ends when a lookup says that the token does not exist. The token was valid when the stream began, so a lookup that
+/// fails, for example without a database, ends nothing.
 async fn ends<F: Future<Output = Result<()>>>(look: impl Fn() -> F) {
     loop {
         tokio::time::sleep(TOKEN_INTERVAL).await;

@@ -41,7 +41,7 @@ fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> 
         root_fields = amount.own_fields.max(root_fields);
         total = total.and(amount);
     }
-    // Validation goes through those that nobody spreads, too.
+    // Validation also visits fragments that the query does not spread.
     for name in document.fragments.keys() {
         let amount = counter.fragment(name);
         total.depth = total.depth.max(amount.depth);

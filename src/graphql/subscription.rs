@@ -21,8 +21,8 @@ pub(crate) struct Subscription {
     states: StateLoaders,
 }
 
-/// Loaders of the states that are followed. All who follow a session, which are its owner's, get the same state, so what is
-/// loaded for one of them is loaded for all.
+/// Loaders of the states that are followed. All subscriptions to a session belong to its owner and get the same state,
+/// so one load serves them all.
 #[derive(Clone, Default)]
 struct StateLoaders(Arc<Mutex<HashMap<SessionId, OfState>>>);
 

@@ -1,7 +1,7 @@
 //! A request's body.
 //!
-//! Owns what holds for every body: it comes as it is, at most chunked, and what is said of its digest is checked or
-//! refused, in headers and in trailers. A body that breaks HTTP's rules is told from one that stopped coming.
+//! Owns the rules for every body: it has no encoding except `chunked`, and each digest in headers or trailers is
+//! checked or refused. A body that breaks HTTP's rules and a body that stops arriving are different errors.
 
 use std::{
     io,
@@ -23,8 +23,8 @@ use crate::{
     service::BodyFault,
 };
 
-/// A body as a stream that ends with an error if it was not what its sender said, but for the SHA-256, which whoever stores
-/// the bytes computes anyway.
+/// A body as a stream that ends with an error if it does not match its headers. The SHA-256 is checked by the code that
+/// stores the bytes.
 #[derive(Debug)]
 pub struct CheckedBody {
     body: Body,
@@ -77,10 +77,10 @@ impl CheckedBody {
     }
 }
 
-/// Reads a body whole, with all that is said of its digest checked; `what` is a noun.
+/// Reads a whole body and checks every digest that the request declares; `what` is a noun.
 ///
 /// # Errors
-/// `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, `UNAVAILABLE` if it stopped coming.
+/// `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, or `UNAVAILABLE` if the body stops arriving.
 pub async fn read_whole(request: Request, what: &str, most_bytes: usize) -> Result<Bytes> {
     let (parts, body) = request.into_parts();
     let too_large = || Error::too_large(what, most_bytes as u64);
@@ -103,7 +103,7 @@ pub async fn read_whole(request: Request, what: &str, most_bytes: usize) -> Resu
     Ok(whole.into())
 }
 
-/// Bytes are taken as they come; what asks for more than that must not be taken for it.
+/// Bytes are stored as they arrive, so a request with another encoding must be refused.
 fn refuse_transformed(headers: &HeaderMap) -> Result<()> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
@@ -117,7 +117,7 @@ fn refuse_transformed(headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// hyper tells chunks that it cannot read as invalid input or data, and a connection that was cut as something else.
+/// hyper reports malformed chunks as invalid input or data, and a cut connection as another kind of error.
 fn fault(error: &axum::Error) -> BodyFault {
     let mut next = Some(error as &dyn std::error::Error);
     while let Some(error) = next {

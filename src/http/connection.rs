@@ -124,7 +124,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let asking = self.peer.asks();
-        // After what others may read in another way, nobody knows where the next request begins.
+        // A proxy may read this request differently, so it is unknown where the next request begins.
         let is_last = host::mark(&mut request);
         let response = tower::Service::call(&mut self.router.clone(), request.map(Body::new));
         let closing = self.closing.clone();

@@ -1,6 +1,7 @@
 //! `Host`, which every HTTP/1.1 request must have ([RFC 9112 §3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
 //!
-//! Owns what hyper leaves to its users. Servers that read it differently can be played off against each other.
+//! Owns the checks that hyper leaves to its callers. Two servers that read `Host` differently can be exploited (request
+//! smuggling).
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::{
 use super::Problem;
 use crate::error::{Error, Result};
 
-/// Put among the extensions of a request that is to be refused: whoever writes problems knows how.
+/// Stored in the extensions of a request that is to be refused; the layer that writes problem details answers with it.
 #[derive(Clone, Debug)]
 pub struct Malformed(Arc<Error>);
 
@@ -40,7 +41,7 @@ fn check(version: Version, headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// `uri-host [ ":" port ]`. Who asks for an http URI always has a host to name.
+/// `uri-host [ ":" port ]`. A client that requests an http URI always has a host to name.
 fn is_host(value: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(value) else { return false };
     let port = authority.as_str().strip_prefix(authority.host());

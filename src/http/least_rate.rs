@@ -67,7 +67,7 @@ impl Patience {
     /// Nothing can move now: ready when that has been so for too long.
     pub(super) fn poll_spent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = *self.waiting_since.get_or_insert_with(Instant::now) + self.left;
-        // Ends never move forward, so the timer is set only when it fires.
+        // The end never becomes earlier, so the timer is reset only when it fires.
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         loop {
             ready!(timer.as_mut().poll(cx));

@@ -1,7 +1,7 @@
-//! Who is connected.
+//! The open connections.
 //!
-//! Owns how many connections there may be, in all and from one address, and who makes room: the connection on which nothing
-//! has been asked for the longest. A connection with a request under way never makes room.
+//! Owns how many connections there may be, in all and from one address, and which one is closed to make room: the one
+//! that has been idle for the longest. A connection with a request under way is never closed to make room.
 
 use std::{
     collections::HashMap,
@@ -192,7 +192,7 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address: who has one of IPv6 has the 2^64 beside it too.
+/// Which addresses count as one client: an IPv6 client usually controls a whole /64.
 fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (!0 << 64)).into()),

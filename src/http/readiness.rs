@@ -1,6 +1,6 @@
 //! Whether new requests are wanted.
 //!
-//! Owns the flag that a balancer sees at `/ready`, and whether there is anybody who looks.
+//! Owns the flag that a load balancer sees at `/ready`, and whether one has ever asked.
 
 use std::sync::{
     Arc,
@@ -23,13 +23,13 @@ impl Readiness {
         self.0.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the server is about to stop. Notes that somebody asks.
+    /// Whether the server is about to stop. Records that `/ready` was asked.
     pub fn is_stopping(&self) -> bool {
         self.0.was_asked.store(true, Ordering::Relaxed);
         self.0.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody has ever asked: without a balancer there is nobody to wait for.
+    /// Whether `/ready` was ever asked: without a load balancer there is nothing to wait for.
     pub(super) fn was_asked(&self) -> bool {
         self.0.was_asked.load(Ordering::Relaxed)
     }

@@ -1,6 +1,7 @@
-//! The server: who is let in, and how it stops.
+//! The server: which connections are accepted, and how it stops.
 //!
-//! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop waits for nobody.
+//! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop never waits for a
+//! client.
 
 use std::{
     net::SocketAddr,
@@ -41,9 +42,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How a server is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopRequest {
-    /// By who runs it in a terminal: nobody has to look elsewhere first.
+    /// By a user in a terminal: no load balancer has to be waited for.
     Interrupt,
-    /// By a supervisor: balancers get the time to look elsewhere.
+    /// By a supervisor: load balancers get time to choose other servers.
     Terminate,
 }
 
@@ -63,7 +64,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of these routes; `overloaded` answers those for whom there is no place.
+    /// A server of these routes; `overloaded` answers connections over the limit.
     pub fn new(
         router: Router,
         overloaded: Router,
@@ -90,8 +91,8 @@ impl Server {
         }
     }
 
-    /// Serves until told to stop, then lets running requests end. While they do, `/ready` still answers: that it does not
-    /// want more; and who connects late may send one request.
+    /// Serves until told to stop, then lets running requests end. While they run, `/ready` still answers that the
+    /// server is stopping, and a client that connects late may send one request.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let request = self.accept_until(&listener, stop).await;
         self.readiness.stop();
@@ -145,7 +146,7 @@ impl Server {
                     return (stream, address);
                 }
                 Err(error) => {
-                    // Out of file descriptors, most often, which others than connections take too.
+                    // Usually the process is out of file descriptors, which it needs for more than connections.
                     tracing::warn!(%error, "cannot accept connections");
                     self.peers.make_room();
                     tokio::time::sleep(PAUSE).await;
@@ -182,7 +183,7 @@ impl Server {
         }
         self.service.metrics().connections_refused.inc();
         if self.may_warn() {
-            tracing::warn!(%address, "no place for a connection: all are in use, or all that one address may have");
+            tracing::warn!(%address, "connection refused: the limit of all connections, or of one address, is reached");
         }
         if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
             let rules = Rules { router: self.overloaded.clone(), keeps_alive: false, ..rules };

@@ -1,8 +1,9 @@
 //! Bytes that are gone.
 //!
-//! Owns what becomes of an open session whose recorded parts are not in the storage any more, whoever notices: it fails
-//! with the reason `bytes_lost`, so that its status is true and its client begins anew. A missing file alone proves
-//! nothing, because a session that ends moves or frees its bytes too: what decides is that its row is still open after it.
+//! Owns what becomes of an open session whose recorded parts are missing from the storage, whatever notices it: it
+//! fails with the reason `bytes_lost`, so that its status is true and its client begins anew. A missing file alone
+//! proves nothing, because a session that ends moves or frees its bytes too: what decides is that its row is still open
+//! after it.
 
 use super::Service;
 use crate::{
@@ -72,7 +73,7 @@ impl Service {
         }
         tracing::error!(session.id = %session.id.0, owner = %session.owner, %problem, "bytes of received parts are lost");
         if let Err(error) = self.free(&view.session).await {
-            // The sweep frees it; whoever noticed the loss gets the answer that counts.
+            // The sweep frees the bytes; the caller that noticed the loss gets the answer that counts.
             error.log();
         }
         Ok(Some(view.session))

@@ -54,7 +54,7 @@ impl Service {
     }
 
     /// Puts and records. A claim whose put was refused is given back. One whose put failed without an answer is left to
-    /// lapse: the bytes may still be on their way, and must not come after those of whoever claims the part next.
+    /// lapse: the bytes may still be on their way, and must not arrive after those of the next claim.
     async fn persist_claimed(
         &self,
         claim: &PartClaim,

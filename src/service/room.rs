@@ -1,8 +1,8 @@
 //! Free space.
 //!
-//! Owns the floor below which nothing new is taken, `min_free_space`. It protects the database, which needs room for each
-//! commit, and whoever else is on the file systems. What is there can still be read, finalized and aborted. Object stores
-//! and PostgreSQL watch over their own space.
+//! Owns the floor below which the server accepts no new bytes, `min_free_space`. It protects the database, which needs
+//! room for each commit, and other users of the file systems. What is stored can still be read, finalized and aborted.
+//! Object stores and PostgreSQL watch over their own space.
 
 use std::{
     path::PathBuf,

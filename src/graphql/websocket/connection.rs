@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// How long a client may take to say who it is, and how many messages and signs of life it may send before.
+/// How long a client may take to authenticate, and how many messages, pings included, it may send before that.
 const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_BEFORE_INIT: usize = 16;
 /// How often a client is asked for a sign of life; proxies cut sockets on which nothing comes.
@@ -51,7 +51,7 @@ pub(super) struct Connection {
     events: SelectAll<BoxStream<'static, Event>>,
 }
 
-/// Who a client has proved to be.
+/// The identity that a client has proved.
 struct Identity {
     token: String,
     principal: Principal,

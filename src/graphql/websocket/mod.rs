@@ -96,7 +96,7 @@ pub(super) async fn upgrade(
         return Err(Error::forbidden("requests from this origin are not allowed").into());
     }
     if sockets.endpoint.service.stopping().is_cancelled() {
-        // hyper would say `Connection: close` in the answer to the handshake, of which clients make nothing good.
+        // hyper would send `Connection: close` in the handshake answer, which clients reject.
         return Err(Error::stopping().into());
     }
     let upgrade = upgrade.map_err(|refused| Error::malformed(refused.body_text()))?;

@@ -1,7 +1,7 @@
-//! Sockets that have not said yet whose they are.
+//! Sockets that have not authenticated yet.
 //!
-//! Owns how many there may be. A new one is always taken: the oldest makes room for it, so that nobody who only opens
-//! sockets keeps out those who go on to say who they are.
+//! Owns how many there may be. A new one is always accepted: the oldest is closed to make room, so that a client that
+//! only opens sockets cannot keep out clients that authenticate.
 
 use std::{
     collections::BTreeMap,

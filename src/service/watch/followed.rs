@@ -1,7 +1,7 @@
-//! The sessions that somebody watches.
+//! The sessions that are watched.
 //!
-//! Owns one reader for each, so that a change costs one read however many watch it; the listening for changes, by this
-//! server or another, which goes on while anything is watched; and how much one owner watches at once.
+//! Owns one reader for each, so that a change costs one read for any number of watchers; the listening for changes, by
+//! this server or another, which goes on while anything is watched; and how much one owner watches at once.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// What a session's reader read last.
 type Seen = Result<SessionState, Arc<Error>>;
 
-/// What is watched, by whom, and who is told of changes.
+/// The sessions that are watched, their watchers, and where changes are sent.
 #[derive(Clone, Debug, Default)]
 pub(in crate::service) struct Watchers(Arc<Mutex<Watched>>);
 
@@ -139,7 +139,7 @@ impl Watchers {
 }
 
 impl Joined {
-    /// Lets all who watch have what one of them read.
+    /// Shares what one reader read with all watchers.
     pub(super) fn offer(&self, SessionView { session, file }: SessionView) {
         offer(&self.offered, Ok(SessionState { session: session.into(), file: file.into() }));
     }
@@ -184,7 +184,7 @@ impl Drop for Place {
     }
 }
 
-/// Reads a session for all who watch it.
+/// Reads a session for all its watchers.
 struct Reader {
     db: Db,
     owner: OwnerName,
@@ -194,7 +194,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Ends with the session, or when nobody watches it any more.
+    /// Ends with the session, or when its last watcher leaves.
     async fn run(mut self) {
         loop {
             let states = &self.states;

@@ -1,8 +1,8 @@
 //! The memory that parts on their way to an object store may take, all together.
 //!
 //! A store takes a part only whole and with its digest before it, so a part is in memory while it is received and put.
-//! Owns the bound on that: over it requests wait, in turn, before they read their body, and not for ever. One owner gets at
-//! most half, so that those of one who sends slowly do not stop all others.
+//! Owns the bound on that: over it requests wait, in turn, before they read their body, and not for ever. One owner
+//! gets at most half, so that the slow parts of one owner do not stop all others.
 
 use std::{
     collections::HashMap,
@@ -43,7 +43,7 @@ impl Memory {
     pub(super) async fn take(&self, owner: &OwnerName, bytes: u64) -> Result<Taken> {
         let wanted = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let taken = async {
-            // The share first: who waits for it keeps nobody else waiting.
+            // The share first: a request that waits for it delays no other owner.
             let share = acquire(self.share(owner), wanted.min(self.share_units())).await;
             let permit = acquire(Arc::clone(&self.units), wanted.min(self.total)).await;
             Taken { memory: self.clone(), share, permit }

@@ -31,7 +31,7 @@ impl ObjectStorage {
     /// # Errors
     /// The URL is none of these, or the variables make no sense.
     pub fn open(url: &str, memory_bytes: u64) -> Result<Self> {
-        // The HTTP client takes its cryptography from the process; whoever comes first installs it.
+        // The HTTP client uses the process-wide crypto provider; the first caller installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

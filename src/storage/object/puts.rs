@@ -1,7 +1,7 @@
 //! Whether the store takes what is put, for readiness.
 //!
 //! Owns what is remembered of past puts. A store that can be listed and takes nothing (a key without the right, a full
-//! quota) is not ready; while puts fail, a small one is tried for those who ask.
+//! quota) is not ready; while puts fail, each readiness check tries a small one.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
