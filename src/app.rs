@@ -56,6 +56,15 @@ impl App {
     }
 }
 
+/// Checks what single settings cannot tell: origins, and the file of trusted documents.
+///
+/// # Errors
+/// What `serve` would refuse; the message names the setting.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    Origins::new(config.cors_origins(), config.public_url()?.as_ref())?;
+    graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only).map(drop)
+}
+
 /// The GraphQL schema, as `schema.graphql` holds it.
 pub fn sdl() -> String {
     graphql::sdl()

@@ -31,7 +31,7 @@ impl ShowConfig {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
             Some(Action::Check(check)) => {
-                super::flags::settings(&check.flags)?;
+                crate::app::check(&super::flags::settings(&check.flags)?)?;
                 output::note("the settings can be used");
             }
             None => {
@@ -42,7 +42,7 @@ impl ShowConfig {
                 });
                 output::answer(lines.collect::<Vec<_>>().join("\n"))?;
                 // The settings are shown before the check, so that the wrong one is visible.
-                sources.config()?;
+                crate::app::check(&sources.config()?)?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 //! Owns the order embedded defaults < `partway.toml` < environment < flags, and refuses what it does not know. The
 //! defaults are the commented file `config.default.toml` itself, so the two cannot differ.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, io::ErrorKind};
 
 use anyhow::{Context, bail};
 use figment::{
@@ -58,7 +58,7 @@ impl Sources {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let variables = variables.filter(|(name, _)| !of_commands.contains(name) || is_setting(name));
-        Self::from(Toml::file(FILE), variables, flags)
+        Self::from(Toml::string(&file()?), variables, flags)
     }
 
     pub(super) fn from(
@@ -121,6 +121,16 @@ impl Source {
             Self::Environment => format!("{ENV_PREFIX}{}", name.to_uppercase()),
             Self::Flag => format!("--{}", name.replace('_', "-")),
         }
+    }
+}
+
+/// The text of the file, if there is one. One that is there and cannot be read is no file that is missing.
+fn file() -> anyhow::Result<String> {
+    match std::fs::read_to_string(FILE) {
+        Err(_) if std::fs::symlink_metadata(FILE).is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
+            Ok(String::new())
+        }
+        read => read.context(FILE),
     }
 }
 

@@ -38,10 +38,15 @@ fn config_check_names_what_is_wrong_and_makes_nothing() {
         ("PARTWAY_CHUNK_SIZE", "0", "chunk_size"),
         ("PARTWAY_CHUNKSIZE", "1", "PARTWAY_CHUNKSIZE"),
         ("PARTWAY_STORAGE", "ftp://x", "storage"),
+        ("PARTWAY_CORS_ORIGINS", "https://*.example.org", "cors_origins"),
+        ("PARTWAY_GRAPHQL_TRUSTED_ONLY", "true", "graphql_trusted_only"),
     ] {
         let refused = check(name, value);
         assert!(!refused.status.success());
         assert!(String::from_utf8_lossy(&refused.stderr).contains(said), "{refused:?}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    std::os::unix::fs::symlink("nowhere", folder.path().join("partway.toml")).unwrap();
+    let refused = check("PARTWAY_CHUNK_SIZE", "6MiB");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("partway.toml"), "{refused:?}");
 }

@@ -182,3 +182,17 @@ fn a_client_that_never_reads_ends() {
     };
     assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&ended.kind()), "{ended}");
 }
+
+#[test]
+fn a_client_that_closes_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    for is_identified in [true, false] {
+        let mut socket = Socket::open(&server);
+        if is_identified {
+            socket.identify(&server);
+        }
+        socket.send(CLOSE, &1000_u16.to_be_bytes()).unwrap();
+        assert_eq!(socket.close_code(), 1000);
+    }
+}

@@ -51,7 +51,11 @@ impl Wire {
         match message {
             Message::Text(text) => ClientMessage::read(&text).map(Heard::Message).ok_or(BAD_MESSAGE),
             Message::Binary(_) => Err(BAD_MESSAGE),
-            Message::Close(_) => Ok(Heard::End),
+            Message::Close(_) => {
+                // The library has queued the answer; without it a browser reports that the connection broke.
+                let _ = self.pong().await;
+                Ok(Heard::End)
+            }
             Message::Ping(_) => Ok(Heard::Ping),
             Message::Pong(_) => Ok(Heard::Sign),
         }
