@@ -10,20 +10,26 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{super::expect_size as expect_len, Error, Result, off_thread};
+use super::{super::expect_size as expect_len, Error, Result, UNFINISHED, off_thread};
 
-/// The ids that files in a folder are named after. A name that is no id was not made by us and is not ours to touch.
+/// The ids that files in a folder are named after.
 pub(super) async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
     off_thread(move || {
         let failed = || Error::io(format!("list {}", dir.display()));
         let mut found = Vec::new();
         for entry in fs::read_dir(&dir).map_err(failed())? {
             let name = entry.map_err(failed())?.file_name();
-            found.extend(Path::new(&name).file_stem().and_then(|stem| stem.to_str()?.parse::<Uuid>().ok()));
+            found.extend(name.to_str().and_then(id_of));
         }
         Ok(found)
     })
     .await
+}
+
+/// The id that a file of ours is named after. Any other name, such as that of somebody's copy, is not ours to touch.
+fn id_of(name: &str) -> Option<Uuid> {
+    let stem = name.strip_suffix(UNFINISHED).and_then(|stem| stem.strip_suffix('.')).unwrap_or(name);
+    stem.parse().ok().filter(|id: &Uuid| id.to_string() == stem)
 }
 
 pub(super) fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<()> {
@@ -59,4 +65,22 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 /// A new name, or a name gone, is durable only when its folder is.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(format!("sync {}", dir.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_names_that_are_made_here_are_ids() {
+        let id = "01890000-0000-7000-8000-00000000000a";
+        for name in [id.to_owned(), format!("{id}.new")] {
+            assert_eq!(id_of(&name), Some(id.parse().unwrap()), "{name}");
+        }
+        for name in
+            [format!("{id}.bak"), format!("{id}.new.bak"), id.to_uppercase(), id.replace('-', ""), "x".to_owned()]
+        {
+            assert_eq!(id_of(&name), None, "{name}");
+        }
+    }
 }
