@@ -2,7 +2,6 @@
 //!
 //! The one file that knows all parts. Owns which layers a request passes and in which order; decides nothing else.
 
-mod observe;
 mod origins;
 mod stores;
 
@@ -17,9 +16,8 @@ pub use self::stores::{Lock, migrate, open_bound_service, open_existing_service}
 use crate::{
     config::{Config, ConnectionSettings},
     domain::Clock,
-    error::Error,
     graphql,
-    http::{self, LeastRate, PacedBody, Problem, Readiness, Server},
+    http::{self, LeastRate, PacedBody, Readiness, Server},
     rest::{self, PublicUrl},
     service::Service,
     web,
@@ -72,29 +70,27 @@ pub fn sdl() -> String {
 
 /// Every route, and what answers in their place when there are too many connections.
 fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<(Router, Router)> {
-    let observer = observe::Observer::new(Arc::clone(service))?;
+    let observer = http::Observer::new(Arc::clone(service))?;
     let public_url = config.public_url()?;
     let origins = Origins::new(config.cors_origins(), public_url.as_ref())?;
     let documents = graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only)?;
     let rate = LeastRate::from(&config.connections());
     // From the outside in, as one: a router that is given them one by one wraps every route again for each.
     let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn_with_state(observer, observe::observe))
+        .layer(middleware::from_fn_with_state(observer, http::observe))
         .option_layer(origins.cors())
         .map_request(move |request| origins.admit(request))
-        .layer(CsrfLayer::new().with_rejection_response(|_| {
-            Problem(Error::forbidden("requests from this origin are not allowed")).into_response()
-        }))
+        .layer(CsrfLayer::new().with_rejection_response(|_| http::foreign_origin().into_response()))
         .map_response(IntoResponse::into_response)
         .layer(CatchPanicLayer::custom(http::panicked))
-        .map_request(rest::linger)
+        .map_request(http::drain_unread_body)
         .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
     let router = Router::new()
         .merge(rest::router(Arc::clone(service), readiness.clone(), PublicUrl::new(public_url.as_ref())))
         .merge(graphql::router(Arc::clone(service), config.graphql(), documents))
         .merge(web::router())
-        .fallback(rest::no_such_route)
-        .method_not_allowed_fallback(rest::no_such_method)
+        .fallback(http::no_such_route)
+        .method_not_allowed_fallback(http::no_such_method)
         .layer(layers.clone());
-    Ok((router, Router::new().fallback(rest::overloaded).layer(layers)))
+    Ok((router, Router::new().fallback(http::overloaded).layer(layers)))
 }

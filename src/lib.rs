@@ -3,8 +3,8 @@
 //! The crate's map, from the outside in. Who may import whom is drawn in `docs/architecture.md` and held by a test.
 //!
 //! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`telemetry`] logs and counters.
-//! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL); [`auth`] reads the token for them.
-//! - [`http`] the server itself: connections, limits on them, how it stops.
+//! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL).
+//! - [`http`] what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - [`db`] SQL; [`storage`] bytes.
 //! - [`together`] group commit: one sync, or one transaction, for what arrives together.
@@ -15,7 +15,6 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod app;
-pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;

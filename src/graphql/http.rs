@@ -25,9 +25,9 @@ use super::{
     sse, websocket,
 };
 use crate::{
-    auth,
     config::GraphqlSettings,
     error::{Code, Error},
+    http,
     service::Service,
 };
 
@@ -70,7 +70,7 @@ async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::re
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match status {
-        StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE)),
+        StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(http::CHALLENGE)),
         StatusCode::METHOD_NOT_ALLOWED => headers.insert(header::ALLOW, HeaderValue::from_static("POST")),
         _ => None,
     };
@@ -123,7 +123,7 @@ enum Kind {
 }
 
 async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Kind, Refusal> {
-    let token = auth::bearer_token(request.headers())?.to_owned();
+    let token = http::bearer_token(request.headers())?.to_owned();
     let principal = endpoint.service.authenticate(&token).await?;
     let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
     let mut request = match request::read(request, &endpoint.documents).await {

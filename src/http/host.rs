@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// Stored in the extensions of a request that is to be refused; the layer that writes problem details answers with it.
 #[derive(Clone, Debug)]
-pub struct Malformed(Arc<Error>);
+pub(super) struct Malformed(Arc<Error>);
 
 impl IntoResponse for Malformed {
     fn into_response(self) -> Response {

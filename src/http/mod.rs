@@ -1,16 +1,20 @@
-//! What every HTTP edge stands on: the server and its connections, and what HTTP itself says of requests and answers.
+//! What every HTTP edge needs: the server and its connections, and what HTTP itself says of requests and answers.
 //!
-//! Owns sockets, who may be connected, how slow a peer may be, how a server stops, what a request's conditions say, what its
-//! body must be, and how an error is shown. Knows no
-//! route and no protocol but HTTP/1.1 itself.
+//! Owns sockets, how many connections there may be, how slow a client may be, how the server stops, bearer tokens,
+//! preconditions, request bodies, errors as problem details, and the observation of requests. Knows no route and no protocol
+//! but HTTP/1.1.
 
+mod auth;
 mod body;
 mod connection;
 mod descriptors;
 mod digest;
 mod entity_tags;
+mod fallback;
 mod host;
 mod least_rate;
+mod lingering_close;
+mod observe;
 mod peers;
 mod preconditions;
 mod problem;
@@ -18,11 +22,14 @@ mod readiness;
 mod server;
 mod socket;
 
+pub use auth::{CHALLENGE, authenticate, bearer_token, parse_bearer};
 pub use body::{CheckedBody, read_whole};
 pub use descriptors::raise_descriptor_limit;
-pub use host::Malformed;
+pub use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};
 pub use least_rate::{LeastRate, PacedBody};
+pub use lingering_close::drain_unread_body;
+pub use observe::{Observer, observe};
 pub use preconditions::{Freshness, Preconditions, Validator, allows_range};
-pub use problem::{Problem, panicked, render as render_problem};
+pub use problem::Problem;
 pub use readiness::Readiness;
 pub use server::{Server, StopRequest};

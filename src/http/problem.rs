@@ -2,7 +2,7 @@
 //!
 //! Owns the shape. A handler only names the error; the body is written on the way out, where the request id is known.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -13,10 +13,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tower_http::request_id::RequestId;
 
-use crate::{
-    auth,
-    error::{Code, Error},
-};
+use super::auth;
+use crate::error::{Code, Error};
 
 /// Seconds after which to try again what may then succeed.
 const RETRY_AFTER: &str = "1";
@@ -60,7 +58,7 @@ struct ProblemBody<'a> {
 }
 
 /// Writes the body of a response if it carries an error, and its cause to the log.
-pub fn render(mut response: Response, id: &RequestId) -> Response {
+pub(super) fn render(mut response: Response, id: &RequestId) -> Response {
     let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
     error.log();
     write(&error, response, id.header_value())
@@ -89,11 +87,4 @@ fn write(error: &Error, mut response: Response, request_id: &HeaderValue) -> Res
     }
     *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
     response
-}
-
-/// A handler that panicked is a fault of ours like any other.
-pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    Problem(Error::internal(text.unwrap_or_else(|| "a handler panicked".to_owned()))).into_response()
 }

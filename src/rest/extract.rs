@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 
 use super::MAX_JSON_BYTES;
 use crate::{
-    auth,
     domain::{FileId, Principal, SessionId, parse_id},
     error::{Error, Result},
     http::{self, Problem},
@@ -26,7 +25,7 @@ impl FromRequestParts<Arc<Service>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
-        Ok(Self(auth::authenticate(service, &parts.headers).await?))
+        Ok(Self(http::authenticate(service, &parts.headers).await?))
     }
 }
 

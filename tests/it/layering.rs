@@ -19,16 +19,15 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("storage", &["domain", "together"], &["object_store", "reqwest", "tokio"]),
     // Of `config` the service takes its limits alone.
     ("service", &["config", "db", "domain", "error", "storage", "telemetry", "together"], &["tokio"]),
-    ("auth", &["domain", "error", "service"], &["axum"]),
     (
         "http",
-        &["auth", "config", "domain", "error", "service"],
+        &["config", "domain", "error", "service", "telemetry"],
         &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http"],
     ),
-    ("rest", &["auth", "domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
+    ("rest", &["domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
     (
         "graphql",
-        &["auth", "config", "domain", "error", "http", "service"],
+        &["config", "domain", "error", "http", "service"],
         &["async_graphql", "async_graphql_axum", "axum", "tokio", "tower_http"],
     ),
     ("web", &["error", "http"], &["axum"]),

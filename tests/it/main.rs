@@ -28,7 +28,7 @@ mod graphql;
 mod graphql_http;
 mod graphql_limits;
 mod layering;
-mod linger;
+mod lingering_close;
 mod loader;
 mod long_answers;
 mod metadata;

@@ -4,7 +4,7 @@ use async_graphql::{Response, ServerError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{auth, domain::JsonLevel};
+use crate::{domain::JsonLevel, http};
 
 /// A message from the client.
 pub(super) enum ClientMessage {
@@ -52,7 +52,7 @@ fn token(payload: &RawValue) -> Option<String> {
     let JsonLevel::Object(entries) = JsonLevel::read(payload).ok()? else { return None };
     let (_, header) = entries.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
     let header: String = serde_json::from_str(header.get()).ok()?;
-    auth::parse_bearer(&header).map(str::to_owned)
+    http::parse_bearer(&header).map(str::to_owned)
 }
 
 /// A message from the server.

@@ -26,7 +26,11 @@ use axum::{
 
 use self::{connection::Connection, strangers::Strangers};
 use super::{endpoint::Endpoint, request::MAX_REQUEST_BYTES};
-use crate::{auth, domain::OwnerName, error::Error, http::Problem};
+use crate::{
+    domain::OwnerName,
+    error::Error,
+    http::{self, Problem},
+};
 
 /// Sockets of one owner.
 const MAX_SOCKETS: usize = 64;
@@ -93,7 +97,7 @@ pub(super) async fn upgrade(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     if !is_own_page(&headers) {
-        return Err(Error::forbidden("requests from this origin are not allowed").into());
+        return Err(http::foreign_origin());
     }
     if sockets.endpoint.service.stopping().is_cancelled() {
         // hyper would send `Connection: close` in the handshake answer, which clients reject.
@@ -106,7 +110,7 @@ pub(super) async fn upgrade(
         return Err(Error::invalid("sec_websocket_protocol", offer).into());
     }
     let stranger = sockets.strangers.enter();
-    let token = auth::bearer_token(&headers).ok().map(str::to_owned);
+    let token = http::bearer_token(&headers).ok().map(str::to_owned);
     let upgrade = upgrade
         .max_message_size(MAX_REQUEST_BYTES)
         .max_frame_size(MAX_REQUEST_BYTES)

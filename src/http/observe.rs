@@ -1,7 +1,7 @@
-//! What is seen of a request from the outside: its id, its log span, its place in the metrics.
+//! The outermost layer: a request's id, its log span and its metrics.
 //!
-//! Owns the outermost layer. Also has errors written, which name the request. One layer and not one for each, as
-//! tower-http has them: as four they cost a fifth of a status read.
+//! Owns which ids are taken from clients. Also writes the body of an error, because it names the request. This is one layer
+//! and not four, as tower-http has them: four cost a fifth of a status read.
 
 use std::{
     sync::{
@@ -21,21 +21,22 @@ use axum::{
 use tower_http::request_id::RequestId;
 use tracing::Instrument;
 
-use crate::{http, service::Service, telemetry::RequestLabels};
+use super::{host::Malformed, problem};
+use crate::{service::Service, telemetry::RequestLabels};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id of a request that is taken from its sender.
+/// Longest request id that is taken from a client.
 const MAX_ID_BYTES: usize = 128;
 
 /// What the layer needs.
-#[derive(Clone)]
-pub(super) struct Observer {
+#[derive(Clone, Debug)]
+pub struct Observer {
     service: Arc<Service>,
     ids: Arc<RequestIds>,
 }
 
-/// The ids of requests that came without one: counted from a random number, so that those of different processes and
-/// starts do not meet.
+/// The ids of requests that came without one. They count from a random number, so that the ids of two processes differ.
+#[derive(Debug)]
 struct RequestIds(AtomicU64);
 
 impl RequestIds {
@@ -46,29 +47,33 @@ impl RequestIds {
 }
 
 impl Observer {
-    pub(super) fn new(service: Arc<Service>) -> anyhow::Result<Self> {
+    /// An observer that counts in the service's metrics.
+    ///
+    /// # Errors
+    /// The operating system gives no random number.
+    pub fn new(service: Arc<Service>) -> anyhow::Result<Self> {
         let ids = Arc::new(RequestIds(AtomicU64::new(getrandom::u64().context("random numbers")?)));
         Ok(Self { service, ids })
     }
 }
 
 /// The layer.
-pub(super) async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
+pub async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let sent = request.headers().get(&REQUEST_ID).filter(|id| is_usable(id)).cloned().map(RequestId::new);
     let id = sent.unwrap_or_else(|| observer.ids.next());
-    // Never the query string and never a header: there is nothing secret in what is left.
+    // Method and path are never secret; the query string and headers may be, so they are not logged.
     let shown = id.header_value().to_str().ok();
     let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = shown);
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     request.extensions_mut().insert(id.clone());
-    let malformed = request.extensions_mut().remove::<http::Malformed>();
+    let malformed = request.extensions_mut().remove::<Malformed>();
     let response = async {
         let response = match malformed {
             Some(malformed) => malformed.into_response(),
             None => next.run(request).await,
         };
-        http::render_problem(response, &id)
+        problem::render(response, &id)
     };
     let mut response = response.instrument(span).await;
     if let Some(route) = route.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {

@@ -1,9 +1,9 @@
-//! Reading on after an early answer.
+//! The lingering close: the server reads on after an early answer.
 //!
-//! A request that is refused before its body was read (no token, wrong length) has a sender who is still sending. If the
-//! connection is closed under them, most clients report a broken pipe and never see the answer
-//! ([RFC 9112 §9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6) describes it). So what is left of the body is
-//! read and thrown away, up to a limit, while the answer is on its way.
+//! A client whose request is refused before its body was read (no token, wrong length) is still sending. If the server
+//! closed the connection now, most clients would report a broken pipe and never see the answer
+//! ([RFC 9112 §9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6) describes it). So the server reads the rest of the
+//! body and discards it, up to a limit, while the answer is on its way. Owns these limits.
 
 use std::{
     pin::Pin,
@@ -19,26 +19,27 @@ use axum::{
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 
-/// Enough for a few parts of the default size; who sends more than that into a refusal is cut off.
+/// Enough for a few parts of the default size. A client that sends more after a refusal is cut off.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Makes the request's body linger when it is dropped before its end.
-pub fn linger(request: Request) -> Request {
+/// Makes the request's body read itself to its end if it is dropped before that.
+pub fn drain_unread_body(request: Request) -> Request {
     if request.body().is_end_stream() {
         return request;
     }
     let is_held_back = request.headers().contains_key(header::EXPECT);
-    request.map(|body| Body::new(Lingering { body: Some(body), is_held_back }))
+    request.map(|body| Body::new(DrainedBody { body: Some(body), is_held_back }))
 }
 
-struct Lingering {
+struct DrainedBody {
     body: Option<Body>,
-    /// The sender waits for `100 Continue`, which goes out when the body is first asked for. Until then it sends nothing.
+    /// The client waits for `100 Continue`, which hyper sends when the body is first polled. Until then the client sends
+    /// nothing.
     is_held_back: bool,
 }
 
-impl HttpBody for Lingering {
+impl HttpBody for DrainedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -61,19 +62,19 @@ impl HttpBody for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for DrainedBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
         if self.is_held_back {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(MAX_TIME, throw_away(body)));
+            runtime.spawn(tokio::time::timeout(MAX_TIME, discard(body)));
         }
     }
 }
 
-async fn throw_away(body: Body) {
+async fn discard(body: Body) {
     let (mut body, mut read) = (body.into_data_stream(), 0);
     while let Some(Ok(bytes)) = body.next().await {
         read += bytes.len();

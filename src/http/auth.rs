@@ -1,4 +1,6 @@
-//! Reading the caller's token from a request. Both protocols' edges use it; what a token proves is the service's.
+//! The bearer token of a request.
+//!
+//! Owns how the token is read. What a token proves is the service's.
 
 use axum::http::{HeaderMap, header};
 
