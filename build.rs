@@ -1,4 +1,4 @@
-//! Embeds GraphiQL's files if `scripts/fetch-graphiql` has fetched them. Reaches no network.
+//! Embeds GraphiQL's files if `scripts/fetch-graphiql` has fetched them. Uses no network.
 
 use std::{env, fs, path::Path};
 
@@ -8,17 +8,19 @@ const FILES: [&str; 4] =
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let vendor = Path::new(&root).join("src/web/graphiql/vendor");
-    // Not the folder itself: cargo takes what is not there for changed, every time.
+    let out = env::var("OUT_DIR").expect("cargo sets it");
+    let out = Path::new(&out);
+    // Not `vendor` itself: cargo treats a missing path as changed on every build.
     println!("cargo::rerun-if-changed=src/web/graphiql");
-    let paths = FILES.map(|name| vendor.join(format!("{name}.gz")));
-    let code = if paths.iter().all(|path| path.exists()) {
-        let files = FILES.iter().zip(&paths);
-        let files: Vec<_> =
-            files.map(|(name, path)| format!("({name:?}, include_bytes!({:?}))", path.display().to_string())).collect();
-        format!("&[{}]", files.join(", "))
-    } else {
-        "&[]".to_owned()
-    };
-    let out = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("graphiql_files.rs");
-    fs::write(out, code).expect("OUT_DIR can be written to");
+    let mut entries = String::new();
+    if FILES.iter().all(|name| vendor.join(format!("{name}.gz")).exists()) {
+        for name in FILES {
+            // The copy is named relative to the generated file. Checkouts that share a target folder share this output,
+            // which must not name a path in a checkout that may be gone.
+            let copy = format!("{name}.gz");
+            fs::copy(vendor.join(&copy), out.join(&copy)).expect("OUT_DIR can be written to");
+            entries += &format!("({name:?}, include_bytes!({copy:?})), ");
+        }
+    }
+    fs::write(out.join("graphiql_files.rs"), format!("&[{entries}]")).expect("OUT_DIR can be written to");
 }
