@@ -1,6 +1,6 @@
 //! One constructor per kind of error: its code, its message and its details.
 //!
-//! Owns the words. Which code has which HTTP status is in the table of `error.rs`.
+//! Owns the words. Which code has which HTTP status is in the table of the parent module.
 
 use std::error::Error as StdError;
 
