@@ -2,10 +2,11 @@
 //!
 //! The crate's map, from the outside in. Who may import whom is drawn in `docs/architecture.md` and held by a test.
 //!
-//! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`telemetry`] logs and counters.
+//! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`logs`] the log.
 //! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL).
 //! - [`http`] what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
+//! - [`metrics`] the counters; edges and use cases count.
 //! - [`db`] SQL; [`storage`] bytes.
 //! - [`together`] group commit: one sync, or one transaction, for what arrives together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
@@ -23,9 +24,10 @@ pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http;
+pub mod logs;
+pub mod metrics;
 pub mod rest;
 pub mod service;
 pub mod storage;
-pub mod telemetry;
 pub mod together;
 pub mod web;

@@ -14,10 +14,10 @@ use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 use self::origins::Origins;
 pub use self::stores::{Lock, migrate, open_bound_service, open_existing_service};
 use crate::{
-    config::{Config, ConnectionSettings},
+    config::Config,
     domain::Clock,
     graphql,
-    http::{self, LeastRate, PacedBody, Readiness, Server},
+    http::{self, ConnectionSettings, LeastRate, PacedBody, Readiness, Server},
     rest::{self, PublicUrl},
     service::Service,
     web,
@@ -45,7 +45,7 @@ impl App {
         }
         let readiness = Readiness::default();
         let (router, overloaded) = routers(&service, &readiness, config)?;
-        Ok(Self { service, router, overloaded, readiness, settings: config.connections() })
+        Ok(Self { service, router, overloaded, readiness, settings: config.connections })
     }
 
     /// The server, which a socket makes whole.
@@ -59,8 +59,8 @@ impl App {
 /// # Errors
 /// What `serve` would refuse; the message names the setting.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    Origins::new(config.cors_origins(), config.public_url()?.as_ref())?;
-    graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only).map(drop)
+    Origins::new(config.server.cors_origins(), config.server.public_url()?.as_ref())?;
+    graphql::Documents::load(&config.documents).map(drop)
 }
 
 /// The GraphQL schema, as `schema.graphql` holds it.
@@ -71,10 +71,10 @@ pub fn sdl() -> String {
 /// Every route, and what answers in their place when there are too many connections.
 fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<(Router, Router)> {
     let observer = http::Observer::new(Arc::clone(service))?;
-    let public_url = config.public_url()?;
-    let origins = Origins::new(config.cors_origins(), public_url.as_ref())?;
-    let documents = graphql::Documents::load(config.graphql_trusted_documents(), config.graphql_trusted_only)?;
-    let rate = LeastRate::from(&config.connections());
+    let public_url = config.server.public_url()?;
+    let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
+    let documents = graphql::Documents::load(&config.documents)?;
+    let rate = LeastRate::from(&config.connections);
     // From the outside in, as one: a router that is given them one by one wraps every route again for each.
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(observer, http::observe))
@@ -87,7 +87,7 @@ fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> an
         .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
     let router = Router::new()
         .merge(rest::router(Arc::clone(service), readiness.clone(), PublicUrl::new(public_url.as_ref())))
-        .merge(graphql::router(Arc::clone(service), config.graphql(), documents))
+        .merge(graphql::router(Arc::clone(service), config.graphql, documents))
         .merge(web::router())
         .fallback(http::no_such_route)
         .method_not_allowed_fallback(http::no_such_method)

@@ -11,12 +11,12 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    config::{Config, DatabaseTarget, StorageTarget, SyncParts},
+    config::{Config, DatabaseTarget, StorageTarget},
     db::Db,
     domain::Clock,
+    metrics::Metrics,
     service::{Room, Service},
     storage::{LocalDisk, ObjectStorage, Storage},
-    telemetry::Metrics,
 };
 
 /// Keeps other servers away from a database file and a folder until it is dropped: which of two requests for a part may
@@ -33,11 +33,11 @@ impl Lock {
     /// Another server has it.
     pub fn take(config: &Config) -> anyhow::Result<Self> {
         let mut files = Vec::new();
-        if let DatabaseTarget::Sqlite(file) = config.database()? {
+        if let DatabaseTarget::Sqlite(file) = config.stores.database()? {
             create_dir(folder_of(&file))?;
             files.push(lock(&file.with_added_extension("lock"))?);
         }
-        if let StorageTarget::Folder(folder) = config.storage()? {
+        if let StorageTarget::Folder(folder) = config.stores.storage()? {
             create_dir(&folder)?;
             files.push(lock(&folder.join("partway.lock"))?);
         }
@@ -72,7 +72,7 @@ pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> an
              --database"
         )
     };
-    if let DatabaseTarget::Sqlite(file) = config.database()?
+    if let DatabaseTarget::Sqlite(file) = config.stores.database()?
         && !file.exists()
     {
         return Err(missing(&format!("database {}", std::path::absolute(file)?.display())));
@@ -117,7 +117,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
 
 /// The configured database, and how to call it in an error.
 async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
-    Ok(match config.database()? {
+    Ok(match config.stores.database()? {
         DatabaseTarget::Sqlite(file) => {
             create_dir(folder_of(&file))?;
             let name = format!("database {}", file.display());
@@ -125,27 +125,27 @@ async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
         }
         // The URL may have a password in it.
         DatabaseTarget::Postgres(url) => {
-            let db = Db::open_postgres(&url, config.database_connections).await.context("PostgreSQL")?;
+            let db = Db::open_postgres(&url, config.stores.database_connections).await.context("PostgreSQL")?;
             (db, "PostgreSQL".to_owned())
         }
     })
 }
 
 fn service(db: Db, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
-    let mut room = Room { min_free_bytes: config.min_free_space.0, ..Room::default() };
-    if let DatabaseTarget::Sqlite(file) = config.database()? {
+    let mut room = Room { min_free_bytes: config.stores.min_free_space.0, ..Room::default() };
+    if let DatabaseTarget::Sqlite(file) = config.stores.database()? {
         room.database = Some(folder_of(&file).to_owned());
     }
-    let storage: Arc<dyn Storage> = match config.storage()? {
+    let storage: Arc<dyn Storage> = match config.stores.storage()? {
         StorageTarget::Folder(folder) => {
             create_dir(&folder)?;
-            let disk = LocalDisk::open(&folder, config.sync == SyncParts::Always)?;
+            let disk = LocalDisk::open(&folder, config.stores.sync)?;
             room.storage = Some(folder);
             Arc::new(disk)
         }
-        StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.storage_memory.0)?),
+        StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.stores.storage_memory.0)?),
     };
-    Ok(Service::new(db, storage, clock, config.limits(), room, Arc::new(Metrics::default())))
+    Ok(Service::new(db, storage, clock, config.limits, room, Arc::new(Metrics::default())))
 }
 
 /// The folder that a file is in.

@@ -18,8 +18,8 @@ use crate::{
     config::Config,
     domain::SystemClock,
     http::{StopRequest, raise_descriptor_limit},
+    logs,
     service::Service,
-    telemetry,
 };
 
 /// What a shell reports for a process that SIGINT or SIGTERM ended.
@@ -37,7 +37,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.flags)?;
-        telemetry::init_logs(config.log_format);
+        logs::init(config.server.log_format);
         raise_descriptor_limit();
         let _lock = Lock::take(&config)?;
         let app = App::open(&config, Arc::new(SystemClock)).await?;
@@ -48,13 +48,14 @@ impl Serve {
     }
 
     async fn serve(app: App, config: &Config) -> anyhow::Result<()> {
-        let listener =
-            TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("listen on {}", config.server.listen))?;
         let address = listener.local_addr()?;
         // Before the server announces itself: a signal without a handler ends the process at once.
         let stop = stop_signal()?;
         greet(&app.service, address).await?;
-        let sweeping = sweep_periodically(Arc::clone(&app.service), config.sweep_interval);
+        let sweeping = sweep_periodically(Arc::clone(&app.service), config.server.sweep_interval);
         app.into_server().run(listener, stop).await;
         sweeping.abort();
         Ok(())

@@ -1,6 +1,6 @@
-//! The settings of the server: what there is, where it comes from, what it may be.
+//! The settings of the server, put together: where each value comes from, and which values are possible.
 //!
-//! Owns the whole of the settings. What a part of the server does with its own is that part's.
+//! A module defines the settings that it takes; this one reads them all. Nothing below `app` imports it.
 
 mod settings;
 mod sources;
@@ -10,7 +10,7 @@ mod validate;
 use serde::Serialize;
 
 pub use self::{
-    settings::{Config, ConnectionSettings, FileSha256, GraphqlSettings, Limits, LogFormat, SyncParts},
+    settings::{Config, ServerSettings, StoreSettings},
     sources::{Setting, Sources},
     targets::{DatabaseTarget, StorageTarget},
 };

@@ -11,7 +11,7 @@ use figment::{
     providers::{Format, Serialized, Toml},
     value::{Dict, Value},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::Config;
 
@@ -66,48 +66,69 @@ impl Sources {
         variables: impl Iterator<Item = (String, String)>,
         flags: &impl Serialize,
     ) -> anyhow::Result<Self> {
-        let values = |provider: Figment, name: &str| provider.extract::<Dict>().with_context(|| name.to_owned());
         let defaults = defaults();
+        let values = |provider: Figment, source: &str| {
+            let values: Dict = provider.extract().with_context(|| source.to_owned())?;
+            match values.keys().find(|name| !defaults.contains_key(*name)) {
+                Some(unknown) => bail!("{source}: there is no setting {unknown}"),
+                None => Ok(values),
+            }
+        };
+        let file = values(Figment::from(file), FILE)?;
         let environment = from_environment(&defaults, variables)?;
-        Ok(Self {
-            layers: vec![
-                (Source::Default, defaults),
-                (Source::File, values(Figment::from(file), FILE)?),
-                (Source::Environment, environment),
-                (Source::Flag, values(Figment::from(Serialized::defaults(flags)), "flags")?),
-            ],
-        })
+        let flags = values(Figment::from(Serialized::defaults(flags)), "flags")?;
+        let layers = [Source::Default, Source::File, Source::Environment, Source::Flag];
+        Ok(Self { layers: layers.into_iter().zip([defaults, file, environment, flags]).collect() })
     }
 
     /// The settings in force.
     ///
     /// # Errors
-    /// A setting that there is not, or that cannot have its value; the message names it.
+    /// A setting that cannot have its value; the message names it.
     pub fn config(&self) -> anyhow::Result<Config> {
-        let merged =
-            self.layers.iter().fold(Figment::new(), |figment, (_, values)| figment.merge(Serialized::defaults(values)));
-        let config: Config = merged
-            .extract()
-            .map_err(|errors| anyhow::anyhow!(errors.into_iter().map(describe).collect::<Vec<_>>().join("; ")))?;
+        let config = Config {
+            server: self.extract("")?,
+            stores: self.extract("")?,
+            limits: self.extract("")?,
+            connections: self.extract("")?,
+            graphql: self.extract("graphql_")?,
+            documents: self.extract("graphql_")?,
+        };
         config.validate()?;
         Ok(config)
+    }
+
+    /// The settings of one module, whose names begin with `prefix`.
+    fn extract<T: DeserializeOwned>(&self, prefix: &str) -> anyhow::Result<T> {
+        let values = self.layers.iter().flat_map(|(_, values)| values);
+        let values: Dict =
+            values.filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))).collect();
+        let describe = |error: figment::Error| {
+            let name = format!("{prefix}{}", error.path.join("."));
+            match self.source(&name) {
+                Some((source, _)) => format!("{name}: {} (from {})", error.kind, source.describe(&name)),
+                None => error.kind.to_string(),
+            }
+        };
+        Figment::from(Serialized::defaults(values))
+            .extract()
+            .map_err(|errors| anyhow::anyhow!(errors.into_iter().map(describe).collect::<Vec<_>>().join("; ")))
+    }
+
+    /// What set a setting, and to what.
+    fn source(&self, name: &str) -> Option<(Source, &Value)> {
+        let (source, value) =
+            self.layers.iter().rev().find_map(|(source, values)| Some((*source, values.get(name)?)))?;
+        let environment = self.layers.iter().find(|(source, _)| *source == Source::Environment)?.1.get(name);
+        // clap reads the variable of a flag itself.
+        let is_from_clap = source == Source::Flag && environment == Some(value);
+        Some((if is_from_clap { Source::Environment } else { source }, value))
     }
 
     /// Every setting in the order of `config.default.toml`.
     pub fn settings(&self) -> impl Iterator<Item = Setting> {
         names().map(|name| {
-            let from = |source: Source| self.layers.iter().find(|(of, _)| *of == source)?.1.get(name);
-            let (source, value) = self
-                .layers
-                .iter()
-                .rev()
-                .find_map(|(source, values)| Some((*source, values.get(name)?)))
-                .expect("every name is one of the defaults");
-            // clap reads the variable of a flag itself.
-            let source = match source {
-                Source::Flag if from(Source::Environment) == Some(value) => Source::Environment,
-                source => source,
-            };
+            let (source, value) = self.source(name).expect("every name is one of the defaults");
             Setting { name: name.to_owned(), value: shown(value), source: source.describe(name) }
         })
     }
@@ -178,12 +199,6 @@ fn without_password(text: &str) -> String {
     format!("{scheme}://{authority}{path}{}", parameters.unwrap_or_default())
 }
 
-/// A setting that cannot be used: its name, and why.
-fn describe(error: figment::Error) -> String {
-    let name = error.path.join(".");
-    if name.is_empty() { error.kind.to_string() } else { format!("{name}: {}", error.kind) }
-}
-
 /// Settings from `PARTWAY_…` variables. A misspelt one is refused; those that Kubernetes sets for a service called
 /// `partway` are not ours to judge.
 fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Dict> {
@@ -206,9 +221,10 @@ fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, Strin
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, time::Duration};
+    use std::path::PathBuf;
 
     use bytesize::ByteSize;
+    use chrono::TimeDelta;
     use serde_json::{Value as Json, json};
 
     use super::*;
@@ -226,11 +242,11 @@ mod tests {
     #[test]
     fn the_defaults_are_the_documented_ones() {
         let config = load("", &[], &json!({})).unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(config.chunk_size, ByteSize::mib(5));
-        assert_eq!((config.max_parts, config.session_ttl), (10_000, Duration::from_hours(7 * 24)));
-        assert_eq!(config.database().unwrap(), DatabaseTarget::Sqlite(PathBuf::from("data/partway.db")));
-        assert_eq!(config.storage().unwrap(), StorageTarget::Folder(PathBuf::from("data/files")));
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.limits.chunk_size, ByteSize::mib(5));
+        assert_eq!((config.limits.max_parts, config.limits.session_ttl), (10_000, TimeDelta::days(7)));
+        assert_eq!(config.stores.database().unwrap(), DatabaseTarget::Sqlite(PathBuf::from("data/partway.db")));
+        assert_eq!(config.stores.storage().unwrap(), StorageTarget::Folder(PathBuf::from("data/files")));
     }
 
     #[test]
@@ -238,9 +254,9 @@ mod tests {
         let variables = [("PARTWAY_DATA", "from-env"), ("PARTWAY_MAX_PARTS", "12"), ("PARTWAY_CHUNK_SIZE", "1048576")];
         let file = "data = \"from-file\"\nmax_parts = 9\nsession_ttl = \"1h\"";
         let config = load(file, &variables, &json!({ "data": "from-flag" })).unwrap();
-        assert_eq!(config.data, PathBuf::from("from-flag"));
-        assert_eq!((config.max_parts, config.chunk_size), (12, ByteSize::mib(1)));
-        assert_eq!(config.session_ttl, Duration::from_hours(1));
+        assert_eq!(config.stores.data, PathBuf::from("from-flag"));
+        assert_eq!((config.limits.max_parts, config.limits.chunk_size), (12, ByteSize::mib(1)));
+        assert_eq!(config.limits.session_ttl, TimeDelta::hours(1));
     }
 
     #[test]
@@ -270,7 +286,7 @@ mod tests {
             .settings()
             .map(|setting| format!("{} = {} # {}\n", setting.name, setting.value, setting.source))
             .collect();
-        assert_eq!(load(&file, &[], &json!({})).unwrap().data, PathBuf::from("a\"b\\c\td"));
+        assert_eq!(load(&file, &[], &json!({})).unwrap().stores.data, PathBuf::from("a\"b\\c\td"));
     }
 
     #[test]
@@ -303,6 +319,17 @@ mod tests {
             assert!(refused("", &[("PARTWAY_DATABASE", database)]).contains("database"));
         }
         assert!(refused("", &[("PARTWAY_DATA", "")]).contains("data"));
+    }
+
+    #[test]
+    fn every_setting_is_read_and_an_error_names_it_and_its_source() {
+        for name in names() {
+            let refused = load(&format!("{name} = []"), &[], &json!({})).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{name}: ")) && refused.ends_with("(from partway.toml)"), "{refused}");
+        }
+        let refused = load("", &[("PARTWAY_GRAPHQL_TIMEOUT", "soon")], &json!({})).unwrap_err().to_string();
+        assert!(refused.starts_with("graphql_timeout: "), "{refused}");
+        assert!(refused.ends_with("(from PARTWAY_GRAPHQL_TIMEOUT)"), "{refused}");
     }
 
     #[test]

@@ -8,7 +8,6 @@
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -17,6 +16,7 @@ use lru::LruCache;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::DocumentSettings;
 use crate::{
     domain::Sha256Digest,
     error::{Error, Result},
@@ -52,18 +52,18 @@ impl Documents {
     ///
     /// # Errors
     /// The file cannot be read, or there is none although nothing else is to be executed.
-    pub fn load(trusted: Option<&Path>, trusted_only: bool) -> anyhow::Result<Self> {
-        let documents = match trusted {
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let read = text.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_str(&text)?));
-                read.with_context(|| format!("graphql_trusted_documents: {}", path.display()))?
-            }
-            None if trusted_only => anyhow::bail!("graphql_trusted_only needs graphql_trusted_documents"),
-            None => HashMap::new(),
+    pub fn load(settings: &DocumentSettings) -> anyhow::Result<Self> {
+        let DocumentSettings { trusted_documents: path, trusted_only } = settings;
+        let documents = if path.as_os_str().is_empty() {
+            anyhow::ensure!(!trusted_only, "graphql_trusted_only needs graphql_trusted_documents");
+            HashMap::new()
+        } else {
+            let text = std::fs::read_to_string(path);
+            let read = text.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_str(&text)?));
+            read.with_context(|| format!("graphql_trusted_documents: {}", path.display()))?
         };
         let registered = Arc::new(Mutex::new(LruCache::new(MAX_REGISTERED)));
-        Ok(Self { trusted: Arc::new(documents), trusted_only, registered })
+        Ok(Self { trusted: Arc::new(documents), trusted_only: *trusted_only, registered })
     }
 
     /// The document that a request is about: the one it carries, or the one that the hash in its `extensions` stands for.
@@ -119,11 +119,17 @@ fn read_hash(extensions: &RawValue) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::{Value, json, value::to_raw_value};
 
     use super::*;
 
     const QUERY: &str = "{ __typename }";
+
+    fn load(trusted_documents: &Path, trusted_only: bool) -> anyhow::Result<Documents> {
+        Documents::load(&DocumentSettings { trusted_documents: trusted_documents.to_owned(), trusted_only })
+    }
 
     fn hash(text: &str) -> Value {
         json!({ "persistedQuery": { "version": 1, "sha256Hash": Sha256Digest::of(text.as_bytes()).to_string() } })
@@ -139,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_document_is_known_by_its_hash_once_it_was_sent_with_it() {
-        let documents = Documents::load(None, false).unwrap();
+        let documents = load(Path::new(""), false).unwrap();
         assert_eq!(code(resolve(&documents, None, &hash(QUERY))), "PERSISTED_QUERY_NOT_FOUND");
         assert_eq!(code(resolve(&documents, Some("{ other }"), &hash(QUERY))), "INVALID_INPUT");
         assert_eq!(resolve(&documents, Some(QUERY), &hash(QUERY)).unwrap().as_deref(), Some(QUERY));
@@ -154,14 +160,14 @@ mod tests {
         std::fs::write(&file, json!({ "h1": QUERY }).to_string()).unwrap();
         let trusted = json!({ "persistedQuery": { "sha256Hash": "h1" } });
         for only in [false, true] {
-            let documents = Documents::load(Some(&file), only).unwrap();
+            let documents = load(&file, only).unwrap();
             assert_eq!(resolve(&documents, None, &trusted).unwrap().as_deref(), Some(QUERY));
         }
-        let documents = Documents::load(Some(&file), true).unwrap();
+        let documents = load(&file, true).unwrap();
         assert_eq!(resolve(&documents, Some(QUERY), &json!({})).unwrap().as_deref(), Some(QUERY));
         assert_eq!(code(resolve(&documents, Some("{ other }"), &hash("{ other }"))), "FORBIDDEN");
         assert_eq!(code(resolve(&documents, None, &hash(QUERY))), "FORBIDDEN");
-        assert!(Documents::load(None, true).is_err());
-        assert!(Documents::load(Some(&folder.path().join("none")), false).is_err());
+        assert!(load(Path::new(""), true).is_err());
+        assert!(load(&folder.path().join("none"), false).is_err());
     }
 }

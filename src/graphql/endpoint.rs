@@ -8,11 +8,10 @@ use async_graphql::{Request, Response, ValidationMode};
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{
-    Schema, budget::AnswerLimit, documents::Documents, errors, limits, loaders::Loaders, negotiation::is_request_error,
-    validated::Validated,
+    GraphqlSettings, Schema, budget::AnswerLimit, documents::Documents, errors, limits, loaders::Loaders,
+    negotiation::is_request_error, validated::Validated,
 };
 use crate::{
-    config::GraphqlSettings,
     domain::Principal,
     error::{Code, Error, Result},
     service::Service,
@@ -51,7 +50,7 @@ impl Endpoint {
     pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings, documents: Documents) -> Self {
         let schema = super::schema(Arc::clone(&service), &settings, ValidationMode::Strict);
         let trusting = super::schema(Arc::clone(&service), &settings, ValidationMode::Fast);
-        let limit = AnswerLimit::new(settings.max_response_bytes);
+        let limit = AnswerLimit::new(settings.max_response_bytes.0);
         Self { service, documents, schema, trusting, validated: Validated::default(), settings, limit }
     }
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 use tower_http::request_id::RequestId;
 
 use super::{
+    GraphqlSettings,
     documents::Documents,
     endpoint::{Answer, Endpoint},
     errors,
@@ -25,7 +26,6 @@ use super::{
     sse, websocket,
 };
 use crate::{
-    config::GraphqlSettings,
     error::{Code, Error},
     http,
     service::Service,

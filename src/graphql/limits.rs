@@ -12,10 +12,8 @@ use async_graphql::{
     parser::types::{ExecutableDocument, Selection, SelectionSet},
 };
 
-use crate::{
-    config::GraphqlSettings,
-    error::{Error, Result},
-};
+use super::GraphqlSettings;
+use crate::error::{Error, Result};
 
 /// The fields of introspection that lead back to types.
 const INTROSPECTION_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
@@ -150,7 +148,7 @@ mod tests {
             max_root_fields: 5,
             max_directives: 8,
             max_introspection_lists: 2,
-            max_response_bytes: 1_000,
+            max_response_bytes: bytesize::ByteSize::b(1_000),
             timeout: Duration::from_secs(1),
             introspection: true,
             suggestions: true,

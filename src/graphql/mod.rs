@@ -19,6 +19,7 @@ mod objects;
 mod query;
 mod request;
 mod scalars;
+mod settings;
 mod sse;
 mod subscription;
 mod tokens;
@@ -32,8 +33,9 @@ use async_graphql::{SDLExportOptions, ValidationMode};
 
 pub use documents::Documents;
 pub use http::router;
+pub use settings::{DocumentSettings, GraphqlSettings};
 
-use crate::{config::GraphqlSettings, service::Service};
+use crate::service::Service;
 
 /// The schema with its resolvers.
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;

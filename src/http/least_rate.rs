@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::config::ConnectionSettings;
+use super::ConnectionSettings;
 
 /// How slow a peer may be.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub struct LeastRate {
 
 impl From<&ConnectionSettings> for LeastRate {
     fn from(settings: &ConnectionSettings) -> Self {
-        Self { patience: settings.body_idle_timeout, bytes_per_second: settings.min_transfer_rate }
+        Self { patience: settings.body_idle_timeout, bytes_per_second: settings.min_transfer_rate.0 }
     }
 }
 

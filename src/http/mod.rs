@@ -20,6 +20,7 @@ mod preconditions;
 mod problem;
 mod readiness;
 mod server;
+mod settings;
 mod socket;
 
 pub use auth::{CHALLENGE, authenticate, bearer_token, parse_bearer};
@@ -33,3 +34,4 @@ pub use preconditions::{Freshness, Preconditions, Validator, allows_range};
 pub use problem::Problem;
 pub use readiness::Readiness;
 pub use server::{Server, StopRequest};
+pub use settings::ConnectionSettings;

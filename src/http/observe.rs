@@ -22,7 +22,7 @@ use tower_http::request_id::RequestId;
 use tracing::Instrument;
 
 use super::{host::Malformed, problem};
-use crate::{service::Service, telemetry::RequestLabels};
+use crate::{metrics::RequestLabels, service::Service};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken from a client.

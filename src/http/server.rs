@@ -18,13 +18,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    LeastRate, Readiness,
+    ConnectionSettings, LeastRate, Readiness,
     connection::{self, Rules},
     descriptors,
     peers::{Peer, Peers, Waits},
     socket::{self, Socket},
 };
-use crate::{config::ConnectionSettings, service::Service};
+use crate::service::Service;
 
 /// How long a client may take to begin its first request.
 const FIRST_BYTE: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use crate::{
     db::{self, EndedUnreadable},
     domain::{FileStatus, OwnerName, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason},
     error::{Error, Result},
-    telemetry::SessionEvent,
+    metrics::SessionEvent,
 };
 
 impl Service {

@@ -13,7 +13,7 @@ use crate::{
         Sha256Digest, Timestamp, filename_key,
     },
     error::{Error, Result},
-    telemetry::SessionEvent,
+    metrics::SessionEvent,
 };
 
 const MAX_FILENAME_BYTES: usize = 1024;
@@ -65,7 +65,7 @@ impl Service {
     /// `INVALID_INPUT` naming the field, `TOO_LARGE`, `IDEMPOTENCY_KEY_REUSED` if the key came with other input before,
     /// `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no room for more.
     pub async fn create(&self, principal: &Principal, input: CreateSession) -> Result<Creation> {
-        let checked = check(input, self.limits.max_file_size_bytes)?;
+        let checked = check(input, self.limits.max_file_size.0)?;
         let new = self.plan(principal, &checked)?;
         // Without room none may be opened, but a retry still finds the session that its first try made.
         let room = self.check_room(0).await;
@@ -99,7 +99,7 @@ impl Service {
 
     fn plan(&self, principal: &Principal, input: &Checked) -> Result<NewSession> {
         let limits = &self.limits;
-        let plan = PartPlan::choose(input.total_size_bytes, limits.chunk_size_bytes, limits.max_parts);
+        let plan = PartPlan::choose(input.total_size_bytes, limits.chunk_size.0, limits.max_parts);
         let plan = plan.map_err(Error::internal)?;
         let now = self.clock.now();
         let file = new_file(principal, input, now);

@@ -15,8 +15,8 @@ use crate::{
         FileStatus, PartRecord, PartSet, Principal, Session, SessionId, SessionStatus, Sha256Digest, StatusReason,
     },
     error::{Error, Result},
+    metrics::SessionEvent,
     storage,
-    telemetry::SessionEvent,
 };
 
 /// What the client says of the file that it finalizes, in hex.

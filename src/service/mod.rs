@@ -12,6 +12,7 @@ mod claims;
 mod create;
 mod download;
 mod finalize;
+mod limits;
 mod list;
 mod lost;
 mod persist;
@@ -35,6 +36,7 @@ pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
 pub use download::Content;
 pub use finalize::ExpectedDigests;
+pub use limits::{FileSha256, Limits};
 pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use room::Room;
@@ -43,12 +45,11 @@ pub use token::{CreatedToken, Token};
 pub use watch::SessionState;
 
 use crate::{
-    config::Limits,
     db::Db,
     domain::{Clock, Session},
     error::{Error, Result},
+    metrics::Metrics,
     storage::Storage,
-    telemetry::Metrics,
 };
 
 /// How long database and storage have to answer before they count as not reachable.
@@ -169,7 +170,7 @@ impl Service {
 
     /// Whether the whole file's SHA-256 is computed although nobody asks for it at finalize.
     fn hashes_file(&self, session: &Session) -> bool {
-        self.limits.hashes_every_file || session.declared_sha256.is_some()
+        self.limits.file_sha256 == FileSha256::Always || session.declared_sha256.is_some()
     }
 
     /// The counters.

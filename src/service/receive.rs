@@ -17,8 +17,8 @@ use super::{
 use crate::{
     domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
     error::{Error, Result},
+    metrics::PartOutcome,
     storage,
-    telemetry::PartOutcome,
 };
 
 const SUPERSEDED: &str = "a newer request for the same part took over";

@@ -87,10 +87,10 @@ async fn a_token_can_be_made_before_the_first_start_and_a_cut_first_start_is_fin
 async fn servers_that_start_at_once_on_nothing_end_with_one_id() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::from_defaults(&json!({ "data": folder.path() })).unwrap();
-    config.database = database_url(folder.path()).unwrap_or_default();
-    config.storage = storage_url(folder.path()).unwrap_or_default();
-    config.database_connections = 4;
-    if config.database.is_empty() {
+    config.stores.database = database_url(folder.path()).unwrap_or_default();
+    config.stores.storage = storage_url(folder.path()).unwrap_or_default();
+    config.stores.database_connections = 4;
+    if config.stores.database.is_empty() {
         // On PostgreSQL they do this at once, too; on SQLite a lock file keeps others away.
         app::migrate(&config).await.unwrap().close().await;
     }

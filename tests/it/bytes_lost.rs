@@ -5,8 +5,7 @@ use std::{fs, path::PathBuf};
 use chrono::TimeDelta;
 use partway::{
     client::{Client, NewUpload},
-    config::FileSha256,
-    service::CheckOptions,
+    service::{CheckOptions, FileSha256},
 };
 use serde_json::json;
 
@@ -175,7 +174,7 @@ async fn damage_is_not_finalized() {
     for (file_sha256, is_restarted) in
         [(FileSha256::Always, false), (FileSha256::Always, true), (FileSha256::OnRequest, false)]
     {
-        let app = TestApp::on_disk_with(|config| config.file_sha256 = file_sha256).await;
+        let app = TestApp::on_disk_with(|config| config.limits.file_sha256 = file_sha256).await;
         let user = app.user("ann").await;
         let file = file_bytes(25);
         let id = user.create_id(25).await;

@@ -16,8 +16,8 @@ fn count(answers: &[crate::support::Answer], status: u16) -> usize {
 /// Parts large enough to be written in several blocks.
 async fn app_with_large_parts() -> (TestApp, TestUser) {
     let app = TestApp::with(|config| {
-        config.chunk_size = bytesize::ByteSize::kib(600);
-        config.max_file_size = bytesize::ByteSize::mib(10);
+        config.limits.chunk_size = bytesize::ByteSize::kib(600);
+        config.limits.max_file_size = bytesize::ByteSize::mib(10);
     })
     .await;
     let user = app.user("ann").await;

@@ -2,8 +2,7 @@
 
 use partway::{
     app::App,
-    config::{Config, FileSha256},
-    service::CheckOptions,
+    service::{CheckOptions, FileSha256},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,7 +16,7 @@ async fn finalize_saying(user: &TestUser, id: &str, sha256: &str) -> crate::supp
 }
 
 async fn on_request() -> (TestApp, TestUser) {
-    let app = TestApp::with(|config| config.file_sha256 = FileSha256::OnRequest).await;
+    let app = TestApp::with(|config| config.limits.file_sha256 = FileSha256::OnRequest).await;
     let user = app.user("ann").await;
     (app, user)
 }
@@ -90,7 +89,8 @@ async fn a_session_with_a_wrong_digest_that_is_aborted_leaves_nothing_to_downloa
 #[ignore = "needs S3: scripts/test-services"]
 async fn a_bucket_that_is_not_there_is_told_at_the_start() {
     let app = TestApp::on_disk().await;
-    let config = Config { storage: "s3://no-such-bucket/x".to_owned(), ..app.config.clone() };
+    let mut config = app.config.clone();
+    "s3://no-such-bucket/x".clone_into(&mut config.stores.storage);
     let refused = App::open(&config, app.clock.clone()).await.err().unwrap().to_string();
     assert!(refused.contains("NoSuchBucket"), "{refused}");
 }

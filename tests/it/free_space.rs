@@ -24,7 +24,7 @@ async fn below_the_floor_nothing_new_is_taken_and_what_is_there_goes_on() {
     user.get("/ready").await.expect(200);
 
     let mut app = app;
-    app.config.min_free_space = ByteSize::b(u64::MAX);
+    app.config.stores.min_free_space = ByteSize::b(u64::MAX);
     let app = app.restarted().await;
     let user = TestUser { router: app.router.clone(), token: user.token };
     for refused in [
@@ -53,9 +53,9 @@ async fn below_the_floor_nothing_new_is_taken_and_what_is_there_goes_on() {
 #[tokio::test]
 async fn a_part_takes_its_own_space_and_not_the_whole_files() {
     let app = TestApp::on_disk_with(|config| {
-        config.chunk_size = ByteSize::kib(4);
-        config.max_file_size = ByteSize::tib(1);
-        config.max_parts = u32::MAX;
+        config.limits.chunk_size = ByteSize::kib(4);
+        config.limits.max_file_size = ByteSize::tib(1);
+        config.limits.max_parts = u32::MAX;
     })
     .await;
     let user = app.user("ann").await;
@@ -97,9 +97,9 @@ async fn a_disk_that_fills_up_in_mid_part_is_unavailable_and_the_part_can_be_sen
     const MIB: usize = 1024 * 1024;
     let Some(disk) = Small::mount() else { return };
     let app = TestApp::on_disk_with(|config| {
-        config.storage = disk.0.path().to_str().unwrap().to_owned();
-        config.chunk_size = ByteSize::mib(1);
-        config.max_file_size = ByteSize::mib(8);
+        config.stores.storage = disk.0.path().to_str().unwrap().to_owned();
+        config.limits.chunk_size = ByteSize::mib(1);
+        config.limits.max_file_size = ByteSize::mib(8);
     })
     .await;
     let user = app.user("ann").await;

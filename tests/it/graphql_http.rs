@@ -81,7 +81,7 @@ async fn queries_can_be_sent_by_get_and_mutations_cannot() {
 
 #[tokio::test]
 async fn a_request_that_a_foreign_page_makes_a_browser_send_is_refused() {
-    let app = TestApp::with(|config| config.cors_origins = "https://app.example.org".to_owned()).await;
+    let app = TestApp::with(|config| config.server.cors_origins = "https://app.example.org".to_owned()).await;
     let user = app.user("ann").await;
     let query = r#"{"query":"{ __typename }"}"#;
     for (header, status) in [
@@ -111,7 +111,7 @@ async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
     };
     let closed = preflight(&TestApp::new().await).await;
     assert_eq!(closed.header("access-control-allow-origin"), "");
-    let open = preflight(&TestApp::with(|config| config.cors_origins = origin.to_owned()).await).await;
+    let open = preflight(&TestApp::with(|config| config.server.cors_origins = origin.to_owned()).await).await;
     assert_eq!(open.header("access-control-allow-origin"), origin);
     assert!(open.header("access-control-allow-headers").contains("authorization"));
 }

@@ -23,7 +23,7 @@ async fn a_hundred_aliases_are_refused() {
     let query = repeat(101, |n| format!("a{n}: __typename"));
     assert!(refusal(|_| (), &query).await.contains("aliases"));
     let within = repeat(10, |n| format!("a{n}: __typename"));
-    assert!(refusal(|config| config.graphql_max_aliases = 9, &within).await.contains("more than 9 aliases"));
+    assert!(refusal(|config| config.graphql.max_aliases = 9, &within).await.contains("more than 9 aliases"));
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn the_same_field_a_hundred_times_is_refused() {
 #[tokio::test]
 async fn a_deep_query_is_refused() {
     let query = "{ node(id: \"x\") { ... on UploadSession { file { id } } } }";
-    assert!(refusal(|config| config.graphql_max_depth = 2, query).await.contains("deep"));
+    assert!(refusal(|config| config.graphql.max_depth = 2, query).await.contains("deep"));
 }
 
 #[tokio::test]
@@ -82,8 +82,8 @@ async fn a_bomb_of_fragments_is_refused() {
 #[tokio::test]
 async fn the_schema_can_be_hidden() {
     let app = TestApp::with(|config| {
-        config.graphql_introspection = false;
-        config.graphql_suggestions = false;
+        config.graphql.introspection = false;
+        config.graphql.suggestions = false;
     })
     .await;
     let user = app.user("ann").await;

@@ -17,33 +17,30 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("together", &[], &["tokio"]),
     ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
     ("storage", &["domain", "together"], &["object_store", "reqwest", "tokio"]),
-    // Of `config` the service takes its limits alone.
-    ("service", &["config", "db", "domain", "error", "storage", "telemetry", "together"], &["tokio"]),
+    ("metrics", &[], &[]),
+    ("service", &["db", "domain", "error", "metrics", "storage", "together"], &["tokio"]),
     (
         "http",
-        &["config", "domain", "error", "service", "telemetry"],
+        &["domain", "error", "metrics", "service"],
         &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http"],
     ),
     ("rest", &["domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
     (
         "graphql",
-        &["config", "domain", "error", "http", "service"],
+        &["domain", "error", "http", "service"],
         &["async_graphql", "async_graphql_axum", "axum", "tokio", "tower_http"],
     ),
     ("web", &["error", "http"], &["axum"]),
     ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
-    ("config", &["domain"], &["figment"]),
-    ("telemetry", &["config"], &[]),
+    ("logs", &[], &[]),
+    // It composes the settings of the modules; nothing below `app` imports it.
+    ("config", &["domain", "graphql", "http", "logs", "service", "storage"], &["figment"]),
     (
         "app",
-        &["config", "db", "domain", "error", "graphql", "http", "rest", "service", "storage", "telemetry", "web"],
+        &["config", "db", "domain", "error", "graphql", "http", "metrics", "rest", "service", "storage", "web"],
         &["axum", "tower", "tower_http"],
     ),
-    (
-        "cli",
-        &["app", "client", "config", "domain", "error", "http", "service", "telemetry"],
-        &["clap", "reqwest", "tokio"],
-    ),
+    ("cli", &["app", "client", "config", "domain", "error", "http", "logs", "service"], &["clap", "reqwest", "tokio"]),
     ("main", &["cli"], &["clap", "tokio"]),
     ("lib", &[], &[]),
 ];

@@ -10,7 +10,7 @@ use crate::support::{TestApp, TestUser};
 /// An app whose sessions may have 10,000 parts.
 async fn with_many_parts(change: impl FnOnce(&mut Config)) -> TestApp {
     TestApp::with(|config| {
-        config.max_parts = 10_000;
+        config.limits.max_parts = 10_000;
         change(config);
     })
     .await
@@ -23,7 +23,8 @@ async fn create(app: &TestApp, user: &TestUser, count: usize) -> Vec<String> {
         ids.push(user.create_id(100_000).await);
     }
     let received = hex::encode((1..10_000).step_by(2).collect::<PartSet>().to_bytes());
-    let literal = if app.config.database.is_empty() { format!("X'{received}'") } else { format!("'\\x{received}'") };
+    let literal =
+        if app.config.stores.database.is_empty() { format!("X'{received}'") } else { format!("'\\x{received}'") };
     app.execute(format!("UPDATE upload_session SET received_parts = {literal}").leak()).await;
     ids
 }
@@ -57,7 +58,7 @@ async fn a_list_is_charged_at_its_length_before_it_is_built() {
 
 #[tokio::test]
 async fn no_answer_is_longer_than_the_setting() {
-    let app = with_many_parts(|config| config.graphql_max_response_bytes = bytesize::ByteSize::kib(64)).await;
+    let app = with_many_parts(|config| config.graphql.max_response_bytes = bytesize::ByteSize::kib(64)).await;
     let user = app.user("ann").await;
     let metadata = json!({ "a": "x".repeat(16_000) });
     for _ in 0..5 {
@@ -80,7 +81,7 @@ async fn no_answer_is_longer_than_the_setting() {
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_is_given_up() {
-    let app = with_many_parts(|config| config.graphql_timeout = Duration::from_millis(1)).await;
+    let app = with_many_parts(|config| config.graphql.timeout = Duration::from_millis(1)).await;
     let user = app.user("ann").await;
     let id = create(&app, &user, 1).await.remove(0);
     let answer = user.graphql(NODES, json!({ "ids": vec![id; 20] })).await;

@@ -35,7 +35,7 @@ async fn known(user: &TestUser, sessions: &[String; 2]) -> Vec<Value> {
 }
 
 async fn connect(app: &TestApp) -> DatabaseConnection {
-    let url = match app.config.database.as_str() {
+    let url = match app.config.stores.database.as_str() {
         "" => format!("sqlite://{}/partway.db", app.folder().display()),
         url => url.to_owned(),
     };

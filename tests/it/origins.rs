@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Answer, TestApp};
 
 async fn app(origins: &str) -> TestApp {
-    TestApp::with(|config| origins.clone_into(&mut config.cors_origins)).await
+    TestApp::with(|config| origins.clone_into(&mut config.server.cors_origins)).await
 }
 
 /// A browser's question whether a page of `origin` may send this.
@@ -57,7 +57,7 @@ async fn addresses_begin_with_the_public_url() {
         ("https://host.example.org", "https://host.example.org/uploads/sessions/"),
         ("https://host.example.org/partway/", "https://host.example.org/partway/uploads/sessions/"),
     ] {
-        let app = TestApp::with(|config| setting.clone_into(&mut config.public_url)).await;
+        let app = TestApp::with(|config| setting.clone_into(&mut config.server.public_url)).await;
         let user = app.user("ann").await;
         let body = json!({ "original_filename": "f", "total_size_bytes": 1 });
         let created = user.post("/uploads/sessions", body).await.expect(201);
@@ -69,7 +69,8 @@ async fn addresses_begin_with_the_public_url() {
 /// A proxy that rewrites `Host` hides that a page is the server's own.
 #[tokio::test]
 async fn pages_of_the_public_url_are_the_servers_own() {
-    let app = TestApp::with(|config| "https://host.example.org/partway".clone_into(&mut config.public_url)).await;
+    let app =
+        TestApp::with(|config| "https://host.example.org/partway".clone_into(&mut config.server.public_url)).await;
     let user = app.user("ann").await;
     for (origin, status) in [("https://host.example.org", 200), ("https://evil.example.org", 403)] {
         let request = user.request("POST", "/graphql").header("content-type", "application/json");

@@ -113,9 +113,9 @@ async fn lists_by_name_and_size_are_the_same_by_both() {
 #[tokio::test]
 async fn refusals_have_the_same_code_by_both() {
     let app = TestApp::with(|config| {
-        config.max_open_sessions = 3;
+        config.limits.max_open_sessions = 3;
         // Parts this small are completed in a folder alone.
-        config.storage = String::new();
+        config.stores.storage = String::new();
     })
     .await;
     let user = app.user("ann").await;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::{StreamExt, future::join_all};
 use partway::{
     app::migrate,
-    config::Config,
     domain::{OwnerName, Principal, SessionId},
 };
 use serde_json::json;
@@ -21,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection beside the server's own, to the same schema.
 async fn beside(app: &TestApp) -> PgConnection {
-    PgConnection::connect(&app.config.database).await.unwrap()
+    PgConnection::connect(&app.config.stores.database).await.unwrap()
 }
 
 /// The same database by another way: user and address of the URL replaced.
@@ -80,7 +79,7 @@ async fn a_lock_that_is_not_had_in_time_is_503_and_nothing_is_recorded() {
 async fn servers_that_start_at_once_migrate_once() {
     let app = TestApp::on_disk().await;
     let mut other = beside(&app).await;
-    let schema = schema_of(&app.config.database);
+    let schema = schema_of(&app.config.stores.database);
     let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
     other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
     for started in join_all((0..4).map(|_| migrate(&app.config))).await {
@@ -92,14 +91,15 @@ async fn servers_that_start_at_once_migrate_once() {
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn a_server_without_the_right_to_change_the_schema_starts_when_there_is_nothing_to_change() {
     let app = TestApp::on_disk().await;
-    let (url, schema) = (app.config.database.clone(), schema_of(&app.config.database));
+    let (url, schema) = (app.config.stores.database.clone(), schema_of(&app.config.stores.database));
     let role = format!("{schema}_server");
     let rights = format!(
         "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {role};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"
     );
     execute(url.clone(), rights);
-    let limited = Config { database: by(&url, &role, address_of(&url)), ..app.config.clone() };
+    let mut limited = app.config.clone();
+    limited.stores.database = by(&url, &role, address_of(&url));
     migrate(&limited).await.unwrap();
 
     execute(
@@ -115,7 +115,7 @@ async fn a_server_without_the_right_to_change_the_schema_starts_when_there_is_no
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn lost_connections_are_not_noticed_and_a_lost_database_is_503_until_it_is_back() {
     let app = TestApp::on_disk().await;
-    let url = app.config.database.clone();
+    let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
     let app = app.with_database(by(&url, "partway", &proxy.address)).await;
     let user = app.user("ann").await;
@@ -142,7 +142,7 @@ async fn lost_connections_are_not_noticed_and_a_lost_database_is_503_until_it_is
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn a_watcher_hears_of_what_happened_while_its_server_could_not_listen() {
     let app = TestApp::on_disk().await;
-    let url = app.config.database.clone();
+    let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -165,7 +165,7 @@ async fn a_watcher_hears_of_what_happened_while_its_server_could_not_listen() {
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answers() {
     let app = TestApp::on_disk().await;
-    let url = app.config.database.clone();
+    let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
     let app = app.with_database(by(&url, "partway", &proxy.address)).await;
     let user = app.user("ann").await;
@@ -207,7 +207,7 @@ async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answ
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn old_connections_that_fell_silent_keep_nobody_from_new_ones() {
     let app = TestApp::on_disk().await;
-    let url = app.config.database.clone();
+    let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
     let app = app.with_database(by(&url, "partway", &proxy.address)).await;
     let user = app.user("ann").await;
@@ -235,7 +235,7 @@ async fn old_connections_that_fell_silent_keep_nobody_from_new_ones() {
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn a_watcher_whose_connection_fell_silent_hears_of_what_happened() {
     let app = TestApp::on_disk().await;
-    let url = app.config.database.clone();
+    let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -301,7 +301,7 @@ async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting
 async fn a_migration_has_the_time_that_it_takes() {
     let app = TestApp::on_disk().await;
     let mut other = beside(&app).await;
-    let schema = schema_of(&app.config.database);
+    let schema = schema_of(&app.config.stores.database);
     let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
     other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
     let mut tx = other.begin().await.unwrap();

@@ -8,7 +8,7 @@ use partway::{
 use crate::support::TestApp;
 
 async fn database(app: &TestApp) -> Db {
-    match app.config.database.as_str() {
+    match app.config.stores.database.as_str() {
         "" => Db::open_sqlite(&app.folder().join("partway.db")).await.unwrap(),
         url => Db::open_postgres(url, 2).await.unwrap(),
     }
@@ -64,7 +64,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
 
 #[tokio::test]
 async fn parts_that_are_left_to_the_operating_system_make_the_same_file() {
-    let app = TestApp::on_disk_with(|config| config.sync = partway::config::SyncParts::Os).await;
+    let app = TestApp::on_disk_with(|config| config.stores.sync = partway::storage::SyncParts::Os).await;
     let user = app.user("ann").await;
     let file = crate::support::file_bytes(95);
     let stored = user.upload(&file).await;

@@ -124,7 +124,7 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
 
 #[tokio::test]
 async fn an_owner_has_only_so_many_open_sessions() {
-    let app = TestApp::with(|config| config.max_open_sessions = 2).await;
+    let app = TestApp::with(|config| config.limits.max_open_sessions = 2).await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let first = ann.create_id(5).await;
     ann.create(5).await;

@@ -126,7 +126,7 @@ async fn subscribe(user: &TestUser, session: &str, fields: &str) -> axum::body::
 
 #[tokio::test]
 async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
-    let app = TestApp::with(|config| config.max_streams_per_owner = 2).await;
+    let app = TestApp::with(|config| config.limits.max_streams_per_owner = 2).await;
     let (user, bob) = (app.user("ann").await, app.user("bob").await);
     let session = user.create_id(25).await;
     let first = app.service.watch(&ann(), id(&session)).await.unwrap();

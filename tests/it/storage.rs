@@ -9,7 +9,7 @@ use partway::{
         Clock, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest,
         SystemClock,
     },
-    storage::{Error, LocalDisk, ObjectStorage, Storage},
+    storage::{Error, LocalDisk, ObjectStorage, Storage, SyncParts},
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -25,8 +25,10 @@ const MEMORY: u64 = 64 * MIB as u64;
 /// Each storage that these tests run on; the folder is gone when it is dropped.
 fn storages() -> (TempDir, Vec<Arc<dyn Storage>>) {
     let folder = tempfile::tempdir().unwrap();
-    let mut storages: Vec<Arc<dyn Storage>> =
-        vec![Arc::new(LocalDisk::open(folder.path(), true).unwrap()), Arc::new(ObjectStorage::in_memory(MEMORY))];
+    let mut storages: Vec<Arc<dyn Storage>> = vec![
+        Arc::new(LocalDisk::open(folder.path(), SyncParts::Always).unwrap()),
+        Arc::new(ObjectStorage::in_memory(MEMORY)),
+    ];
     if let Some(url) = storage_url(folder.path()) {
         storages.push(Arc::new(ObjectStorage::open(&url, MEMORY).unwrap()));
     }

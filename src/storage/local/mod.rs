@@ -25,6 +25,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use names::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
+pub use part_writer::SyncParts;
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -43,8 +44,7 @@ const UNFINISHED: &str = "new";
 #[derive(Clone, Debug)]
 pub struct LocalDisk {
     root: PathBuf,
-    /// Whether a part is durable before it is acknowledged.
-    syncs_parts: bool,
+    sync: SyncParts,
     beginning: Arc<Mutex<()>>,
     /// The files that parts are being written to.
     open: Arc<Mutex<HashMap<SessionId, Weak<Upload>>>>,
@@ -60,8 +60,8 @@ struct Upload {
 }
 
 impl LocalDisk {
-    /// Opens the folder, creating it where there is none. With `syncs_parts` false, parts are left to the operating system.
-    pub fn open(root: &Path, syncs_parts: bool) -> Result<Self> {
+    /// Opens the folder, creating it if there is none.
+    pub fn open(root: &Path, sync: SyncParts) -> Result<Self> {
         for dir in [root.join(UPLOADING), root.join(STORED)] {
             // Only the server's own user may read what people upload.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
@@ -69,7 +69,7 @@ impl LocalDisk {
         }
         sync_dir(root)?;
         file_system::try_rename(root)?;
-        Ok(Self { root: root.to_owned(), syncs_parts, beginning: Arc::default(), open: Arc::default() })
+        Ok(Self { root: root.to_owned(), sync, beginning: Arc::default(), open: Arc::default() })
     }
 
     /// The session's file, open for writing. The first part makes it, sparse: a request's head must not take the disk from
@@ -212,9 +212,8 @@ impl Storage for LocalDisk {
 
     async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
         let (this, session) = (self.clone(), session.clone());
-        let syncs = self.syncs_parts;
         let upload = off_thread(move || this.upload(&session)).await?;
-        Ok(Box::new(part_writer::LocalPartWriter::new(upload, part, syncs, held)))
+        Ok(Box::new(part_writer::LocalPartWriter::new(upload, part, self.sync, held)))
     }
 
     async fn complete(&self, session: &Session, _: &[PartRecord]) -> Result<String> {

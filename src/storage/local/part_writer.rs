@@ -7,6 +7,7 @@ use std::{fs::File, io, num::NonZeroU64, os::unix::fs::FileExt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
@@ -19,9 +20,19 @@ use crate::{
 /// How much is gathered before it is handed to a thread.
 const BLOCK_BYTES: usize = 256 * 1024;
 
+/// When a part's bytes are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncParts {
+    /// Before the part is acknowledged.
+    Always,
+    /// When the operating system writes them.
+    Os,
+}
+
 pub(super) struct LocalPartWriter {
     upload: Arc<Upload>,
-    syncs: bool,
+    sync: SyncParts,
     offset: u64,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
@@ -32,7 +43,7 @@ pub(super) struct LocalPartWriter {
 
 struct LocalStagedPart {
     upload: Arc<Upload>,
-    syncs: bool,
+    sync: SyncParts,
     sha256: Sha256Digest,
     held: Held,
 }
@@ -51,7 +62,7 @@ impl PartWriter for LocalPartWriter {
         self.written().await?;
         Ok(Box::new(LocalStagedPart {
             upload: self.upload,
-            syncs: self.syncs,
+            sync: self.sync,
             sha256: self.hasher.into(),
             held: self.held,
         }))
@@ -59,10 +70,10 @@ impl PartWriter for LocalPartWriter {
 }
 
 impl LocalPartWriter {
-    pub(super) fn new(upload: Arc<Upload>, part: Part, syncs: bool, held: Held) -> Self {
+    pub(super) fn new(upload: Arc<Upload>, part: Part, sync: SyncParts, held: Held) -> Self {
         Self {
             upload,
-            syncs,
+            sync,
             offset: part.offset_bytes,
             gathered: Vec::new(),
             gathered_bytes: 0,
@@ -109,9 +120,9 @@ impl StagedPart for LocalStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { upload, held, syncs, .. } = *self;
-        if syncs {
-            let synced = upload.syncs.run((), |parts| sync(Arc::clone(&upload), parts.len())).await;
+        let Self { upload, held, sync, .. } = *self;
+        if sync == SyncParts::Always {
+            let synced = upload.syncs.run((), |parts| sync_file(Arc::clone(&upload), parts.len())).await;
             let synced = synced.unwrap_or_else(|| Err(Arc::new(io::Error::other("a sync was given up"))));
             synced.map_err(|error| {
                 let again = |code| io::Error::from_raw_os_error(code);
@@ -123,7 +134,7 @@ impl StagedPart for LocalStagedPart {
 }
 
 /// Makes all that was written to the file before durable: data and size, not times, which is what it takes to read it again.
-async fn sync(upload: Arc<Upload>, parts: usize) -> Vec<Result<(), Arc<io::Error>>> {
+async fn sync_file(upload: Arc<Upload>, parts: usize) -> Vec<Result<(), Arc<io::Error>>> {
     let synced = tokio::task::spawn_blocking(move || upload.file.sync_data()).await;
     let synced = synced.unwrap_or_else(|failed| Err(io::Error::other(failed))).map_err(Arc::new);
     vec![synced; parts]

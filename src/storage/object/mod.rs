@@ -5,6 +5,7 @@
 //! are the service's to keep. The protocols are the crate `object_store`'s, and so is trying again.
 
 mod answers;
+mod limits;
 mod listed_parts;
 mod memory;
 mod open;
@@ -21,6 +22,7 @@ use std::{
 use answers::{SILENCE, failed, in_time};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
+pub use limits::PartSettings;
 use memory::Memory;
 use object_store::{
     Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,

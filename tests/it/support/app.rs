@@ -38,7 +38,7 @@ impl TestApp {
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self::in_folder(|config, folder| {
-            config.storage = storage_url(folder).unwrap_or_default();
+            config.stores.storage = storage_url(folder).unwrap_or_default();
             change(config);
         })
         .await
@@ -59,12 +59,12 @@ impl TestApp {
         let mut config =
             Config::from_defaults(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
         // No object store but one for tests takes such parts; what is refused at a start is tested with the settings.
-        config.chunk_size = bytesize::ByteSize::b(10);
-        config.max_file_size = bytesize::ByteSize::kb(100);
-        config.database = database_url(folder.path()).unwrap_or_default();
-        config.database_connections = 6;
+        config.limits.chunk_size = bytesize::ByteSize::b(10);
+        config.limits.max_file_size = bytesize::ByteSize::kb(100);
+        config.stores.database = database_url(folder.path()).unwrap_or_default();
+        config.stores.database_connections = 6;
         // However little is free where the tests run.
-        config.min_free_space = bytesize::ByteSize::b(0);
+        config.stores.min_free_space = bytesize::ByteSize::b(0);
         change(&mut config, folder.path());
         Self::open(config, Arc::new(folder)).await
     }
@@ -87,7 +87,8 @@ impl TestApp {
 
     /// Another process on the same data that reaches its database by another way.
     pub(crate) async fn with_database(&self, url: String) -> Self {
-        let config = Config { database: url, ..self.config.clone() };
+        let mut config = self.config.clone();
+        config.stores.database = url;
         Self::open(config, Arc::clone(&self.folder)).await
     }
 
@@ -98,7 +99,7 @@ impl TestApp {
 
     /// Runs a statement in the database, past the server.
     pub(crate) async fn execute(&self, statement: &'static str) {
-        match self.config.database.as_str() {
+        match self.config.stores.database.as_str() {
             "" => {
                 let file = format!("sqlite://{}/partway.db", self.folder().display());
                 sqlx::SqliteConnection::connect(&file).await.unwrap().execute(statement).await.unwrap();

@@ -1,30 +1,12 @@
-//! What operators see: logs and metrics.
+//! Metrics: what an operator can count.
 //!
-//! Owns the log format and the counters. When something is logged or counted is decided where it happens.
+//! Owns the counters, their names and their text format. The code where something happens decides when to count it.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use tracing_subscriber::EnvFilter;
-
-use crate::config::LogFormat;
-
-/// Sends logs to standard error. Standard output is kept for what a command was asked for.
-pub fn init_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sea_orm_migration=warn"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        // It reports a line that cannot be written with `eprintln!`, which panics where standard error is closed or full.
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
-}
 
 /// Counters of one server, in the [Prometheus text format](https://prometheus.io/docs/instrumenting/exposition_formats/).
 #[derive(Debug)]

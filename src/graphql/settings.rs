@@ -1,0 +1,34 @@
+//! The settings of GraphQL, whose names begin with `graphql_`.
+//!
+//! Owns their types. `config.default.toml` says what each means, and has its default.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+/// What one request may cost, and what the schema tells about itself.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "config.default.toml is their documentation")]
+pub struct GraphqlSettings {
+    pub max_document_bytes: u64,
+    pub max_depth: usize,
+    pub max_complexity: usize,
+    pub max_aliases: usize,
+    pub max_root_fields: usize,
+    pub max_directives: usize,
+    pub max_introspection_lists: usize,
+    pub max_response_bytes: ByteSize,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    pub introspection: bool,
+    pub suggestions: bool,
+}
+
+/// Which documents may be executed.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "config.default.toml is their documentation")]
+pub struct DocumentSettings {
+    pub trusted_documents: PathBuf,
+    pub trusted_only: bool,
+}

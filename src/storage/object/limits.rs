@@ -1,0 +1,83 @@
+//! What an object store accepts of the settings.
+//!
+//! Owns the store's limits on the parts of one upload, so that the server refuses settings at the start which the store
+//! would refuse in the middle of an upload.
+
+use anyhow::ensure;
+
+use crate::domain::PartPlan;
+
+/// S3's own limits on a multipart upload
+/// ([Amazon S3 multipart upload limits](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)). Azure takes
+/// at most 4,000 MiB per part, and refuses a larger one only when it is put.
+const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
+const MAX_PART_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+const MAX_PARTS: u32 = 10_000;
+
+/// The settings that an object store limits.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "config.default.toml is their documentation")]
+pub struct PartSettings {
+    pub chunk_size: u64,
+    pub max_parts: u32,
+    pub max_file_size: u64,
+    pub storage_memory: u64,
+}
+
+impl PartSettings {
+    /// Whether an object store can take every file that these settings allow.
+    ///
+    /// # Errors
+    /// It cannot; the message names the setting.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Self { chunk_size, max_parts, max_file_size, storage_memory } = *self;
+        ensure!(
+            (MIN_PART_BYTES..=MAX_PART_BYTES).contains(&chunk_size),
+            "chunk_size must be 5 MiB to 5 GiB on an object store, which takes no other parts"
+        );
+        ensure!(
+            max_parts <= MAX_PARTS,
+            "max_parts must be at most {MAX_PARTS} on an object store, which takes no more"
+        );
+        ensure!(
+            max_file_size.div_ceil(max_parts.into()) <= MAX_PART_BYTES,
+            "max_file_size is more than max_parts parts of 5 GiB, the largest that an object store takes"
+        );
+        let plan = PartPlan::choose(max_file_size, chunk_size, max_parts)?;
+        let largest_part = plan.chunk_size_bytes().min(max_file_size);
+        ensure!(
+            storage_memory >= largest_part,
+            "storage_memory must hold the largest part, which has {largest_part} bytes: raise it to that, or lower \
+             max_file_size or chunk_size"
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn settings_that_a_store_would_refuse_later_are_refused_by_name() {
+        let good = PartSettings {
+            chunk_size: 5 * MIB,
+            max_parts: 10_000,
+            max_file_size: 1024 * 1024 * MIB,
+            storage_memory: 256 * MIB,
+        };
+        good.check().unwrap();
+        for (wrong, name) in [
+            (PartSettings { chunk_size: MIN_PART_BYTES - 1, ..good }, "chunk_size"),
+            (PartSettings { chunk_size: MAX_PART_BYTES + 1, ..good }, "chunk_size"),
+            (PartSettings { storage_memory: 100 * MIB, ..good }, "storage_memory"),
+            (PartSettings { max_file_size: 60 * 1024 * 1024 * MIB, ..good }, "max_file_size"),
+            (PartSettings { max_parts: 10_001, ..good }, "max_parts"),
+        ] {
+            let refused = wrong.check().unwrap_err().to_string();
+            assert!(refused.starts_with(name), "{refused}");
+        }
+    }
+}
