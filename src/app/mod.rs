@@ -5,9 +5,10 @@
 mod origins;
 mod stores;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request, middleware, response::IntoResponse};
+use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 
@@ -17,7 +18,7 @@ use crate::{
     config::Config,
     domain::Clock,
     graphql,
-    http::{self, ConnectionSettings, LeastRate, PacedBody, Readiness, Server},
+    http::{self, ConnectionSettings, LeastRate, PacedBody, Readiness, Server, StopRequest},
     rest::{self, PublicUrl},
     service::Service,
     web,
@@ -33,6 +34,7 @@ pub struct App {
     overloaded: Router,
     readiness: Readiness,
     settings: ConnectionSettings,
+    sweep_interval: Duration,
 }
 
 impl App {
@@ -45,12 +47,25 @@ impl App {
         }
         let readiness = Readiness::default();
         let (router, overloaded) = routers(&service, &readiness, config)?;
-        Ok(Self { service, router, overloaded, readiness, settings: config.connections })
+        let (settings, sweep_interval) = (config.connections, config.server.sweep_interval);
+        Ok(Self { service, router, overloaded, readiness, settings, sweep_interval })
     }
 
-    /// The server, which a socket makes whole.
-    pub fn into_server(self) -> Server {
-        Server::new(self.router, self.overloaded, self.service, self.readiness, self.settings)
+    /// Serves until it is asked to stop, and sweeps meanwhile.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
+        let sweeping = tokio::spawn(sweep_periodically(Arc::clone(&self.service), self.sweep_interval));
+        let server = Server::new(self.router, self.overloaded, self.service, self.readiness, self.settings);
+        server.run(listener, stop).await;
+        sweeping.abort();
+    }
+}
+
+async fn sweep_periodically(service: Arc<Service>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        service.sweep().await;
     }
 }
 

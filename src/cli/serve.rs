@@ -1,15 +1,14 @@
-//! `partway serve`: settings, the greeting, the sweep and the signals.
+//! `partway serve`: settings, the greeting and the signals.
 //!
-//! Owns what a person at the terminal sees and does; the server itself is `http`'s.
+//! Owns what a person at the terminal sees and does. The server itself is in `http`, the sweep's timer in `app`.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    task::JoinHandle,
 };
 
 use super::flags::ServeFlags;
@@ -55,9 +54,7 @@ impl Serve {
         // Before the server announces itself: a signal without a handler ends the process at once.
         let stop = stop_signal()?;
         greet(&app.service, address).await?;
-        let sweeping = sweep_periodically(Arc::clone(&app.service), config.server.sweep_interval);
-        app.into_server().run(listener, stop).await;
-        sweeping.abort();
+        app.serve(listener, stop).await;
         Ok(())
     }
 }
@@ -83,17 +80,6 @@ async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
     }
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok(())
-}
-
-fn sweep_periodically(service: Arc<Service>, interval: Duration) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            service.sweep().await;
-        }
-    })
 }
 
 /// The first signal asks to stop, the second one ends the process.

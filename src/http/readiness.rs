@@ -1,36 +1,36 @@
-//! Whether new requests are wanted.
+//! Whether the server wants new requests.
 //!
-//! Owns the flag that a load balancer sees at `/ready`, and whether one has ever asked.
+//! Owns the moment at which the server begins to close, which a load balancer sees at `/ready`. That is earlier than the
+//! stop: in between the server still takes requests.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Turns red before the server stops, so that a load balancer looks elsewhere.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Flags>);
+use tokio_util::sync::CancellationToken;
 
-#[derive(Debug, Default)]
-struct Flags {
-    is_stopping: AtomicBool,
-    was_asked: AtomicBool,
+/// Turns red before the server stops, so that a load balancer chooses another server.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    closing: CancellationToken,
+    was_asked: Arc<AtomicBool>,
 }
 
 impl Readiness {
-    /// Asks for no more requests.
-    pub fn stop(&self) {
-        self.0.is_stopping.store(true, Ordering::Relaxed);
+    /// Whether the server is about to stop. Records that `/ready` was asked.
+    pub fn is_closing(&self) -> bool {
+        self.was_asked.store(true, Ordering::Relaxed);
+        self.closing.is_cancelled()
     }
 
-    /// Whether the server is about to stop. Records that `/ready` was asked.
-    pub fn is_stopping(&self) -> bool {
-        self.0.was_asked.store(true, Ordering::Relaxed);
-        self.0.is_stopping.load(Ordering::Relaxed)
+    /// Fires when the server wants no more requests.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     /// Whether `/ready` was ever asked: without a load balancer there is nothing to wait for.
     pub(super) fn was_asked(&self) -> bool {
-        self.0.was_asked.load(Ordering::Relaxed)
+        self.was_asked.load(Ordering::Relaxed)
     }
 }

@@ -58,7 +58,6 @@ pub struct Server {
     settings: ConnectionSettings,
     peers: Arc<Peers>,
     refusals: Arc<Semaphore>,
-    closing: CancellationToken,
     connections: TaskTracker,
     warned_at: Mutex<Option<Instant>>,
 }
@@ -85,7 +84,6 @@ impl Server {
             settings,
             peers: Peers::new(most as usize, most_per_address as usize),
             refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
-            closing: CancellationToken::new(),
             connections: TaskTracker::new(),
             warned_at: Mutex::default(),
         }
@@ -95,8 +93,7 @@ impl Server {
     /// server is stopping, and a client that connects late may send one request.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let request = self.accept_until(&listener, stop).await;
-        self.readiness.stop();
-        self.closing.cancel();
+        self.readiness.closing().cancel();
         if request == StopRequest::Terminate && self.readiness.was_asked() && !self.settings.drain_delay.is_zero() {
             tracing::info!(delay = ?self.settings.drain_delay, "stopping soon: `/ready` is red, requests are still taken");
             self.accept_until(&listener, tokio::time::sleep(self.settings.drain_delay)).await;
@@ -160,7 +157,7 @@ impl Server {
             router: self.router.clone(),
             waits: Waits { first_byte: FIRST_BYTE, head: HEAD, keep_alive: self.settings.keep_alive_timeout },
             keeps_alive: true,
-            closing: self.closing.clone(),
+            closing: self.readiness.closing().clone(),
             stop: self.service.stopping().clone(),
         }
     }

@@ -32,7 +32,7 @@ async fn alive() -> Json<Value> {
 }
 
 async fn ready(State((service, readiness)): Health) -> Result<Json<Value>, Problem> {
-    if readiness.is_stopping() {
+    if readiness.is_closing() {
         return Err(Error::stopping().into());
     }
     service.ready().await?;

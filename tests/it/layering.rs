@@ -38,7 +38,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "app",
         &["config", "db", "domain", "error", "graphql", "http", "metrics", "rest", "service", "storage", "web"],
-        &["axum", "tower", "tower_http"],
+        &["axum", "tokio", "tower", "tower_http"],
     ),
     ("cli", &["app", "client", "config", "domain", "error", "http", "logs", "service"], &["clap", "reqwest", "tokio"]),
     ("main", &["cli"], &["clap", "tokio"]),
