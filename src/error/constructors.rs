@@ -32,6 +32,22 @@ impl Error {
         Self::new(Code::InvalidInput, problem)
     }
 
+    /// A method that the route does not take; `why` is shown.
+    pub fn method_not_allowed(why: &str) -> Self {
+        Self::new(Code::MethodNotAllowed, why)
+    }
+
+    /// A body of another media type than JSON.
+    pub fn not_json() -> Self {
+        Self::new(Code::UnsupportedMediaType, "the body must be JSON, with Content-Type: application/json")
+    }
+
+    /// A range that begins after the end of a file of this size.
+    pub fn range_not_satisfiable(size_bytes: u64) -> Self {
+        Self::new(Code::RangeNotSatisfiable, "the range begins after the end of the file")
+            .with("size_bytes", size_bytes)
+    }
+
     /// More bytes than `limit_bytes`; `what` is a noun.
     pub fn too_large(what: &str, limit_bytes: u64) -> Self {
         Self::new(Code::TooLarge, format!("{what} may have at most {limit_bytes} bytes"))

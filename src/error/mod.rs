@@ -47,6 +47,12 @@ codes! {
     NotFound = "NOT_FOUND", 404, false;
     /// The request is malformed; the message names the field.
     InvalidInput = "INVALID_INPUT", 400, false;
+    /// The route does not take this method; `Allow` names those that it takes.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false;
+    /// The body has another media type than the route takes; `Accept` names the one.
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false;
+    /// The `Range` begins after the end of the file.
+    RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", 416, false;
     /// The file or the request is larger than this server takes.
     TooLarge = "TOO_LARGE", 413, false;
     /// The idempotency key was used before, with other input.

@@ -8,7 +8,7 @@ use async_graphql::{Response, ServerError};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, header},
     response::IntoResponse,
     routing::get,
 };
@@ -22,11 +22,10 @@ use super::{
     endpoint::{Answer, Endpoint},
     errors,
     negotiation::{MediaType, is_request_error},
-    request::{self, Refusal},
-    sse, websocket,
+    request, sse, websocket,
 };
 use crate::{
-    error::{Code, Error},
+    error::{Code, Error, Result},
     http,
     service::Service,
 };
@@ -44,10 +43,10 @@ pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Docum
 async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::response::Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let media_type = MediaType::accepted(request.headers());
-    let (status, answer) = match run(&endpoint, request, media_type).await {
-        Ok(Kind::Whole(answer)) => (media_type.status(&answer.response), answer),
+    let (mut head, answer) = match run(&endpoint, request, media_type).await {
+        Ok(Kind::Whole(answer)) => (media_type.head(&answer.response), answer),
         Ok(Kind::Events(events)) => return events,
-        Err(refusal) => (refusal.status, errors::refused(&refusal.error).into()),
+        Err(error) => (refusal(error.code(), media_type), errors::refused(&error).into()),
     };
     let response = errors::finished(answer.response, id.as_ref());
     let max_bytes = endpoint.limit().max_bytes();
@@ -57,24 +56,23 @@ async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::re
     } else {
         write(response, max_bytes)
     };
-    let (status, body) = match written {
-        Ok(body) => (status, body),
-        Err(_) => {
-            let response = errors::finished(errors::refused(&endpoint.limit().exceeded()), id.as_ref());
-            (media_type.status(&response), write(response, usize::MAX).unwrap_or_default())
-        }
-    };
-    let mut answer = axum::response::Response::new(body.into());
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    match status {
-        StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(http::CHALLENGE)),
-        StatusCode::METHOD_NOT_ALLOWED => headers.insert(header::ALLOW, HeaderValue::from_static("POST")),
-        _ => None,
-    };
-    answer
+    let body = written.unwrap_or_else(|_| {
+        let response = errors::finished(errors::refused(&endpoint.limit().exceeded()), id.as_ref());
+        head = media_type.head(&response);
+        write(response, usize::MAX).unwrap_or_default()
+    });
+    *head.body_mut() = body.into();
+    head
+}
+
+/// Status and headers of a request that is refused before its execution.
+fn refusal(code: Code, media_type: MediaType) -> axum::response::Response {
+    let mut head = http::error_head(code);
+    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()));
+    if code == Code::MethodNotAllowed {
+        head.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    head
 }
 
 /// An answer's JSON. Serialised as it is: a detour through `serde_json::Value` would lose the order of the query's fields.
@@ -122,21 +120,20 @@ enum Kind {
     Events(axum::response::Response),
 }
 
-async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Kind, Refusal> {
+async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Kind> {
     let token = http::bearer_token(request.headers())?.to_owned();
     let principal = endpoint.service.authenticate(&token).await?;
     let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
     let mut request = match request::read(request, &endpoint.documents).await {
         Ok(request) => request,
         // Told as the answer to a request that could be read: clients look for it there.
-        Err(refusal) if refusal.error.code() == Code::PersistedQueryNotFound => {
-            return Ok(Kind::Whole(errors::refused(&refusal.error).into()));
+        Err(error) if error.code() == Code::PersistedQueryNotFound => {
+            return Ok(Kind::Whole(errors::refused(&error).into()));
         }
-        Err(refusal) => return Err(refusal),
+        Err(error) => return Err(error),
     };
     if method != Method::POST && !request::selects_query(&mut request) {
-        let error = Error::malformed("only queries can be sent by GET");
-        return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error });
+        return Err(Error::method_not_allowed("only queries can be sent by GET"));
     }
     if media_type == MediaType::EventStream {
         let responses = endpoint.execute_stream(principal, request);

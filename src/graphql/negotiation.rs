@@ -4,7 +4,10 @@
 //! executed, and `application/json`, in which it is always 200.
 
 use async_graphql::Response;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+};
 
 /// A media type that answers come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +51,15 @@ impl MediaType {
         }
     }
 
+    /// An answer without its body.
+    pub(super) fn head(self, response: &Response) -> axum::response::Response {
+        let headers = [(header::CONTENT_TYPE, self.content_type()), (header::CACHE_CONTROL, "no-store")];
+        (self.status(response), headers).into_response()
+    }
+
     /// The HTTP status of an answer. The draft of July 2026 wants 422 for validation and 294 for partial results; the
     /// audit suite and the clients of today do not know these, so it is the older rule that is followed here.
-    pub(super) fn status(self, response: &Response) -> StatusCode {
+    fn status(self, response: &Response) -> StatusCode {
         match self {
             Self::GraphqlResponse if is_request_error(response) => StatusCode::BAD_REQUEST,
             Self::GraphqlResponse | Self::Json | Self::EventStream => StatusCode::OK,

@@ -7,10 +7,7 @@ use async_graphql::{
     Request,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
-use axum::{
-    extract::Query,
-    http::{Method, StatusCode, header},
-};
+use axum::{extract::Query, http::Method};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -23,26 +20,12 @@ use crate::{
 /// Largest request: document and variables together.
 pub(super) const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
-/// A request that is not executed, and the HTTP status that says why.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) error: Error,
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        let status = StatusCode::from_u16(error.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, error }
-    }
-}
-
 /// Reads a request of either method.
-pub(super) async fn read(request: axum::extract::Request, documents: &Documents) -> Result<Request, Refusal> {
+pub(super) async fn read(request: axum::extract::Request, documents: &Documents) -> Result<Request> {
     match *request.method() {
         Method::POST => read_post(request, documents).await,
         // HEAD comes here too: it is a GET whose answer has no body, and must not do what only a POST may.
-        _ => Ok(read_get(&request, documents)?),
+        _ => read_get(&request, documents),
     }
 }
 
@@ -72,20 +55,12 @@ fn read_get(request: &axum::extract::Request, documents: &Documents) -> Result<R
     .into_request(documents)
 }
 
-async fn read_post(request: axum::extract::Request, documents: &Documents) -> Result<Request, Refusal> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let mime = content_type.and_then(|value| value.parse::<mime::Mime>().ok());
-    if mime.is_none_or(|mime| mime.essence_str() != "application/json") {
-        let error = Error::malformed("the body must be JSON, with Content-Type: application/json");
-        return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
+async fn read_post(request: axum::extract::Request, documents: &Documents) -> Result<Request> {
+    let body = http::read_json(request, "a GraphQL request", MAX_REQUEST_BYTES).await?;
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::malformed("batches are not taken; send one request at a time"));
     }
-    let body = http::read_whole(request, "a GraphQL request", MAX_REQUEST_BYTES).await?;
-    let not_json = |problem: serde_json::Error| Error::malformed(format!("the body is no JSON: {problem}"));
-    let json: &RawValue = serde_json::from_slice(&body).map_err(not_json)?;
-    if json.get().starts_with('[') {
-        return Err(Error::malformed("batches are not taken; send one request at a time").into());
-    }
-    Ok(Parameters::read(json)?.into_request(documents)?)
+    Parameters::read(&body)?.into_request(documents)
 }
 
 /// The parameters of a request, `variables` and `extensions` as the text that came: nothing of them is read before it is
@@ -100,23 +75,18 @@ pub(super) struct Parameters {
 /// A JSON object of parameters.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct JsonParameters<'a> {
-    #[serde(borrow)]
-    query: Option<&'a RawValue>,
-    operation_name: Option<&'a RawValue>,
+struct JsonParameters {
+    query: Option<Box<RawValue>>,
+    operation_name: Option<Box<RawValue>>,
     variables: Option<Box<RawValue>>,
     extensions: Option<Box<RawValue>>,
 }
 
 impl Parameters {
     /// Reads a JSON object of parameters. Those that have no meaning are passed over.
-    pub(super) fn read(json: &RawValue) -> Result<Self> {
-        if !json.get().starts_with('{') {
-            return Err(Error::malformed("the body must be a JSON object"));
-        }
-        let read: JsonParameters<'_> =
-            serde_json::from_str(json.get()).map_err(|problem| Error::malformed(problem.to_string()))?;
-        let string = |json: Option<&RawValue>| json.map(|json| serde_json::from_str(json.get())).transpose();
+    pub(super) fn read(json: &[u8]) -> Result<Self> {
+        let read: JsonParameters = http::parse_object(json)?;
+        let string = |json: Option<Box<RawValue>>| json.map(|json| serde_json::from_str(json.get())).transpose();
         Ok(Self {
             query: string(read.query).map_err(|_| Error::invalid("query", "must be a string"))?,
             operation_name: string(read.operation_name)

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The scheme that a 401 asks for ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
-pub const CHALLENGE: &str = "Bearer";
+pub(super) const CHALLENGE: &str = "Bearer";
 
 /// The caller that the `Authorization: Bearer …` header proves.
 ///

@@ -81,10 +81,10 @@ impl CheckedBody {
 ///
 /// # Errors
 /// `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, or `UNAVAILABLE` if the body stops arriving.
-pub async fn read_whole(request: Request, what: &str, most_bytes: usize) -> Result<Bytes> {
+pub(super) async fn read_whole(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
     let (parts, body) = request.into_parts();
-    let too_large = || Error::too_large(what, most_bytes as u64);
-    if body.size_hint().lower() > most_bytes as u64 {
+    let too_large = || Error::too_large(what, max_bytes as u64);
+    if body.size_hint().lower() > max_bytes as u64 {
         return Err(too_large());
     }
     let (mut body, declared) = CheckedBody::new(&parts.headers, body)?;
@@ -94,7 +94,7 @@ pub async fn read_whole(request: Request, what: &str, most_bytes: usize) -> Resu
             BodyFault::Stopped => Error::body_stopped(),
             BodyFault::Refused(error) => error,
         })?;
-        if whole.len() + bytes.len() > most_bytes {
+        if whole.len() + bytes.len() > max_bytes {
             return Err(too_large());
         }
         whole.extend_from_slice(&bytes);

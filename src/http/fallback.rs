@@ -5,10 +5,7 @@
 
 use std::any::Any;
 
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 
 use super::Problem;
 use crate::error::Error;
@@ -19,8 +16,8 @@ pub async fn no_such_route() -> Problem {
 }
 
 /// The answer to a method that a route does not take; axum adds `Allow`.
-pub async fn no_such_method() -> impl IntoResponse {
-    (StatusCode::METHOD_NOT_ALLOWED, Problem(Error::malformed("this route does not take this method")))
+pub async fn no_such_method() -> Problem {
+    Problem(Error::method_not_allowed("this route does not take this method"))
 }
 
 /// The answer when there are too many connections.

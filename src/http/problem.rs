@@ -1,6 +1,7 @@
 //! Errors as problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
-//! Owns the shape. A handler only names the error; the body is written on the way out, where the request id is known.
+//! Owns the shape, and which status and headers go with a code. A handler only names the error; the outermost layer writes
+//! the body, because it knows the request's id.
 
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tower_http::request_id::RequestId;
 
-use super::auth;
+use super::{auth, json_body};
 use crate::error::{Code, Error};
 
-/// Seconds after which to try again what may then succeed.
+/// Seconds after which a retryable request may succeed.
 const RETRY_AFTER: &str = "1";
 
 /// An error on its way out.
@@ -38,11 +39,26 @@ impl IntoResponse for Problem {
 impl Problem {
     /// The answer that carries an error.
     pub(super) fn shared(error: Arc<Error>) -> Response {
-        let status = StatusCode::from_u16(error.code().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = status.into_response();
+        let mut response = head(error.code());
         response.extensions_mut().insert(error);
         response
     }
+}
+
+/// An answer without a body: the status and the headers that go with a code, whatever protocol shows the error.
+pub fn head(code: Code) -> Response {
+    let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = status.into_response();
+    let headers = response.headers_mut();
+    match code {
+        Code::Unauthenticated => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE)),
+        // RFC 9110 §15.5.16: the media types that the route takes.
+        Code::UnsupportedMediaType => headers.insert(header::ACCEPT, HeaderValue::from_static(json_body::MEDIA_TYPE)),
+        _ if code.is_retryable() => headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER)),
+        _ => None,
+    };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 #[derive(Serialize)]
@@ -77,14 +93,7 @@ fn write(error: &Error, mut response: Response, request_id: &HeaderValue) -> Res
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.remove(header::CONTENT_LENGTH);
-    if code == Code::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE));
-    }
-    if code.is_retryable() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
-    }
     *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
     response
 }

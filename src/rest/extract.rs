@@ -1,12 +1,11 @@
-//! Reading requests, with every refusal as a problem.
+//! The parts of a request that handlers take. Every refusal is a problem.
 
 use std::sync::Arc;
 
 use axum::{
-    Json,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::request::Parts,
 };
 use serde::de::DeserializeOwned;
 
@@ -83,8 +82,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (headers, body) = body(request).await?;
-        Ok(Self(parse(&headers, &body)?))
+        Ok(Self(http::parse_object(&read_json(request).await?)?))
     }
 }
 
@@ -95,28 +93,13 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (headers, body) = body(request).await?;
-        Ok(Self(if body.is_empty() { T::default() } else { parse(&headers, &body)? }))
+        let body = read_json(request).await?;
+        Ok(Self(if body.is_empty() { T::default() } else { http::parse_object(&body)? }))
     }
 }
 
-async fn body(request: Request) -> Result<(HeaderMap, Bytes)> {
-    let headers = request.headers().clone();
-    Ok((headers, http::read_whole(request, "a JSON body", MAX_JSON_BYTES).await?))
-}
-
-fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_json = content_type.parse::<mime::Mime>().is_ok_and(|mime| mime.essence_str() == "application/json");
-    if !is_json {
-        return Err(Error::malformed("the body must be JSON, with Content-Type: application/json"));
-    }
-    // serde would take an array for a struct, field by field.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(Error::malformed("the body must be a JSON object"));
-    }
-    let Json(value) = Json::from_bytes(body).map_err(|problem| Error::malformed(problem.body_text()))?;
-    Ok(value)
+async fn read_json(request: Request) -> Result<Bytes> {
+    http::read_json(request, "a JSON body", MAX_JSON_BYTES).await
 }
 
 /// The query string.

@@ -56,9 +56,8 @@ pub(super) async fn content(
         Wanted::All => (StatusCode::OK, 0..file.size_bytes),
         Wanted::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Impossible => {
-            let whole = format!("bytes */{}", file.size_bytes);
-            let problem = Problem(Error::invalid("range", "the file ends before it"));
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, whole)], problem).into_response());
+            let whole = [(header::CONTENT_RANGE, format!("bytes */{}", file.size_bytes))];
+            return Ok((whole, Problem(Error::range_not_satisfiable(file.size_bytes))).into_response());
         }
     };
     let mut response_headers = content_headers(file, &current, &range);

@@ -38,8 +38,9 @@ async fn a_stored_file_comes_back_whole_or_in_ranges() {
         assert_eq!((part.bytes.as_slice(), part.header("content-range")), (expected, content_range));
     }
     let impossible = get_with(&user, &path, &[("range", "bytes=995-")]).await;
-    assert_eq!(impossible.problem(), (416, "INVALID_INPUT".to_owned()));
+    assert_eq!(impossible.problem(), (416, "RANGE_NOT_SATISFIABLE".to_owned()));
     assert_eq!(impossible.header("content-range"), "bytes */995");
+    assert_eq!(impossible.json()["size_bytes"], 995);
     get_with(&user, &path, &[("range", "bytes=0-1"), ("if-range", "\"other\"")]).await.expect(200);
     get_with(&user, &path, &[("range", "bytes=0-1"), ("if-range", &etag)]).await.expect(206);
     get_with(&user, &path, &[("if-none-match", &etag)]).await.expect(304);

@@ -23,9 +23,9 @@ async fn what_cannot_be_read_is_refused_with_a_code() {
     let user = app.user("ann").await;
     let query = r#"{"query":"{__typename}"}"#;
     for (content_type, body, status, expected) in [
-        ("text/plain", query.to_owned(), 415, "INVALID_INPUT"),
-        ("application/x-www-form-urlencoded", "query={__typename}".to_owned(), 415, "INVALID_INPUT"),
-        ("multipart/form-data; boundary=x", "--x--".to_owned(), 415, "INVALID_INPUT"),
+        ("text/plain", query.to_owned(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("application/x-www-form-urlencoded", "query={__typename}".to_owned(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("multipart/form-data; boundary=x", "--x--".to_owned(), 415, "UNSUPPORTED_MEDIA_TYPE"),
         ("application/json", "{".to_owned(), 400, "INVALID_INPUT"),
         ("application/json", "[]".to_owned(), 400, "INVALID_INPUT"),
         ("application/json", format!("[{query}]"), 400, "INVALID_INPUT"),
@@ -36,6 +36,7 @@ async fn what_cannot_be_read_is_refused_with_a_code() {
     ] {
         let answer = post(&user, &[("content-type", content_type)], body).await.expect(status);
         assert_eq!(code(&answer), expected);
+        assert_eq!(answer.header("accept"), if status == 415 { "application/json" } else { "" });
     }
 }
 
@@ -72,7 +73,7 @@ async fn queries_can_be_sent_by_get_and_mutations_cannot() {
         format!("query=mutation{{abortUploadSession(input:{{id:%22{id}%22}}){{userErrors{{code}}}}}}"),
     ] {
         let answer = user.get(&format!("/graphql?{query}")).await.expect(405);
-        assert_eq!((answer.header("allow"), code(&answer)), ("POST", json!("INVALID_INPUT")));
+        assert_eq!((answer.header("allow"), code(&answer)), ("POST", json!("METHOD_NOT_ALLOWED")));
     }
     assert_eq!(user.status(&id).await["status"], "INIT");
     user.get("/graphql?query={__typename}&variables=[").await.expect(400);

@@ -165,7 +165,7 @@ impl Connection {
         if self.operations.contains_key(&id) {
             return Err(SAME_ID);
         }
-        let parameters = Parameters::read(payload);
+        let parameters = Parameters::read(payload.get().as_bytes());
         if parameters.as_ref().is_ok_and(|parameters| !parameters.is_request()) {
             return Err(BAD_MESSAGE);
         }

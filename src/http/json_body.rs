@@ -1,0 +1,46 @@
+//! JSON in a request's body.
+//!
+//! Owns the media type that a body must have, and that a body of named fields is an object. What the fields mean is the
+//! edge's.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::Request,
+    http::{HeaderMap, header},
+};
+use serde::de::DeserializeOwned;
+
+use super::body::read_whole;
+use crate::error::{Error, Result};
+
+pub(super) const MEDIA_TYPE: &str = "application/json";
+
+/// Reads a whole body of JSON and checks every digest that the request declares; `what` is a noun. An empty body has no
+/// media type.
+///
+/// # Errors
+/// `UNSUPPORTED_MEDIA_TYPE`, and those of [`read_whole`].
+pub async fn read_json(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
+    let is_json = is_json(request.headers());
+    let body = read_whole(request, what, max_bytes).await?;
+    if is_json || body.is_empty() { Ok(body) } else { Err(Error::not_json()) }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.parse::<mime::Mime>().is_ok_and(|mime| mime.essence_str() == MEDIA_TYPE)
+}
+
+/// The fields of a JSON object.
+///
+/// # Errors
+/// `INVALID_INPUT`.
+pub fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    // serde would read a struct from an array, too, field by field.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::malformed("the body must be a JSON object"));
+    }
+    let Json(value) = Json::from_bytes(json).map_err(|problem| Error::malformed(problem.body_text()))?;
+    Ok(value)
+}
