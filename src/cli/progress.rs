@@ -1,7 +1,7 @@
-//! How far an upload has come, for people.
+//! The progress of an upload on standard error.
 //!
-//! Owns the progress bar, and the plain lines that stand in for it where standard error is no terminal. Knows nothing of how
-//! an upload is done.
+//! Owns the progress bar, and the plain lines that replace it if standard error is not a terminal. Does not upload: that is
+//! `client`.
 
 use std::{
     convert::Infallible,
@@ -14,21 +14,21 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 use super::output::note;
 use crate::client::{Event, SessionBody};
 
-/// Time between two plain lines.
+/// The time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A progress bar, or plain lines.
 pub(super) struct Progress {
     bar: Mutex<ProgressBar>,
-    has_complained: Mutex<bool>,
+    has_noted_retry: Mutex<bool>,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { bar: Mutex::new(ProgressBar::hidden()), has_complained: Mutex::default() }
+        Self { bar: Mutex::new(ProgressBar::hidden()), has_noted_retry: Mutex::default() }
     }
 
-    /// Takes an event of the upload into account.
+    /// Shows an event of the upload.
     pub(super) fn show(&self, event: Event) {
         let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -36,15 +36,15 @@ impl Progress {
             Event::Compared { bytes } | Event::Sent { bytes } => bar.inc(bytes),
             Event::Lost { bytes } => bar.dec(bytes),
             Event::Retrying { reason } if bar.is_hidden() => {
-                // Once, not with every try.
-                if !std::mem::replace(&mut *self.has_complained.lock().unwrap_or_else(PoisonError::into_inner), true) {
-                    note(format_args!("{reason}; trying again, ctrl-C to stop"));
+                // Only the first retry prints a line.
+                if !std::mem::replace(&mut *self.has_noted_retry.lock().unwrap_or_else(PoisonError::into_inner), true) {
+                    note(format_args!("{reason}; trying again, press ctrl-C to stop"));
                 }
             }
             Event::Retrying { reason } => bar.set_message(format!("{reason}, trying again")),
-            Event::Anew { session_id } => {
+            Event::NewSession { replaces } => {
                 bar.finish_and_clear();
-                note(format_args!("Session {session_id} is not, or no longer, for this file; beginning a new one"));
+                note(format_args!("Session {replaces} does not hold this file, or not any more; creating a new one"));
             }
             Event::Finalizing => {
                 bar.finish_and_clear();
@@ -56,13 +56,13 @@ impl Progress {
                 note(headline(&session));
                 *bar = new_bar(session.total_size_bytes, "sending");
                 bar.set_position(session.bytes_received);
-                // The rate and the remaining time are of what is sent now.
+                // The rate and the remaining time must not include the bytes of earlier runs.
                 bar.reset_eta();
             }
         }
     }
 
-    /// Prints a line every ten seconds if there is no terminal for a bar.
+    /// Prints a line every `LINE_INTERVAL` if standard error is not a terminal.
     pub(super) async fn print_lines(&self) -> Infallible {
         loop {
             tokio::time::sleep(LINE_INTERVAL).await;
@@ -73,7 +73,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub(super) fn clear(&self) {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner).finish_and_clear();
     }
@@ -83,7 +83,7 @@ fn line(bar: &ProgressBar) -> String {
     let Some(total) = bar.length() else { return format!("{} since {}", bar.prefix(), HumanDuration(bar.elapsed())) };
     let done = bar.position();
     let percent = (done * 100).checked_div(total).unwrap_or(100);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people to read")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the rate is only displayed")]
     let rate = HumanBytes(bar.per_sec() as u64);
     format!(
         "{} {} of {} ({percent} %), {rate}/s, {} left",
@@ -99,7 +99,7 @@ fn headline(session: &SessionBody) -> String {
     match session.completed_parts {
         0 => format!("Session {id}: {total} parts, {}", HumanBytes(session.total_size_bytes)),
         done => format!(
-            "Session {id}: {done} of {total} parts are there, {} to go",
+            "Session {id}: the server has {done} of {total} parts, {} left",
             HumanBytes(session.total_size_bytes - session.bytes_received)
         ),
     }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_line_says_how_far_it_has_come() {
+    fn a_plain_line_shows_bytes_and_percent() {
         let bar = ProgressBar::with_draw_target(Some(4 << 20), ProgressDrawTarget::hidden()).with_prefix("sending");
         bar.set_position(1 << 20);
         assert!(line(&bar).starts_with("sending 1.00 MiB of 4.00 MiB (25 %), "), "{}", line(&bar));

@@ -1,4 +1,4 @@
-//! `partway status`: the received parts as a bar.
+//! `partway status`: shows the received parts as a bar.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -11,18 +11,19 @@ use super::{
     Server,
     output::{OutputError, answer, note},
 };
-use crate::client::{Patience, SessionBody, part_numbers};
+use crate::client::{RetryPolicy, SessionBody, part_numbers};
 
+/// The width of the bar in characters.
 const BAR_CELLS: u32 = 60;
-/// Before a connection that broke is made again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The wait before `--watch` connects again after its connection broke.
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(override_usage = "partway status [OPTIONS] <ID>")]
 pub(super) struct Status {
     /// The session's id
     id: String,
-    /// Follow it until it ends
+    /// Show every change until the session ends
     #[arg(long, env = "PARTWAY_WATCH", value_parser = clap::builder::BoolishValueParser::new())]
     watch: bool,
     #[command(flatten)]
@@ -32,14 +33,14 @@ pub(super) struct Status {
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
-        // The server may be restarting; an upload would wait for it too.
-        let patience = Patience::new(if self.watch { self.server.retry_for } else { Duration::ZERO });
-        let retrying = |reason| note(format_args!("{reason}; trying again"));
-        let read = || patience.insist(&retrying, || client.session(&self.id));
+        // With `--watch`, a server that restarts must not end the command.
+        let retry = RetryPolicy::new(if self.watch { self.server.retry_for } else { Duration::ZERO });
+        let on_retry = |reason| note(format_args!("{reason}; trying again"));
+        let read = || retry.run(&on_retry, || client.session(&self.id));
         let mut session = read().await?;
         let mut shown_rows = show(&session, 0, self.watch)?;
         while self.watch && is_open(&session) {
-            let mut changes = std::pin::pin!(patience.insist(&retrying, || client.changes(&self.id)).await?);
+            let mut changes = std::pin::pin!(retry.run(&on_retry, || client.changes(&self.id)).await?);
             while changes.next().await.is_some() {
                 let changed = read().await?;
                 if changed.version != session.version {
@@ -48,7 +49,7 @@ impl Status {
                 }
             }
             if is_open(&session) {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RECONNECT_DELAY).await;
             }
         }
         let has_failed = self.watch && session.status != "COMPLETE";
@@ -60,8 +61,8 @@ fn is_open(session: &SessionBody) -> bool {
     matches!(session.status.as_str(), "INIT" | "IN_PROGRESS")
 }
 
-/// Prints a session. Following one on a terminal, prints it over what was shown before, each line cut to the terminal's
-/// width, so that a line is one row. Answers how many rows that took.
+/// Prints a session and returns the number of rows. With `--watch` on a terminal, it overwrites the rows of the last call,
+/// and cuts each line to the width of the terminal so that a line is one row.
 fn show(session: &SessionBody, rows_before: usize, watch: bool) -> Result<usize, OutputError> {
     let mut text = render(session);
     let terminal = Term::stdout();
@@ -101,7 +102,7 @@ fn render(session: &SessionBody) -> String {
     lines.join("\n")
 }
 
-/// One character for each slice of the file: `█` all of it, `▒` some of it, `·` none of it.
+/// One character for each slice of the file: `█` if the server has all of it, `▒` if some, `·` if none.
 fn bar(received: &[String], total: u32) -> String {
     let cells = BAR_CELLS.min(total);
     if cells == 0 {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_shows_what_is_there_partly_there_and_missing() {
+    fn the_bar_shows_complete_partial_and_missing_slices() {
         let shown = bar_of(&["1-50", "52", "55-100"], 100);
         assert_eq!(shown.chars().count(), 60);
         assert!(shown.starts_with(&"█".repeat(30)), "{shown}");
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn few_parts_get_wide_cells_and_an_empty_file_is_full() {
+    fn few_parts_get_wide_cells_and_an_empty_file_gives_a_full_bar() {
         assert_eq!(bar_of(&["1"], 3), "█".repeat(20) + &"·".repeat(40));
         assert_eq!(bar_of(&[], 0), "█".repeat(60));
         assert_eq!(bar_of(&[], 1_000), "·".repeat(60));

@@ -1,4 +1,4 @@
-//! `partway upload`
+//! `partway upload`: uploads a file, or resumes an upload.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::client::{Event, FileBody, LocalFile, UploadOptions, upload};
 
-/// What a shell reports for a command that ctrl-C ended.
+/// The exit code that shells use for a command that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
@@ -23,10 +23,10 @@ pub(super) struct Upload {
     file: PathBuf,
     #[command(flatten)]
     server: Server,
-    /// Parts sent at the same time, at most; a slow line gets one at a time
+    /// The highest number of parts sent in parallel; a slow connection gets one at a time
     #[arg(long, env = "PARTWAY_PARALLEL", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
-    /// Begin anew, whatever was begun before; without it a file that is stored already is not sent again
+    /// Start a new upload even if the server has an unfinished or finished one of this file
     #[arg(long, env = "PARTWAY_NEW", value_parser = clap::builder::BoolishValueParser::new())]
     new: bool,
     /// The name to store the file under [default: its own]
@@ -35,7 +35,7 @@ pub(super) struct Upload {
     /// Its media type, as in video/mp4 [default: guessed from its name]
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// Something to keep with the file; can be given several times
+    /// Metadata to store with the file; can be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     metadata: Vec<(String, String)>,
 }
@@ -52,7 +52,7 @@ impl Upload {
         let client = self.server.client()?;
         let file = self.open()?;
         let options =
-            UploadOptions { parallel: self.parallel.into(), anew: self.new, retry_for: self.server.retry_for };
+            UploadOptions { parallel: self.parallel.into(), force_new: self.new, retry_for: self.server.retry_for };
         let progress = Arc::new(Progress::new());
         let shown = Arc::clone(&progress);
         let on: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event| shown.show(event));
@@ -61,17 +61,17 @@ impl Upload {
             never = progress.print_lines() => match never {},
             _ = tokio::signal::ctrl_c() => {
                 progress.clear();
-                note("Interrupted. What was acknowledged is safe; run the same command to go on.");
+                note("Interrupted. The server keeps the acknowledged parts; run the same command to go on.");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
         progress.clear();
         let outcome = outcome?;
         if !outcome.is_new {
-            note("Already stored: every part has the bytes of this file. To store it once more, run again with --new.");
+            note("Already stored: every part on the server matches this file. To store it again, add --new.");
         }
         if let Err(error) = print(&outcome.session.file) {
-            // The exit code tells of the upload, and the file is stored.
+            // Exit with success, because the file is stored.
             note(format_args!("The file is stored, but {error}"));
         }
         Ok(ExitCode::SUCCESS)
@@ -82,7 +82,7 @@ impl Upload {
         match &self.name {
             Some(name) => file.name.clone_from(name),
             None if self.file.file_name() != Some(file.name.as_ref()) => {
-                note(format_args!("The file is stored under the name {}", file.name));
+                note(format_args!("The server stores the file under the name {}", file.name));
             }
             None => {}
         }

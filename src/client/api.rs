@@ -1,4 +1,7 @@
-//! The server's routes, one method each.
+//! The client of the REST API: one method for each route.
+//!
+//! Owns the connection settings and the requests. Does not retry: that is `retry`. Does not read responses: that is
+//! `response`.
 
 use std::time::Duration;
 
@@ -7,27 +10,27 @@ use serde_json::Value;
 use sfv::{DictSerializer, KeyRef};
 
 use super::{
-    answer::{About, json, send},
     bodies::{ListBody, NewUpload, PartBody, PartsBody, SessionBody},
-    failure::ClientError,
+    error::ClientError,
+    response::{ResponseHead, json, send},
 };
 use crate::domain::Sha256Digest;
 
 const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that is silent for so long is taken for gone.
+/// How long the server may send nothing before the request fails.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long the other side may leave bytes unacknowledged. The system sees this, whatever it holds for us.
+/// How long sent bytes may stay unacknowledged by the peer before the kernel closes the connection.
 #[cfg(target_os = "linux")]
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_mins(2);
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const TCP_USER_TIMEOUT: Duration = Duration::from_mins(2);
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A server, and who we are to it.
+/// A client of one server, with one token.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    /// For parts: without a limit on the time until the answer, which is the time that sending takes.
-    sender: reqwest::Client,
+    /// For parts. Has no read timeout, because the server responds only after it has received the whole part.
+    part_http: reqwest::Client,
     server: Url,
     token: String,
 }
@@ -36,29 +39,32 @@ type Result<T> = std::result::Result<T, ClientError>;
 
 impl Client {
     /// A client of the server at this address.
+    ///
+    /// # Errors
+    /// `Address` if it is not an HTTP URL, `Token` if the token cannot be sent in a header.
     pub fn new(server: &str, token: &str) -> Result<Self> {
-        let wrong = || ClientError::Address(server.to_owned());
-        let url = Url::parse(server).map_err(|_| wrong())?;
+        let invalid_address = || ClientError::Address(server.to_owned());
+        let url = Url::parse(server).map_err(|_| invalid_address())?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-            return Err(wrong());
+            return Err(invalid_address());
         }
-        // Files and secret stores end a token with a newline.
+        // A token that was read from a file or a secret store often ends with a newline.
         let token = token.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ClientError::Token);
         }
-        // TLS by ring: it builds with a C compiler alone. An error says that it is installed already.
+        // TLS by ring, because it builds with only a C compiler. An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             let builder = reqwest::Client::builder().user_agent(USER_AGENT);
-            let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEP_ALIVE);
+            let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(TCP_KEEPALIVE);
             #[cfg(target_os = "linux")]
-            let builder = builder.tcp_user_timeout(ACKNOWLEDGED_WITHIN);
-            // Another address gets neither the token nor, most often, the body.
+            let builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);
+            // After a redirect, reqwest would drop the token, and often the body.
             builder.redirect(redirect::Policy::none())
         };
-        let (http, sender) = (builder().read_timeout(READ_TIMEOUT).build()?, builder().build()?);
-        Ok(Self { http, sender, server: url, token: token.to_owned() })
+        let (http, part_http) = (builder().read_timeout(READ_TIMEOUT).build()?, builder().build()?);
+        Ok(Self { http, part_http, server: url, token: token.to_owned() })
     }
 
     /// Creates a session.
@@ -66,12 +72,12 @@ impl Client {
         json(self.request(Method::POST, &["uploads", "sessions"]).json(new)).await
     }
 
-    /// A session.
+    /// Reads a session.
     pub async fn session(&self, id: &str) -> Result<SessionBody> {
         json(self.request(Method::GET, &["uploads", "sessions", id])).await
     }
 
-    /// All sessions with this status, newest first.
+    /// Lists all sessions with this status, newest first.
     pub async fn sessions(&self, status: &str) -> Result<Vec<SessionBody>> {
         let (mut sessions, mut after) = (Vec::new(), None::<String>);
         loop {
@@ -89,24 +95,24 @@ impl Client {
         }
     }
 
-    /// The newest sessions, at most 100, with this status and for a file of this name and size.
-    pub async fn sessions_for(&self, name: &str, size_bytes: u64, status: &str, most: u8) -> Result<Vec<SessionBody>> {
+    /// Lists the newest sessions with this status for a file of this name and size: at most `limit`, which is at most 100.
+    pub async fn sessions_for(&self, name: &str, size_bytes: u64, status: &str, limit: u8) -> Result<Vec<SessionBody>> {
         let request = self.request(Method::GET, &["uploads", "sessions"]);
-        let (size_bytes, most) = (size_bytes.to_string(), most.to_string());
+        let (size_bytes, limit) = (size_bytes.to_string(), limit.to_string());
         let filter =
-            [("status", status), ("original_filename", name), ("total_size_bytes", &size_bytes), ("limit", &most)];
+            [("status", status), ("original_filename", name), ("total_size_bytes", &size_bytes), ("limit", &limit)];
         let page: ListBody = json(request.query(&filter)).await?;
         Ok(page.sessions)
     }
 
-    /// A page of a session's received parts, and where the next one begins.
+    /// Reads a page of a session's received parts: those with a number above `after`, and the `after` of the next page.
     pub async fn parts(&self, id: &str, after: u32) -> Result<(Vec<PartBody>, Option<u32>)> {
         let request = self.request(Method::GET, &["uploads", "sessions", id, "parts"]);
         let page: PartsBody = json(request.query(&[("after", after), ("limit", 1_000)])).await?;
         Ok((page.parts, page.next))
     }
 
-    /// The SHA-256 of a part in hex, if it has arrived.
+    /// Reads the SHA-256 of a part in hex; `None` if the server does not have the part.
     pub async fn part_sha256(&self, id: &str, number: u32) -> Result<Option<String>> {
         let path = ["uploads", "sessions", id, "parts", &number.to_string()];
         match json::<PartBody>(self.request(Method::GET, &path)).await {
@@ -127,50 +133,50 @@ impl Client {
     ) -> Result<()> {
         let url = self.url(&["uploads", "sessions", id, "parts", &number.to_string()]);
         let request = self
-            .sender
+            .part_http
             .put(url)
             .bearer_auth(&self.token)
             .header(header::CONTENT_LENGTH, size_bytes)
             .header("content-digest", content_digest(sha256))
             .body(body);
-        // Only the receipt says that the part has arrived; a proxy may answer 200 with a page of its own.
+        // Only the receipt shows that the server has the part. A proxy may respond 200 with a page of its own.
         json::<PartBody>(request).await.map(drop)
     }
 
-    /// Makes the parts a file.
+    /// Finalizes a session: makes its parts a file.
     pub async fn finalize(&self, id: &str) -> Result<SessionBody> {
         json(self.request(Method::POST, &["uploads", "sessions", id, "finalize"])).await
     }
 
-    /// Makes the parts a file, if they are those that this digest is over.
+    /// Finalizes a session if its parts have this composite digest.
     pub async fn finalize_expecting(&self, id: &str, composite: Sha256Digest) -> Result<SessionBody> {
         let request = self.request(Method::POST, &["uploads", "sessions", id, "finalize"]);
         json(request.json(&serde_json::json!({ "composite_sha256": composite.to_string() }))).await
     }
 
-    /// Whether the server has the bytes of a stored file.
+    /// Whether the server still has the bytes of a stored file.
     pub async fn has_content(&self, file_id: &str) -> Result<bool> {
         match send(self.request(Method::HEAD, &["files", file_id, "content"])).await {
             Ok(_) => Ok(true),
-            // An answer to HEAD has no body that would tell its code.
-            Err(ClientError::Foreign { status: reqwest::StatusCode::GONE, .. }) => Ok(false),
+            // The response to HEAD has no body, so there is no error code to read.
+            Err(ClientError::NotPartway { status: reqwest::StatusCode::GONE, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Sends a GraphQL request whose answer is a stream of events.
+    /// Sends a GraphQL request whose response is an event stream.
     pub(super) async fn event_stream(&self, body: &Value) -> Result<Response> {
         let request = self.request(Method::POST, &["graphql"]).header(header::ACCEPT, "text/event-stream");
         let response = send(request.json(body)).await?;
-        let about = About::of(&response);
-        if about.is_of("text/event-stream") { Ok(response) } else { Err(about.foreign(false)) }
+        let head = ResponseHead::of(&response);
+        if head.has_media_type("text/event-stream") { Ok(response) } else { Err(head.not_partway(false)) }
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         self.http.request(method, self.url(path)).bearer_auth(&self.token)
     }
 
-    /// Segment by segment: an id that a person typed may be anything, and stays one segment.
+    /// Builds the URL from segments, so that an id with any characters, as typed by a user, stays one segment.
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.server.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

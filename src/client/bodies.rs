@@ -1,13 +1,14 @@
-//! What is sent and answered, as JSON.
+//! The JSON bodies of requests and responses.
 //!
-//! Owns the shapes of the REST contract that the client uses; `docs/api.md` describes them. Does not send anything.
+//! Owns the fields of the REST contract that the client uses; `docs/api.md` describes them. Does not send requests: that is
+//! `api`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::local_file::LocalFile;
 
-/// What a session is created from.
+/// The request to create a session.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "docs/api.md describes the fields")]
 pub struct NewUpload<'a> {
@@ -20,7 +21,7 @@ pub struct NewUpload<'a> {
 }
 
 impl<'a> NewUpload<'a> {
-    /// A session for this file. The same key answers the same session.
+    /// A request for this file. The server returns the same session for the same key.
     pub fn of(file: &'a LocalFile, idempotency_key: &'a str) -> Self {
         Self {
             original_filename: &file.name,
@@ -31,14 +32,14 @@ impl<'a> NewUpload<'a> {
         }
     }
 
-    /// A session for a file that is known by its name and size alone.
+    /// A request for a file of this name and size, without metadata.
     pub fn named(original_filename: &'a str, total_size_bytes: u64, idempotency_key: &'a str) -> Self {
         let content_type = "application/octet-stream";
         Self { original_filename, content_type, total_size_bytes, metadata: Map::new(), idempotency_key }
     }
 }
 
-/// A session, as the server tells it.
+/// A session in a response.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "docs/api.md describes the fields")]
 pub struct SessionBody {
@@ -57,7 +58,7 @@ pub struct SessionBody {
     pub expires_at: chrono::DateTime<chrono::Utc>,
 }
 
-/// A file, as the server tells it.
+/// A file in a response.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "docs/api.md describes the fields")]
 pub struct FileBody {
@@ -68,7 +69,7 @@ pub struct FileBody {
     pub composite_sha256: Option<String>,
 }
 
-/// A received part, as the server tells it.
+/// A received part in a response.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "docs/api.md describes the fields")]
 pub struct PartBody {

@@ -1,7 +1,7 @@
 //! The local file: its name, its size and its bytes.
 //!
-//! Owns what may be uploaded, and which name the upload gets. Reads through one open descriptor, so that a file that replaces
-//! this one under its name is not mixed in. Does not know what the server has.
+//! Owns which files can be uploaded, and under which name. Reads through one open descriptor, so that a file that replaces
+//! this one under the same name is not mixed in. Does not compare with the server: that is `resume`.
 
 use std::{
     ffi::OsStr,
@@ -25,34 +25,36 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::{Part, Sha256Digest};
 
+/// How many bytes one read takes from the file.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// What is handed to the connection, and counted, at once.
+/// How many bytes go to the connection at a time. The progress is counted in these steps.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// A file that is to be uploaded.
+/// A file to upload.
 #[derive(Clone, Debug)]
 pub struct LocalFile {
     /// The name of the upload; see [`upload_name`].
     pub name: String,
     /// Its media type, guessed from its name.
     pub content_type: String,
-    /// What the server keeps with the file.
+    /// The metadata that the server stores with the file.
     pub metadata: Map<String, Value>,
-    /// Its size.
+    /// Its size when it was opened.
     pub size_bytes: u64,
     modified: Option<SystemTime>,
     file: Arc<File>,
 }
 
 impl LocalFile {
-    /// Opens a regular file whose size is what the file system says it is.
+    /// Opens a regular file.
     ///
     /// # Errors
-    /// Whatever opening it gives, and `InvalidInput` for a folder, a FIFO, a device, a socket, or a file that has more or
-    /// fewer bytes than its size, as many in `/proc` and `/sys` have.
+    /// The error of the operating system, or `InvalidInput` for a folder, a FIFO, a device, a socket, or a file that has more
+    /// or fewer bytes than its size, as many files in `/proc` and `/sys` have.
     pub fn open(path: &Path) -> io::Result<Self> {
         refuse_special(std::fs::metadata(path)?.file_type())?;
-        // NONBLOCK: opening a FIFO that took the file's place must not wait for a writer. It changes nothing for a file.
+        // NONBLOCK: if a FIFO has replaced the file since the check above, `open` must not wait for a writer. The flag has
+        // no effect on a regular file.
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let metadata = file.metadata()?;
@@ -64,13 +66,13 @@ impl LocalFile {
         Ok(Self { name, content_type, metadata: Map::new(), size_bytes, modified, file: Arc::new(file) })
     }
 
-    /// Whether somebody wrote to it since it was opened.
+    /// Whether the file's size or modification time has changed since it was opened.
     pub fn has_changed(&self) -> bool {
         let same = |now: Metadata| now.len() == self.size_bytes && now.modified().ok() == self.modified;
         !self.file.metadata().is_ok_and(same)
     }
 
-    /// The SHA-256 of a part of it.
+    /// The SHA-256 of a part of the file.
     pub async fn sha256(&self, part: Part) -> io::Result<Sha256Digest> {
         let file = Arc::clone(&self.file);
         let hashing = tokio::task::spawn_blocking(move || {
@@ -87,7 +89,8 @@ impl LocalFile {
         hashing.await.map_err(io::Error::other)?
     }
 
-    /// A part of it, read as it is sent: a part can be larger than one would like to hold in memory.
+    /// Streams a part of the file, because a part may be too large for memory. Calls `on_sent` with the number of bytes in
+    /// each item.
     pub fn read(
         &self,
         part: Part,
@@ -125,7 +128,7 @@ fn refuse_special(file_type: FileType) -> io::Result<()> {
     Err(invalid(format!("this is {what}; only regular files can be uploaded")))
 }
 
-/// Files of virtual file systems (`/proc`, `/sys`) have other bytes than `stat` says: none, one page, or terabytes.
+/// Files in virtual file systems (`/proc`, `/sys`) have another size than `stat` reports: none, one page, or terabytes.
 fn refuse_wrong_size(file: &File, size_bytes: u64) -> io::Result<()> {
     let mut byte = [0];
     let has_byte_at = |offset, byte: &mut [u8; 1]| file.read_at(byte, offset).map(|read| read == 1);
@@ -135,7 +138,7 @@ fn refuse_wrong_size(file: &File, size_bytes: u64) -> io::Result<()> {
         _ => return Ok(()),
     };
     Err(invalid(format!(
-        "the file system says that the file has {size_bytes} bytes, but it has {wrong}; copy it to a regular file and \
+        "the file system reports that the file has {size_bytes} bytes, but it has {wrong}; copy it to a regular file and \
          upload the copy"
     )))
 }
@@ -144,9 +147,9 @@ fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, problem)
 }
 
-/// The name under which a local file is uploaded: in Unicode normal form C, so that a file resumes from a system that
-/// decomposes names (macOS). Bytes that are not UTF-8, control characters, and the blanks of a name that has nothing else are
-/// percent-encoded, since the server takes none of these.
+/// The name under which a local file is uploaded. It is in Unicode normal form C, so that an upload can resume from a system
+/// that decomposes names (macOS). Bytes that are not UTF-8, control characters, and the blanks of a name of only blanks are
+/// percent-encoded, because the server rejects them.
 pub fn upload_name(name: &OsStr) -> String {
     let mut text = String::new();
     for chunk in name.as_bytes().utf8_chunks() {
@@ -174,20 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_name_stays_as_it_is() {
+    fn a_plain_name_does_not_change() {
         for name in ["a.bin", "two words.txt", " leading", "100%.txt", "großes bild.png", "日本.zip"] {
             assert_eq!(name_of(name.as_bytes()), name);
         }
     }
 
     #[test]
-    fn both_normal_forms_of_a_name_are_one_name() {
+    fn both_normal_forms_of_a_name_give_the_same_name() {
         assert_eq!(name_of("e\u{301}te\u{301}".as_bytes()), "\u{e9}t\u{e9}");
         assert_eq!(name_of("\u{1112}\u{1161}\u{11ab}".as_bytes()), "\u{d55c}");
     }
 
     #[test]
-    fn what_the_server_does_not_take_is_percent_encoded() {
+    fn characters_that_the_server_rejects_are_percent_encoded() {
         let encoded = ["a%09b", "a%0Ab", "%7F", "%20%20", "%E2%80%83", "caf%E9", "%C2%85x"];
         let names: [&[u8]; 7] = [b"a\tb", b"a\nb", b"\x7f", b"  ", "\u{2003}".as_bytes(), b"caf\xe9", b"\xc2\x85x"];
         for (name, encoded) in names.iter().zip(encoded) {
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn files_with_another_size_than_stat_says_are_refused() {
+    fn files_with_another_size_than_stat_reports_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, b"abc").unwrap();

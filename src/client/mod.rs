@@ -1,30 +1,34 @@
-//! The HTTP client that resumes; used by the command line and by tests.
+//! The HTTP client that resumes uploads. The command line and the tests use it.
 //!
-//! Owns speaking to a server (`api`, `bodies`, `answer`, `failure`), looking at the local file (`local_file`), finding an upload
-//! that was begun before (`resume`) and sending what is missing (`upload`, `sending`, `departed`, `pace`, `patience`). Knows the
-//! server by its REST contract alone: of the rest of the crate it uses the domain's arithmetic of parts, and nothing else.
+//! Owns the requests to a server (`api`, `bodies`, `response`, `error`, `watch`), the local file (`local_file`), the search
+//! for an unfinished upload (`resume`) and the upload itself (`upload`, `session_upload`, `concurrency`, `sent_bytes`,
+//! `retry`). Does not use any server code: it depends on the REST contract and on the part arithmetic in `domain`.
 
-mod answer;
 mod api;
 mod bodies;
-mod departed;
-mod failure;
+mod concurrency;
+mod error;
+mod event;
 mod local_file;
-mod pace;
-mod patience;
+mod response;
 mod resume;
-mod sending;
+mod retry;
+mod sent_bytes;
+mod session_upload;
 mod upload;
+mod upload_error;
 mod watch;
 
 pub use api::Client;
 pub use bodies::{FileBody, NewUpload, PartBody, SessionBody};
-pub use failure::ClientError;
+pub use error::ClientError;
+pub use event::Event;
 pub use local_file::{LocalFile, upload_name};
-pub use patience::{Failure, Patience};
-pub use upload::{Event, Outcome, UploadError, UploadOptions, upload};
+pub use retry::{RetryPolicy, Retryable};
+pub use upload::{Outcome, UploadOptions, upload};
+pub use upload_error::UploadError;
 
-/// The numbers in ranges such as `1-50`. Text that is no range has none; the server does not send any.
+/// The numbers in ranges such as `1-50`. Skips text that is not a range; the server does not send any.
 pub fn part_numbers(ranges: &[String]) -> impl Iterator<Item = u32> + '_ {
     let bounds = ranges.iter().filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -38,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_the_server_writes_them() {
+    fn part_numbers_reads_the_server_format() {
         let ranges = ["1-3", "7", "9-10"].map(str::to_owned);
         assert_eq!(part_numbers(&ranges).collect::<Vec<_>>(), [1, 2, 3, 7, 9, 10]);
     }

@@ -1,64 +1,60 @@
-//! Finding the upload that was begun before.
+//! The search for an earlier upload of the same file.
 //!
-//! Owns the proof: the server is asked which of our sessions have this name and size, and a session is trusted only when
-//! every part that it has received has the digest of the same part of the local file. No note is kept on this side, so
-//! it works from another folder or another machine.
+//! Owns the comparison of a session with the local file. The client asks the server for its sessions with this name and
+//! size. It resumes a session only if every received part has the digest of the same part of the local file. The client
+//! keeps no state of its own, so an upload can resume from another folder or another machine. Does not send parts.
 
-use super::{
-    api::Client,
-    bodies::SessionBody,
-    local_file::LocalFile,
-    upload::{Event, UploadError},
-};
+use super::{api::Client, bodies::SessionBody, event::Event, local_file::LocalFile, upload_error::UploadError};
 use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 
-/// Finished uploads of the same name and size that are compared, newest first.
+/// How many finished uploads with the same name and size the client compares, newest first.
 const MAX_FINISHED: u8 = 3;
-/// Uploads of the same name and size that are under way and are compared, newest first.
+/// How many open uploads with the same name and size the client compares, newest first.
 const MAX_OPEN: u8 = 100;
 
-/// What was found.
+/// The result of the search.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// An open session for this very file.
+pub(super) enum Resumable {
+    /// An open session for this file.
     Open(Box<SessionBody>),
-    /// The file was uploaded and finalized before.
+    /// A finished upload of this file.
     Finished(Box<SessionBody>),
-    /// Nothing.
+    /// No upload of this file.
     Nothing,
 }
 
-/// Looks for an upload of this file: a session whose received parts, at least one, are all this file's. A session without
-/// parts is found by its key, when one is created.
-pub(super) async fn find(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Found, UploadError> {
+/// Looks for an upload of this file: a session with at least one received part, whose received parts all match this file.
+/// Does not find a session without parts: the server returns that one for its idempotency key, when the client creates a
+/// session.
+pub(super) async fn find(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Resumable, UploadError> {
     for session in client.sessions_for(&file.name, file.size_bytes, "IN_PROGRESS", MAX_OPEN).await? {
         if first_difference(client, file, &session, on).await?.is_none() {
-            return Ok(Found::Open(Box::new(session)));
+            return Ok(Resumable::Open(Box::new(session)));
         }
     }
-    finished(client, file, on).await
+    find_finished(client, file, on).await
 }
 
-/// Whether a session that was found by its key is for this file.
+/// Whether a session that the server returned for the idempotency key is for this file.
 pub(super) async fn examine(
     client: &Client,
     file: &LocalFile,
     session: SessionBody,
     on: &dyn Fn(Event),
-) -> Result<Found, UploadError> {
-    let found = match session.status.as_str() {
-        "INIT" => return Ok(Found::Open(Box::new(session))),
-        "IN_PROGRESS" => Found::Open,
-        "COMPLETE" => Found::Finished,
-        _ => return Ok(Found::Nothing),
+) -> Result<Resumable, UploadError> {
+    let resumable = match session.status.as_str() {
+        "INIT" => return Ok(Resumable::Open(Box::new(session))),
+        "IN_PROGRESS" => Resumable::Open,
+        "COMPLETE" => Resumable::Finished,
+        _ => return Ok(Resumable::Nothing),
     };
     let is_this = first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await?;
-    Ok(if is_this { found(Box::new(session)) } else { Found::Nothing })
+    Ok(if is_this { resumable(Box::new(session)) } else { Resumable::Nothing })
 }
 
-/// The idempotency key under which uploaders of the same file, on whatever host, meet in one session: a digest of what the
-/// session is created from and of the file's first, middle and last MiB. Files that differ elsewhere alone meet too; the
-/// digests of their parts tell them apart.
+/// The idempotency key for this file: a digest of the fields that the session is created with, and of the first, middle
+/// and last MiB of the file. Uploaders of the same file on different hosts get the same key, and so the same session. Files
+/// that differ only elsewhere also get the same key; the digests of their parts tell them apart.
 pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError> {
     let sample = file.size_bytes.min(MIB);
     let mut text = format!("{:?}", (&file.name, &file.content_type, file.size_bytes, &file.metadata));
@@ -69,22 +65,22 @@ pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError>
     Ok(format!("partway-upload-{}", Sha256Digest::of(text.as_bytes())))
 }
 
-/// An upload whose last answer was lost has nothing left to send.
-async fn finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Found, UploadError> {
+/// Looks for a finished upload. The file may have one if the last response was lost.
+async fn find_finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Resumable, UploadError> {
     for session in client.sessions_for(&file.name, file.size_bytes, "COMPLETE", MAX_FINISHED).await? {
         if first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await? {
-            return Ok(Found::Finished(Box::new(session)));
+            return Ok(Resumable::Finished(Box::new(session)));
         }
     }
-    Ok(Found::Nothing)
+    Ok(Resumable::Nothing)
 }
 
-/// The record of a stored file outlives its bytes, if the server loses them.
+/// Whether the server still has the bytes of a finished file. If a server loses them, it keeps the file's row.
 async fn has_bytes(client: &Client, session: &SessionBody) -> Result<bool, UploadError> {
     Ok(session.status != "COMPLETE" || client.has_content(&session.file.file_id).await?)
 }
 
-/// The first received part that the local file does not have.
+/// The number of the first received part that differs from the local file.
 async fn first_difference(
     client: &Client,
     file: &LocalFile,
@@ -98,9 +94,9 @@ async fn first_difference(
         let (parts, next) = client.parts(&session.session_id, start).await?;
         for received in parts {
             let number = received.part_number;
-            let part = plan.part(number).ok_or(UploadError::Confused)?;
-            let theirs: Sha256Digest = received.sha256.parse().map_err(|_| UploadError::Confused)?;
-            if file.sha256(part).await? != theirs {
+            let part = plan.part(number).ok_or(UploadError::ProtocolMismatch)?;
+            let server_digest: Sha256Digest = received.sha256.parse().map_err(|_| UploadError::ProtocolMismatch)?;
+            if file.sha256(part).await? != server_digest {
                 return Ok(Some(number));
             }
             on(Event::Compared { bytes: part.size_bytes });
@@ -110,8 +106,9 @@ async fn first_difference(
     Ok(None)
 }
 
-/// How the server cut the file.
+/// The part plan of a session.
 pub(super) fn plan(session: &SessionBody) -> Result<PartPlan, UploadError> {
-    let plan = PartPlan::new(session.total_size_bytes, session.chunk_size_bytes).map_err(|_| UploadError::Confused)?;
-    if plan.total_parts() == session.total_parts { Ok(plan) } else { Err(UploadError::Confused) }
+    let plan =
+        PartPlan::new(session.total_size_bytes, session.chunk_size_bytes).map_err(|_| UploadError::ProtocolMismatch)?;
+    if plan.total_parts() == session.total_parts { Ok(plan) } else { Err(UploadError::ProtocolMismatch) }
 }

@@ -1,17 +1,17 @@
-//! Hearing of changes: the GraphQL subscription over server-sent events.
+//! Change notifications: the GraphQL subscription over server-sent events.
 //!
-//! Owns just enough of the [event stream format](https://html.spec.whatwg.org/multipage/server-sent-events.html) to hear
-//! *that* something changed. What it is now is asked for as always.
+//! Owns the small part of the [event stream format](https://html.spec.whatwg.org/multipage/server-sent-events.html) that
+//! shows *that* a session has changed. Does not read the new state: that is `Client::session`.
 
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 
-use super::{api::Client, failure::ClientError};
+use super::{api::Client, error::ClientError};
 
 const SUBSCRIPTION: &str = "subscription($id: ID!) { uploadSession(id: $id) { version } }";
 
 impl Client {
-    /// One item for the state now and for every change, until the session has ended or the connection has.
+    /// Gives one item at once and one after every change of the session. Ends with the session or the connection.
     pub async fn changes(&self, id: &str) -> Result<impl Stream<Item = ()> + use<>, ClientError> {
         let body = json!({ "query": SUBSCRIPTION, "variables": { "id": id } });
         let blocks = self.event_stream(&body).await?.bytes_stream();

@@ -75,7 +75,7 @@ async fn an_upload_goes_on_from_another_folder_after_both_sides_were_killed() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::copy(&file, elsewhere.path().join("a.bin")).unwrap();
     let resumed = Cli::new(&["upload", "a.bin"]).in_folder(elsewhere.path()).to(&server, &token).run();
-    assert!(stderr(&resumed).contains("5 of 40 parts are there"), "{}", stderr(&resumed));
+    assert!(stderr(&resumed).contains("the server has 5 of 40 parts"), "{}", stderr(&resumed));
     assert!(stdout(&resumed).contains(&sha256_hex(&bytes)));
     let session = Client::new(&server.url, &token).unwrap().session(&id).await.unwrap();
     assert_eq!(session.status, "COMPLETE", "the same session, not another one");

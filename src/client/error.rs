@@ -1,6 +1,7 @@
-//! Why a request failed, and whether trying again may help.
+//! Why a request failed, and whether a retry may succeed.
 //!
-//! Owns the one error of this client and what follows from its causes. How long to try is `patience`'s.
+//! Owns the error of a single request. Does not decide how long to retry: that is `retry`. Does not cover a whole upload:
+//! that is `upload_error`.
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
@@ -9,85 +10,86 @@ use reqwest::StatusCode;
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server refused.
+    /// The server rejected the request.
     #[error("{detail} ({code})")]
     Refused {
         /// HTTP status.
         status: StatusCode,
-        /// The stable code.
+        /// The stable error code.
         code: String,
-        /// The server's words.
+        /// The server's explanation.
         detail: String,
-        /// Whether trying again may help.
+        /// Whether a retry may succeed.
         retryable: bool,
-        /// How long the server wants to be left alone.
+        /// How long the client should wait, from `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The answer is not one of Partway's: a proxy gave it, or another server.
+    /// The response does not come from Partway, but from a proxy or another server.
     #[error("{detail}")]
-    Foreign {
+    NotPartway {
         /// HTTP status.
         status: StatusCode,
-        /// Which host answered, and what.
+        /// Which URL answered, and with what.
         detail: String,
-        /// Whether trying again may help.
+        /// Whether a retry may succeed.
         retryable: bool,
-        /// How long the proxy wants to be left alone.
+        /// How long the client should wait, from `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The server is at another address. Following the redirect would send the token to another host, or drop it.
-    #[error("{from} redirects to {to}, and the token does not go along; name the right address with --server")]
+    /// The server is at another address. The client does not follow redirects, because that would send the token to another
+    /// host, or drop it.
+    #[error("{from} redirects to {to}; the client does not send the token there. Give the right address with --server")]
     Redirected {
-        /// What was asked for.
+        /// The URL of the request.
         from: String,
-        /// Where it is said to be.
+        /// The URL in `Location`.
         to: String,
     },
-    /// No answer, or one that was cut.
+    /// The client received no response, or only a part of one.
     #[error("no answer from the server{}", hint(.0))]
     Network(#[from] reqwest::Error),
-    /// Nothing of a part went out for so long that the connection is taken for dead.
+    /// The client could not send any bytes of a part for longer than the stall timeout.
     #[error("the connection is stalled")]
     Stalled,
     /// The token cannot be sent in a header.
-    #[error("the token has characters that no token has")]
+    #[error("the token is empty or contains characters that a token cannot contain")]
     Token,
-    /// The server's address is not one.
-    #[error("{0} is no address of a server")]
+    /// The server's address is not an HTTP URL.
+    #[error("{0} is not the address of a server; it must begin with http:// or https://")]
     Address(String),
 }
 
 impl ClientError {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused { retryable, .. } | Self::Foreign { retryable, .. } => *retryable,
+            Self::Refused { retryable, .. } | Self::NotPartway { retryable, .. } => *retryable,
             Self::Network(error) => !error.is_builder() && !is_untrusted(error),
             Self::Stalled => true,
             Self::Redirected { .. } | Self::Address(_) | Self::Token => false,
         }
     }
 
-    /// Whether it is the address that is wrong, unless the server has answered there before: unknown host, nothing that
-    /// listens, another protocol.
+    /// Whether the address is probably wrong: the host is unknown, nothing listens there, or it does not speak HTTP. This is
+    /// a hint only as long as no server has answered at this address.
     pub fn looks_like_wrong_address(&self) -> bool {
         matches!(self, Self::Network(error) if error.is_connect() || is_not_http(error))
     }
 
-    /// Whether somebody answered at all.
-    pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Foreign { .. })
+    /// Whether the client received a response, from the server or from a proxy.
+    pub fn is_response(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NotPartway { .. })
     }
 
-    /// How long the server, or a proxy before it, wants to be left alone.
+    /// How long the client should wait, from the `Retry-After` of the server or a proxy.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } | Self::Foreign { retry_after, .. } => *retry_after,
+            Self::Refused { retry_after, .. } | Self::NotPartway { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
-    /// The stable code, if the server refused.
+    /// The stable error code, if the server rejected the request.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Refused { code, .. } => Some(code),
@@ -96,11 +98,11 @@ impl ClientError {
     }
 }
 
-/// An error's words and those of its causes in one line, without the addresses: for a notice that comes again.
+/// The messages of an error and its causes in one line. Leaves out reqwest's own messages, which repeat the URL.
 pub(super) fn in_one_line(error: &(dyn StdError + 'static)) -> String {
-    let mut words: Vec<String> = causes(error).filter(|cause| !cause.is::<reqwest::Error>()).map(text).collect();
-    words.dedup();
-    words.join(": ")
+    let mut messages: Vec<String> = causes(error).filter(|cause| !cause.is::<reqwest::Error>()).map(text).collect();
+    messages.dedup();
+    messages.join(": ")
 }
 
 fn text(error: &(dyn StdError + 'static)) -> String {
@@ -112,7 +114,7 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |error| cause(*error))
 }
 
-/// What an `io::Error` wraps is not its source.
+/// The next cause. `io::Error::source` skips the error that it wraps, so ask for that one first.
 fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -124,7 +126,7 @@ fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
     causes(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 
-/// A certificate does not become right by asking again.
+/// Whether the server's certificate is invalid. A retry cannot succeed.
 fn is_untrusted(error: &reqwest::Error) -> bool {
     matches!(find(error), Some(rustls::Error::InvalidCertificate(_)))
 }

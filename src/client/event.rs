@@ -1,0 +1,44 @@
+//! The progress of an upload, for a progress bar.
+//!
+//! Owns the events. Does not emit them: that are `resume` and `session_upload`.
+
+use super::bodies::SessionBody;
+
+/// A step of an upload.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The client starts to compare received parts with the local file.
+    Comparing {
+        /// The bytes in these parts.
+        bytes: u64,
+    },
+    /// A received part has the bytes of the local file.
+    Compared {
+        /// The bytes in this part.
+        bytes: u64,
+    },
+    /// The client starts to send the missing parts of this session.
+    Sending(Box<SessionBody>),
+    /// The client sent bytes. The server has not acknowledged their parts yet.
+    Sent {
+        /// The number of bytes.
+        bytes: u64,
+    },
+    /// A part failed. The client will send its bytes again.
+    Lost {
+        /// The bytes that the client had already sent.
+        bytes: u64,
+    },
+    /// A request failed. The client will try it again.
+    Retrying {
+        /// What failed.
+        reason: String,
+    },
+    /// The session holds another file. The client leaves it alone and creates a new one.
+    NewSession {
+        /// The session that holds another file.
+        replaces: String,
+    },
+    /// The server has all parts. The client asks it to finalize.
+    Finalizing,
+}
