@@ -1,4 +1,4 @@
-//! `partway adopt`
+//! `partway adopt`: binds a database and a storage to each other.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -20,7 +20,7 @@ pub(super) struct Adopt {
 impl Adopt {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.stores)?;
-        // First: in a mistyped place nothing is made.
+        // Open the service before the lock: with a mistyped path this fails, and the lock file is not created.
         let service = Box::pin(app::open_existing_service(&config, Arc::new(SystemClock))).await?;
         let adopt = async {
             let _lock = Lock::take(&config)?;
@@ -29,7 +29,9 @@ impl Adopt {
         let adopted = adopt.await;
         service.close().await;
         let id = adopted?;
-        super::output::note(format_args!("database and storage are bound by the new id {id}"));
+        super::output::note(format_args!(
+            "the database and the storage are now bound to each other by the new id {id}"
+        ));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,4 +1,4 @@
-//! `partway check`
+//! `partway check`: looks for damage, and repairs it on request.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -18,10 +18,10 @@ const STYLE: &str = "comparing [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} 
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Mend what can be mended for certain; the server must be stopped
+    /// Repair what can be repaired safely; stop the server first
     #[arg(long)]
     repair: bool,
-    /// Read every stored byte and compare it with the digests that it arrived with
+    /// Read every stored byte and compare it with the digests in the database
     #[arg(long)]
     digests: bool,
     #[command(flatten)]
@@ -40,7 +40,7 @@ impl Check {
         let on_read = self.digests.then(|| Arc::new(on_read) as Arc<dyn Fn(u64, u64) + Send + Sync>);
         let options = CheckOptions { repairs: self.repair, on_read };
         let report = super::with_service(&self.stores, async |service| {
-            // Looking disturbs nobody; mending must not happen under a server that has the same files open.
+            // A check can run beside a server. A repair cannot, because the server has the same files open.
             let _lock = self.repair.then(|| Lock::take(&super::flags::settings(&self.stores)?)).transpose()?;
             service.bind_storage().await.map_err(super::internal)?;
             service.check(options).await.map_err(super::internal)

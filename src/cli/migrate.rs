@@ -1,4 +1,4 @@
-//! `partway migrate`
+//! `partway migrate`: creates the database or brings its schema up to date.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        // The server does the same at every start.
+        // The server runs the same migrations at every start.
         app::migrate(&super::flags::settings(&self.stores)?).await?.close().await;
         super::output::note("the database is up to date");
         Ok(ExitCode::SUCCESS)

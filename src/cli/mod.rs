@@ -1,7 +1,7 @@
-//! The command line: one file a command.
+//! The command line: one file for each command.
 //!
-//! Owns arguments, what is printed where, and exit codes. Standard output carries what was asked for, standard error
-//! everything else, so that `TOKEN=$(partway token create --owner ci)` works.
+//! Owns arguments, output and exit codes. A command prints its result to standard output and everything else to standard
+//! error, so that `TOKEN=$(partway token create --owner ci)` works.
 
 mod adopt;
 mod check;
@@ -24,10 +24,10 @@ use humantime_serde::re::humantime::parse_duration;
 use self::{flags::StoreFlags, output::OutputError};
 use crate::{app, client::Client, domain::SystemClock, service::Service};
 
-/// What a shell reports for a command that SIGPIPE ended.
+/// The exit code that shells use for a command that SIGPIPE ended.
 const CLOSED_PIPE: u8 = 141;
 
-/// A resumable-upload server that can be asked what has arrived, and its client.
+/// A server for resumable uploads that shows which parts have arrived, and its client.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
@@ -39,9 +39,9 @@ pub struct Cli {
 enum Command {
     /// Start the server
     Serve(serve::Serve),
-    /// Make, list and revoke tokens
+    /// Create, list and revoke tokens
     Token(token::Token),
-    /// Upload a file, or go on with an upload that was interrupted
+    /// Upload a file, or resume an interrupted upload
     Upload(upload::Upload),
     /// Show which parts of an upload have arrived
     Status(status::Status),
@@ -49,11 +49,11 @@ enum Command {
     Schema,
     /// Show every setting with its value and where it comes from
     Config(config::ShowConfig),
-    /// Bring the database's schema up to date, and do nothing else
+    /// Create the database or bring its schema up to date, and exit
     Migrate(migrate::Migrate),
-    /// Bind the database and the storage to each other, after a restore or a move
+    /// Bind the database and the storage to each other after a restore or a move
     Adopt(adopt::Adopt),
-    /// Look for damage: rows that disagree, bytes that are gone, what a crash left unfinished
+    /// Look for damage: inconsistent rows, missing bytes, and work that a crash left unfinished
     Check(check::Check),
 }
 
@@ -63,7 +63,7 @@ impl Cli {
         match Box::pin(self.dispatch()).await {
             Ok(code) => code,
             Err(error) => match error.downcast_ref::<OutputError>() {
-                // As if the signal had ended it, which the Rust runtime turns into an error.
+                // The Rust runtime ignores SIGPIPE, so the write fails instead. Exit as if the signal had ended the process.
                 Some(output) if output.is_closed_pipe() => ExitCode::from(CLOSED_PIPE),
                 _ => {
                     output::note(format_args!("error: {error:#}"));
@@ -88,12 +88,12 @@ impl Cli {
     }
 }
 
-/// The use cases over the stores that these flags name, for commands that need no server.
+/// Opens the database and the storage that these flags name, for commands that need no server.
 async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
     Box::pin(app::open_existing_service(&flags::settings(stores)?, Arc::new(SystemClock))).await
 }
 
-/// Does the work, and closes the database whatever came of it.
+/// Runs `work` and then closes the database, also after an error.
 async fn with_service<T>(
     stores: &StoreFlags,
     work: impl AsyncFnOnce(&Arc<Service>) -> anyhow::Result<T>,
@@ -104,7 +104,7 @@ async fn with_service<T>(
     done
 }
 
-/// Which server to talk to, and as whom.
+/// The server's address and the token.
 #[derive(Debug, Args)]
 struct Server {
     /// The server's address
@@ -113,12 +113,12 @@ struct Server {
     /// The token that the server gave you
     #[arg(long, env = "PARTWAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// How long to try again without progress, as in 90s or 2h
+    /// How long to retry without progress, as in 90s or 2h
     ///
-    /// Bytes that move are progress. Connections that break, and what a server or a proxy says to pass (408, 425, 429, 499
-    /// and most 5xx, with Retry-After), are tried again. What does not pass ends the command at once: a bad certificate,
-    /// a redirect, an answer that is not Partway's, and, before the server has answered for the first time, a host that
-    /// is unknown or refuses connections.
+    /// Bytes that are sent count as progress. The client retries broken connections and temporary errors (408, 425, 429,
+    /// 499 and most 5xx), and waits as long as Retry-After asks. Some errors end the command at once: an invalid
+    /// certificate, a redirect, a response that does not come from Partway, and, before the server's first response, a
+    /// host that is unknown or refuses connections.
     #[arg(long, env = "PARTWAY_RETRY_FOR", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     retry_for: Duration,
 }
@@ -127,13 +127,13 @@ impl Server {
     fn client(&self) -> anyhow::Result<Client> {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         let missing = || {
-            anyhow::anyhow!("no token: set PARTWAY_TOKEN, or say --token; the server printed one at its first start")
+            anyhow::anyhow!("no token: set PARTWAY_TOKEN or add --token; the server printed a token at its first start")
         };
         Ok(Client::new(&self.url, token.ok_or_else(missing)?)?)
     }
 }
 
-/// A use case's error, for a person at the command line: with its cause, which a caller from outside never sees.
+/// An error with its causes. Only the operator at the command line sees them; a remote client never does.
 fn internal(error: crate::error::Error) -> anyhow::Error {
     anyhow::anyhow!("{}", error.with_causes())
 }

@@ -1,33 +1,33 @@
-//! What a command prints.
+//! Output of the commands.
 //!
-//! Owns writing to standard output and standard error. A closed pipe or a full disk is an error that the caller handles or
-//! ignores, never a panic. The macros of the standard library panic, so clippy refuses them in this crate.
+//! Owns writing to standard output and standard error. A closed pipe or a full disk gives an error, never a panic. `println!`
+//! and `eprintln!` panic in these cases, so clippy rejects them in this crate.
 
 use std::{
     fmt::Display,
     io::{self, Write},
 };
 
-/// Standard output does not take what was asked for.
+/// A write to standard output failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output")]
 pub(super) struct OutputError(#[from] io::Error);
 
 impl OutputError {
-    /// Whether the reader of a pipe has gone, as `head` does when it has seen enough.
+    /// Whether the reader of a pipe has closed it, as `head` does after its last line.
     pub(super) fn is_closed_pipe(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
-/// Prints a line of what the command was asked for.
+/// Prints a line of the result to standard output.
 pub(super) fn answer(line: impl Display) -> Result<(), OutputError> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }
 
-/// Prints a line beside the answer, to standard error. The command goes on if nobody can read it.
+/// Prints a line to standard error. A failed write does not end the command.
 pub(super) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

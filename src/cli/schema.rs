@@ -1,4 +1,4 @@
-//! `partway schema`
+//! `partway schema`: prints the GraphQL schema.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `partway token create|list|revoke`
+//! `partway token create|list|revoke`: manages tokens.
 
 use std::process::ExitCode;
 
@@ -18,28 +18,28 @@ pub(super) struct Token {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a token and print it: it cannot be shown again
+    /// Create a token and print it; it cannot be shown again
     Create {
-        /// Whose sessions and files it opens
+        /// The owner whose sessions and files the token gives access to
         #[arg(long, env = "PARTWAY_OWNER")]
         owner: String,
-        /// What it is for
+        /// What the token is for
         #[arg(long, env = "PARTWAY_NAME", default_value = "")]
         name: String,
-        /// How long it works, as in 30d or 12h [default: for ever]
+        /// How long the token is valid, as in 30d or 12h [default: no limit]
         #[arg(long, env = "PARTWAY_EXPIRES_IN", value_parser = duration)]
         expires_in: Option<TimeDelta>,
         #[command(flatten)]
         stores: StoreFlags,
     },
-    /// List all tokens, without the tokens themselves
+    /// List all tokens, without their secrets
     List {
         #[command(flatten)]
         stores: StoreFlags,
     },
-    /// Make a token useless
+    /// Revoke a token
     Revoke {
-        /// Its id, as listed
+        /// The token's id, as `partway token list` shows it
         #[arg(value_parser = token_id)]
         id: Uuid,
         #[command(flatten)]
@@ -53,7 +53,7 @@ fn duration(text: &str) -> Result<TimeDelta, String> {
 }
 
 fn token_id(text: &str) -> Result<Uuid, &'static str> {
-    text.parse().map_err(|_| "give the id that `partway token list` shows, not the token")
+    text.parse().map_err(|_| "give the id that `partway token list` shows, not the token itself")
 }
 
 impl Token {
@@ -71,7 +71,7 @@ impl Token {
             Command::Revoke { id, stores } => {
                 super::with_service(&stores, async |service| service.revoke_token(id).await.map_err(super::internal))
                     .await?;
-                note("revoked; running servers refuse it within two seconds");
+                note("revoked; running servers reject the token within two seconds");
             }
         }
         Ok(ExitCode::SUCCESS)
