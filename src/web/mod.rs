@@ -1,9 +1,9 @@
-//! The page for people: GraphiQL.
+//! The GraphiQL page.
 //!
-//! Owns the page, its files and its Content-Security-Policy. The page is the same for everybody and needs no token; what
-//! is asked with it does. GraphiQL's files are built in where `scripts/fetch-graphiql` has fetched them before the
-//! build; otherwise the page loads the same files, pinned by hash, from a CDN. All its addresses are relative: a proxy may
-//! serve it under a path of its own.
+//! Owns the page, its files and its Content-Security-Policy. Does not execute queries: that is `graphql`. The page itself
+//! needs no token; its queries do. If `scripts/fetch-graphiql` ran before the build, the binary contains GraphiQL's files.
+//! Otherwise the page loads the same files from a CDN, pinned by hash. All URLs are relative, so that a proxy can serve the
+//! page under any path.
 
 use axum::{
     Router,
@@ -15,7 +15,7 @@ use axum::{
 
 use crate::{error::Error, http::Problem};
 
-/// GraphiQL's files, gzipped; empty where they were not fetched.
+/// GraphiQL's files, gzipped; empty if they were not fetched before the build.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql_files.rs"));
 const CDN: &str = "https://cdn.jsdelivr.net";
 const PAGE: &str = include_str!("graphiql/page.html");
@@ -23,14 +23,14 @@ const FIRST_QUERY: &str = include_str!("graphiql/first_query.graphql");
 const BOOT_JS: &str = include_str!("graphiql/boot.js");
 const BOOT_CSS: &str = include_str!("graphiql/boot.css");
 
-/// A file of the page: its name here, where the CDN has it, and the hash of its bytes.
+/// A file of the page: its name, its package on the CDN, and the hash of its bytes.
 struct Asset {
     name: &'static str,
     package: &'static str,
     integrity: &'static str,
 }
 
-/// In the order in which they must load.
+/// The files, in the order in which the browser must load them.
 const ASSETS: [Asset; 4] = [
     Asset {
         name: "react.production.min.js",
@@ -70,7 +70,7 @@ async fn page() -> impl IntoResponse {
     (headers, html(FILES.is_empty()))
 }
 
-/// Nothing but our own files and our own API; and the CDN's files where there are none of our own.
+/// The Content-Security-Policy: allows our own files and our own API, and the CDN if the binary has no files.
 fn policy(from_cdn: bool) -> String {
     let host = if from_cdn { format!(" {CDN}") } else { String::new() };
     format!(
@@ -98,7 +98,7 @@ fn tag(Asset { name, package, integrity }: &Asset, from_cdn: bool) -> String {
 }
 
 async fn file(name: Result<Path<String>, PathRejection>) -> Response {
-    // A name that cannot be decoded is as unknown as any other.
+    // A name that cannot be decoded gives 404, like any other unknown name.
     let name = name.map(|Path(name)| name).unwrap_or_default();
     let content_type = if name.ends_with(".css") { "text/css" } else { "text/javascript" };
     let headers = [
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_loads_its_own_files_or_pinned_ones_and_nothing_else() {
+    fn the_page_loads_only_its_own_files_or_pinned_files_of_the_cdn() {
         let own = html(false);
         assert!(!own.contains("https://"), "{own}");
         assert!(!policy(false).contains("https://"));

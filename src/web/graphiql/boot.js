@@ -1,9 +1,9 @@
-// Starts GraphiQL with the token that came in the link's fragment. A fragment is never sent to a server; the token is
-// moved to this tab's session storage and out of the address bar, and goes out in the Authorization header alone.
+// Starts GraphiQL with the token from the fragment of the link. The browser never sends a fragment to a server. This script
+// moves the token from the address bar to the session storage of this tab, and sends it only in the Authorization header.
 (() => {
   const KEY = "partway.token";
   const element = (id) => document.getElementById(id);
-  // Beside this page, wherever a proxy has put it.
+  // Relative to this page, because a proxy may serve it under any path.
   const API = new URL("graphql", location.href);
   const token = () => sessionStorage.getItem(KEY);
 
@@ -42,7 +42,7 @@
     return response;
   };
 
-  // Subscriptions come as server-sent events; EventSource cannot send the token, so they are read by hand.
+  // Reads subscriptions, which arrive as server-sent events. EventSource cannot send the token, so this code parses the stream.
   async function* subscribe(params, options) {
     const abort = new AbortController();
     try {
