@@ -35,8 +35,8 @@ await withServer(async (server) => {
   const abort = "mutation($id: ID!) { abortUploadSession(input: { id: $id }) { uploadSession { status } userErrors { code } } }";
   const watch = "subscription($id: ID!) { uploadSession(id: $id) { id status receivedPartsText } }";
 
-  /** Uploads a session while `subscribe` hands its states to a callback; resolves to the last of them. */
-  async function followed(subscribe) {
+  /** Uploads a session while `subscribe` passes its states to a callback. Resolves to the last state. */
+  async function lastState(subscribe) {
     const watched = await createSession(server, 1);
     return new Promise((resolve, reject) => {
       let last;
@@ -61,7 +61,7 @@ await withServer(async (server) => {
       const { error } = await apollo.query({ query: gql("{ nothing }") });
       assert.deepEqual(codes(error), ["INVALID_INPUT"]);
     },
-    "apollo: an error beside what could be answered": async () => {
+    "apollo: a partial result with an error": async () => {
       const { error } = await apollo.query({ query: gql(partial), variables: { id } });
       assert.deepEqual(codes(error), ["INVALID_INPUT"]);
     },
@@ -71,7 +71,7 @@ await withServer(async (server) => {
     },
     "apollo: subscription": async () => {
       const follower = new ApolloClient({ link: new GraphQLWsLink(socket), cache: new InMemoryCache() });
-      const last = await followed((watched, next, error) =>
+      const last = await lastState((watched, next, error) =>
         follower.subscribe({ query: gql(watch), variables: { id: watched } }).subscribe({ next, error }));
       assert.equal(last.receivedPartsText, "1");
     },
@@ -89,7 +89,7 @@ await withServer(async (server) => {
       assert.deepEqual(bodies.map((body) => "query" in body), [false, true, false], "by hash, with the document, by hash again");
     },
     "urql: subscription": async () => {
-      const last = await followed((watched, next) => urql.subscription(watch, { id: watched }).subscribe(next));
+      const last = await lastState((watched, next) => urql.subscription(watch, { id: watched }).subscribe(next));
       assert.equal(last.receivedPartsText, "1");
     },
     "urql: query": async () => {
@@ -104,7 +104,7 @@ await withServer(async (server) => {
       const { error } = await urql.query("{ nothing }", {});
       assert.deepEqual(codes(error), ["INVALID_INPUT"]);
     },
-    "urql: an error beside what could be answered": async () => {
+    "urql: a partial result with an error": async () => {
       const { error } = await urql.query(partial, { id });
       assert.deepEqual(codes(error), ["INVALID_INPUT"]);
     },

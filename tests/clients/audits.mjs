@@ -1,4 +1,4 @@
-// All audits of the GraphQL over HTTP specification that the npm package graphql-http knows, against the real binary.
+// Runs all audits of the npm package graphql-http for the GraphQL over HTTP specification, against the real binary.
 import { serverAudits } from "graphql-http";
 import { withServer, report } from "./server.mjs";
 

@@ -1,5 +1,5 @@
-// schemathesis on the GraphQL schema of the real binary: seeded, a few cases of every field, no server error and no error
-// without a code. The tool's path is the second argument.
+// Runs schemathesis on the GraphQL schema of the real binary, with a fixed seed and a few cases for each field. Fails on a
+// server error and on an error without a code. The second argument is the path of schemathesis.
 import { spawnSync } from "node:child_process";
 import { report, withServer } from "./server.mjs";
 import { SETTINGS, createSession } from "./upload.mjs";

@@ -1,11 +1,11 @@
-// The real binary on a folder of its own, for clients from npm. The binary's path is the first argument.
+// Runs the real binary on a new data folder, for clients from npm. The first argument is the path of the binary.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Starts `partway serve`; resolves to its process when it has printed what `pattern` looks for, and to what was found. */
+/** Starts `partway serve` and waits until its output matches `pattern`. Resolves to the process and the match. */
 async function start(address, data, settings, pattern) {
   const args = ["serve", "--listen", address, "--data", data];
   const server = spawn(process.argv[2], args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, RUST_LOG: "off", ...settings } });
@@ -22,8 +22,8 @@ async function start(address, data, settings, pattern) {
 }
 
 /**
- * Starts `partway serve`, runs `work` with its address and the first start's token, and tidies up. `restart` ends it by a
- * signal and starts it again at the same address.
+ * Starts `partway serve`, runs `work` with the server's URL and token, and cleans up. `restart` ends the server with a
+ * signal and starts it again on the same address.
  */
 export async function withServer(work, settings = {}) {
   const data = mkdtempSync(join(tmpdir(), "partway-clients-"));
@@ -46,7 +46,7 @@ export async function withServer(work, settings = {}) {
   }
 }
 
-/** Prints the closing line, and fails the process if anything failed. */
+/** Prints the failures and a summary. Sets exit code 1 if a check failed. */
 export function report(total, failures) {
   failures.forEach((failure) => console.error(failure));
   console.log(`${total - failures.length} passed, ${failures.length} failed`);

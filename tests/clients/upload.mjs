@@ -1,7 +1,7 @@
-// What the client tests upload with: REST for bytes, as everybody does.
+// Uploads over REST, for the tests of GraphQL clients.
 import { request } from "node:http";
 
-/** A session of `parts` parts of 64 KiB (the server is to run with that chunk size); resolves to its id. */
+/** Creates a session of `parts` parts of 64 KiB. The server must run with `SETTINGS`. Resolves to the session's id. */
 export async function createSession({ url, token }, parts) {
   const response = await fetch(`${url}/uploads/sessions`, {
     method: "POST",
@@ -19,7 +19,7 @@ export async function putPart({ url, token }, id, number) {
   if (response.status !== 201) throw new Error(`part ${number}: ${response.status}`);
 }
 
-/** Sends the first half of a part; `end` sends the rest, and `status` resolves when it is answered. */
+/** Sends the first half of a part. `end` sends the rest. `status` resolves to the status of the response. */
 export function beginPart({ url, token }, id, number) {
   const headers = { Authorization: `Bearer ${token}`, "Content-Length": 65536 };
   const sending = request(`${url}/uploads/sessions/${id}/parts/${number}`, { method: "PUT", headers });
@@ -39,7 +39,7 @@ export async function finalize({ url, token }, id) {
 
 export const SETTINGS = { PARTWAY_CHUNK_SIZE: "65536" };
 
-/** Runs named checks one after the other; resolves to the failures, one line each. */
+/** Runs the named checks one after the other. Resolves to the failures. */
 export async function run(checks) {
   const failures = [];
   for (const [name, check] of Object.entries(checks)) {

@@ -1,11 +1,11 @@
-//! `partway config`: which settings are in force, and why.
+//! `partway config`: the value and the source of each setting.
 
 use std::fs;
 
 use crate::support::Cli;
 
 #[test]
-fn config_shows_each_setting_with_its_source_and_no_password() {
+fn config_shows_each_setting_with_its_source_and_hides_passwords() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("partway.toml"), "max_parts = 9\n").unwrap();
     let shown = Cli::new(&["config", "--data", "elsewhere"])
@@ -28,13 +28,13 @@ fn config_shows_each_setting_with_its_source_and_no_password() {
 }
 
 #[test]
-fn config_check_names_what_is_wrong_and_makes_nothing() {
+fn config_check_names_the_invalid_setting_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, value: &str| {
         Cli::new(&["config", "check"]).in_folder(folder.path()).on_sqlite().env(name, value).run()
     };
     assert!(check("PARTWAY_CHUNK_SIZE", "6MiB").status.success());
-    for (name, value, said) in [
+    for (name, value, named) in [
         ("PARTWAY_CHUNK_SIZE", "0", "chunk_size"),
         ("PARTWAY_CHUNKSIZE", "1", "PARTWAY_CHUNKSIZE"),
         ("PARTWAY_STORAGE", "ftp://x", "storage"),
@@ -43,9 +43,9 @@ fn config_check_names_what_is_wrong_and_makes_nothing() {
     ] {
         let refused = check(name, value);
         assert!(!refused.status.success());
-        assert!(String::from_utf8_lossy(&refused.stderr).contains(said), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(named), "{refused:?}");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no file was created");
     std::os::unix::fs::symlink("nowhere", folder.path().join("partway.toml")).unwrap();
     let refused = check("PARTWAY_CHUNK_SIZE", "6MiB");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("partway.toml"), "{refused:?}");

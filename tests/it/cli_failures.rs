@@ -1,4 +1,4 @@
-//! What the uploader does when requests fail: say why at once, or try again.
+//! What the uploader does when requests fail: it ends at once with the reason, or it retries.
 
 use std::{
     collections::HashSet,
@@ -18,9 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::support::{Cli, Server, exchange, file_bytes, http_proxy, page};
 
-/// Well below the patience of five minutes.
+/// Well below the default retry limit of five minutes.
 const AT_ONCE: Duration = Duration::from_secs(20);
-const PASSING: [u16; 7] = [408, 425, 429, 499, 502, 503, 504];
+const TEMPORARY_STATUSES: [u16; 7] = [408, 425, 429, 499, 502, 503, 504];
 
 fn upload(url: &str, token: &str, file: &Path, more: &[&str]) -> Cli {
     Cli::new(&[&["upload"], more].concat()).arg(file.as_os_str()).env("PARTWAY_SERVER", url).env("PARTWAY_TOKEN", token)
@@ -31,11 +31,11 @@ fn stderr(output: &Output) -> String {
 }
 
 /// An address where nothing listens.
-fn nothing() -> String {
+fn unused_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// A server whose certificate nobody has signed but itself.
+/// A server with a self-signed certificate.
 fn self_signed() -> String {
     let pem = include_bytes!("fixtures/self_signed.pem");
     let (certificate, key) =
@@ -51,7 +51,7 @@ fn self_signed() -> String {
     std::thread::spawn(move || {
         for mut socket in listener.incoming().map(Result::unwrap) {
             let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            // The other side leaves in the middle of it.
+            // The client closes the connection during the handshake.
             let _ = tls.complete_io(&mut socket);
         }
     });
@@ -59,11 +59,11 @@ fn self_signed() -> String {
 }
 
 #[test]
-fn what_cannot_pass_ends_it_at_once_and_says_why() {
+fn a_permanent_error_ends_the_upload_at_once_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a");
     fs::write(&file, "hello").unwrap();
-    let (refusing, tls) = (format!("http://{}", nothing()), self_signed());
+    let (refusing, tls) = (format!("http://{}", unused_address()), self_signed());
     let answering = |answer: String| http_proxy("", move |_| Some(answer.clone()));
     let elsewhere = |status: u16| answering(page(status, "Location: https://example.org/x\r\n"));
     let plain = answering(page(200, "")).replace("http:", "https:");
@@ -94,11 +94,11 @@ fn what_cannot_pass_ends_it_at_once_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_proxies_answer_in_passing_is_tried_again_on_every_route() {
+async fn temporary_proxy_errors_are_retried_on_every_route() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let mut running = Vec::new();
-    for (index, status) in PASSING.into_iter().enumerate() {
+    for (index, status) in TEMPORARY_STATUSES.into_iter().enumerate() {
         let file = folder.path().join(status.to_string());
         fs::write(&file, file_bytes(1_000 + index)).unwrap();
         let seen = Mutex::new(HashSet::new());
@@ -113,11 +113,11 @@ async fn what_proxies_answer_in_passing_is_tried_again_on_every_route() {
         assert!(output.status.success(), "{}", stderr(&output));
     }
     let client = Client::new(&server.url, &server.first_token).unwrap();
-    assert_eq!(client.sessions("COMPLETE").await.unwrap().len(), PASSING.len());
+    assert_eq!(client.sessions("COMPLETE").await.unwrap().len(), TEMPORARY_STATUSES.len());
 }
 
 #[test]
-fn an_answer_says_how_long_to_wait() {
+fn the_client_waits_as_long_as_retry_after_asks() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let file = folder.path().join("a");
@@ -136,13 +136,13 @@ fn an_answer_says_how_long_to_wait() {
 }
 
 #[test]
-fn patience_is_as_long_as_asked_for_and_the_last_cause_is_told() {
+fn retries_end_at_the_given_limit_and_the_last_error_is_printed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let file = folder.path().join("a");
     fs::write(&file, "hello").unwrap();
     let url = http_proxy(&server.address, |request| {
-        // An hour is longer than the patience is.
+        // An hour exceeds the limit of one second.
         request.starts_with("PUT").then(|| page(503, "Retry-After: 3600\r\n"))
     });
     let begun = Instant::now();
@@ -150,13 +150,13 @@ fn patience_is_as_long_as_asked_for_and_the_last_cause_is_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("parts/1 answered 503 Service Unavailable"), "{}", stderr(&output));
     assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < AT_ONCE);
-    let nonsense = upload(&url, "pw_x", &file, &["--retry-for", "soon"]).run();
-    assert_eq!(nonsense.status.code(), Some(2));
+    let invalid = upload(&url, "pw_x", &file, &["--retry-for", "soon"]).run();
+    assert_eq!(invalid.status.code(), Some(2));
 }
 
-/// A listener that closes every connection is no server, but a server may be about to start behind it.
+/// A listener that closes every connection may be a proxy whose server is about to start.
 #[test]
-fn connections_that_break_before_any_answer_are_made_again_for_some_seconds_alone() {
+fn connections_that_break_before_the_first_response_are_retried_for_only_some_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a");
     fs::write(&file, "hello").unwrap();
@@ -171,7 +171,7 @@ fn connections_that_break_before_any_answer_are_made_again_for_some_seconds_alon
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watching_goes_on_after_a_read_that_failed() {
+async fn watching_continues_after_a_failed_read() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let client = Client::new(&server.url, &server.first_token).unwrap();
@@ -181,7 +181,7 @@ async fn watching_goes_on_after_a_read_that_failed() {
     let url = http_proxy(&server.address, move |request| {
         let read = request.starts_with("GET").then(|| reads.fetch_add(1, Ordering::Relaxed))?;
         tell.lock().unwrap().send(read).unwrap();
-        // The second is the first inside of the loop.
+        // The first read is before the loop, so the second is the first one inside it.
         (read == 1).then(|| page(502, ""))
     });
     let watch = Cli::new(&["status", "--watch", &id]).env("PARTWAY_SERVER", &url);
@@ -193,9 +193,9 @@ async fn watching_goes_on_after_a_read_that_failed() {
     assert!(stderr(&output).contains("502"), "{}", stderr(&output));
 }
 
-/// As from a server that has found at the end that bytes of a part are gone, and has forgotten the part.
+/// The proxy answers as a server that finds during finalize that bytes of a part are missing, and deletes the part's row.
 #[test]
-fn parts_that_the_server_has_lost_are_sent_again() {
+fn the_client_sends_parts_again_that_the_server_has_lost() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let file = folder.path().join("a");

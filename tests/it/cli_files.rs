@@ -1,4 +1,4 @@
-//! What `partway upload` takes for a file, and under which name and with what it is stored.
+//! Which files `partway upload` accepts, and the name, type and metadata that it gives them.
 
 use std::{
     ffi::OsStr,
@@ -26,7 +26,7 @@ async fn stored(server: &Server) -> Vec<SessionBody> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_regular_file_of_its_size_is_refused_at_once() {
+async fn files_that_are_not_regular_or_have_a_wrong_size_are_rejected_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let fifo = folder.path().join("fifo");
@@ -56,7 +56,7 @@ async fn what_is_no_regular_file_of_its_size_is_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_name_can_be_uploaded_and_found_again() {
+async fn a_file_with_any_name_is_uploaded_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let names: [(&[u8], &str); 6] = [
@@ -76,14 +76,14 @@ async fn every_name_can_be_uploaded_and_found_again() {
         assert_eq!((sessions.len(), sessions[0].file.original_filename.as_str()), (index + 1, shown));
         assert!(stderr(&upload(&server, &file, &[])).contains("Already stored"));
     }
-    // The same file as another system spells its name.
+    // The same name in the other Unicode normal form, as another system writes it.
     let composed = folder.path().join("\u{e9}t\u{e9}.bin");
     fs::write(&composed, file_bytes(1_005)).unwrap();
     assert!(stderr(&upload(&server, &composed, &[])).contains("Already stored"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_is_stored_under_its_own_name() {
+async fn a_symbolic_link_is_stored_under_its_own_name() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     fs::write(folder.path().join("target.bin"), file_bytes(10)).unwrap();
@@ -94,7 +94,7 @@ async fn a_link_is_stored_under_its_own_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn name_type_and_metadata_are_what_the_caller_says() {
+async fn the_options_set_name_type_and_metadata() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let file = folder.path().join("a.bin");

@@ -1,4 +1,4 @@
-//! What the command line prints, where, and what happens if nobody can read it.
+//! What the command line prints, to which stream, and what happens if a write fails.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,12 +11,12 @@ use partway::client::{Client, NewUpload};
 
 use crate::support::{Cli, Server, exchange, file_bytes, sha256_hex};
 
-/// Takes no bytes: every write fails with "no space left on device".
+/// A stream on which every write fails with "no space left on device".
 fn full() -> Stdio {
     OpenOptions::new().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader is closed.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -24,7 +24,7 @@ fn closed() -> Stdio {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_ends_well_although_nobody_can_read_what_it_prints() {
+async fn an_upload_succeeds_even_if_its_output_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let targets: [fn() -> Stdio; 2] = [full, closed];
@@ -42,7 +42,7 @@ async fn an_upload_ends_well_although_nobody_can_read_what_it_prints() {
 }
 
 #[test]
-fn a_command_says_that_its_answer_is_lost_unless_the_reader_has_gone() {
+fn a_command_reports_a_failed_write_unless_the_reader_has_closed_the_pipe() {
     let output = Cli::new(&["schema"]).stdout(full()).run();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
@@ -52,7 +52,7 @@ fn a_command_says_that_its_answer_is_lost_unless_the_reader_has_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_log_cannot_be_written_goes_on() {
+async fn a_server_whose_log_cannot_be_written_keeps_running() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     drop(Server::start(&data, &[]));
@@ -65,7 +65,7 @@ async fn a_server_whose_log_cannot_be_written_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_may_end_with_a_newline_and_may_not_be_nonsense() {
+async fn a_token_may_end_with_a_newline_but_must_be_a_valid_header_value() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let file = folder.path().join("a.bin");
@@ -74,14 +74,14 @@ async fn a_token_may_end_with_a_newline_and_may_not_be_nonsense() {
         [(format!("{}\r\n", server.first_token), 0), ("pw_\u{e9}".to_owned(), 1), (" \n".to_owned(), 1)]
     {
         let output = Cli::new(&["upload"]).arg(file.as_os_str()).to(&server, &token).run();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert_eq!(code == 1, said.contains("token"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert_eq!(code == 1, printed.contains("token"), "{printed}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_no_sha256_is_computed_the_composite_one_is_printed_and_no_empty_line() {
+async fn without_a_file_sha256_only_the_composite_digest_is_printed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[("PARTWAY_FILE_SHA256", "on-request")]);
     let file = folder.path().join("a.bin");
@@ -96,7 +96,7 @@ async fn where_no_sha256_is_computed_the_composite_one_is_printed_and_no_empty_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watching_fails_if_the_upload_did() {
+async fn status_with_watch_fails_if_the_upload_failed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let client = Client::new(&server.url, &server.first_token).unwrap();
@@ -110,7 +110,7 @@ async fn watching_fails_if_the_upload_did() {
 }
 
 #[test]
-fn the_client_names_itself() {
+fn the_client_sends_its_user_agent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut status = Cli::new(&["status", "x"]).env("PARTWAY_SERVER", &url).env("PARTWAY_TOKEN", "pw_x").spawn();
@@ -125,14 +125,14 @@ fn the_client_names_itself() {
 }
 
 #[test]
-fn the_usage_line_shows_what_is_required_alone() {
+fn the_usage_line_shows_only_required_arguments() {
     for (command, usage) in [("upload", "partway upload [OPTIONS] <FILE>"), ("status", "partway status [OPTIONS] <ID>")]
     {
         let output = Cli::new(&[command])
             .env("PARTWAY_SERVER", "http://x")
             .env("PARTWAY_TOKEN", "x")
             .env("PARTWAY_PARALLEL", "2");
-        let said = String::from_utf8(output.run().stderr).unwrap();
-        assert!(said.contains(usage) && !said.contains("--token"), "{said}");
+        let printed = String::from_utf8(output.run().stderr).unwrap();
+        assert!(printed.contains(usage) && !printed.contains("--token"), "{printed}");
     }
 }

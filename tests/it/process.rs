@@ -1,4 +1,4 @@
-//! The real binary as a process: its start, its signals, its folder.
+//! The real binary as a process: start, signals and data folder.
 
 use std::{
     io::{Read, Write},
@@ -25,7 +25,7 @@ async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none(
 }
 
 #[tokio::test]
-async fn after_a_clean_stop_the_database_file_alone_has_everything() {
+async fn after_a_clean_stop_the_database_file_contains_everything() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let sqlite = [("PARTWAY_DATABASE", "")];
     let server = Server::start(folder.path(), &sqlite);
@@ -42,7 +42,7 @@ async fn after_a_clean_stop_the_database_file_alone_has_everything() {
 }
 
 #[test]
-fn a_second_server_on_the_same_folder_is_refused() {
+fn a_second_server_on_the_same_folder_fails_to_start() {
     let folder = tempfile::tempdir().unwrap();
     let _server = Server::start(folder.path(), &[]);
     let data = folder.path().to_str().unwrap();
@@ -51,9 +51,9 @@ fn a_second_server_on_the_same_folder_is_refused() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another partway process"));
 }
 
-/// Found by an attack: with a folder of its own for the bytes, a second server on the same database was let in.
+/// A regression test: with its own storage folder, a second server could start on the same database.
 #[test]
-fn a_second_server_on_the_same_database_is_refused() {
+fn a_second_server_on_the_same_database_fails_to_start() {
     let folder = tempfile::tempdir().unwrap();
     let _server = Server::start(folder.path(), &[("PARTWAY_DATABASE", "")]);
     let data = folder.path().to_str().unwrap();
@@ -66,37 +66,37 @@ fn a_second_server_on_the_same_database_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_from_a_newer_version_is_refused() {
+async fn a_database_from_a_newer_version_is_rejected() {
     let app = TestApp::on_disk().await;
     app.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_from_the_future', 0)")
         .await;
     for command in ["serve", "migrate", "check"] {
         let refused = Cli::new(&[command, "--data", app.folder().to_str().unwrap()]).run();
         assert!(!refused.status.success());
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(said.contains("newer version") && said.contains("from_the_future"), "{said}");
+        let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(printed.contains("newer version") && printed.contains("from_the_future"), "{printed}");
     }
 }
 
 #[test]
-fn what_an_object_store_would_not_take_is_refused_at_the_start() {
+fn settings_that_exceed_the_limits_of_an_object_store_are_rejected_at_the_start() {
     for (name, value) in [("PARTWAY_CHUNK_SIZE", "1MiB"), ("PARTWAY_MAX_PARTS", "10001")] {
         let refused = Cli::new(&["serve", "--storage", "s3://bucket/prefix"]).env(name, value).run();
         assert!(!refused.status.success());
-        let said = String::from_utf8_lossy(&refused.stderr).to_uppercase();
-        assert!(said.contains(name.trim_start_matches("PARTWAY_")), "{said}");
+        let printed = String::from_utf8_lossy(&refused.stderr).to_uppercase();
+        assert!(printed.contains(name.trim_start_matches("PARTWAY_")), "{printed}");
     }
 }
 
 #[test]
-fn wrong_settings_are_refused_by_name() {
+fn the_error_for_an_invalid_setting_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     for (name, value) in [("PARTWAY_CHUNK_SIZE", "0"), ("PARTWAY_CHUNKSIZE", "1"), ("PARTWAY_SESSION_TTL", "soon")] {
         let refused = Cli::new(&["serve", "--data", data]).env(name, value).run();
         assert!(!refused.status.success());
-        let said = String::from_utf8_lossy(&refused.stderr).to_uppercase();
-        assert!(said.contains(name.trim_start_matches("PARTWAY_")), "{said}");
+        let printed = String::from_utf8_lossy(&refused.stderr).to_uppercase();
+        assert!(printed.contains(name.trim_start_matches("PARTWAY_")), "{printed}");
     }
     std::fs::write(folder.path().join("partway.toml"), "chunk_sice = 5").unwrap();
     let refused = Cli::new(&["serve", "--data", data]).in_folder(folder.path()).run();
@@ -104,7 +104,7 @@ fn wrong_settings_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
+async fn after_sigterm_a_running_part_completes_and_ready_returns_503() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let client = Client::new(&server.url, &server.first_token).unwrap();
@@ -115,17 +115,17 @@ async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
         server.first_token
     );
     socket.write_all(head.as_bytes()).unwrap();
-    // `100 Continue` says that the handler reads: the request is running.
-    let mut go_on = [0; 25];
-    socket.read_exact(&mut go_on).unwrap();
-    assert!(go_on.starts_with(b"HTTP/1.1 100 Continue"));
+    // `100 Continue` shows that the handler reads the body, so the request is running.
+    let mut interim = [0; 25];
+    socket.read_exact(&mut interim).unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100 Continue"));
     socket.write_all(b"01234").unwrap();
 
     server.signal(Signal::TERM);
     let mut ready = String::new();
     let deadline = Deadline::new();
     while !ready.starts_with("HTTP/1.1 503") {
-        deadline.wait_for("/ready to turn red");
+        deadline.wait_for("/ready to return 503");
         let mut probe = TcpStream::connect(&server.address).unwrap();
         probe.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         ready.clear();
@@ -139,22 +139,23 @@ async fn a_running_part_may_end_after_sigterm_while_ready_turns_red() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Found with `stored` on a volume of its own: every finalize was 500 while `/ready` was green.
+/// A regression test: with `stored` on its own volume, every finalize failed with 500 while `/ready` returned 200.
 #[test]
-fn folders_on_two_file_systems_are_refused_at_the_start() {
+fn storage_folders_on_two_file_systems_are_rejected_at_the_start() {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
     std::fs::create_dir(folder.path().join("files")).unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("files/stored")).unwrap();
     let data = folder.path().to_str().unwrap();
     let refused = Cli::new(&["serve", "--listen", "127.0.0.1:0", "--data", data]).run();
     assert!(!refused.status.success());
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("must be on one file system"), "{said}");
+    let printed = String::from_utf8_lossy(&refused.stderr);
+    assert!(printed.contains("must be on one file system"), "{printed}");
 }
 
-/// As on hosts where everybody's folders lie below one that nobody may list. Root may list it, and sees nothing here.
+/// As on hosts where no user may list the parent of the home folders. Root may list any folder, so as root this test proves
+/// nothing.
 #[test]
-fn a_folder_below_one_that_cannot_be_listed_will_do() {
+fn the_server_starts_in_a_folder_whose_parent_cannot_be_listed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("data")).unwrap();
     let mode = |mode| std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();

@@ -1,10 +1,10 @@
-//! The README's examples, run as they are printed.
+//! Runs the README's examples as printed.
 
 use std::process::Command;
 
 use crate::support::Server;
 
-/// The shell blocks that a reader would type after the server runs.
+/// The shell blocks that need a running server.
 fn examples() -> Vec<String> {
     let readme = include_str!("../../README.md");
     let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
@@ -16,7 +16,7 @@ fn the_curl_examples_work_as_printed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let examples = examples();
-    assert!(examples.len() >= 3, "the README shows REST, GraphQL and what comes after an upload");
+    assert!(examples.len() >= 3, "the README has examples of REST, GraphQL and a download");
     let script = examples.join("\n").replace("http://127.0.0.1:8080", &server.url);
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
@@ -24,11 +24,11 @@ fn the_curl_examples_work_as_printed() {
         .env("PARTWAY_TOKEN", &server.first_token)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
     for expected in
         ["\"received_parts\":[\"2\"]", "\"PARTS_MISSING\"", "\"receivedPartsText\":\"2\"", "\"COMPLETE\"", "\n100\n"]
     {
-        assert!(said.contains(expected), "{expected} is not in\n{said}");
+        assert!(printed.contains(expected), "{expected} is not in\n{printed}");
     }
 }

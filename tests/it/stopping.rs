@@ -1,4 +1,4 @@
-//! How a server stops: balancers look elsewhere first, and a second signal ends it at once.
+//! How a server stops: it drains behind a load balancer first, and a second signal ends it at once.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,17 +12,17 @@ use crate::support::{Server, exchange};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// One connection that is kept as long as the server wants it.
-struct Kept(BufReader<TcpStream>);
+/// A keep-alive connection.
+struct KeepAlive(BufReader<TcpStream>);
 
-impl Kept {
+impl KeepAlive {
     fn to(address: &str) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(BufReader::new(socket))
     }
 
-    /// The status, and whether the answer says that the connection closes; `None` if there is no answer.
+    /// The status, and whether the response has `Connection: close`; `None` if there is no response.
     fn get(&mut self, path: &str) -> Option<(u16, bool)> {
         write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
         let (mut head, mut length) = (String::new(), 0);
@@ -41,7 +41,7 @@ impl Kept {
 }
 
 fn is_ready(server: &Server) -> bool {
-    exchange(&server.address, "GET", "/ready", "", b"").expect("/ready is answered until the end").0 == 200
+    exchange(&server.address, "GET", "/ready", "", b"").expect("the server answers /ready until it stops").0 == 200
 }
 
 fn wait_until_not_ready(server: &Server) {
@@ -52,21 +52,21 @@ fn wait_until_not_ready(server: &Server) {
 }
 
 #[test]
-fn no_request_fails_behind_a_balancer_that_stops_sending_when_ready_turns_red() {
+fn no_request_fails_behind_a_load_balancer_that_stops_sending_when_ready_returns_503() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("PARTWAY_DRAIN_DELAY", "1s")]);
     assert!(is_ready(&server));
-    let (mut kept, mut idle) = (Kept::to(&server.address), Kept::to(&server.address));
+    let (mut kept, mut idle) = (KeepAlive::to(&server.address), KeepAlive::to(&server.address));
     assert_eq!(kept.get("/health"), Some((200, false)));
     assert_eq!(idle.get("/health"), Some((200, false)));
     server.signal(Signal::TERM);
     wait_until_not_ready(&server);
-    // A balancer asks at intervals, so it goes on for a while: on connections that it has, and on new ones.
+    // A load balancer probes at intervals, so for a while it still sends requests, on open and on new connections.
     assert_eq!(kept.get("/health"), Some((200, true)));
     for _ in 0..20 {
-        assert_eq!(Kept::to(&server.address).get("/health"), Some((200, true)));
+        assert_eq!(KeepAlive::to(&server.address).get("/health"), Some((200, true)));
     }
-    // Then it has noticed, and the server stops: what is idle is closed without a reset.
+    // After the drain delay the server stops. It closes idle connections without a reset.
     let mut end = Vec::new();
     idle.0.read_to_end(&mut end).unwrap();
     assert_eq!(end, b"");
@@ -74,11 +74,11 @@ fn no_request_fails_behind_a_balancer_that_stops_sending_when_ready_turns_red() 
 }
 
 #[test]
-fn without_a_balancer_nobody_waits_for_one() {
+fn the_server_skips_the_drain_delay_without_a_load_balancer() {
     let folder = tempfile::tempdir().unwrap();
-    for (signal, asks) in [(Signal::TERM, false), (Signal::INT, true)] {
+    for (signal, probes_ready) in [(Signal::TERM, false), (Signal::INT, true)] {
         let server = Server::start(folder.path(), &[("PARTWAY_DRAIN_DELAY", "1h")]);
-        if asks {
+        if probes_ready {
             assert!(is_ready(&server));
         }
         server.signal(signal);
@@ -91,12 +91,11 @@ fn a_second_signal_ends_the_server_at_once() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(folder.path(), &[("PARTWAY_SHUTDOWN_TIMEOUT", "1h")]);
-        let mut under_way = TcpStream::connect(&server.address).unwrap();
+        let mut running = TcpStream::connect(&server.address).unwrap();
         let head = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n";
-        write!(under_way, "{head}Expect: 100-continue\r\nAuthorization: Bearer {}\r\n\r\n", server.first_token)
-            .unwrap();
-        let mut go_on = [0; 25];
-        under_way.read_exact(&mut go_on).unwrap();
+        write!(running, "{head}Expect: 100-continue\r\nAuthorization: Bearer {}\r\n\r\n", server.first_token).unwrap();
+        let mut interim = [0; 25];
+        running.read_exact(&mut interim).unwrap();
         server.signal(signal);
         wait_until_not_ready(&server);
         server.signal(signal);

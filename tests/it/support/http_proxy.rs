@@ -1,4 +1,4 @@
-//! What stands between a client and a server: it answers some requests itself, and passes the others on.
+//! An HTTP proxy between a client and a server. It answers some requests itself and forwards the others.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
-/// Serves HTTP/1.1, one request a connection. `answer` sees the request's first line and gives the whole answer, or nothing
-/// if `target`, an address, shall. Answers its own URL. Ends with the process.
+/// Starts a proxy for HTTP/1.1 with one request for each connection, and returns its URL. `answer` gets the request line and
+/// returns the whole response, or `None` to forward the request to the address `target`. The proxy runs until the test
+/// process ends.
 pub(crate) fn http_proxy(target: &str, answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -15,7 +16,7 @@ pub(crate) fn http_proxy(target: &str, answer: impl Fn(&str) -> Option<String> +
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let (target, answer) = (target.clone(), Arc::clone(&answer));
-            // A client that goes away is no fault of the proxy's.
+            // Ignore errors: a client may close its connection at any time.
             std::thread::spawn(move || socket.and_then(|socket| serve(socket, &target, &*answer)));
         }
     });
@@ -25,7 +26,7 @@ pub(crate) fn http_proxy(target: &str, answer: impl Fn(&str) -> Option<String> +
 fn serve(mut near: TcpStream, target: &str, answer: &dyn Fn(&str) -> Option<String>) -> std::io::Result<()> {
     let (mut reader, mut lines, mut length) = (BufReader::new(near.try_clone()?), Vec::new(), 0);
     if reader.fill_buf()?.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
-        // Another protocol, to which servers answer in their own.
+        // Not HTTP, such as a TLS handshake. HTTP servers answer with a plain 400.
         return near.write_all(page(400, "").as_bytes());
     }
     loop {
@@ -58,7 +59,7 @@ fn serve(mut near: TcpStream, target: &str, answer: &dyn Fn(&str) -> Option<Stri
     }
 }
 
-/// An answer that no Partway server gives: with a page, and with these further header lines.
+/// A response with an HTML page and these extra header lines. No Partway server sends such a response.
 pub(crate) fn page(status: u16, headers: &str) -> String {
     let body = "<html>hello</html>";
     format!(

@@ -1,4 +1,4 @@
-//! The real binary, as a server and as a command.
+//! Runs the real binary, as a server and as a command.
 
 use std::{
     ffi::OsStr,
@@ -14,12 +14,12 @@ use super::database_url;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_partway");
 
-/// `partway serve` on a folder; killed when dropped.
+/// `partway serve` on a data folder. `Drop` kills it.
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
     pub(crate) address: String,
-    /// The token of the first start; empty at later ones.
+    /// The token that the first start prints; empty after later starts.
     pub(crate) first_token: String,
 }
 
@@ -28,17 +28,17 @@ impl Server {
         Self::start_on("127.0.0.1:0", data, settings)
     }
 
-    /// Started on the address of one that is gone.
+    /// Starts on a given address, such as that of a killed server.
     pub(crate) fn start_on(address: &str, data: &Path, settings: &[(&str, &str)]) -> Self {
         Self::spawn(address, data, settings, Stdio::null())
     }
 
-    /// Started with its log going there.
+    /// Starts with the log going to `log`.
     pub(crate) fn start_logging_to(log: Stdio, data: &Path) -> Self {
         Self::spawn("127.0.0.1:0", data, &[("RUST_LOG", "info")], log)
     }
 
-    /// Started with so many file descriptors, and no way to more.
+    /// Starts with this soft and hard limit on file descriptors.
     pub(crate) fn start_with_descriptors(descriptors: u64, data: &Path) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), BINARY]);
@@ -60,10 +60,10 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // The first line comes when the socket listens.
+        // The server prints the first line when it listens.
         let listening = lines.next().expect("the server did not start").unwrap();
         let url = listening.rsplit(' ').next().unwrap().to_owned();
-        // The rest of what it prints at its start ends with the link, or there is no rest.
+        // A first start then prints more lines, of which the last is the link with the token. Later starts print no more.
         let mut first_token = String::new();
         if !data.join(".started").exists() {
             let token = lines.map(Result::unwrap).find_map(|line| line.split("token=").nth(1).map(str::to_owned));
@@ -74,23 +74,23 @@ impl Server {
         Self { child, url, address, first_token }
     }
 
-    /// Sends a part by hand, so that nothing retries or hides anything: the status, if an answer came.
+    /// Sends a part without the client, so that there are no retries. Returns the status, or `None` without a response.
     pub(crate) fn put(&self, token: &str, id: &str, number: usize, part: &[u8]) -> Option<u16> {
         let path = format!("/uploads/sessions/{id}/parts/{number}");
         exchange(&self.address, "PUT", &path, token, part).map(|(status, _)| status)
     }
 
-    /// Asks with the token of the first start.
+    /// Sends GET with the token of the first start.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         exchange(&self.address, "GET", path, &self.first_token, b"").unwrap()
     }
 
-    /// Sends JSON with the token of the first start.
+    /// Sends POST with JSON and the token of the first start.
     pub(crate) fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
         exchange(&self.address, "POST", path, &self.first_token, body).unwrap()
     }
 
-    /// Allows the running server to open files up to this number; what it has open stays open.
+    /// Sets the limit on file descriptors of the running server. Open descriptors stay open.
     pub(crate) fn limit_descriptors(&self, limit: u64) {
         let limit = Rlimit { current: Some(limit), maximum: getrlimit(Resource::Nofile).maximum };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap();
@@ -100,7 +100,7 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// As a power cut would: no chance to tidy up.
+    /// Ends the server without a chance to clean up, as a power failure would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -118,7 +118,7 @@ impl Drop for Server {
     }
 }
 
-/// One request on a connection of its own: status and body, if an answer came.
+/// Sends one request on a new connection. Returns status and body, or `None` without a response.
 pub(crate) fn exchange(address: &str, method: &str, path: &str, token: &str, body: &[u8]) -> Option<(u16, String)> {
     let exchange = || -> std::io::Result<String> {
         let mut socket = TcpStream::connect(address)?;
@@ -138,7 +138,7 @@ pub(crate) fn exchange(address: &str, method: &str, path: &str, token: &str, bod
     Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
-/// `partway` as a command.
+/// A `partway` command.
 pub(crate) struct Cli(Command);
 
 impl Cli {
@@ -150,12 +150,12 @@ impl Cli {
         Self(command)
     }
 
-    /// On SQLite, wherever other tests have their database.
+    /// Uses SQLite, also if the other tests run on PostgreSQL.
     pub(crate) fn on_sqlite(self) -> Self {
         self.env("PARTWAY_DATABASE", "")
     }
 
-    /// Talks to this server.
+    /// Sets the server and the token.
     pub(crate) fn to(mut self, server: &Server, token: &str) -> Self {
         self.0.env("PARTWAY_SERVER", &server.url).env("PARTWAY_TOKEN", token);
         self
@@ -186,7 +186,7 @@ impl Cli {
         self
     }
 
-    /// Runs it. What was not sent elsewhere is captured.
+    /// Runs the command. Captures the streams that were not redirected.
     pub(crate) fn run(mut self) -> Output {
         self.0.output().unwrap()
     }
@@ -196,7 +196,7 @@ impl Cli {
     }
 }
 
-/// Without the settings of whoever runs the tests.
+/// The binary without the `PARTWAY_*` settings of the environment.
 fn command() -> Command {
     clean(Command::new(BINARY))
 }
@@ -206,7 +206,7 @@ fn clean(mut command: Command) -> Command {
         command.env_remove(name);
     }
     command.env("RUST_LOG", "off");
-    // However little is free where the tests run.
+    // The tests must run on a nearly full disk too.
     command.env("PARTWAY_MIN_FREE_SPACE", "0");
     command
 }

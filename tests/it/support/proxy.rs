@@ -1,4 +1,4 @@
-//! A wire that can be cut, or go silent: between a server and what it depends on.
+//! A TCP proxy between a server and a service that it needs. A test can cut the connections or stop all traffic.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Passes connections on to another address.
+/// Forwards connections to another address.
 pub(crate) struct Proxy {
     pub(crate) address: String,
     target: Arc<Mutex<Option<String>>>,
@@ -16,7 +16,8 @@ pub(crate) struct Proxy {
     silence: watch::Sender<Silence>,
 }
 
-/// Whether new connections are silent, and how often that has begun: those from before stay silent for ever.
+/// Whether new connections carry traffic. A connection that was open when a silence began stays silent until it closes, so
+/// this counts how often a silence began.
 #[derive(Clone, Copy, Default)]
 struct Silence {
     is_on: bool,
@@ -37,43 +38,44 @@ impl Proxy {
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                // Without a target the connection is dropped at once.
+                // Without a target, the proxy closes the connection at once.
                 let Some(target) = target.lock().unwrap().clone() else { continue };
-                connections.lock().unwrap().spawn(pass_on(near, target, silence.clone()));
+                connections.lock().unwrap().spawn(forward(near, target, silence.clone()));
             }
         });
         proxy
     }
 
-    /// Cuts every connection; new ones are passed on.
+    /// Cuts every connection. The proxy still accepts new ones.
     pub(crate) async fn cut(&self) {
         let mut connections = std::mem::take(&mut *self.connections.lock().unwrap());
         connections.shutdown().await;
     }
 
-    /// Cuts every connection and lets no new one through. Answers where they went.
+    /// Cuts every connection and rejects new ones until `open`. Returns the target.
     pub(crate) async fn close(&self) -> String {
         let target = self.target.lock().unwrap().take().unwrap();
         self.cut().await;
         target
     }
 
+    /// Accepts new connections again.
     pub(crate) fn open(&self, target: String) {
         *self.target.lock().unwrap() = Some(target);
     }
 
-    /// Passes nothing on any more, and closes nothing; new connections are taken and get no answer.
+    /// Stops all traffic but closes no connection. Accepts new connections but forwards nothing.
     pub(crate) fn be_silent(&self) {
         self.silence.send_modify(|silence| *silence = Silence { is_on: true, begun: silence.begun + 1 });
     }
 
-    /// Passes new connections on. Those that there were stay silent.
+    /// Forwards new connections again. The existing ones stay silent.
     pub(crate) fn speak(&self) {
         self.silence.send_modify(|silence| silence.is_on = false);
     }
 }
 
-async fn pass_on(mut near: TcpStream, target: String, mut silence: watch::Receiver<Silence>) {
+async fn forward(mut near: TcpStream, target: String, mut silence: watch::Receiver<Silence>) {
     let Silence { is_on, begun } = *silence.borrow_and_update();
     if !is_on {
         let Ok(mut far) = TcpStream::connect(target).await else { return };
@@ -81,7 +83,7 @@ async fn pass_on(mut near: TcpStream, target: String, mut silence: watch::Receiv
             _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
             _ = silence.wait_for(|silence| silence.begun != begun) => {}
         }
-        // Both stay open.
+        // Keep both sockets open.
         std::future::pending::<()>().await;
     }
     std::future::pending::<()>().await;
