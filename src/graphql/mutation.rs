@@ -15,23 +15,24 @@ use crate::{
     service::{CreateSession, ExpectedDigests, Service, SessionView},
 };
 
-/// What can be changed. Bytes do not come this way: send them with `PUT /uploads/sessions/{id}/parts/{n}`.
+/// Changes to your sessions. The bytes of parts go over REST: `PUT /uploads/sessions/{id}/parts/{n}`.
 pub(crate) struct Mutation;
 
-/// What to create a session for.
+/// The file to create a session for.
 #[derive(InputObject)]
 struct CreateUploadSessionInput {
     /// The file's name on your side: 1 to 1,024 bytes, no control characters.
     original_filename: String,
-    /// Its media type; `application/octet-stream` if left out.
+    /// Its media type; by default `application/octet-stream`.
     content_type: Option<String>,
     /// Its exact size in bytes.
     total_size_bytes: BigInt,
-    /// Its SHA-256 in hex, if you know it: the session fails when the bytes turn out to be others.
+    /// Its SHA-256 in hex, if you know it. If the received bytes have another digest, the session fails.
     sha256: Option<String>,
-    /// Anything to be found with the file again.
+    /// Your own data about the file. The server returns it with the file.
     metadata: Option<JsonObject>,
-    /// Your name for this request, unique among yours: repeating the request with it answers the same session.
+    /// Your own key for this request, different for every session. If you repeat the request with the same key and input,
+    /// you get the same session.
     idempotency_key: Option<String>,
 }
 
@@ -40,10 +41,10 @@ struct CreateUploadSessionInput {
 struct FinalizeUploadSessionInput {
     /// The session's id.
     id: ID,
-    /// The file's SHA-256 in hex, if you know it: if the bytes turn out to be others, the session stays open.
+    /// The file's SHA-256 in hex, if you know it. If the received bytes have another digest, the session stays open.
     sha256: Option<String>,
-    /// The SHA-256 over the SHA-256 digests of the parts that you have sent, in hex: if other parts have arrived, the session
-    /// stays open.
+    /// The SHA-256 in hex over the SHA-256 digests of the parts of your file. If the session has other parts, it stays
+    /// open.
     composite_sha256: Option<String>,
 }
 
@@ -54,56 +55,56 @@ struct AbortUploadSessionInput {
     id: ID,
 }
 
-/// What came of creating a session.
+/// The result of `createUploadSession`.
 #[derive(SimpleObject, Default)]
 struct CreateUploadSessionPayload {
     /// The session; null if there are errors.
     upload_session: Option<UploadSession>,
-    /// What is wrong with the input.
+    /// Why no session was created; empty if there is one.
     user_errors: Vec<UserError>,
 }
 
-/// What came of finalizing a session.
+/// The result of `finalizeUploadSession`.
 #[derive(SimpleObject, Default)]
 struct FinalizeUploadSessionPayload {
-    /// The session as it is now, also if there are errors; null if there is none.
+    /// The session's current state, also if there are errors. Null if you have no session with this id.
     upload_session: Option<UploadSession>,
-    /// Why it is not finalized.
+    /// Why the session was not finalized; empty if it was.
     user_errors: Vec<UserError>,
 }
 
-/// What came of aborting a session.
+/// The result of `abortUploadSession`.
 #[derive(SimpleObject, Default)]
 struct AbortUploadSessionPayload {
-    /// The session as it is now, also if there are errors; null if there is none.
+    /// The session's current state, also if there are errors. Null if you have no session with this id.
     upload_session: Option<UploadSession>,
-    /// Why it is not aborted.
+    /// Why the session was not aborted; empty if it was.
     user_errors: Vec<UserError>,
 }
 
-/// Something that the user can mend.
+/// An error that the caller can correct.
 #[derive(SimpleObject)]
 struct UserError {
     /// A stable code.
     code: UserErrorCode,
-    /// The path of the input field that is wrong, if it is one.
+    /// The path of the wrong input field; null if the error is not about one field.
     field: Option<Vec<String>>,
-    /// What is wrong, in words.
+    /// What is wrong, for people to read.
     message: String,
 }
 
-/// What a user can mend; the same codes as in REST.
+/// The codes of the errors that the caller can correct. REST has the same codes.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 enum UserErrorCode {
-    /// There is no such thing for you.
+    /// You have no session with this id.
     NotFound,
     /// The input is malformed; `field` says where.
     InvalidInput,
-    /// The file is larger than this server takes.
+    /// The file is larger than this server accepts.
     TooLarge,
     /// The idempotency key was used before, with other input.
     IdempotencyKeyReused,
-    /// The bytes do not have the digest that was declared.
+    /// The bytes do not have the declared digest.
     ChecksumMismatch,
     /// Parts have not arrived; `uploadSession { missingParts }` says which.
     PartsMissing,
@@ -164,14 +165,14 @@ fn find_id(id: &ID) -> Result<SessionId, Error> {
     parse_id(id.as_str()).map(SessionId).ok_or_else(|| Error::not_found("session"))
 }
 
-/// What can be changed. Bytes do not come this way: send them with `PUT /uploads/sessions/{id}/parts/{n}`.
+/// Changes to your sessions. The bytes of parts go over REST: `PUT /uploads/sessions/{id}/parts/{n}`.
 #[Object]
 impl Mutation {
-    /// Create a session for a file, or find the one that the same idempotency key created before.
+    /// Create a session for a file. If the same idempotency key and input created a session before, return that session.
     async fn create_upload_session(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to create it for.")] input: CreateUploadSessionInput,
+        #[graphql(desc = "The file to create the session for.")] input: CreateUploadSessionInput,
     ) -> Result<CreateUploadSessionPayload, ApiError> {
         let request = CreateSession {
             original_filename: input.original_filename,
@@ -186,11 +187,11 @@ impl Mutation {
         Ok(CreateUploadSessionPayload { upload_session, user_errors })
     }
 
-    /// Make a session whose parts have all arrived a stored file. Again on the same session: the same answer.
+    /// Store the file of a session that has all its parts. Repeating it on the same session returns the same answer.
     async fn finalize_upload_session(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which session.")] input: FinalizeUploadSessionInput,
+        #[graphql(desc = "The session to finalize, and the digests to check.")] input: FinalizeUploadSessionInput,
     ) -> Result<FinalizeUploadSessionPayload, ApiError> {
         let service = ctx.data_unchecked::<Arc<Service>>();
         let id = find_id(&input.id);
@@ -209,11 +210,11 @@ impl Mutation {
         Ok(FinalizeUploadSessionPayload { upload_session, user_errors })
     }
 
-    /// Abort a session and free its bytes. Again on the same session: nothing more happens.
+    /// Abort a session and free its bytes. Repeating it changes nothing.
     async fn abort_upload_session(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which session.")] input: AbortUploadSessionInput,
+        #[graphql(desc = "The session to abort.")] input: AbortUploadSessionInput,
     ) -> Result<AbortUploadSessionPayload, ApiError> {
         let service = ctx.data_unchecked::<Arc<Service>>();
         let id = find_id(&input.id);

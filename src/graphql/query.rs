@@ -29,10 +29,10 @@ pub(super) fn page_size(asked: Option<i32>) -> usize {
     usize::try_from(asked.min(MAX_PAGE)).unwrap_or_default()
 }
 
-/// What can be asked.
+/// Reads of your sessions and files.
 pub(crate) struct Query;
 
-/// What can be asked.
+/// Reads of your sessions and files.
 #[Object]
 impl Query {
     /// One of your sessions; null if you have none with this id.
@@ -51,12 +51,15 @@ impl Query {
     async fn upload_sessions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most so many from the newest, up to 100; 20 if nothing is said.")] first: Option<i32>,
+        #[graphql(desc = "The number of sessions to return, newest first: at most 100, by default 20.")] first: Option<
+            i32,
+        >,
         #[graphql(desc = "Only sessions after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most so many from the oldest, up to 100.")] last: Option<i32>,
+        #[graphql(desc = "The number of sessions to return from the end of the list, the oldest ones: at most 100.")]
+        last: Option<i32>,
         #[graphql(desc = "Only sessions before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only sessions with this status.")] status: Option<UploadSessionStatus>,
-        #[graphql(desc = "Only sessions for a file with exactly this name, in whatever Unicode normal form.")]
+        #[graphql(desc = "Only sessions for a file with exactly this name. The Unicode normal form does not matter.")]
         original_filename: Option<String>,
         #[graphql(desc = "Only sessions for a file of exactly this size in bytes.")] total_size_bytes: Option<BigInt>,
     ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadSession>> {
@@ -89,7 +92,7 @@ impl Query {
         .map_err(invalid_page)
     }
 
-    /// Any object of yours by its id; null if you have none with this id.
+    /// One of your sessions or files by its id; null if you have none with this id.
     async fn node(
         &self,
         ctx: &Context<'_>,
@@ -98,7 +101,7 @@ impl Query {
         Node::find(ctx.data_unchecked::<Loaders>(), ctx.data_unchecked(), &id).await
     }
 
-    /// Objects of yours by their ids, in the same order; null where you have none. At most 100.
+    /// Your sessions and files with these ids, in the same order; null for an id of which you have none. At most 100 ids.
     #[graphql(complexity = "ids.len() * child_complexity + 1")]
     async fn nodes(
         &self,

@@ -30,11 +30,11 @@ impl ScalarType for BigInt {
     }
 }
 
-/// A moment in UTC with microseconds, as in `2026-11-23T20:17:00.123456Z`.
+/// A time in UTC with microseconds, as in `2026-11-23T20:17:00.123456Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DateTime(pub(super) Timestamp);
 
-/// A moment in UTC with microseconds, as in `2026-11-23T20:17:00.123456Z`.
+/// A time in UTC with microseconds, as in `2026-11-23T20:17:00.123456Z`.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -49,13 +49,13 @@ impl ScalarType for DateTime {
     }
 }
 
-/// A JSON object: at most 16 KiB, 16 objects and lists within each other, and 1,000 keys, none of them twice in one object.
-/// What was written is read: numbers that cannot be kept exactly are refused.
+/// A JSON object of at most 16 KiB, 16 levels of objects and lists, and 1,000 keys. No object may have the same key twice.
+/// The server returns every value as it was sent, and refuses numbers that it cannot keep exactly.
 #[derive(Clone, Debug)]
 pub(super) struct JsonObject(pub(super) Box<RawValue>);
 
-/// A JSON object: at most 16 KiB, 16 objects and lists within each other, and 1,000 keys, none of them twice in one object.
-/// What was written is read: numbers that cannot be kept exactly are refused.
+/// A JSON object of at most 16 KiB, 16 levels of objects and lists, and 1,000 keys. No object may have the same key twice.
+/// The server returns every value as it was sent, and refuses numbers that it cannot keep exactly.
 #[Scalar(name = "JSONObject", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4")]
 impl ScalarType for JsonObject {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -15,7 +15,7 @@ use crate::{
     service::Service,
 };
 
-/// What can be followed.
+/// Streams of changes.
 #[derive(Default)]
 pub(crate) struct Subscription {
     states: StateLoaders,
@@ -48,11 +48,11 @@ impl StateLoaders {
     }
 }
 
-/// What can be followed.
+/// Streams of changes.
 #[Subscription]
 impl Subscription {
-    /// One of your sessions: its state now, then after every change, at most ten times a second, until it has ended. A
-    /// reader that is slow misses states in between, never the last.
+    /// One of your sessions: its current state at once, then the new state after each change, at most ten times a second,
+    /// until the session has ended. A slow reader misses states in between, but never the last one.
     async fn upload_session(
         &self,
         ctx: &Context<'_>,

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// How far a file has come.
+/// The state of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub(crate) enum UploadFileStatus {
     /// Its session is open; there is no content yet.
@@ -34,7 +34,7 @@ impl From<FileStatus> for UploadFileStatus {
     }
 }
 
-/// A file: what is known of it during its upload and after. It outlives its session.
+/// A file, during its upload and after it. The record remains when the session has ended.
 pub(crate) struct UploadFile {
     file: Arc<FileRecord>,
     budget: Arc<Budget>,
@@ -47,7 +47,7 @@ impl UploadFile {
     }
 }
 
-/// A file: what is known of it during its upload and after. It outlives its session.
+/// A file, during its upload and after it. The record remains when the session has ended.
 #[Object]
 impl UploadFile {
     /// The file's id; the same as in `GET /files/{id}`.
@@ -55,12 +55,12 @@ impl UploadFile {
         self.file.id.0.into()
     }
 
-    /// Its name on the sender's side.
+    /// The file's name, as the client declared it.
     async fn original_filename(&self) -> Result<&str, ApiError> {
         self.budget.text(self.file.original_filename.as_str()).await
     }
 
-    /// Its media type, as the sender declared it.
+    /// The file's media type, as the client declared it.
     async fn content_type(&self) -> &str {
         &self.file.content_type
     }
@@ -70,24 +70,24 @@ impl UploadFile {
         BigInt(self.file.size_bytes)
     }
 
-    /// The SHA-256 of its bytes in hex, computed by the server. Null until it is finalized, and after that where the
-    /// server computes it on request only and nobody asked.
+    /// The SHA-256 of the file's bytes in hex, computed by the server. Null until the session is finalized. It stays null
+    /// if the server computes it only on request and no client has declared a SHA-256.
     async fn sha256(&self) -> Option<String> {
         self.file.sha256.map(|digest| digest.to_string())
     }
 
-    /// The SHA-256 in hex of its parts' SHA-256 digests, 32 bytes each, in the order of the parts. Null until it is
-    /// finalized.
+    /// The SHA-256 in hex over the SHA-256 digests of the parts, 32 bytes each, in the order of the parts. Null until the
+    /// session is finalized.
     async fn composite_sha256(&self) -> Option<String> {
         self.file.composite_sha256.map(|digest| digest.to_string())
     }
 
-    /// How far it has come.
+    /// The file's state.
     async fn status(&self) -> UploadFileStatus {
         self.file.status.into()
     }
 
-    /// What the sender attached to it.
+    /// The metadata that the client declared.
     #[graphql(complexity = 20)]
     async fn metadata(&self) -> Result<JsonObject, ApiError> {
         let json = self.file.metadata.as_json();

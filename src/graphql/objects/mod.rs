@@ -15,7 +15,7 @@ pub(super) use session::{UploadSession, UploadSessionStatus};
 use super::{budget::Budget, errors::ApiError, loaders::Loaders};
 use crate::domain::{FileId, SessionId, parse_id};
 
-/// Anything with an id of its own. Ids are UUIDs, unique across types, and the same in REST.
+/// An object with an id. Ids are UUIDs, unique across types, and the same in REST.
 #[derive(Interface)]
 #[graphql(field(name = "id", ty = "ID", desc = "The id of the object."))]
 pub(super) enum Node {

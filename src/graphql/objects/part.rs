@@ -7,15 +7,15 @@ use crate::{
     graphql::scalars::{BigInt, DateTime},
 };
 
-/// A run of part numbers, both ends included, counted from 1. Lists of ranges are ascending, and no two ranges in them
+/// A range of part numbers, both ends included, counted from 1. Lists of ranges are ascending, and no two ranges in them
 /// touch or overlap.
 #[derive(SimpleObject)]
 pub(crate) struct PartRange {
-    /// The first part of the run.
+    /// The first part of the range.
     first: u32,
-    /// The last part of the run; equal to `first` for a single part.
+    /// The last part of the range; equal to `first` for a single part.
     last: u32,
-    /// How many parts the run holds.
+    /// How many parts the range has.
     count: u32,
 }
 
@@ -34,9 +34,9 @@ pub(crate) struct UploadPart {
     offset_bytes: BigInt,
     /// Its size in bytes.
     size_bytes: BigInt,
-    /// The SHA-256 of its bytes in hex: compare it with your own to be sure that the file is the same.
+    /// The SHA-256 of its bytes in hex: compare it with the same part of your file before you resume.
     sha256: String,
-    /// When it was acknowledged.
+    /// When the server recorded it.
     received_at: DateTime,
 }
 

@@ -25,7 +25,7 @@ use crate::{
 /// What a field is charged whose length depends on the upload and not on the query.
 const LONG_LIST: usize = 20;
 
-/// How far a session has come.
+/// The state of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub(crate) enum UploadSessionStatus {
     /// Created; no part has arrived.
@@ -34,9 +34,9 @@ pub(crate) enum UploadSessionStatus {
     InProgress,
     /// Finalized: the file is stored.
     Complete,
-    /// Ended by an error that sending again cannot mend; `statusReason` says which.
+    /// Ended by an error that sending parts again cannot correct; `statusReason` names it.
     Failed,
-    /// Ended by its owner or by expiry; `statusReason` says which.
+    /// Aborted by its owner, or expired; `statusReason` says which.
     Aborted,
 }
 
@@ -115,12 +115,12 @@ impl UploadSession {
         self.session.id.0.into()
     }
 
-    /// How far it has come.
+    /// The session's state.
     async fn status(&self) -> UploadSessionStatus {
         self.session.status.into()
     }
 
-    /// Why it ended without a file: `aborted_by_owner`, `expired`, `checksum_mismatch` or `bytes_lost`.
+    /// Why the session ended without a file: `aborted_by_owner`, `expired`, `checksum_mismatch` or `bytes_lost`.
     async fn status_reason(&self) -> Option<&'static str> {
         self.session.status_reason.map(|reason| reason.as_str())
     }
@@ -135,32 +135,32 @@ impl UploadSession {
         self.session.completed_parts()
     }
 
-    /// The parts that have arrived and are durable.
+    /// The parts that have arrived and are durable, as ranges.
     #[graphql(complexity = "LONG_LIST + child_complexity")]
     async fn received_parts(&self, ctx: &Context<'_>) -> Result<LongList<PartRange>, ApiError> {
         let received = &self.session.received;
         self.own_budget(ctx).list(received.len(), received.ranges().map(Into::into)).await
     }
 
-    /// The parts that have not arrived; the first so many ranges, or all.
+    /// The parts that have not arrived, as ranges.
     #[graphql(complexity = "LONG_LIST + child_complexity")]
     async fn missing_parts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most so many ranges.", validator(minimum = 0))] first: Option<i32>,
+        #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
     ) -> Result<LongList<PartRange>, ApiError> {
         let limit = first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or_default());
         let missing = self.session.received.missing(self.session.plan.total_parts()).take(limit).map(Into::into);
         self.own_budget(ctx).list(self.session.received.len(), missing).await
     }
 
-    /// The parts that have arrived in one line, as in `1-50,52,55-100`.
+    /// The parts that have arrived as one line of text, as in `1-50,52,55-100`.
     #[graphql(complexity = "LONG_LIST")]
     async fn received_parts_text(&self, ctx: &Context<'_>) -> Result<String, ApiError> {
         self.own_budget(ctx).text(self.session.received.to_string()).await
     }
 
-    /// The size in bytes of every part but the last, which holds what is left.
+    /// The size in bytes of every part except the last, which may be smaller.
     async fn chunk_size_bytes(&self) -> BigInt {
         BigInt(self.session.plan.chunk_size_bytes())
     }
@@ -170,7 +170,7 @@ impl UploadSession {
         BigInt(self.session.plan.total_size_bytes())
     }
 
-    /// The bytes in the parts that have arrived.
+    /// The size in bytes of all parts that have arrived.
     async fn bytes_received(&self) -> BigInt {
         BigInt(self.session.bytes_received)
     }
@@ -180,7 +180,7 @@ impl UploadSession {
         self.session.progress()
     }
 
-    /// Grows by one with every change: two answers with the same version describe the same state.
+    /// Grows by one with every change. Two answers with the same version describe the same state.
     async fn version(&self) -> BigInt {
         BigInt(self.session.version)
     }
@@ -195,14 +195,14 @@ impl UploadSession {
         Ok(UploadFile::new(file.ok_or_else(gone)?, self.own_budget(ctx)))
     }
 
-    /// The parts that have arrived, each with its digest, by number.
+    /// The parts that have arrived, each with its digest, in the order of their numbers.
     #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
     async fn parts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most so many, up to 100; 20 if nothing is said.")] first: Option<i32>,
+        #[graphql(desc = "The number of parts to return: at most 100, by default 20.")] first: Option<i32>,
         #[graphql(desc = "Only parts after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most so many from the end, up to 100.")] last: Option<i32>,
+        #[graphql(desc = "The number of parts to return from the end of the list: at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only parts before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Connection<Cursor<u32>, UploadPart>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
@@ -231,7 +231,7 @@ impl UploadSession {
         DateTime(self.session.updated_at)
     }
 
-    /// When it will be aborted, unless something happens to it before. Every part moves it.
+    /// When the server aborts the session as expired. Every part and every finalize sets a later time.
     async fn expires_at(&self) -> DateTime {
         DateTime(self.session.expires_at)
     }
