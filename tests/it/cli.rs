@@ -51,7 +51,7 @@ async fn a_file_is_uploaded_and_its_id_and_digest_are_printed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_goes_on_from_another_folder_after_both_sides_were_killed() {
+async fn an_upload_resumes_from_another_folder_after_client_and_server_were_killed() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let server = Server::start(&data, &SETTINGS);
@@ -60,7 +60,7 @@ async fn an_upload_goes_on_from_another_folder_after_both_sides_were_killed() {
     let file = folder.path().join("a.bin");
     fs::write(&file, &bytes).unwrap();
 
-    // As an uploader leaves it that was killed in the middle.
+    // The session of an uploader that was killed halfway.
     let client = Client::new(&server.url, &token).unwrap();
     let id = client.create(&NewUpload::named("a.bin", SIZE as u64, "k")).await.unwrap().session_id;
     for number in [1, 2, 3, 17, 40] {
@@ -78,11 +78,11 @@ async fn an_upload_goes_on_from_another_folder_after_both_sides_were_killed() {
     assert!(stderr(&resumed).contains("the server has 5 of 40 parts"), "{}", stderr(&resumed));
     assert!(stdout(&resumed).contains(&sha256_hex(&bytes)));
     let session = Client::new(&server.url, &token).unwrap().session(&id).await.unwrap();
-    assert_eq!(session.status, "COMPLETE", "the same session, not another one");
+    assert_eq!(session.status, "COMPLETE", "the upload resumed this session");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_file_of_the_same_name_and_size_gets_a_session_of_its_own() {
+async fn another_file_with_the_same_name_and_size_gets_its_own_session() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let token = server.first_token.clone();
@@ -96,7 +96,7 @@ async fn another_file_of_the_same_name_and_size_gets_a_session_of_its_own() {
     let bytes = file_bytes(SIZE);
     fs::write(&file, &bytes).unwrap();
     assert!(stdout(&upload(&server, &token, &file, &[])).contains(&sha256_hex(&bytes)));
-    assert_eq!(client.session(&id).await.unwrap().received_parts, ["7"], "nothing was sent there");
+    assert_eq!(client.session(&id).await.unwrap().received_parts, ["7"], "the client sent no part to this session");
     assert!(stdout(&upload(&server, &token, &file, &["--new"])).contains(&sha256_hex(&bytes)));
 }
 
@@ -142,7 +142,7 @@ async fn ctrl_c_says_how_to_go_on() {
 }
 
 #[test]
-fn the_status_is_drawn() {
+fn status_prints_a_bar_and_the_part_ranges() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let token = server.first_token.clone();
@@ -158,16 +158,16 @@ fn the_status_is_drawn() {
 }
 
 #[test]
-fn tokens_are_made_listed_and_revoked() {
+fn tokens_are_created_listed_and_revoked() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let token = |args: &[&str]| Cli::new(&[&["token"], args, &["--data", data]].concat()).run();
     stdout(&Cli::new(&["migrate", "--data", data]).run());
-    let made = stdout(&token(&["create", "--owner", "ci", "--name", "nightly"]));
-    assert!(made.trim_end().starts_with("pw_") && made.lines().count() == 1, "the bare token alone: {made}");
+    let created = stdout(&token(&["create", "--owner", "ci", "--name", "nightly"]));
+    assert!(created.trim_end().starts_with("pw_") && created.lines().count() == 1, "only the token: {created}");
     let listed = stdout(&token(&["list"]));
     let row = listed.lines().nth(1).unwrap();
-    assert!(row.contains("ci") && row.ends_with("nightly") && !listed.contains(made.trim_end()));
+    assert!(row.contains("ci") && row.ends_with("nightly") && !listed.contains(created.trim_end()));
     let id = row.split_whitespace().next().unwrap();
     stdout(&token(&["revoke", id]));
     assert!(!token(&["revoke", id]).status.success());
@@ -175,7 +175,7 @@ fn tokens_are_made_listed_and_revoked() {
 }
 
 #[test]
-fn a_command_that_lacks_something_says_what() {
+fn the_error_for_a_missing_file_token_or_server_names_it() {
     let missing = Cli::new(&["upload", "/nowhere"]).env("PARTWAY_TOKEN", "x").run();
     assert!(stderr(&missing).contains("/nowhere"));
     let no_token = Cli::new(&["upload", "/nowhere"]).run();
@@ -189,28 +189,28 @@ fn check_and_migrate_work_on_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let mistyped = Cli::new(&["check", "--data", data]).on_sqlite().run();
-    assert!(!mistyped.status.success(), "a mistyped folder is not in order");
+    assert!(!mistyped.status.success(), "check fails on a folder without a database");
     for command in ["migrate", "check"] {
         assert!(Cli::new(&[command, "--data", data]).run().status.success());
     }
 }
 
-/// Found by a mistyped folder: the token was made in a database of its own and worked nowhere.
+/// A regression test: with a mistyped folder, `token create` created a new database, and its token worked on no server.
 #[test]
-fn only_serve_and_migrate_make_a_database() {
+fn only_serve_and_migrate_create_a_database() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("mistyped");
     let owner = ["token", "create", "--owner", "ann"];
     for command in [&owner[..], &["token", "list"], &["check"], &["adopt"]] {
         let refused = Cli::new(&[command, &["--data", data.to_str().unwrap()]].concat()).on_sqlite().run();
         assert!(!refused.status.success());
-        let said = stderr(&refused);
-        assert!(said.contains(data.join("partway.db").to_str().unwrap()) && said.contains("partway migrate"), "{said}");
-        assert!(!data.exists(), "{command:?} makes nothing");
+        let error = stderr(&refused);
+        assert!(error.contains(data.join("partway.db").to_str().unwrap()) && error.contains("partway migrate"), "{error}");
+        assert!(!data.exists(), "{command:?} creates no folder");
     }
 }
 
-/// Uploads these files at the same time, each in a folder of its own, and answers the SHA-256 that each was told.
+/// Uploads these files concurrently, each from its own folder, and returns the SHA-256 that each upload printed.
 fn upload_at_once(server: &Server, more: &[&str], files: &[Vec<u8>]) -> Vec<String> {
     let folders: Vec<_> = files.iter().map(|_| tempfile::tempdir().unwrap()).collect();
     let uploads: Vec<_> = folders
@@ -227,10 +227,10 @@ fn upload_at_once(server: &Server, more: &[&str], files: &[Vec<u8>]) -> Vec<Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_of_one_name_and_size_do_not_mix_whatever_they_share() {
+async fn concurrent_uploads_of_different_files_with_one_name_and_size_do_not_mix() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[("PARTWAY_CHUNK_SIZE", "262144")]);
-    // Equal but for a byte that the sample of the key does not see: both begin in the same session.
+    // The files differ only in a byte outside the samples of the idempotency key, so both uploads start in one session.
     let one = file_bytes(8 << 20);
     let mut other = one.clone();
     other[2 << 20] ^= 1;
@@ -246,15 +246,15 @@ async fn the_same_file_from_two_hosts_is_stored_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let bytes = file_bytes(SIZE);
-    let told = upload_at_once(&server, &[], &[bytes.clone(), bytes.clone(), bytes.clone()]);
-    assert_eq!(told, vec![sha256_hex(&bytes); 3]);
+    let printed = upload_at_once(&server, &[], &[bytes.clone(), bytes.clone(), bytes.clone()]);
+    assert_eq!(printed, vec![sha256_hex(&bytes); 3]);
     let client = Client::new(&server.url, &server.first_token).unwrap();
     assert_eq!(client.sessions("COMPLETE").await.unwrap().len(), 1);
     assert_eq!(client.sessions("IN_PROGRESS").await.unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_looks_for_what_was_begun_before_not_the_uploader() {
+async fn the_server_filters_sessions_by_name_and_size() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let client = Client::new(&server.url, &server.first_token).unwrap();

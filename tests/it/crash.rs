@@ -1,7 +1,7 @@
-//! The real binary, killed at random moments.
+//! The real binary, killed at random times.
 //!
-//! What must hold after every kill: each part that was acknowledged is listed, each listed part has its bytes, and the
-//! upload can be brought to its end with the right digest.
+//! After every kill: the server lists every acknowledged part, each listed part has its bytes, and the upload can be finished
+//! with the correct digest.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ const KILLS: usize = 12;
 const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() {
+async fn after_a_kill_the_server_lists_every_acknowledged_part_with_its_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let file = Arc::new(file_bytes(PART * PARTS - 7));
     let server = Server::start(folder.path(), &SETTINGS);
@@ -32,7 +32,7 @@ async fn killed_in_mid_part_every_acknowledged_part_is_there_and_nothing_else() 
 
     for _ in 0..KILLS {
         let server = Arc::new(Server::start(folder.path(), &SETTINGS));
-        // The kill comes while the parts after this many acknowledgements are under way.
+        // Kill the server after this many acknowledgements, while it receives further parts.
         let kill_after = random.below(5);
         let answered = Arc::new(Mutex::new(Vec::new()));
         let senders: Vec<_> = (0..4)

@@ -1,4 +1,4 @@
-//! Two servers, real processes, on one PostgreSQL and one S3 store. Run by `scripts/test-services`.
+//! Two server processes on one PostgreSQL database and one S3 store. `scripts/test-services` runs these tests.
 
 use std::{
     collections::BTreeSet,
@@ -18,13 +18,13 @@ use tempfile::TempDir;
 use crate::support::{Cli, Deadline, Random, Server, exchange, file_bytes, sha256_hex, storage_url};
 
 const MIB: usize = 1024 * 1024;
-/// The smallest part that S3 takes, unless it is the last.
+/// The smallest part size that S3 accepts, except for the last part.
 const PART: usize = 5 * MIB;
 
 struct Cluster {
     folder: TempDir,
     token: String,
-    /// `None` while it is being restarted.
+    /// `None` during a restart of the node.
     nodes: [Option<Server>; 2],
 }
 
@@ -45,7 +45,7 @@ impl Cluster {
         Client::new(&self.node(index).url, &self.token).unwrap()
     }
 
-    /// Ended as by a power cut, and started anew.
+    /// Kills a node, as a power failure would, and starts it again.
     fn kill_and_start(&mut self, index: usize) {
         self.nodes[index].take().unwrap().kill();
         self.nodes[index] = Some(node(&self.folder, "127.0.0.1:0"));
@@ -59,7 +59,7 @@ impl Cluster {
         self.client(index).create(&NewUpload::named("a", size as u64, key)).await.unwrap().session_id
     }
 
-    /// A finished file's bytes, asked of a node.
+    /// Downloads a finished file from a node.
     async fn download(&self, index: usize, file: &str) -> Vec<u8> {
         let url = format!("{}/files/{file}/content", self.node(index).url);
         let answer = reqwest::Client::new().get(url).bearer_auth(&self.token).send().await.unwrap();
@@ -79,16 +79,19 @@ fn node(folder: &TempDir, address: &str) -> Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn what_one_node_acknowledged_the_other_tells_and_either_finishes() {
+async fn a_part_acknowledged_by_one_node_is_visible_on_the_other() {
     let cluster = Cluster::start();
     let file = file_bytes(3 * PART + 1_000);
     let id = cluster.create(0, file.len(), "spread").await;
     for (turn, number) in [4, 2, 1, 3].into_iter().enumerate() {
         let part = file.chunks(PART).nth(number - 1).unwrap();
         assert_eq!(cluster.put(turn, &id, number, part), Some(201));
-        let told = cluster.client(turn + 1).session(&id).await.unwrap();
-        assert!(part_numbers(&told.received_parts).any(|told| told as usize == number), "read your own writes");
-        assert_eq!(cluster.put(turn + 1, &id, number, part), Some(200), "a replay, wherever it goes");
+        let seen = cluster.client(turn + 1).session(&id).await.unwrap();
+        assert!(
+            part_numbers(&seen.received_parts).any(|seen| seen as usize == number),
+            "a write on one node is visible on the other"
+        );
+        assert_eq!(cluster.put(turn + 1, &id, number, part), Some(200), "a replay is accepted on either node");
     }
     let done = cluster.client(1).finalize(&id).await.unwrap();
     assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
@@ -99,7 +102,7 @@ async fn what_one_node_acknowledged_the_other_tells_and_either_finishes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn of_one_part_at_once_on_both_one_is_stored() {
+async fn of_concurrent_requests_for_one_part_on_both_nodes_one_is_stored() {
     let cluster = Arc::new(Cluster::start());
     for round in 0..8_u8 {
         for is_equal in [true, false] {
@@ -125,7 +128,7 @@ async fn of_one_part_at_once_on_both_one_is_stored() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn finalize_on_both_at_once_makes_one_file() {
+async fn concurrent_finalize_on_both_nodes_creates_one_file() {
     let cluster = Cluster::start();
     let file = file_bytes(PART + 1_000);
     for round in 0..5 {
@@ -143,7 +146,7 @@ async fn finalize_on_both_at_once_makes_one_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_finishes() {
+async fn after_a_node_is_killed_during_parts_the_other_has_all_acknowledged_parts() {
     const PARTS: usize = 6;
     let mut cluster = Cluster::start();
     let file = Arc::new(file_bytes(PART * PARTS - 7));
@@ -170,7 +173,7 @@ async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_fin
                 })
             })
             .collect();
-        // While the parts after this many are under way.
+        // Kill the node after this many acknowledgements, while it receives further parts.
         let kill_after = random.below(4);
         let deadline = Deadline::new();
         while acknowledged.lock().unwrap().len() < kill_after && !senders.iter().all(thread::JoinHandle::is_finished) {
@@ -181,10 +184,10 @@ async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_fin
             sender.join().unwrap();
         }
         cluster = Arc::into_inner(shared).unwrap();
-        let told = cluster.client(1).session(&id).await.unwrap();
-        let listed: BTreeSet<_> = part_numbers(&told.received_parts).map(|number| number as usize).collect();
+        let seen = cluster.client(1).session(&id).await.unwrap();
+        let listed: BTreeSet<_> = part_numbers(&seen.received_parts).map(|number| number as usize).collect();
         assert!(listed.is_superset(&acknowledged.lock().unwrap()), "{listed:?}");
-        // The claim that the dead one may have left lapses; whoever is told to come again does.
+        // The killed node may have left part leases behind. The other node answers 409 until they expire.
         for (index, part) in file.chunks(PART).enumerate() {
             while cluster.put(1, &id, index + 1, part) == Some(409) {
                 deadline.wait_for("the lease of the killed node to end");
@@ -194,13 +197,13 @@ async fn killed_in_mid_part_the_other_node_has_all_that_was_acknowledged_and_fin
         assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
         cluster.kill_and_start(0);
     }
-    // The killed one is back.
+    // The restarted node works again.
     cluster.upload(0, &path);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn killed_in_mid_finalize_the_other_node_finishes() {
+async fn after_a_node_is_killed_during_finalize_the_other_can_finalize() {
     let mut cluster = Cluster::start();
     let file = file_bytes(2 * PART + 1_000);
     let mut random = Random::new(5);
@@ -225,9 +228,8 @@ async fn killed_in_mid_finalize_the_other_node_finishes() {
     }
 }
 
-/// Creates, sends, asks and finalizes small files, now here, now there, until told to stop. A request whose connection
-/// breaks is sent to the other node, and again while that one says that the first may still be under way; any other
-/// failure is one.
+/// Uploads small files until `stop`, with each request on the other node than the one before. If a connection breaks, the
+/// request goes to the other node, and is repeated while that node reports a retryable error. Any other error fails the test.
 fn load(addresses: &[String; 2], cluster: &Mutex<Cluster>, stop: &AtomicBool, finished: &AtomicUsize, worker: usize) {
     let token = cluster.lock().unwrap().token.clone();
     let mut turn = worker;
@@ -295,7 +297,7 @@ fn a_rolling_restart_under_load_fails_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn who_follows_on_one_node_hears_of_what_the_other_does() {
+async fn a_watcher_on_one_node_sees_changes_made_on_the_other() {
     let cluster = Cluster::start();
     let file = file_bytes(PART + 1_000);
     let id = cluster.create(0, file.len(), "watched").await;
@@ -304,15 +306,15 @@ async fn who_follows_on_one_node_hears_of_what_the_other_does() {
         assert_eq!(cluster.put(0, &id, index + 1, part), Some(201));
     }
     cluster.client(0).finalize(&id).await.unwrap();
-    let told = watching.wait_with_output().unwrap();
-    assert!(told.status.success());
-    assert!(String::from_utf8(told.stdout).unwrap().contains("COMPLETE"));
+    let output = watching.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains("COMPLETE"));
 }
 
-/// A sender that breaks off holds nothing on the other node.
+/// An unfinished request on one node does not lock the part on the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn half_a_part_on_one_node_does_not_keep_the_other_from_taking_it_whole() {
+async fn an_unfinished_part_on_one_node_does_not_block_the_other() {
     let cluster = Cluster::start();
     let file = file_bytes(MIB);
     let id = cluster.create(0, file.len(), "half").await;
