@@ -77,24 +77,6 @@ impl Client {
         json(self.request(Method::GET, &["uploads", "sessions", id])).await
     }
 
-    /// Lists all sessions with this status, newest first.
-    pub async fn sessions(&self, status: &str) -> Result<Vec<SessionBody>> {
-        let (mut sessions, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let mut request =
-                self.request(Method::GET, &["uploads", "sessions"]).query(&[("status", status), ("limit", "100")]);
-            if let Some(after) = &after {
-                request = request.query(&[("after", after)]);
-            }
-            let page: ListBody = json(request).await?;
-            sessions.extend(page.sessions);
-            after = page.next;
-            if after.is_none() {
-                return Ok(sessions);
-            }
-        }
-    }
-
     /// Lists the newest sessions with this status for a file of this name and size: at most `limit`, which is at most 100.
     pub async fn sessions_for(&self, name: &str, size_bytes: u64, status: &str, limit: u8) -> Result<Vec<SessionBody>> {
         let request = self.request(Method::GET, &["uploads", "sessions"]);

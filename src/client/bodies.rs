@@ -88,7 +88,6 @@ pub(super) struct PartsBody {
 #[derive(Deserialize)]
 pub(super) struct ListBody {
     pub(super) sessions: Vec<SessionBody>,
-    pub(super) next: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

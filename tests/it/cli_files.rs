@@ -8,7 +8,7 @@ use std::{
     process::Output,
 };
 
-use partway::client::{Client, SessionBody};
+use partway::client::SessionBody;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::support::{Cli, Server, file_bytes};
@@ -21,12 +21,12 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn stored(server: &Server) -> Vec<SessionBody> {
-    Client::new(&server.url, &server.first_token).unwrap().sessions("COMPLETE").await.unwrap()
+fn stored(server: &Server) -> Vec<SessionBody> {
+    server.sessions(&server.first_token, "COMPLETE")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_that_are_not_regular_or_have_a_wrong_size_are_rejected_at_once() {
+#[test]
+fn files_that_are_not_regular_or_have_a_wrong_size_are_rejected_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let fifo = folder.path().join("fifo");
@@ -52,11 +52,11 @@ async fn files_that_are_not_regular_or_have_a_wrong_size_are_rejected_at_once() 
         assert_eq!(output.status.code(), Some(1), "{}", path.display());
         assert!(stderr(&output).contains(why), "{}: {}", path.display(), stderr(&output));
     }
-    assert!(stored(&server).await.is_empty());
+    assert!(stored(&server).is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_with_any_name_is_uploaded_and_found_again() {
+#[test]
+fn a_file_with_any_name_is_uploaded_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let names: [(&[u8], &str); 6] = [
@@ -72,7 +72,7 @@ async fn a_file_with_any_name_is_uploaded_and_found_again() {
         fs::write(&file, file_bytes(1_000 + index)).unwrap();
         let output = upload(&server, &file, &[]);
         assert!(output.status.success(), "{}", stderr(&output));
-        let sessions = stored(&server).await;
+        let sessions = stored(&server);
         assert_eq!((sessions.len(), sessions[0].file.original_filename.as_str()), (index + 1, shown));
         assert!(stderr(&upload(&server, &file, &[])).contains("Already stored"));
     }
@@ -82,19 +82,19 @@ async fn a_file_with_any_name_is_uploaded_and_found_again() {
     assert!(stderr(&upload(&server, &composed, &[])).contains("Already stored"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_symbolic_link_is_stored_under_its_own_name() {
+#[test]
+fn a_symbolic_link_is_stored_under_its_own_name() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     fs::write(folder.path().join("target.bin"), file_bytes(10)).unwrap();
     let link = folder.path().join("link.txt");
     symlink("target.bin", &link).unwrap();
     assert!(upload(&server, &link, &[]).status.success());
-    assert_eq!(stored(&server).await[0].file.original_filename, "link.txt");
+    assert_eq!(stored(&server)[0].file.original_filename, "link.txt");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_options_set_name_type_and_metadata() {
+#[test]
+fn the_options_set_name_type_and_metadata() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &[]);
     let file = folder.path().join("a.bin");
@@ -102,7 +102,7 @@ async fn the_options_set_name_type_and_metadata() {
     let more = ["--name", "b.mp4", "--content-type", "video/mp4", "--metadata", "album=2026", "--metadata", "note=a=b"];
     let output = upload(&server, &file, &more);
     assert!(output.status.success(), "{}", stderr(&output));
-    let id = stored(&server).await.remove(0).session_id;
+    let id = stored(&server).remove(0).session_id;
     let (status, body) = server.get(&format!("/uploads/sessions/{id}"));
     let session: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 200);

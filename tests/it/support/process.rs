@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use partway::client::SessionBody;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::database_url;
@@ -83,6 +84,14 @@ impl Server {
     /// Sends GET with the token of the first start.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         exchange(&self.address, "GET", path, &self.first_token, b"").unwrap()
+    }
+
+    /// Lists the newest sessions with this status, at most 100.
+    pub(crate) fn sessions(&self, token: &str, status: &str) -> Vec<SessionBody> {
+        let path = format!("/uploads/sessions?status={status}&limit=100");
+        let (_, body) = exchange(&self.address, "GET", &path, token, b"").unwrap();
+        let mut list: serde_json::Value = serde_json::from_str(&body).unwrap();
+        serde_json::from_value(list["sessions"].take()).unwrap()
     }
 
     /// Sends POST with JSON and the token of the first start.
