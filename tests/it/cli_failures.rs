@@ -82,15 +82,15 @@ fn a_permanent_error_ends_the_upload_at_once_with_the_reason() {
         (elsewhere(307), "redirects to https://example.org/x"),
     ];
     let ran: Vec<_> = cases.iter().map(|(url, _)| upload(url, "pw_x", &file, &[]).spawn()).collect();
-    let begun = Instant::now();
+    let start = Instant::now();
     for ((url, why), running) in cases.iter().zip(ran) {
         let output = running.wait_with_output().unwrap();
-        let said = stderr(&output);
+        let printed = stderr(&output);
         assert_eq!(output.status.code(), Some(1));
-        assert!(said.contains(why) && said.contains(url), "{url}: {said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(printed.contains(why) && printed.contains(url), "{url}: {printed}");
+        assert_eq!(printed.lines().count(), 1, "{printed}");
     }
-    assert!(begun.elapsed() < AT_ONCE);
+    assert!(start.elapsed() < AT_ONCE);
 }
 
 #[test]
@@ -127,10 +127,10 @@ fn the_client_waits_as_long_as_retry_after_asks() {
         let url = http_proxy(&server.address, move |_| {
             (asked.fetch_add(1, Ordering::Relaxed) == 0).then(|| page(503, headers))
         });
-        let begun = Instant::now();
+        let start = Instant::now();
         let output = upload(&url, &server.first_token, &file, &[]).run();
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
     }
 }
 
@@ -144,11 +144,11 @@ fn retries_end_at_the_given_limit_and_the_last_error_is_printed() {
         // An hour exceeds the limit of one second.
         request.starts_with("PUT").then(|| page(503, "Retry-After: 3600\r\n"))
     });
-    let begun = Instant::now();
+    let start = Instant::now();
     let output = upload(&url, &server.first_token, &file, &["--retry-for", "1s"]).run();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("parts/1 answered 503 Service Unavailable"), "{}", stderr(&output));
-    assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < AT_ONCE);
+    assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < AT_ONCE);
     let invalid = upload(&url, "pw_x", &file, &["--retry-for", "soon"]).run();
     assert_eq!(invalid.status.code(), Some(2));
 }
@@ -162,11 +162,11 @@ fn connections_that_break_before_the_first_response_are_retried_for_only_some_se
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || listener.incoming().for_each(drop));
-    let begun = Instant::now();
+    let start = Instant::now();
     let output = upload(&url, "pw_x", &file, &[]).run();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("no answer from the server") && stderr(&output).contains(&url));
-    assert!(begun.elapsed() < 2 * AT_ONCE);
+    assert!(start.elapsed() < 2 * AT_ONCE);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,10 +176,10 @@ async fn watching_continues_after_a_failed_read() {
     let client = Client::new(&server.url, &server.first_token).unwrap();
     let id = client.create(&NewUpload::named("a", 5, "k")).await.unwrap().session_id;
     let (reads, is_reading) = (AtomicUsize::new(0), std::sync::mpsc::channel());
-    let tell = Mutex::new(is_reading.0);
+    let reads_seen = Mutex::new(is_reading.0);
     let url = http_proxy(&server.address, move |request| {
         let read = request.starts_with("GET").then(|| reads.fetch_add(1, Ordering::Relaxed))?;
-        tell.lock().unwrap().send(read).unwrap();
+        reads_seen.lock().unwrap().send(read).unwrap();
         // The first read is before the loop, so the second is the first one inside it.
         (read == 1).then(|| page(502, ""))
     });

@@ -21,7 +21,7 @@ pub(crate) struct Proxy {
 #[derive(Clone, Copy, Default)]
 struct Silence {
     is_on: bool,
-    begun: u32,
+    count: u32,
 }
 
 impl Proxy {
@@ -66,7 +66,7 @@ impl Proxy {
 
     /// Stops all traffic but closes no connection. Accepts new connections but forwards nothing.
     pub(crate) fn be_silent(&self) {
-        self.silence.send_modify(|silence| *silence = Silence { is_on: true, begun: silence.begun + 1 });
+        self.silence.send_modify(|silence| *silence = Silence { is_on: true, count: silence.count + 1 });
     }
 
     /// Forwards new connections again. The existing ones stay silent.
@@ -76,12 +76,12 @@ impl Proxy {
 }
 
 async fn forward(mut near: TcpStream, target: String, mut silence: watch::Receiver<Silence>) {
-    let Silence { is_on, begun } = *silence.borrow_and_update();
+    let Silence { is_on, count } = *silence.borrow_and_update();
     if !is_on {
         let Ok(mut far) = TcpStream::connect(target).await else { return };
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-            _ = silence.wait_for(|silence| silence.begun != begun) => {}
+            _ = silence.wait_for(|silence| silence.count != count) => {}
         }
         // Keep both sockets open.
         std::future::pending::<()>().await;
