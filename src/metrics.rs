@@ -22,6 +22,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Requests by route and status, and how long they took.
     pub requests: Family<RequestLabels, Histogram>,
+    /// Statements sent to the database.
+    pub db_statements: Counter,
 }
 
 /// Labels of [`Metrics::sessions`].
@@ -69,8 +71,9 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// All at zero, except that the database counts its own statements.
+    pub fn new(db_statements: Counter) -> Self {
         let mut registry = Registry::with_prefix("partway");
         let sessions = Family::default();
         registry.register("sessions", "Sessions by event", sessions.clone());
@@ -84,11 +87,10 @@ impl Default for Metrics {
             Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0])
         });
         registry.register_with_unit("request_duration", "Time to answer", Unit::Seconds, requests.clone());
-        Self { registry, sessions, parts, part_bytes, connections_refused, requests }
+        registry.register("db_statements", "Database statements", db_statements.clone());
+        Self { registry, sessions, parts, part_bytes, connections_refused, requests, db_statements }
     }
-}
 
-impl Metrics {
     /// Counts something that happened to a session.
     pub fn count_session(&self, event: SessionEvent) {
         self.sessions.get_or_create(&SessionLabels { event }).inc();

@@ -2,38 +2,56 @@
 
 use sea_orm::entity::prelude::*;
 
+/// Begins the name of each column of a file in a join with its session. No column's own name has a dot in it.
+pub const JOINED: &str = "file.";
+
 /// One row of `upload_file`.
+///
+/// sqlx reads it from a join with its session: there, the name of each column begins with [`JOINED`].
 #[sea_orm::model]
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, sqlx::FromRow)]
 #[sea_orm(table_name = "upload_file")]
 pub struct Model {
     /// UUID version 7.
     #[sea_orm(primary_key, auto_increment = false)]
+    #[sqlx(rename = "file.id")]
     pub id: Uuid,
     /// Whose it is.
+    #[sqlx(rename = "file.owner")]
     pub owner: String,
     /// The name on the sender's side.
+    #[sqlx(rename = "file.original_filename")]
     pub original_filename: String,
     /// Media type.
+    #[sqlx(rename = "file.content_type")]
     pub content_type: String,
     /// Size of the whole file.
+    #[sqlx(rename = "file.size_bytes")]
     pub size_bytes: i64,
     /// SHA-256 of the whole file, 32 bytes; NULL until finalized.
+    #[sqlx(rename = "file.sha256")]
     pub sha256: Option<Vec<u8>>,
     /// SHA-256 over the parts' SHA-256, 32 bytes; NULL until finalized.
+    #[sqlx(rename = "file.composite_sha256")]
     pub composite_sha256: Option<Vec<u8>>,
     /// What the sender attached: a JSON object, as text. A JSON type would write numbers anew and refuse some strings.
+    #[sqlx(rename = "file.metadata")]
     pub metadata: String,
     /// `UPLOADING`, `STORED` or `FAILED`.
+    #[sqlx(rename = "file.status")]
     pub status: String,
     /// Where storage keeps it; NULL until stored.
+    #[sqlx(rename = "file.location")]
     pub location: Option<String>,
     /// UTC, microseconds.
+    #[sqlx(rename = "file.created_at")]
     pub created_at: DateTimeUtc,
     /// UTC, microseconds.
+    #[sqlx(rename = "file.updated_at")]
     pub updated_at: DateTimeUtc,
     /// The session that the file came by.
     #[sea_orm(has_one)]
+    #[sqlx(skip)]
     pub session: HasOne<super::upload_session::Entity>,
 }
 

@@ -5,7 +5,7 @@ use sea_orm::entity::prelude::*;
 /// One row of `upload_session`.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "upload_session")]
+#[sea_orm(table_name = "upload_session", model_attrs(derive(sqlx::FromRow)))]
 pub struct Model {
     /// UUID version 7; sorts by creation.
     #[sea_orm(primary_key, auto_increment = false)]

@@ -145,7 +145,8 @@ fn service(db: Db, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Ser
         }
         StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.stores.storage_memory.0)?),
     };
-    Ok(Service::new(db, storage, clock, config.limits, room, Arc::new(Metrics::default())))
+    let metrics = Arc::new(Metrics::new(db.statements().clone()));
+    Ok(Service::new(db, storage, clock, config.limits, room, metrics))
 }
 
 /// The folder that a file is in.

@@ -43,8 +43,8 @@ impl Config {
         }
         ensure!(graphql.max_response_bytes.0 >= 64 * 1024, "graphql_max_response_bytes must be at least 64KiB");
         ensure!(
-            stores.database_connections >= 2,
-            "database_connections must be at least 2: one that reads and one that writes"
+            stores.database_connections >= 3,
+            "database_connections must be at least 3: one for writes, one for reads of one session, one for other reads"
         );
         server.public_url()?;
         stores.database()?;

@@ -1,16 +1,16 @@
 //! Learning that sessions have changed, by this server or another on the same database.
 //!
-//! Owns the two ways of it. SQLite has a version of the whole file, which is asked for ten times a second; which sessions
-//! changed is found out by asking for theirs. PostgreSQL notifies: the transaction that changes a session sends its id and
-//! version with its commit, and one connection listens.
+//! Owns the two ways of it. SQLite has a version of the whole file, which the server reads ten times a second; to learn
+//! which sessions changed, it reads their versions. PostgreSQL notifies: the transaction that changes a session sends its
+//! id and version with its commit, and one connection listens.
 
 use std::{fmt, time::Duration};
 
 use entity::upload_session;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
     sqlx::{
-        self, Executor,
+        Executor,
         postgres::{PgConnectOptions, PgListener, PgPoolOptions},
     },
 };
@@ -18,31 +18,32 @@ use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 use super::{
-    ACQUIRE_TIMEOUT, Db, Result, Transaction, again,
-    health::{PING_TIMEOUT, Silent},
-    rows, sqlite,
+    ACQUIRE_TIMEOUT, Db, Result, Transaction,
+    error::retry_transient,
+    health::{PING_TIMEOUT, within},
+    rows,
 };
 use crate::domain::{Session, SessionId};
 
 const CHANNEL: &str = "partway_session";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long PostgreSQL may have nothing to tell before it is asked whether it is still there.
+/// After this time without a notification the connection is tested.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Sessions in one statement.
+/// Most sessions in one statement.
 const IDS_AT_ONCE: usize = 500;
 
-/// How a database is watched.
+/// Where changes come from.
 #[derive(Clone)]
-pub(super) enum Watched {
+pub(super) enum ChangeSource {
     /// On a connection that never writes.
     Sqlite(DatabaseConnection),
-    /// On a connection that is made when somebody watches.
+    /// On a connection that each watch opens.
     Postgres(Box<PgConnectOptions>),
 }
 
 /// Hides the password.
-impl fmt::Debug for Watched {
+impl fmt::Debug for ChangeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sqlite(_) => "Sqlite",
@@ -63,26 +64,26 @@ pub enum Change {
 /// The changes from now on.
 #[derive(Debug)]
 pub enum Changes {
-    /// Looks at the database's version.
+    /// Reads the database's version again and again.
     Polled(DatabaseConnection, Option<i64>, Interval),
-    /// Is told.
+    /// Listens for notifications.
     Notified(Box<PgListener>),
 }
 
 impl Db {
-    /// Begins to watch. What changed before this returned may not be told.
+    /// Begins to watch. Changes before this returns may be missed.
     pub async fn changes(&self) -> Result<Changes> {
-        match &self.watched {
-            Watched::Sqlite(observe) => {
+        match &self.change_source {
+            ChangeSource::Sqlite(observe) => {
                 let mut ticks = tokio::time::interval(POLL_INTERVAL);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 Ok(Changes::Polled(observe.clone(), None, ticks))
             }
-            Watched::Postgres(target) => {
+            ChangeSource::Postgres(target) => {
                 let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
                 let pool = pool.connect_lazy_with((**target).clone());
                 let mut listener = PgListener::connect_with(&pool).await?;
-                in_time(listener.listen(CHANNEL)).await?;
+                within(PING_TIMEOUT, listener.listen(CHANNEL)).await?;
                 Ok(Changes::Notified(Box::new(listener)))
             }
         }
@@ -90,8 +91,7 @@ impl Db {
 }
 
 impl Db {
-    /// The versions of those of these sessions that exist, of any owner: nothing else is read when something may have
-    /// changed.
+    /// The versions of these sessions, of any owner, without those that do not exist.
     pub async fn session_versions(&self, ids: &[SessionId]) -> Result<Vec<(SessionId, u64)>> {
         let mut versions = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_AT_ONCE) {
@@ -101,7 +101,7 @@ impl Db {
                 let asked = asked.filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)));
                 asked.into_tuple::<(Uuid, i64)>().all(&self.read)
             };
-            for (id, version) in again(asked).await? {
+            for (id, version) in retry_transient(asked).await? {
                 versions.push((SessionId(id), rows::version(SessionId(id), version)?));
             }
         }
@@ -110,30 +110,35 @@ impl Db {
 }
 
 impl Changes {
-    /// Waits for the next change. After an error, what happened may have been missed and watching has to begin anew.
+    /// Waits for the next change. After an error, changes may have been missed: watch again.
     pub async fn next(&mut self) -> Result<Change> {
         match self {
             Self::Polled(observe, seen, ticks) => loop {
                 ticks.tick().await;
-                let now = sqlite::data_version(observe).await?;
+                let now = data_version(observe).await?;
                 if seen.replace(now) != Some(now) {
                     return Ok(Change::Any);
                 }
             },
-            // Without a notification the connection was lost and is there again: something may have been missed.
+            // `None` means that the listener has reconnected; it may have missed notifications.
             Self::Notified(listener) => loop {
                 match tokio::time::timeout(QUIET, listener.try_recv()).await {
                     Ok(told) => return Ok(told?.map_or(Change::Any, |notification| parse(notification.payload()))),
-                    // A connection whose other end is gone is as quiet as one on which nothing happens.
-                    Err(_) => in_time((**listener).execute("SELECT 1")).await.map(drop)?,
+                    // A dead connection is as silent as one without notifications, so test it.
+                    Err(_) => within(PING_TIMEOUT, (**listener).execute("SELECT 1")).await.map(drop)?,
                 }
             },
         }
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
-    Ok(tokio::time::timeout(PING_TIMEOUT, work).await.unwrap_or_else(|_| Err(Silent.into()))?)
+/// A number that changes whenever the database does, by this process or another. The connection must be one that never
+/// writes: a connection does not count its own changes.
+async fn data_version(connection: &DatabaseConnection) -> Result<i64> {
+    let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
+    let row = connection.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("PRAGMA data_version".to_owned()))?;
+    Ok(row.try_get_by_index(0)?)
 }
 
 fn parse(payload: &str) -> Change {
@@ -141,7 +146,7 @@ fn parse(payload: &str) -> Change {
     parts.map_or(Change::Any, |(id, version)| Change::Session(SessionId(id), version))
 }
 
-/// Tells the other servers, if and when the transaction commits.
+/// Notifies all servers when the transaction commits.
 pub(super) async fn notify(tx: &Transaction, session: &Session) -> Result<()> {
     if tx.get_database_backend() == DbBackend::Postgres {
         let payload = format!("{} {}", session.id.0, session.version);

@@ -108,7 +108,7 @@ impl Db {
     /// is in all of them or in none.
     pub async fn check_session(&self, id: SessionId) -> Result<Result<CheckedSession, String>> {
         let tx = self.snapshot().await?;
-        let Some(row) = super::only(upload_session::Entity::find_by_id(id.0), &tx).await? else {
+        let Some(row) = super::at_most_one(upload_session::Entity::find_by_id(id.0), &tx).await? else {
             return Ok(Err("its row is gone".to_owned()));
         };
         let (completed, is_freed) = (row.completed_parts, row.bytes_freed);
@@ -116,11 +116,12 @@ impl Db {
             Ok(session) => session,
             Err(corrupt) => return Ok(Err(corrupt.to_string())),
         };
-        let file = match super::only(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?.map(rows::file) {
-            Some(Ok(file)) => file,
-            Some(Err(corrupt)) => return Ok(Err(corrupt.to_string())),
-            None => return Ok(Err("its file has no row".to_owned())),
-        };
+        let file =
+            match super::at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?.map(rows::file) {
+                Some(Ok(file)) => file,
+                Some(Err(corrupt)) => return Ok(Err(corrupt.to_string())),
+                None => return Ok(Err("its file has no row".to_owned())),
+            };
         let (mut numbers, mut bytes) = (PartSet::new(), 0);
         for row in super::parts::of_session(id).all(&tx).await? {
             match rows::part(&row, &session.plan) {
@@ -151,7 +152,7 @@ impl Db {
 
     /// A file, or what is wrong with its row.
     pub async fn check_file(&self, id: FileId) -> Result<Result<FileRecord, String>> {
-        let row = super::only(upload_file::Entity::find_by_id(id.0), &self.read).await?;
+        let row = super::at_most_one(upload_file::Entity::find_by_id(id.0), &self.read).await?;
         Ok(match row.map(rows::file) {
             Some(file) => file.map_err(|corrupt| corrupt.to_string()),
             None => Err("its row is gone".to_owned()),

@@ -1,11 +1,10 @@
-//! What can go wrong with the database, and what may be done about it.
+//! What can go wrong with the database, and when a statement is retried.
 //!
-//! Owns the reading of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure passes by itself, and whether
-//! the statement can simply be run again.
+//! Owns the meaning of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure passes by itself, and whether
+//! the statement can be retried at once.
 
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlErr, sqlx};
 
 use super::CorruptRow;
@@ -109,17 +108,42 @@ fn sql_state(error: &sqlx::Error) -> Option<&str> {
     Some(error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.code())
 }
 
-/// How long to wait before a statement is run again. In all, longer than a pool trusts a connection that it has not tried:
-/// when all were cut at once, the last try gets a new one.
+/// How long to wait before each retry. In all, longer than a pool trusts a connection without a test: if all connections
+/// were cut at once, the last retry gets a new one.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
-/// For how long a statement is begun again.
+/// After this time a statement is not retried.
 const RETRY_FOR: Duration = Duration::from_secs(10);
-/// How long a lock is waited for.
+/// How long to wait for a lock in all.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// How often it is asked for at first, and at last. In between, no connection waits for it.
+/// How long to wait between two attempts to get it, at first and at most. No connection is in use meanwhile.
 const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// An error that says so when another transaction has what was needed.
+/// Waiting for a lock that another transaction holds.
+#[derive(Debug)]
+pub struct LockWait {
+    begun: Instant,
+    pause: Duration,
+}
+
+impl Default for LockWait {
+    fn default() -> Self {
+        Self { begun: Instant::now(), pause: LOCK_PAUSES[0] }
+    }
+}
+
+impl LockWait {
+    /// Waits before the next attempt, each time for longer. False, at once, if the time is up.
+    pub async fn pause(&mut self) -> bool {
+        if self.begun.elapsed() >= LOCK_WAIT {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LOCK_PAUSES[1]);
+        true
+    }
+}
+
+/// An error that tells whether another transaction holds a lock that was needed.
 pub(super) trait MayBeLocked {
     fn is_locked(&self) -> bool;
 }
@@ -136,34 +160,43 @@ impl MayBeLocked for Error {
     }
 }
 
-/// Runs a statement or a transaction again while another one has the lock that it needs: it was undone, and nothing is
-/// known to have happened.
+/// Retries a statement or a transaction while another transaction holds the lock that it needs. A refused lock undoes the
+/// attempt, so nothing is done twice.
 pub(super) async fn unless_locked<T, E: MayBeLocked, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, E> {
-    let (begun, [mut pause, longest]) = (Instant::now(), LOCK_PAUSES);
+    let mut wait = LockWait::default();
     loop {
         match attempt().await {
-            Err(error) if error.is_locked() && begun.elapsed() < LOCK_WAIT => tokio::time::sleep(pause).await,
+            Err(error) if error.is_locked() => {
+                if !wait.pause().await {
+                    return Err(error);
+                }
+            }
             done => return done,
         }
-        pause = (pause * 2).min(longest);
     }
 }
 
-/// Runs a read, or a transaction that does no harm when it is run twice, again while what fails is transient.
-pub(super) async fn again<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
+/// Retries a statement that may run twice while its error is transient.
+pub(super) async fn retry_transient<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
     let begun = Instant::now();
     for pause in PAUSES {
-        match unless_locked(|| attempt().map(|done| done.map_err(Into::into))).await {
+        match attempt().await.map_err(Into::into) {
             Err(error) if error.is_transient() && begun.elapsed() < RETRY_FOR => {
-                tracing::debug!(%error, "running it again");
+                tracing::debug!(%error, "retrying");
                 tokio::time::sleep(pause).await;
             }
             done => return done,
         }
     }
-    unless_locked(|| attempt().map(|done| done.map_err(Into::into))).await
+    attempt().await.map_err(Into::into)
+}
+
+/// Retries a transaction that may run twice while its error is transient, or while another transaction holds a lock that
+/// it needs.
+pub(super) async fn retry_transaction<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> Result<T> {
+    retry_transient(|| unless_locked(&attempt)).await
 }

@@ -5,13 +5,13 @@
 use entity::upload_part;
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter};
 
-use super::{Db, Result, again, changes, rows, sessions::locked_session};
+use super::{Db, Result, changes, error::retry_transaction, rows, sessions::locked_session};
 use crate::domain::{PartRecord, Session, Timestamp};
 
 impl Db {
     /// Forgets these parts of an open session, those that are still recorded like this. Answers the session as it is then.
     pub async fn forget_parts(&self, session: &Session, parts: &[PartRecord], now: Timestamp) -> Result<Session> {
-        again(|| self.try_forget_parts(session, parts, now)).await
+        retry_transaction(|| self.try_forget_parts(session, parts, now)).await
     }
 
     async fn try_forget_parts(&self, session: &Session, parts: &[PartRecord], now: Timestamp) -> Result<Session> {

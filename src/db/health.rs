@@ -1,9 +1,9 @@
 //! Noticing that PostgreSQL does not answer, without an error that says so.
 //!
-//! Owns the bound around every statement. When a host hangs, or its address moves to another host, the old connections stay
-//! open and silent: TCP has no reason to complain for minutes, and sqlx gives no way to set keepalive or a user time-out on
-//! its sockets. So no answer is waited for longer than [`ANSWER_TIMEOUT`]. After that, all connections of the pool are given
-//! up, because what silenced one silenced the others. The pool that follows is made by `pools`.
+//! Owns the time-out around every statement. When a host hangs, or its address moves to another host, the old connections
+//! stay open and silent: TCP reports no error for minutes, and sqlx cannot set keepalive or a user time-out on its sockets.
+//! So no statement waits for longer than [`ANSWER_TIMEOUT`]. After that, this gives up all connections of the pool, because
+//! the others are silent too. `pools` then makes a new pool.
 
 use std::{
     io,
@@ -27,8 +27,16 @@ use super::ACQUIRE_TIMEOUT;
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long PostgreSQL may take to answer a ping.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long connections are tried before they go back to the pool, after a statement was given up on one of them.
+/// For this long after a caller abandoned a statement, every connection is tested before it goes back to the pool.
 const DOUBT: Duration = Duration::from_secs(10);
+
+/// Waits for the answer of PostgreSQL for this long.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(Silent.into()))
+}
 
 /// What is known of the connections of one pool.
 #[derive(Debug)]
@@ -41,7 +49,7 @@ pub(super) struct Health {
 struct Times {
     /// When a statement was last answered.
     answered: Option<Instant>,
-    /// When a caller last gave up waiting for a statement.
+    /// When a caller last abandoned a statement.
     doubted: Option<Instant>,
 }
 
@@ -75,7 +83,7 @@ impl Health {
     /// Waits for the work, but not for longer than [`ANSWER_TIMEOUT`].
     pub(super) async fn bounded<T, E: DriverError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let work = pin!(work);
-        // Dropped before the work is: its connection comes back doubted.
+        // Drops before `work` does, so that the connection comes back as doubted.
         let mut doubt = Doubt(Some(self));
         let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
         doubt.0 = None;
@@ -84,13 +92,13 @@ impl Health {
                 self.give_up();
                 Err(Silent.into())
             }
-            // Many wait and are answered in turn; or nobody was for as long, since the pool counts connections that are
-            // silent. One that never had an answer has none of these.
+            // No free connection. Either many callers share them and get answers, or the connections are all silent:
+            // then no statement has been answered for as long.
             Ok(Err(error)) if error.is_acquire_timeout() => {
                 if self.times().answered.is_some_and(|at| at.elapsed() >= ACQUIRE_TIMEOUT) {
                     self.give_up();
                 }
-                // The pool that follows has connections.
+                // A retry will find the new pool.
                 if self.is_given_up() { Err(Silent.into()) } else { Err(error) }
             }
             Ok(done) => {
@@ -111,8 +119,8 @@ impl Health {
         })
     }
 
-    /// The same before the connection goes back to the pool, if there is a reason. The pool's own ping comes after this
-    /// one, and is not bounded.
+    /// Tests a connection before it goes back to the pool, if there is a reason for doubt. sqlx's own ping follows, and
+    /// that one has no time-out.
     pub(super) async fn test_if_doubted(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let is_doubted = self.times().doubted.is_some_and(|at| at.elapsed() < DOUBT);
         if self.is_given_up() || is_doubted { self.test(connection).await } else { Ok(()) }
@@ -123,7 +131,7 @@ impl Health {
     }
 }
 
-/// Notes, when it is dropped, that a statement was given up.
+/// Notes, when it is dropped, that a caller abandoned a statement.
 struct Doubt<'a>(Option<&'a Health>);
 
 impl Drop for Doubt<'_> {

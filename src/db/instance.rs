@@ -14,7 +14,7 @@ const ROW: i32 = 1;
 impl Db {
     /// The storage's id; `None` before the first start.
     pub async fn storage_id(&self) -> Result<Option<Uuid>> {
-        let row = super::only(instance::Entity::find_by_id(ROW), &self.write).await?;
+        let row = super::at_most_one(instance::Entity::find_by_id(ROW), &self.write).await?;
         Ok(row.map(|row| row.storage_id))
     }
 
@@ -40,7 +40,7 @@ impl Db {
 
     /// Notes what becomes of the pause in which nothing expires; answers it. Servers that do so at once note the same.
     pub async fn note_expiry_pause(&self, next: impl Fn(ExpiryPause) -> ExpiryPause) -> Result<ExpiryPause> {
-        let row = super::only(instance::Entity::find_by_id(ROW), &self.write).await?;
+        let row = super::at_most_one(instance::Entity::find_by_id(ROW), &self.write).await?;
         let before = row.map_or_else(ExpiryPause::default, |row| ExpiryPause {
             seen_at: row.expiry_seen_at,
             until: row.expiry_paused_until,

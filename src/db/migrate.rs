@@ -8,7 +8,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 
 use super::{
     Db, Error, Result,
-    changes::Watched,
+    changes::ChangeSource,
     postgres::{SchemaLock, unhurried},
 };
 
@@ -22,9 +22,9 @@ impl Db {
         if self.pending().await? == 0 {
             return Ok(());
         }
-        match &self.watched {
-            Watched::Sqlite(_) => Box::pin(apply(&self.pools.current().write)).await,
-            Watched::Postgres(target) => {
+        match &self.change_source {
+            ChangeSource::Sqlite(_) => Box::pin(apply(&self.pools.current().write)).await,
+            ChangeSource::Postgres(target) => {
                 let lock = SchemaLock::take(target).await?;
                 // Another server may have done it while this one waited; then nothing is left to do.
                 let connection = unhurried(target).await?;

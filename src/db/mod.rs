@@ -20,10 +20,10 @@ mod part_claims;
 mod parts;
 mod pools;
 mod postgres;
-mod prepared;
-mod readers;
+mod read_pool;
 mod recording;
 mod rows;
+mod session_read;
 mod sessions;
 mod sqlite;
 mod sweep;
@@ -31,21 +31,16 @@ mod tokens;
 mod turns;
 mod unreadable;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use changes::ChangeSource;
 pub use changes::{Change, Changes};
 pub use check::CheckedSession;
-use error::again;
-pub use error::{Error, Result};
+pub use error::{Error, LockWait, Result};
 pub use list::{ListFilter, SessionPage};
 pub use part_claims::PartClaim;
 use pools::{Connection, Pools, Transaction};
+use prometheus_client::metrics::counter::Counter;
 pub use recording::{NewPart, Recorded};
 pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
@@ -64,17 +59,17 @@ pub struct Db {
     pools: Arc<Pools>,
     read: Connection,
     write: Connection,
-    watched: changes::Watched,
-    prepared: prepared::Prepared,
-    statements: Arc<AtomicU64>,
+    change_source: ChangeSource,
+    session_statements: session_read::Statements,
+    statements: Counter,
 }
 
 impl Db {
-    /// Over these pools, up to `places` of whose connections write.
-    fn new(pools: Arc<Pools>, places: u32, watched: changes::Watched, statements: Arc<AtomicU64>) -> Self {
-        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, places));
-        let prepared = prepared::Prepared::new(read.get_database_backend());
-        Self { pools, read, write, watched, prepared, statements }
+    /// Over these pools, up to `writers` of whose connections write.
+    fn new(pools: Arc<Pools>, writers: u32, change_source: ChangeSource, statements: Counter) -> Self {
+        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers));
+        let session_statements = session_read::Statements::new(read.get_database_backend());
+        Self { pools, read, write, change_source, session_statements, statements }
     }
 
     /// Whether the database answers.
@@ -82,9 +77,9 @@ impl Db {
         Ok(self.read.ping().await?)
     }
 
-    /// How many statements have been run.
-    pub fn statements(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+    /// Counts the statements that are run.
+    pub fn statements(&self) -> &Counter {
+        &self.statements
     }
 
     /// A transaction that will write, in an owner's turn or in the server's. On PostgreSQL it reads what is committed when
@@ -98,19 +93,19 @@ impl Db {
     }
 }
 
-/// The row of a select that finds one at most. `one()` would say so with a bound LIMIT, for which SQLite plans the
-/// statement anew at every use: measured, that is half of all that a status read costs.
-async fn only<E: EntityTrait>(
+/// The row of a select that finds one at most. sea-orm's `one()` adds a bound LIMIT, for which SQLite prepares the
+/// statement again at every use: that took half the time of a status read.
+async fn at_most_one<E: EntityTrait>(
     select: sea_orm::Select<E>,
     connection: &impl ConnectionTrait,
 ) -> Result<Option<E::Model>, DbErr> {
     Ok(select.all(connection).await?.pop())
 }
 
-fn count_statements(mut connection: DatabaseConnection, statements: &Arc<AtomicU64>) -> DatabaseConnection {
-    let statements = Arc::clone(statements);
+fn count_statements(mut connection: DatabaseConnection, statements: &Counter) -> DatabaseConnection {
+    let statements = statements.clone();
     connection.set_metric_callback(move |_| {
-        statements.fetch_add(1, Ordering::Relaxed);
+        statements.inc();
     });
     connection
 }

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Db, Result, again};
+use super::{Db, Result, error::retry_transient};
 use crate::domain::{OwnerName, SessionId, Timestamp};
 
 /// The right to put a part.
@@ -76,7 +76,7 @@ impl Db {
         let renewal = upload_part_claim::Entity::update_many()
             .col_expr(upload_part_claim::Column::ClaimedUntil, self.after(now, lasting))
             .filter(claim.is_mine());
-        let renewed = again(|| renewal.clone().exec(&self.write)).await?;
+        let renewed = retry_transient(|| renewal.clone().exec(&self.write)).await?;
         Ok(renewed.rows_affected > 0)
     }
 
@@ -92,6 +92,6 @@ impl Db {
 
     /// Gives the claim back.
     pub async fn release_claim(&self, claim: &PartClaim) -> Result<()> {
-        again(|| claim.delete(&self.write)).await.map(drop)
+        retry_transient(|| claim.delete(&self.write)).await.map(drop)
     }
 }

@@ -5,27 +5,27 @@ use std::collections::HashMap;
 use entity::upload_part;
 use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Db, Result, again, only, rows};
+use super::{Db, Result, at_most_one, error::retry_transient, rows};
 use crate::domain::{PartRecord, Session, SessionId};
 
 impl Db {
     /// One part of a session.
     pub async fn part(&self, session: &Session, number: u32) -> Result<Option<PartRecord>> {
         let key = (session.id.0, i64::from(number));
-        let row = again(|| only(upload_part::Entity::find_by_id(key), &self.read)).await?;
+        let row = retry_transient(|| at_most_one(upload_part::Entity::find_by_id(key), &self.read)).await?;
         Ok(row.map(|row| rows::part(&row, &session.plan)).transpose()?)
     }
 
     /// Up to `limit` parts of a session with numbers above `after`, ascending.
     pub async fn parts(&self, session: &Session, after: u32, limit: u64) -> Result<Vec<PartRecord>> {
         let wanted = of_session(session.id).filter(upload_part::COLUMN.part_number.gt(i64::from(after))).limit(limit);
-        let found = again(|| wanted.clone().all(&self.read)).await?;
+        let found = retry_transient(|| wanted.clone().all(&self.read)).await?;
         Ok(found.iter().map(|row| rows::part(row, &session.plan)).collect::<Result<_, _>>()?)
     }
 
     /// Every part of a session, ascending.
     pub async fn all_parts(&self, session: &Session) -> Result<Vec<PartRecord>> {
-        let found = again(|| of_session(session.id).all(&self.read)).await?;
+        let found = retry_transient(|| of_session(session.id).all(&self.read)).await?;
         Ok(found.iter().map(|row| rows::part(row, &session.plan)).collect::<Result<_, _>>()?)
     }
 
@@ -47,7 +47,7 @@ impl Db {
             .filter(ranges)
             .order_by_asc(upload_part::COLUMN.session_id)
             .order_by_asc(upload_part::COLUMN.part_number);
-        let found = again(|| select.clone().all(&self.read)).await?;
+        let found = retry_transient(|| select.clone().all(&self.read)).await?;
         let sessions: HashMap<_, _> = wanted.iter().map(|(session, ..)| (session.id.0, session)).collect();
         let mut parts: HashMap<SessionId, Result<Vec<PartRecord>>> = HashMap::new();
         for row in &found {

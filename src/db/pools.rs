@@ -1,10 +1,11 @@
-//! The pools of connections, and how a statement comes to one.
+//! The pools of connections, and which statement uses which pool.
 //!
-//! Owns which statement uses which pool: reads have connections of their own, so that a status read never waits for one
-//! that waits for a row; writes take turns by owner. Replaces PostgreSQL's pools when it does not answer.
+//! Reads have connections of their own, so that a status read never waits for a writer that waits for a row. Writes take
+//! turns by owner. When PostgreSQL does not answer, new pools replace the old ones.
 
-use std::sync::{Arc, PoisonError, RwLock, atomic::AtomicU64};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use prometheus_client::metrics::counter::Counter;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx::postgres::PgConnectOptions,
@@ -14,37 +15,41 @@ use super::{
     Result,
     error::unless_locked,
     health::{DriverError, Health},
-    readers::Readers,
+    read_pool::ReadPool,
     turns::{Turn, Turns},
 };
 use crate::domain::OwnerName;
 
-/// Where pools are made from.
+/// What pools are made from.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A file does not go away; its pools stay.
     Sqlite,
     /// Up to this many connections.
-    Postgres { target: Box<PgConnectOptions>, connections: u32, statements: Arc<AtomicU64> },
+    Postgres { target: Box<PgConnectOptions>, connections: u32, statements: Counter },
 }
 
-/// A pool that reads and one that writes.
+/// Separate pools for writes, for reads, and for reads of one session.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) read: DatabaseConnection,
     pub(super) write: DatabaseConnection,
-    pub(super) readers: Readers,
+    pub(super) lookups: ReadPool,
     /// `None` on SQLite, which is never silent.
     health: Option<Arc<Health>>,
 }
 
 impl Pool {
-    pub(super) fn new(read: DatabaseConnection, write: DatabaseConnection, health: Option<Arc<Health>>) -> Self {
-        let readers = Readers::new(&read);
-        Self { read, write, readers, health }
+    pub(super) fn new(
+        read: DatabaseConnection,
+        write: DatabaseConnection,
+        lookups: ReadPool,
+        health: Option<Arc<Health>>,
+    ) -> Self {
+        Self { read, write, lookups, health }
     }
 
-    /// Waits for the work as long as the database can be expected to answer.
+    /// Waits for the work, on PostgreSQL with a time-out.
     pub(super) async fn bounded<T, E: DriverError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match &self.health {
             Some(health) => health.bounded(work).await,
@@ -65,14 +70,14 @@ impl Pools {
         Arc::new(Self { current: RwLock::new(Arc::new(pool)), source })
     }
 
-    /// Those to be used now. New ones, if the ones before fell silent.
+    /// The pools to use now: new ones, if the old ones fell silent.
     pub(super) fn current(&self) -> Arc<Pool> {
         let is_well = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_given_up());
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         match &self.source {
             Source::Postgres { target, connections, statements } if !is_well(&current) => {
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                // Unless another request was faster.
+                // Another request may have replaced them already.
                 if !is_well(&current) {
                     *current = Arc::new(super::postgres::pool(target, *connections, statements));
                 }
@@ -83,7 +88,7 @@ impl Pools {
     }
 }
 
-/// What statements are run by: a connection from the pool in use, for each.
+/// Runs each statement on a connection from the current pool.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pools: Arc<Pools>,
@@ -97,12 +102,12 @@ impl Connection {
         Self { pools: Arc::clone(pools), turns: None, owner: None }
     }
 
-    /// Writes on up to `places` connections at once.
-    pub(super) fn writing(pools: &Arc<Pools>, places: u32) -> Self {
-        Self { pools: Arc::clone(pools), turns: Some(Turns::new(places)), owner: None }
+    /// Writes on up to this many connections at once.
+    pub(super) fn writing(pools: &Arc<Pools>, connections: u32) -> Self {
+        Self { pools: Arc::clone(pools), turns: Some(Turns::new(connections)), owner: None }
     }
 
-    /// The same in an owner's name, whose turn it takes. What has no name is the server's own work, for all.
+    /// The same, but writes take this owner's turns. Without an owner they take the server's own.
     pub(super) fn of(&self, owner: &OwnerName) -> Self {
         Self { owner: Some(owner.clone()), ..self.clone() }
     }
@@ -111,7 +116,8 @@ impl Connection {
         Box::pin(self.run(|connection| async move { connection.ping().await })).await
     }
 
-    /// On SQLite a transaction that will write is IMMEDIATE: one that starts by reading is refused when it comes to write.
+    /// On SQLite a transaction that will write is IMMEDIATE: SQLite may refuse the first write of one that began with a
+    /// read.
     pub(super) async fn begin(&self, options: TransactionOptions) -> Result<Transaction, DbErr> {
         let turn = self.turn().await?;
         let mode = turn.is_some().then_some(SqliteTransactionMode::Immediate);
@@ -121,7 +127,7 @@ impl Connection {
         Ok(Transaction { tx, pool, _turn: turn })
     }
 
-    /// Runs one statement: in its turn, in time, and again while another transaction has what it needs.
+    /// Runs one statement: in its turn, with a time-out, and again while another transaction holds a lock that it needs.
     async fn run<T, F>(&self, work: impl Fn(DatabaseConnection) -> F + Send + Sync) -> Result<T, DbErr>
     where
         F: Future<Output = Result<T, DbErr>> + Send,
@@ -175,7 +181,7 @@ impl ConnectionTrait for Connection {
     }
 }
 
-/// A transaction, each of whose statements is bounded. Undone if it is dropped before [`commit`](Self::commit).
+/// A transaction whose statements have a time-out each. Rolled back if it is dropped before [`commit`](Self::commit).
 #[derive(Debug)]
 pub(super) struct Transaction {
     tx: DatabaseTransaction,
@@ -184,7 +190,7 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// Whether it took effect is not known after an error.
+    /// After an error it is not known whether the commit took effect.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         self.pool.bounded(Box::pin(self.tx.commit())).await
     }

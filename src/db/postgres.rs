@@ -2,12 +2,9 @@
 //!
 //! Owns how it is connected to, with which time-outs, and the locks that keep servers apart where no row can.
 
-use std::{
-    str::FromStr,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
+use prometheus_client::metrics::counter::Counter;
 use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr,
     sqlx::{
@@ -18,10 +15,11 @@ use sea_orm::{
 
 use super::{
     ACQUIRE_TIMEOUT, Db, Result,
-    changes::Watched,
+    changes::ChangeSource,
     count_statements,
-    health::{ANSWER_TIMEOUT, Health, Silent},
+    health::{ANSWER_TIMEOUT, Health, within},
     pools::{Pool, Pools, Source},
+    read_pool::{ReadPool, TRUSTED_IDLE, Target},
 };
 
 /// Set on each new connection, not in the startup message: poolers such as PgBouncer refuse it there. Our statements
@@ -31,8 +29,6 @@ use super::{
 const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '20ms'; \
                         SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '15s'; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
-/// A connection that was idle for longer is tested before use. Testing it each time would cost a round trip.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How often the schema lock is requested.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -46,23 +42,33 @@ impl Db {
         let target =
             PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().extra_float_digits(None);
         let target = if target.get_application_name().is_none() { target.application_name("partway") } else { target };
-        let statements = Arc::<AtomicU64>::default();
+        let statements = Counter::default();
         let pool = pool(&target, connections, &statements);
-        let (target, places) = (Box::new(target), writers(connections));
-        let source = Source::Postgres { target: target.clone(), connections, statements: Arc::clone(&statements) };
-        let db = Self::new(Pools::new(pool, source), places, Watched::Postgres(target), statements);
+        let (target, writers) = (Box::new(target), Share::of(connections).writers);
+        let source = Source::Postgres { target: target.clone(), connections, statements: statements.clone() };
+        let db = Self::new(Pools::new(pool, source), writers, ChangeSource::Postgres(target), statements);
         db.ping().await?;
         Ok(db)
     }
 }
 
-/// How many of the connections write.
-fn writers(connections: u32) -> u32 {
-    connections.div_ceil(2)
+/// How many of the connections are for what.
+struct Share {
+    writers: u32,
+    readers: u32,
+    lookups: u32,
 }
 
-/// Two pools that connect on first use.
-pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Arc<AtomicU64>) -> Pool {
+impl Share {
+    /// Half for writing, and a quarter for reading one session. At least one each.
+    fn of(connections: u32) -> Self {
+        let (writers, lookups) = ((connections / 2).max(1), (connections / 4).max(1));
+        Self { writers, readers: connections.saturating_sub(writers + lookups).max(1), lookups }
+    }
+}
+
+/// Pools that connect on first use.
+pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Counter) -> Pool {
     let health = Arc::new(Health::new());
     let pool = |connections| {
         let (acquiring, releasing) = (Arc::clone(&health), Arc::clone(&health));
@@ -87,8 +93,10 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Arc
             });
         count_statements(options.connect_lazy_with(target.clone()).into(), statements)
     };
-    let (read, write) = (pool((connections / 2).max(1)), pool(writers(connections)));
-    Pool::new(read, write, Some(health))
+    let Share { writers, readers, lookups } = Share::of(connections);
+    let (read, write) = (pool(readers), pool(writers));
+    let target = Target::Postgres { options: Box::new(target.clone()), set_up: TIMEOUTS, health: Arc::clone(&health) };
+    Pool::new(read, write, ReadPool::new(target, lookups), Some(health))
 }
 
 /// A connection without time-outs, for long statements. Close it after use.
@@ -96,12 +104,6 @@ pub(super) async fn unhurried(target: &PgConnectOptions) -> Result<DatabaseConne
     let options = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).max_lifetime(None);
     let pool: PgPool = Box::pin(options.connect_with(target.clone())).await.map_err(conn)?;
     Ok(pool.into())
-}
-
-/// The answer of PostgreSQL, or an error if it does not answer in time.
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
-    let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
-    Ok(done.unwrap_or_else(|_| Err(Silent.into())).map_err(conn)?)
 }
 
 fn conn(error: sqlx::Error) -> DbErr {
@@ -115,11 +117,13 @@ pub(super) struct SchemaLock(PgConnection);
 impl SchemaLock {
     /// Waits for the lock for as long as another server migrates.
     pub(super) async fn take(target: &PgConnectOptions) -> Result<Self> {
-        let mut connection = in_time(Box::pin(PgConnection::connect_with(target))).await?;
+        let connecting = Box::pin(PgConnection::connect_with(target));
+        let mut connection = within(ANSWER_TIMEOUT, connecting).await.map_err(conn)?;
         let statement = "SELECT pg_try_advisory_lock(hashtextextended('partway.' || current_schema(), 0))";
         loop {
-            let is_mine: bool = in_time(Box::pin(sqlx::query_scalar(statement).fetch_one(&mut connection))).await?;
-            if is_mine {
+            let locking = Box::pin(sqlx::query_scalar(statement).fetch_one(&mut connection));
+            let is_locked: bool = within(ANSWER_TIMEOUT, locking).await.map_err(conn)?;
+            if is_locked {
                 return Ok(Self(connection));
             }
             tokio::time::sleep(ASK_AGAIN).await;

@@ -9,7 +9,9 @@ use entity::{upload_part, upload_session};
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
 
 use super::{
-    Db, PartClaim, Result, Transaction, again, changes, only, rows,
+    Db, PartClaim, Result, Transaction, at_most_one, changes,
+    error::retry_transaction,
+    rows,
     sessions::{gone, locked},
 };
 use crate::domain::{PartRecord, Session, SessionId};
@@ -51,7 +53,7 @@ impl Db {
         parts: &[NewPart],
         record: impl Fn(&mut Session, &PartRecord) -> bool + Sync,
     ) -> Result<Vec<Recorded>> {
-        again(|| self.try_record_parts(parts, &record)).await
+        retry_transaction(|| self.try_record_parts(parts, &record)).await
     }
 
     async fn try_record_parts(
@@ -79,8 +81,9 @@ impl Db {
                 let NewPart { part, claim, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
                     let key = (id.0, i64::from(part.part.number));
-                    let row =
-                        only(upload_part::Entity::find_by_id(key), &tx).await?.ok_or_else(|| gone("upload_part"))?;
+                    let row = at_most_one(upload_part::Entity::find_by_id(key), &tx)
+                        .await?
+                        .ok_or_else(|| gone("upload_part"))?;
                     let before = rows::part(&row, &session.plan)?;
                     // This very one, if its commit went through and only the answer was lost.
                     if before != *part {

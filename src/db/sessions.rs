@@ -13,7 +13,12 @@ use sea_orm::{
     sea_query::{LockBehavior, LockType},
 };
 
-use super::{Db, Result, Transaction, again, changes, error::unless_locked, only, rows, unreadable::each};
+use super::{
+    Db, Result, Transaction, at_most_one, changes,
+    error::{retry_transaction, retry_transient, unless_locked},
+    rows,
+    unreadable::{each, read_each},
+};
 use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
@@ -90,6 +95,21 @@ impl Db {
         Ok(found.into_iter().map(|(id, read)| (SessionId(id), read)).collect())
     }
 
+    /// The same sessions with their files, in one statement.
+    pub async fn sessions_with_files(
+        &self,
+        owner: &OwnerName,
+        ids: &[SessionId],
+    ) -> Result<HashMap<SessionId, Result<(Session, FileRecord)>>> {
+        if let [id] = ids {
+            return Ok(self.session_with_file(owner, *id).await?.into_iter().map(|found| (*id, Ok(found))).collect());
+        }
+        let wanted = joined()
+            .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
+            .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)));
+        Ok(read_each(&self.read, &wanted).await?.into_iter().collect())
+    }
+
     /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too. Takes
     /// the turn of the owner that is given, or the server's.
     pub async fn change_session(
@@ -98,7 +118,7 @@ impl Db {
         id: SessionId,
         change: impl Fn(&mut Session, &mut FileRecord) -> bool + Sync,
     ) -> Result<(Session, FileRecord, bool)> {
-        again(|| self.try_change_session(owner, id, &change)).await
+        retry_transaction(|| self.try_change_session(owner, id, &change)).await
     }
 
     async fn try_change_session(
@@ -109,7 +129,7 @@ impl Db {
     ) -> Result<(Session, FileRecord, bool)> {
         let tx = self.begin(owner).await?;
         let mut session = locked_session(&tx, id).await?;
-        let row = only(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
+        let row = at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
         let mut file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
         let has_changed = change(&mut session, &mut file);
         if has_changed {
@@ -133,8 +153,8 @@ impl Db {
             .filter(upload_session::COLUMN.status.is_in(OPEN))
             .filter(upload_session::COLUMN.storage_upload_id.is_null());
         let write = self.write.of(owner);
-        again(|| keep.clone().exec(&write)).await?;
-        let row = again(|| only(upload_session::Entity::find_by_id(id.0), &write)).await?;
+        retry_transient(|| keep.clone().exec(&write)).await?;
+        let row = retry_transient(|| at_most_one(upload_session::Entity::find_by_id(id.0), &write)).await?;
         Ok(row.ok_or_else(|| gone("upload_session"))?.storage_upload_id)
     }
 }
@@ -157,7 +177,7 @@ pub(super) fn with_file((session, file): Joined) -> Result<(Session, FileRecord)
 /// The session, kept from other transactions until this one ends.
 pub(super) async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Session> {
     let found = locked(upload_session::Entity::find_by_id(id.0), LockBehavior::Nowait);
-    let row = only(found, tx).await?;
+    let row = at_most_one(found, tx).await?;
     Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)
 }
 

@@ -3,27 +3,27 @@
 //! Owns how the file is opened. There are two pools: one connection that writes, for which requests queue fairly instead
 //! of polling for a lock, and several that read and, in WAL mode, never wait for the writer.
 
-use std::{
-    fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement,
-    sqlx::Connection,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+use prometheus_client::metrics::counter::Counter;
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
+use sqlx::{
+    ConnectOptions as _, Connection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
 use super::{
-    Db, Result, count_statements,
+    Db, Result,
+    changes::ChangeSource,
+    count_statements,
     pools::{Pool, Pools, Source},
+    read_pool::{ReadPool, Target},
 };
 
 /// Connections that read; each is a thread that SQLite runs on.
-const READERS: u32 = 8;
+const READERS: u32 = 4;
+/// Connections that read one session.
+const LOOKUPS: u32 = 4;
 /// How long a write waits for another process, such as `partway token create`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,13 +34,14 @@ impl Db {
         let mut made = OpenOptions::new();
         let made = made.create(true).truncate(false).write(true).mode(0o600).open(file);
         made.map_err(|error| DbErr::Custom(error.to_string()))?;
-        let statements = Arc::<AtomicU64>::default();
+        let statements = Counter::default();
         // The writer first: it switches the file to WAL.
         let write = count_statements(connect(file, 1).await?, &statements);
         let read = count_statements(connect(file, READERS).await?, &statements);
         let observe = connect(file, 1).await?;
-        let pools = Pools::new(Pool::new(read, write, None), Source::Sqlite);
-        Ok(Self::new(pools, 1, super::changes::Watched::Sqlite(observe), statements))
+        let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS);
+        let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
+        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), statements))
     }
 }
 
@@ -58,10 +59,10 @@ impl Db {
     /// left to the end of the process.
     pub async fn close(&self) {
         let pool = self.pools.current();
-        pool.readers.clear();
         let close = async {
+            pool.lookups.close().await;
             let _ = pool.read.close_by_ref().await;
-            if let super::changes::Watched::Sqlite(observe) = &self.watched {
+            if let ChangeSource::Sqlite(observe) = &self.change_source {
                 let _ = observe.close_by_ref().await;
             }
             let _ = pool.write.close_by_ref().await;
@@ -73,11 +74,11 @@ impl Db {
 }
 
 async fn connect(file: &Path, connections: u32) -> Result<DatabaseConnection> {
-    Ok(Box::pin(Database::connect(options(file, connections))).await?)
+    Ok(Box::pin(Database::connect(pool_options(file, connections))).await?)
 }
 
-fn options(file: &Path, connections: u32) -> ConnectOptions {
-    let file = file.to_owned();
+fn pool_options(file: &Path, connections: u32) -> ConnectOptions {
+    let connect_options = connect_options(file);
     let mut options = ConnectOptions::new("sqlite:");
     options
         .max_connections(connections)
@@ -91,27 +92,21 @@ fn options(file: &Path, connections: u32) -> ConnectOptions {
         // On a full disk SQLite rolls back by itself; sqlx's own rollback then fails and it goes on to believe in a
         // transaction, within which every later commit would be a mere savepoint. Such a connection is thrown away.
         .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                // Not through the URL, in which `%` and `?` mean something.
-                .filename(&file)
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                // FULL: a commit is on the disk before it is acknowledged. NORMAL could lose it with the power.
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(BUSY_TIMEOUT)
-                .foreign_keys(true)
-        });
+        .map_sqlx_sqlite_opts(move |_| connect_options.clone());
     options
 }
 
-/// A number that changes whenever anything in the database does, by this process or another. The connection must be one
-/// that never writes: it sees every change as somebody else's.
-pub(super) async fn data_version(observe: &DatabaseConnection) -> Result<i64> {
-    let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
-    let row = observe.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| DbErr::RecordNotFound("PRAGMA data_version".to_owned()))?;
-    Ok(row.try_get_by_index(0)?)
+fn connect_options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        // Not through the URL, in which `%` and `?` mean something.
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL: a commit is on the disk before it is acknowledged. NORMAL could lose it with the power.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Db, Result, again, rows,
+    Db, Result,
+    error::retry_transient,
+    rows,
     sessions::{ENDED, OPEN},
     unreadable::{each, remains_of, session_of},
 };
@@ -28,7 +30,7 @@ impl Db {
     /// Open sessions that should have been touched before `now`, the longest overdue first.
     pub async fn expired_sessions(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
         let due = expired(now).limit(limit);
-        let found = again(|| ids_of(due.clone()).all(&self.read)).await?;
+        let found = retry_transient(|| ids_of(due.clone()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
@@ -36,7 +38,7 @@ impl Db {
     /// the ids, so that one invalid row does not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now).limit(limit);
-        let found = again(|| remains_of(due.clone()).all(&self.read)).await?;
+        let found = retry_transient(|| remains_of(due.clone()).all(&self.read)).await?;
         found.into_iter().map(|remains| session_of(remains, now)).collect()
     }
 
@@ -53,13 +55,13 @@ impl Db {
     /// Notes that the bytes of a session that ended without a file are gone.
     pub async fn mark_freed(&self, id: SessionId) -> Result<()> {
         let freed = upload_session::ActiveModel { id: Unchanged(id.0), bytes_freed: Set(true), ..Default::default() };
-        again(|| freed.clone().update_without_returning(&self.write)).await?;
+        retry_transient(|| freed.clone().update_without_returning(&self.write)).await?;
         Ok(())
     }
 
     /// The ids of open sessions that have received parts.
     pub async fn sessions_with_parts(&self) -> Result<Vec<SessionId>> {
-        let found = again(|| ids_of(with_parts()).all(&self.read)).await?;
+        let found = retry_transient(|| ids_of(with_parts()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
@@ -69,7 +71,7 @@ impl Db {
         let wanted = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
             .filter(upload_session::COLUMN.status.is_in(status.iter().copied()));
-        let found = again(|| ids_of(wanted.clone()).all(&self.read)).await?;
+        let found = retry_transient(|| ids_of(wanted.clone()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 

@@ -7,7 +7,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{CorruptRow, Db, Result, again, error::unless_locked, only};
+use super::{
+    CorruptRow, Db, Result, at_most_one,
+    error::{retry_transaction, retry_transient, unless_locked},
+};
 use crate::domain::{OwnerName, Principal, Sha256Digest, Timestamp};
 
 /// How many are noted in one transaction: others wait for it.
@@ -81,7 +84,7 @@ impl Db {
         now: Timestamp,
     ) -> Result<Option<(Principal, Option<Timestamp>)>> {
         let wanted = api_token::Entity::find().filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()));
-        let found = again(|| only(wanted.clone(), &self.read)).await?;
+        let found = retry_transient(|| at_most_one(wanted.clone(), &self.read)).await?;
         let valid = found.filter(|row| row.revoked_at.is_none() && row.expires_at.is_none_or(|expiry| now < expiry));
         let Some(row) = valid else { return Ok(None) };
         let owner = OwnerName::parse(&row.owner).ok_or_else(|| CorruptRow::new("api_token", row.id, "owner"))?;
@@ -111,7 +114,7 @@ impl Db {
         let mut used = used.to_vec();
         used.sort_unstable();
         for used in used.chunks(NOTED_AT_ONCE) {
-            again(|| self.try_note_token_use(used)).await?;
+            retry_transaction(|| self.try_note_token_use(used)).await?;
         }
         Ok(())
     }

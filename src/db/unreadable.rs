@@ -14,7 +14,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Connection, Db, Result, again, rows,
+    Connection, Db, Result,
+    error::{retry_transaction, retry_transient},
+    rows,
     sessions::{ENDED, with_file},
 };
 use crate::domain::{
@@ -49,7 +51,7 @@ impl Db {
         reason: StatusReason,
         now: Timestamp,
     ) -> Result<EndedUnreadable> {
-        again(|| self.try_end_unreadable(owner, id, reason, now)).await
+        retry_transaction(|| self.try_end_unreadable(owner, id, reason, now)).await
     }
 
     async fn try_end_unreadable(
@@ -108,7 +110,7 @@ pub(super) async fn read_each(
     select: &sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity>,
 ) -> Result<Vec<(SessionId, Result<(Session, FileRecord)>)>> {
     let statement = select.build(connection.get_database_backend());
-    let found = again(|| connection.query_all_raw(statement.clone())).await?;
+    let found = retry_transient(|| connection.query_all_raw(statement.clone())).await?;
     Ok(found.iter().filter_map(|row| Some((SessionId(row.try_get(SESSION, "id").ok()?), read(row)))).collect())
 }
 
@@ -124,7 +126,7 @@ pub(super) async fn each<E: EntityTrait, T>(
     read: impl Fn(E::Model) -> Result<T, rows::CorruptRow>,
 ) -> Result<Vec<(Uuid, Result<T>)>> {
     let statement = select.build(connection.get_database_backend());
-    let found = again(|| connection.query_all_raw(statement.clone())).await?;
+    let found = retry_transient(|| connection.query_all_raw(statement.clone())).await?;
     let read = |row: &QueryResult| Ok(read(E::Model::from_query_result(row, "")?)?);
     Ok(found.iter().filter_map(|row| Some((row.try_get("", "id").ok()?, read(row)))).collect())
 }

@@ -177,9 +177,4 @@ impl Service {
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
-
-    /// How many database statements have been run.
-    pub fn statements(&self) -> u64 {
-        self.db.statements()
-    }
 }

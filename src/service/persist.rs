@@ -5,16 +5,13 @@
 //! the database goes around both, because there the last one put is what is kept, and that must be what is recorded. Who
 //! finds a part claimed is told to come again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
 use super::{Disposition, Receipt, Service};
 use crate::{
-    db::{NewPart, PartClaim, Recorded},
+    db::{LockWait, NewPart, PartClaim, Recorded},
     domain::{Part, PartRecord, Session, Sha256Digest},
     error::{Error, Result},
     storage::{PersistedPart, StagedPart},
@@ -25,9 +22,6 @@ const NOT_RECORDED: &str = "the database cannot take the request now";
 const UNDER_WAY: &str = "another request is storing the same part";
 /// How long a claim outlives a server that died.
 const CLAIM: TimeDelta = TimeDelta::seconds(10);
-/// How long a part waits for its session, and how often it asks at first and at last.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 /// How often a claim is renewed while the part is put.
 const RENEWAL: Duration = Duration::from_secs(3);
 
@@ -110,15 +104,14 @@ impl Service {
 
     /// Records a part with others. While another transaction has its session, they go on without it.
     async fn record_when_free(&self, new: &NewPart) -> Result<Recorded> {
-        let (begun, [mut pause, longest]) = (Instant::now(), LOCK_PAUSES);
+        let mut wait = LockWait::default();
         loop {
             let recorded = self.recording.run(new.clone(), |parts| self.record_together(parts)).await;
             let given_up = || Err(Error::unavailable("the server is stopping", "a batch of parts was given up"));
-            match recorded.unwrap_or_else(given_up)? {
-                Recorded::Locked if begun.elapsed() < LOCK_WAIT => tokio::time::sleep(pause).await,
-                recorded => return Ok(recorded),
+            let recorded = recorded.unwrap_or_else(given_up)?;
+            if !matches!(recorded, Recorded::Locked) || !wait.pause().await {
+                return Ok(recorded);
             }
-            pause = (pause * 2).min(longest);
         }
     }
 

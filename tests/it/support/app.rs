@@ -137,9 +137,10 @@ impl TestApp {
 
     /// How many database statements a request takes. Who asks is known from earlier requests.
     pub(crate) async fn statements<T>(&self, request: impl Future<Output = T>) -> (u64, T) {
-        let before = self.service.statements();
+        let statements = || self.service.metrics().db_statements.get();
+        let before = statements();
         let answer = request.await;
-        (self.service.statements() - before, answer)
+        (statements() - before, answer)
     }
 }
 

@@ -1,0 +1,212 @@
+//! Connections for reads of one row.
+//!
+//! sqlx's pool pings every connection that comes back to it: one more trip to the database for each read, more than a
+//! quarter of what a status cost. So these connections have a pool of their own. It tests a connection only if that was
+//! idle, and drops one whose last statement failed or was abandoned.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
+use sqlx::{
+    Connection, Executor, FromRow, PgConnection, SqlStr, SqliteConnection,
+    postgres::{PgConnectOptions, PgRow},
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
+
+use super::{ACQUIRE_TIMEOUT, health::Health};
+use crate::domain::{OwnerName, SessionId};
+
+/// A PostgreSQL connection that was idle for longer is tested before use. Testing it each time would cost a round trip.
+pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// What both drivers can read from a row.
+pub(super) trait Read: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+impl<T> Read for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+/// The values that a statement takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<'a> {
+    pub(super) owner: &'a OwnerName,
+    pub(super) id: SessionId,
+}
+
+/// Where connections are made.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A local file, which does not go away between two uses.
+    Sqlite(Box<SqliteConnectOptions>),
+    /// `set_up` is executed on every new connection.
+    Postgres { options: Box<PgConnectOptions>, set_up: &'static str, health: Arc<Health> },
+}
+
+/// The pool.
+#[derive(Debug)]
+pub(super) struct ReadPool(Pool<Target>);
+
+impl ReadPool {
+    pub(super) fn new(target: Target, connections: u32) -> Self {
+        let size = usize::try_from(connections).unwrap_or(usize::MAX);
+        let pool = Pool::builder(target).max_size(size).build();
+        Self(pool.expect("a pool without time-outs needs no runtime"))
+    }
+
+    /// Runs a statement that finds one row at most.
+    pub(super) async fn fetch_optional<T: Read>(&self, text: SqlStr, key: Key<'_>) -> Result<Option<T>, sqlx::Error> {
+        let mut connection = self.connection().await?;
+        let fetched = connection.fetch_optional(text, key).await;
+        if !connection.is_usable {
+            // What broke this connection may have broken those that are idle.
+            self.0.retain(|_, _| false);
+        }
+        fetched
+    }
+
+    async fn connection(&self) -> Result<Object<Target>, sqlx::Error> {
+        let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, self.0.get()).await;
+        connection.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            _ => sqlx::Error::PoolClosed,
+        })
+    }
+
+    /// Closes the idle connections. Those in use are closed when they come back.
+    pub(super) async fn close(&self) {
+        let idle = self.0.retain(|_, _| false).removed;
+        self.0.close();
+        for connection in idle {
+            let _ = match connection.driver {
+                Driver::Sqlite(connection) => connection.close().await,
+                Driver::Postgres(connection) => connection.close().await,
+            };
+        }
+    }
+}
+
+/// A connection of either kind.
+#[derive(Debug)]
+pub(super) struct ReadConnection {
+    driver: Driver,
+    /// False while a statement runs, so that a connection whose statement was abandoned is not used again.
+    is_usable: bool,
+}
+
+#[derive(Debug)]
+enum Driver {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl ReadConnection {
+    async fn fetch_optional<T: Read>(&mut self, text: SqlStr, key: Key<'_>) -> Result<Option<T>, sqlx::Error> {
+        let (id, owner) = (key.id.0, key.owner.as_str());
+        self.is_usable = false;
+        let fetched = match &mut self.driver {
+            Driver::Sqlite(connection) => {
+                let row = sqlx::query(text).bind(id).bind(owner).fetch_optional(connection).await;
+                row.map(|row| row.map(|row| T::from_row(&row)))
+            }
+            Driver::Postgres(connection) => {
+                let row = sqlx::query(text).bind(id).bind(owner).fetch_optional(connection).await;
+                row.map(|row| row.map(|row| T::from_row(&row)))
+            }
+        };
+        self.is_usable = fetched.is_ok();
+        fetched?.transpose()
+    }
+}
+
+impl Manager for Target {
+    type Type = ReadConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<ReadConnection, sqlx::Error> {
+        let driver = match self {
+            Self::Sqlite(options) => Driver::Sqlite(SqliteConnection::connect_with(options).await?),
+            Self::Postgres { options, set_up, .. } => {
+                let mut connection = PgConnection::connect_with(options).await?;
+                connection.execute(*set_up).await?;
+                Driver::Postgres(connection)
+            }
+        };
+        Ok(ReadConnection { driver, is_usable: true })
+    }
+
+    async fn recycle(&self, connection: &mut ReadConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if !connection.is_usable {
+            return Err(RecycleError::message("the last statement failed or was abandoned"));
+        }
+        match (self, &mut connection.driver) {
+            (Self::Postgres { health, .. }, Driver::Postgres(connection)) if metrics.last_used() > TRUSTED_IDLE => {
+                Ok(health.test(connection).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{future::join_all, poll};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const READ: &str = "SELECT 1 WHERE ? IS NOT NULL AND ? = 'ann'";
+    /// Takes longer than a test looks at it.
+    const SLOW: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000)
+                        SELECT max(x) FROM n WHERE ? IS NOT NULL AND ? IS NOT NULL";
+
+    async fn read(pool: &ReadPool, text: &'static str) -> Result<Option<(i64,)>, sqlx::Error> {
+        let owner = OwnerName::parse("ann").unwrap();
+        let key = Key { owner: &owner, id: SessionId(Uuid::nil()) };
+        pool.fetch_optional(SqlStr::from_static(text), key).await
+    }
+
+    fn pool(connections: u32) -> ReadPool {
+        ReadPool::new(Target::Sqlite(Box::new(SqliteConnectOptions::new().in_memory(true))), connections)
+    }
+
+    async fn connection_id(pool: &ReadPool) -> deadpool::managed::ObjectId {
+        Object::id(&pool.connection().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn more_reads_than_connections_share_them() {
+        let pool = pool(2);
+        for found in join_all((0..20).map(|_| read(&pool, READ))).await {
+            assert_eq!(found.unwrap(), Some((1,)));
+        }
+        assert!(pool.0.status().size <= 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_statement_failed_is_not_used_again_nor_are_those_that_were_idle() {
+        let pool = pool(2);
+        let (one, other) = (pool.connection().await.unwrap(), pool.connection().await.unwrap());
+        drop((one, other));
+        read(&pool, "SELECT nonsense").await.unwrap_err();
+        assert_eq!(pool.0.status().available, 1, "the one that failed, which the next read drops");
+        assert_eq!(read(&pool, READ).await.unwrap(), Some((1,)));
+        assert_eq!(pool.0.status().size, 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_statement_was_abandoned_is_not_used_again() {
+        let pool = pool(1);
+        let before = connection_id(&pool).await;
+        let mut abandoned = Box::pin(read(&pool, SLOW));
+        assert!(poll!(&mut abandoned).is_pending());
+        drop(abandoned);
+        assert_eq!(read(&pool, READ).await.unwrap(), Some((1,)));
+        assert_ne!(connection_id(&pool).await, before);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_no_fault_of_its_connection() {
+        let pool = pool(1);
+        let before = connection_id(&pool).await;
+        read(&pool, "SELECT 'text' WHERE ? IS NOT NULL AND ? IS NOT NULL").await.unwrap_err();
+        assert_eq!(connection_id(&pool).await, before);
+    }
+}
