@@ -16,7 +16,7 @@ use super::errors::ApiError;
 use crate::{
     domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId},
     error::Error,
-    service::Service,
+    service::{Service, SessionState},
 };
 
 /// Above the largest page, so that a page is one batch; below SQLite's 32,766 variables.
@@ -34,6 +34,7 @@ type Loaded<V> = Result<Option<V>, Arc<Error>>;
 /// The loaders of one request.
 pub(crate) struct Loaders {
     sessions: Loader<SessionId, Loaded<Arc<Session>>, SessionBatch>,
+    sessions_with_files: Loader<SessionId, Loaded<SessionState>, SessionWithFileBatch>,
     files: Loader<FileId, Loaded<Arc<FileRecord>>, FileBatch>,
     parts: Loader<PartsKey, Loaded<Arc<Vec<PartRecord>>>, PartBatch>,
 }
@@ -43,6 +44,7 @@ struct Batch {
     principal: Principal,
 }
 struct SessionBatch(Arc<Batch>);
+struct SessionWithFileBatch(Arc<Batch>);
 struct FileBatch(Arc<Batch>);
 struct PartBatch(Arc<Batch>);
 
@@ -82,6 +84,9 @@ impl Loaders {
             sessions: Loader::new(SessionBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(ROOT_YIELDS),
+            sessions_with_files: Loader::new(SessionWithFileBatch(Arc::clone(&batch)))
+                .with_max_batch_size(MAX_BATCH)
+                .with_yield_count(ROOT_YIELDS),
             files: Loader::new(FileBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(CHILD_YIELDS),
@@ -92,6 +97,11 @@ impl Loaders {
     /// The caller's session with this id.
     pub(super) async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>, ApiError> {
         loaded(self.sessions.try_load(id).await)
+    }
+
+    /// The caller's session with this id, and its file.
+    pub(super) async fn session_with_file(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
+        loaded(self.sessions_with_files.try_load(id).await)
     }
 
     /// The caller's file with this id.
@@ -116,13 +126,13 @@ fn loaded<V>(result: std::io::Result<Loaded<V>>) -> Result<Option<V>, ApiError> 
 }
 
 /// A value for every key: what was found, nothing, or the error that it, or all of them, met.
-fn for_all<K: Copy + Eq + Hash, V>(
+fn for_all<K: Copy + Eq + Hash, V: Into<T>, T>(
     keys: &[K],
     found: Result<HashMap<K, Result<V, Error>>, Error>,
-) -> HashMap<K, Loaded<Arc<V>>> {
+) -> HashMap<K, Loaded<T>> {
     match found {
         Ok(mut found) => {
-            let mut one = |key| found.remove(key).transpose().map(|value| value.map(Arc::new)).map_err(Arc::new);
+            let mut one = |key| found.remove(key).transpose().map(|value| value.map(Into::into)).map_err(Arc::new);
             keys.iter().map(|key| (*key, one(key))).collect()
         }
         Err(error) => {
@@ -135,6 +145,12 @@ fn for_all<K: Copy + Eq + Hash, V>(
 impl BatchFn<SessionId, Loaded<Arc<Session>>> for SessionBatch {
     async fn load(&mut self, ids: &[SessionId]) -> HashMap<SessionId, Loaded<Arc<Session>>> {
         for_all(ids, self.0.service.sessions(&self.0.principal, ids).await)
+    }
+}
+
+impl BatchFn<SessionId, Loaded<SessionState>> for SessionWithFileBatch {
+    async fn load(&mut self, ids: &[SessionId]) -> HashMap<SessionId, Loaded<SessionState>> {
+        for_all(ids, self.0.service.sessions_with_files(&self.0.principal, ids).await)
     }
 }
 

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::{
     cursor::Cursor,
     errors::{ApiError, invalid_page},
-    loaders::Loaders,
     objects::{Node, UploadSession, UploadSessionStatus},
     scalars::BigInt,
 };
@@ -42,7 +41,7 @@ impl Query {
         #[graphql(desc = "The session's id.")] id: ID,
     ) -> Result<Option<UploadSession>, ApiError> {
         let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
-        Ok(ctx.data_unchecked::<Loaders>().session(SessionId(id)).await?.map(Into::into))
+        UploadSession::find(ctx, SessionId(id)).await
     }
 
     /// Your sessions, newest first.
@@ -98,7 +97,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The object's id.")] id: ID,
     ) -> Result<Option<Node>, ApiError> {
-        Node::find(ctx.data_unchecked::<Loaders>(), ctx.data_unchecked(), &id).await
+        Node::find(ctx, &id).await
     }
 
     /// Your sessions and files with these ids, in the same order; null for an id of which you have none. At most 100 ids.
@@ -111,9 +110,8 @@ impl Query {
         if ids.len() as u64 > MAX_PAGE {
             return Err(Error::invalid("ids", "at most 100").into());
         }
-        let (loaders, budget) = (ctx.data_unchecked::<Loaders>(), ctx.data_unchecked());
         // One that cannot be read leaves the others.
-        let found = join_all(ids.iter().map(|id| Node::find(loaders, budget, id))).await;
+        let found = join_all(ids.iter().map(|id| Node::find(ctx, id))).await;
         Ok(found.into_iter().map(Result::transpose).collect())
     }
 }

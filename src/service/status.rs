@@ -53,6 +53,17 @@ impl Service {
         Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
     }
 
+    /// The same sessions with their files, in one statement.
+    pub async fn sessions_with_files(
+        &self,
+        principal: &Principal,
+        ids: &[SessionId],
+    ) -> Result<HashMap<SessionId, Result<SessionView>>> {
+        let found = self.db.sessions_with_files(&principal.owner, ids).await?;
+        let view = |(session, file)| SessionView { session, file };
+        Ok(found.into_iter().map(|(id, read)| (id, read.map(view).map_err(Error::from))).collect())
+    }
+
     /// Those of these files that are the caller's, in one statement.
     pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
         let found = self.db.files(&principal.owner, ids).await?;

@@ -4,15 +4,13 @@ mod file;
 mod part;
 mod session;
 
-use std::sync::Arc;
-
-use async_graphql::{ID, Interface};
+use async_graphql::{Context, ID, Interface};
 
 pub(super) use file::UploadFile;
 pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 
-use super::{budget::Budget, errors::ApiError, loaders::Loaders};
+use super::{errors::ApiError, loaders::Loaders};
 use crate::domain::{FileId, SessionId, parse_id};
 
 /// An object with an id. Ids are UUIDs, unique across types, and the same in REST.
@@ -25,12 +23,12 @@ pub(super) enum Node {
 
 impl Node {
     /// The caller's object with this id.
-    pub(super) async fn find(loaders: &Loaders, budget: &Arc<Budget>, id: &ID) -> Result<Option<Self>, ApiError> {
+    pub(super) async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Self>, ApiError> {
         let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
-        if let Some(session) = loaders.session(SessionId(id)).await? {
-            return Ok(Some(Self::UploadSession(session.into())));
+        if let Some(session) = UploadSession::find(ctx, SessionId(id)).await? {
+            return Ok(Some(Self::UploadSession(session)));
         }
-        let file = loaders.file(FileId(id)).await?;
-        Ok(file.map(|file| Self::UploadFile(UploadFile::new(file, budget))))
+        let file = ctx.data_unchecked::<Loaders>().file(FileId(id)).await?;
+        Ok(file.map(|file| Self::UploadFile(UploadFile::new(file, ctx.data_unchecked()))))
     }
 }

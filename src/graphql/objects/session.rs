@@ -9,7 +9,7 @@ use async_graphql::{
 
 use super::{PartRange, UploadFile, UploadPart};
 use crate::{
-    domain::{FileRecord, Session, SessionStatus},
+    domain::{FileRecord, Session, SessionId, SessionStatus},
     error::Error,
     graphql::{
         budget::{Budget, LongList},
@@ -74,6 +74,16 @@ pub(crate) struct UploadSession {
 }
 
 impl UploadSession {
+    /// The caller's session with this id. If the query asks for its file, the same statement reads that.
+    pub(crate) async fn find(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>, ApiError> {
+        let loaders = ctx.data_unchecked::<Loaders>();
+        Ok(if ctx.look_ahead().field("file").exists() {
+            loaders.session_with_file(id).await?.map(Into::into)
+        } else {
+            loaders.session(id).await?.map(Into::into)
+        })
+    }
+
     pub(crate) fn with_own(mut self, loaders: Arc<Loaders>, budget: Arc<Budget>) -> Self {
         self.loaders = Some(loaders);
         self.budget = Some(budget);

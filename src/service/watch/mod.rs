@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::followed::Watchers;
 use self::followed::{Joined, Place};
-use super::Service;
+use super::{Service, SessionView};
 use crate::{
     domain::{FileRecord, Principal, Session, SessionId},
     error::{Error, Result},
@@ -27,6 +27,12 @@ pub struct SessionState {
     pub session: Arc<Session>,
     /// The file it is for.
     pub file: Arc<FileRecord>,
+}
+
+impl From<SessionView> for SessionState {
+    fn from(SessionView { session, file }: SessionView) -> Self {
+        Self { session: Arc::new(session), file: Arc::new(file) }
+    }
 }
 
 /// A watcher's place: what it saw last and when, and whether that was the end.
