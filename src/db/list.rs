@@ -6,7 +6,7 @@
 use entity::{upload_file, upload_session};
 use sea_orm::{ConnectionTrait, DbBackend, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo, sea_query::Expr};
 
-use super::{Db, Result, rows, sessions::joined, unreadable::read_each};
+use super::{Db, Result, sessions::joined, unreadable::read_each};
 use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
 
 /// Which of an owner's sessions to list.
@@ -81,7 +81,11 @@ fn listed(
         select = select.filter(upload_session::COLUMN.filename_key.eq(key.as_str()));
     }
     if let Some(size) = filter.total_size_bytes {
-        select = select.filter(upload_session::COLUMN.total_size_bytes.eq(rows::stored(size)));
+        // No file is larger than a column can say.
+        select = select.filter(match i64::try_from(size) {
+            Ok(size) => upload_session::COLUMN.total_size_bytes.eq(size),
+            Err(_) => Expr::val(false),
+        });
     }
     if let Some(id) = filter.older_than {
         select = select.filter(upload_session::COLUMN.id.lt(id.0));

@@ -96,11 +96,11 @@ impl Db {
                 } else if !record(&mut session, part) {
                     recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
                 } else {
-                    new.push(rows::part_row(id, part));
+                    new.push(rows::part_row(id, part)?);
                 }
             }
             if new.len() > so_far {
-                rows::session_moves(&session).update_without_returning(&tx).await?;
+                rows::session_moves(&session)?.update_without_returning(&tx).await?;
                 changes::notify(&tx, &session).await?;
             }
             for at in members {

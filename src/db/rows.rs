@@ -39,6 +39,11 @@ impl Row {
         self.check(column, T::try_from(value).ok())
     }
 
+    /// A size or count as the column holds it. Settings and domain keep all of them below `i64::MAX`.
+    fn stored(self, column: &'static str, value: u64) -> Result<i64, CorruptRow> {
+        self.check(column, i64::try_from(value).ok())
+    }
+
     fn digest(self, column: &'static str, bytes: &[u8]) -> Result<Sha256Digest, CorruptRow> {
         self.check(column, Sha256Digest::try_from(bytes).ok())
     }
@@ -46,11 +51,6 @@ impl Row {
     fn optional_digest(self, column: &'static str, bytes: Option<&[u8]>) -> Result<Option<Sha256Digest>, CorruptRow> {
         bytes.map(|bytes| self.digest(column, bytes)).transpose()
     }
-}
-
-/// A size or count as the database keeps it. Every limit is checked below `i64::MAX` before anything is stored.
-pub(super) fn stored(value: impl TryInto<i64>) -> i64 {
-    value.try_into().unwrap_or(i64::MAX)
 }
 
 pub(super) fn version(id: SessionId, version: i64) -> Result<u64, CorruptRow> {
@@ -85,34 +85,36 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
     })
 }
 
-pub(super) fn session_row(session: &Session, file: &FileRecord) -> upload_session::ActiveModel {
-    upload_session::ActiveModel {
+pub(super) fn session_row(session: &Session, file: &FileRecord) -> Result<upload_session::ActiveModel, CorruptRow> {
+    let at = Row("upload_session", session.id.0);
+    Ok(upload_session::ActiveModel {
         id: Set(session.id.0),
         file_id: Set(session.file_id.0),
         owner: Set(session.owner.to_string()),
         filename_key: Set(filename_key(&file.original_filename)),
-        chunk_size_bytes: Set(stored(session.plan.chunk_size_bytes())),
-        total_size_bytes: Set(stored(session.plan.total_size_bytes())),
+        chunk_size_bytes: Set(at.stored("chunk_size_bytes", session.plan.chunk_size_bytes())?),
+        total_size_bytes: Set(at.stored("total_size_bytes", session.plan.total_size_bytes())?),
         total_parts: Set(session.plan.total_parts().into()),
         idempotency_key: Set(session.idempotency_key.clone()),
         declared_sha256: Set(session.declared_sha256.map(|digest| digest.as_bytes().to_vec())),
         bytes_freed: Set(false),
         storage_upload_id: Set(session.storage_upload_id.clone()),
         created_at: Set(session.created_at),
-        ..session_moves(session)
-    }
+        ..session_moves(session)?
+    })
 }
 
 /// The columns that a move of the session changes.
-pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
-    upload_session::ActiveModel {
+pub(super) fn session_moves(session: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
+    let at = Row("upload_session", session.id.0);
+    Ok(upload_session::ActiveModel {
         id: Set(session.id.0),
         status: Set(session.status.as_str().to_owned()),
         status_reason: Set(session.status_reason.map(|reason| reason.as_str().to_owned())),
         completed_parts: Set(session.completed_parts().into()),
-        bytes_received: Set(stored(session.bytes_received)),
+        bytes_received: Set(at.stored("bytes_received", session.bytes_received)?),
         received_parts: Set(session.received.to_bytes()),
-        version: Set(stored(session.version)),
+        version: Set(at.stored("version", session.version)?),
         expires_at: Set(session.expires_at),
         updated_at: Set(session.updated_at),
         file_id: NotSet,
@@ -127,7 +129,7 @@ pub(super) fn session_moves(session: &Session) -> upload_session::ActiveModel {
         bytes_freed: NotSet,
         freeing_until: NotSet,
         created_at: NotSet,
-    }
+    })
 }
 
 pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
@@ -149,13 +151,14 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
     })
 }
 
-pub(super) fn file_row(file: &FileRecord) -> upload_file::ActiveModel {
-    upload_file::ActiveModel {
+pub(super) fn file_row(file: &FileRecord) -> Result<upload_file::ActiveModel, CorruptRow> {
+    let at = Row("upload_file", file.id.0);
+    Ok(upload_file::ActiveModel {
         id: Set(file.id.0),
         owner: Set(file.owner.to_string()),
         original_filename: Set(file.original_filename.clone()),
         content_type: Set(file.content_type.clone()),
-        size_bytes: Set(stored(file.size_bytes)),
+        size_bytes: Set(at.stored("size_bytes", file.size_bytes)?),
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
         composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
         metadata: Set(file.metadata.as_json().get().to_owned()),
@@ -163,14 +166,14 @@ pub(super) fn file_row(file: &FileRecord) -> upload_file::ActiveModel {
         location: Set(file.location.clone()),
         created_at: Set(file.created_at),
         updated_at: Set(file.updated_at),
-    }
+    })
 }
 
 pub(super) fn part(row: &upload_part::Model, plan: &PartPlan) -> Result<PartRecord, CorruptRow> {
     let at = Row("upload_part", row.session_id);
     let number: u32 = at.count("part_number", row.part_number)?;
     let part = at.check("part_number", plan.part(number))?;
-    at.check("size_bytes", (stored(part.size_bytes) == row.size_bytes).then_some(()))?;
+    at.check("size_bytes", (u64::try_from(row.size_bytes) == Ok(part.size_bytes)).then_some(()))?;
     Ok(PartRecord {
         part,
         sha256: at.digest("sha256", &row.sha256)?,
@@ -179,14 +182,14 @@ pub(super) fn part(row: &upload_part::Model, plan: &PartPlan) -> Result<PartReco
     })
 }
 
-pub(super) fn part_row(id: SessionId, record: &PartRecord) -> upload_part::ActiveModel {
+pub(super) fn part_row(id: SessionId, record: &PartRecord) -> Result<upload_part::ActiveModel, CorruptRow> {
     let Part { number, size_bytes, .. } = record.part;
-    upload_part::ActiveModel {
+    Ok(upload_part::ActiveModel {
         session_id: Set(id.0),
         part_number: Set(number.into()),
-        size_bytes: Set(stored(size_bytes)),
+        size_bytes: Set(Row("upload_part", id.0).stored("size_bytes", size_bytes)?),
         sha256: Set(record.sha256.as_bytes().to_vec()),
         storage_etag: Set(record.storage_etag.clone()),
         received_at: Set(record.received_at),
-    }
+    })
 }

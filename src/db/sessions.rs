@@ -77,8 +77,8 @@ impl Db {
         if open >= max_open {
             return Ok(Created::TooManyOpen);
         }
-        upload_file::Entity::insert(rows::file_row(&new.file)).exec_without_returning(&tx).await?;
-        upload_session::Entity::insert(rows::session_row(&new.session, &new.file)).exec_without_returning(&tx).await?;
+        upload_file::Entity::insert(rows::file_row(&new.file)?).exec_without_returning(&tx).await?;
+        upload_session::Entity::insert(rows::session_row(&new.session, &new.file)?).exec_without_returning(&tx).await?;
         tx.commit().await?;
         Ok(Created::New)
     }
@@ -133,8 +133,8 @@ impl Db {
         let mut file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
         let has_changed = change(&mut session, &mut file);
         if has_changed {
-            rows::session_moves(&session).update_without_returning(&tx).await?;
-            rows::file_row(&file).update_without_returning(&tx).await?;
+            rows::session_moves(&session)?.update_without_returning(&tx).await?;
+            rows::file_row(&file)?.update_without_returning(&tx).await?;
             changes::notify(&tx, &session).await?;
             tx.commit().await?;
         }
