@@ -5,11 +5,8 @@ use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::Context;
 use partway::{
-    db::{Created, Db, NewSession},
-    domain::{
-        Clock, FileId, FileRecord, FileStatus, Metadata, OwnerName, PartPlan, PartRange, PartSet, Session, SessionId,
-        SessionStatus, SystemClock,
-    },
+    db::{Created, Db},
+    domain::{Clock, Metadata, OwnerName, PartPlan, PartRange, PartSet, SystemClock, Upload, UploadRequest},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::runtime::Runtime;
@@ -50,11 +47,11 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
     // What is listed is the newest: made last, and small.
     let listed = std::iter::repeat_n((100, Pattern::FirstHalf), LISTED);
     for (parts, pattern) in wanted.into_iter().flatten().chain(listed) {
-        let session = session(parts, pattern)?;
-        let file = file(&session);
-        ranges.insert(session.id.0, ready_made(&session.received, parts));
-        seeded.push(Seeded { id: session.id.0, parts, pattern });
-        let created = db.create_session(&NewSession { session, file }, u64::MAX).await?;
+        let upload = upload(parts, pattern)?;
+        let id = upload.session.id.0;
+        ranges.insert(id, ready_made(&upload.session.received, parts));
+        seeded.push(Seeded { id, parts, pattern });
+        let created = db.create_upload(&upload, u64::MAX).await?;
         anyhow::ensure!(matches!(created, Created::New), "{created:?}");
     }
     fs::write(ranges_file, serde_json::to_vec(&ranges)?)?;
@@ -80,46 +77,26 @@ pub(crate) fn with_schema<T>(
     done
 }
 
-fn session(parts: u32, pattern: Pattern) -> anyhow::Result<Session> {
-    let received: PartSet = match pattern {
+fn upload(parts: u32, pattern: Pattern) -> anyhow::Result<Upload> {
+    let request = UploadRequest {
+        original_filename: "holiday.mov".to_owned(),
+        content_type: "video/quicktime".to_owned(),
+        plan: PartPlan::new(u64::from(parts) * CHUNK_BYTES, CHUNK_BYTES)?,
+        declared_sha256: None,
+        metadata: Metadata::default(),
+        idempotency_key: None,
+    };
+    let (now, ttl) = (SystemClock.now(), chrono::TimeDelta::days(7));
+    let mut upload = Upload::new(&OwnerName::parse(OWNER).context("the owner")?, request, now, ttl);
+    let received: Vec<u32> = match pattern {
         Pattern::FirstHalf => (1..=parts.div_ceil(2)).collect(),
         Pattern::EveryOther => (1..=parts).step_by(2).collect(),
     };
-    let now = SystemClock.now();
-    Ok(Session {
-        id: SessionId(Uuid::now_v7()),
-        file_id: FileId(Uuid::now_v7()),
-        owner: OwnerName::parse(OWNER).context("the owner")?,
-        status: SessionStatus::InProgress,
-        status_reason: None,
-        plan: PartPlan::new(u64::from(parts) * CHUNK_BYTES, CHUNK_BYTES)?,
-        bytes_received: u64::from(received.len()) * CHUNK_BYTES,
-        version: u64::from(received.len()) + 1,
-        received,
-        idempotency_key: None,
-        declared_sha256: None,
-        storage_upload_id: None,
-        expires_at: now + chrono::TimeDelta::days(7),
-        created_at: now,
-        updated_at: now,
-    })
-}
-
-fn file(session: &Session) -> FileRecord {
-    FileRecord {
-        id: session.file_id,
-        owner: session.owner.clone(),
-        original_filename: "holiday.mov".to_owned(),
-        content_type: "video/quicktime".to_owned(),
-        size_bytes: session.plan.total_size_bytes(),
-        sha256: None,
-        composite_sha256: None,
-        metadata: Metadata::default(),
-        status: FileStatus::Uploading,
-        location: None,
-        created_at: session.created_at,
-        updated_at: session.created_at,
+    for number in received {
+        let part = upload.session.plan.part(number).context("a part beyond the last")?;
+        upload.session.record_part(part, now, ttl);
     }
+    Ok(upload)
 }
 
 fn ready_made(received: &PartSet, total_parts: u32) -> Ranges {

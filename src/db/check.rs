@@ -11,15 +11,13 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{Db, Error, Result, Transaction, rows};
-use crate::domain::{FileId, FileRecord, FileStatus, PartSet, Session, SessionId, SessionStatus};
+use crate::domain::{FileId, FileRecord, FileStatus, PartSet, SessionId, SessionStatus, Upload};
 
-/// A session whose rows agree.
+/// An upload whose rows agree.
 #[derive(Debug)]
-pub struct CheckedSession {
-    /// The session.
-    pub session: Session,
-    /// Its file.
-    pub file: FileRecord,
+pub struct CheckedUpload {
+    /// The session and its file.
+    pub upload: Upload,
     /// Whether its row says that its bytes are gone.
     pub is_freed: bool,
 }
@@ -106,7 +104,7 @@ impl Db {
 
     /// A session with its file, or what is wrong with their rows. In one transaction, so that a part that arrives in between
     /// is in all of them or in none.
-    pub async fn check_session(&self, id: SessionId) -> Result<Result<CheckedSession, String>> {
+    pub async fn check_session(&self, id: SessionId) -> Result<Result<CheckedUpload, String>> {
         let tx = self.snapshot().await?;
         let Some(row) = super::at_most_one(upload_session::Entity::find_by_id(id.0), &tx).await? else {
             return Ok(Err("its row is gone".to_owned()));
@@ -146,7 +144,7 @@ impl Db {
         } else if file.status != expected || file.location.is_some() != (expected == FileStatus::Stored) {
             Err(format!("it is {}, but its file is {}", session.status.as_str(), file.status.as_str()))
         } else {
-            Ok(CheckedSession { session, file, is_freed })
+            Ok(CheckedUpload { upload: Upload { session, file }, is_freed })
         })
     }
 

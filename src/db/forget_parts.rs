@@ -29,7 +29,7 @@ impl Db {
                 .exec(&tx)
                 .await?;
             if deleted.rows_affected > 0 {
-                has_changed |= session.forget(record.part, now);
+                has_changed |= session.forget_part(record.part, now);
             }
         }
         if has_changed {

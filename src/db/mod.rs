@@ -35,16 +35,15 @@ use std::{sync::Arc, time::Duration};
 
 use changes::ChangeSource;
 pub use changes::{Change, Changes};
-pub use check::CheckedSession;
+pub use check::CheckedUpload;
 pub use error::{Error, LockWait, Result};
-pub use list::{ListFilter, SessionPage};
 pub use part_claims::PartClaim;
 use pools::{Connection, Pools, Transaction};
 use prometheus_client::metrics::counter::Counter;
 pub use recording::{NewPart, Recorded};
 pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
-pub use sessions::{Created, NewSession};
+pub use sessions::Created;
 pub use tokens::{NewToken, TokenRecord};
 pub use unreadable::EndedUnreadable;
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::TimeDelta;
 use entity::{upload_part, upload_session};
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
 
@@ -46,21 +47,13 @@ pub enum Recorded {
 const ROWS: usize = 1_000;
 
 impl Db {
-    /// Records that parts are durable: their rows, and their sessions as `record` leaves them, in one transaction, which
-    /// ends their claims too. What `record` refuses changes nothing. Answers one result for each part.
-    pub async fn record_parts(
-        &self,
-        parts: &[NewPart],
-        record: impl Fn(&mut Session, &PartRecord) -> bool + Sync,
-    ) -> Result<Vec<Recorded>> {
-        retry_transaction(|| self.try_record_parts(parts, &record)).await
+    /// Records that parts are durable: inserts their rows, moves their sessions and deletes their claims, in one
+    /// transaction. Each session then expires `ttl` after its latest part. Answers one result for each part.
+    pub async fn record_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Vec<Recorded>> {
+        retry_transaction(|| self.try_record_parts(parts, ttl)).await
     }
 
-    async fn try_record_parts(
-        &self,
-        parts: &[NewPart],
-        record: &(impl Fn(&mut Session, &PartRecord) -> bool + Sync),
-    ) -> Result<Vec<Recorded>> {
+    async fn try_record_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Vec<Recorded>> {
         let mut by_session: BTreeMap<SessionId, Vec<usize>> = BTreeMap::new();
         for (at, part) in parts.iter().enumerate() {
             by_session.entry(part.session).or_default().push(at);
@@ -93,7 +86,7 @@ impl Db {
                     && !claim.delete(&tx).await?
                 {
                     recorded[at] = Some(Recorded::ClaimLost);
-                } else if !record(&mut session, part) {
+                } else if !session.record_part(part.part, part.received_at, ttl) {
                     recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
                 } else {
                     new.push(rows::part_row(id, part)?);

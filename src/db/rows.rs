@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId,
-    SessionStatus, Sha256Digest, StatusReason, filename_key,
+    SessionStatus, Sha256Digest, StatusReason, Upload, filename_key,
 };
 
 /// A row that makes no sense.
@@ -85,7 +85,7 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
     })
 }
 
-pub(super) fn session_row(session: &Session, file: &FileRecord) -> Result<upload_session::ActiveModel, CorruptRow> {
+pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_session::ActiveModel, CorruptRow> {
     let at = Row("upload_session", session.id.0);
     Ok(upload_session::ActiveModel {
         id: Set(session.id.0),

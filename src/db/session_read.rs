@@ -15,13 +15,13 @@ use super::{
     read_pool::{Key, Read},
     rows,
 };
-use crate::domain::{FileRecord, OwnerName, Session, SessionId};
+use crate::domain::{OwnerName, Session, SessionId, Upload};
 
 /// The statements' texts. Each takes a session's id and its owner.
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
     session: SqlStr,
-    session_with_file: SqlStr,
+    upload: SqlStr,
     version: SqlStr,
 }
 
@@ -38,7 +38,7 @@ impl Statements {
         let text = |statement: sea_orm::Statement| AssertSqlSafe(statement.sql).into_sql_str();
         Self {
             session: text(session.build(backend)),
-            session_with_file: text(with_file.build(backend)),
+            upload: text(with_file.build(backend)),
             version: text(version.build(backend)),
         }
     }
@@ -61,9 +61,9 @@ impl Db {
     }
 
     /// The owner's session with this id, and its file, in one statement.
-    pub async fn session_with_file(&self, owner: &OwnerName, id: SessionId) -> Result<Option<(Session, FileRecord)>> {
-        let found = self.fetch(&self.session_statements.session_with_file, Key { owner, id }).await?;
-        found.map(|WithFile { session, file }| Ok((rows::session(session)?, rows::file(file)?))).transpose()
+    pub async fn upload(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Upload>> {
+        let found = self.fetch(&self.session_statements.upload, Key { owner, id }).await?;
+        found.map(|WithFile { session, file }| Ok(Upload { session: rows::session(session)?, file: rows::file(file)? })).transpose()
     }
 
     /// The version of the owner's session with this id, for those who know the rest of it.

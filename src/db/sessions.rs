@@ -19,38 +19,29 @@ use super::{
     rows,
     unreadable::{each, read_each},
 };
-use crate::domain::{FileRecord, OwnerName, Session, SessionId, SessionStatus};
+use crate::domain::{OwnerName, Session, SessionId, SessionStatus, Upload};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
 
 pub(super) const ENDED: [&str; 3] =
     [SessionStatus::Complete.as_str(), SessionStatus::Failed.as_str(), SessionStatus::Aborted.as_str()];
 
-/// A session and its file, to be created together.
-#[derive(Debug)]
-pub struct NewSession {
-    /// The session.
-    pub session: Session,
-    /// Its file.
-    pub file: FileRecord,
-}
-
-/// What became of a [`NewSession`].
+/// What became of an upload that was to be created.
 #[derive(Debug)]
 pub enum Created {
     /// It was inserted.
     New,
     /// The owner has a session with this idempotency key; nothing was inserted.
-    KeyTaken(Box<(Session, FileRecord)>),
+    KeyTaken(Box<Upload>),
     /// The owner has as many open sessions as allowed; nothing was inserted.
     TooManyOpen,
 }
 
 impl Db {
-    /// Creates a session and its file, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL,
-    /// creates at the same moment can exceed that by as many.
-    pub async fn create_session(&self, new: &NewSession, max_open: u64) -> Result<Created> {
-        let create = || unless_locked(|| self.try_create_session(new, max_open));
+    /// Creates an upload, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL, creates at the
+    /// same moment can exceed that by as many.
+    pub async fn create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
+        let create = || unless_locked(|| self.try_create_upload(new, max_open));
         match create().await {
             // Another server took the key since this one looked; it is there now.
             Err(error) if error.is_duplicate() => create().await,
@@ -58,7 +49,7 @@ impl Db {
         }
     }
 
-    async fn try_create_session(&self, new: &NewSession, max_open: u64) -> Result<Created> {
+    async fn try_create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
         let owner = &new.session.owner;
         let tx = self.begin(Some(owner)).await?;
         if let Some(key) = &new.session.idempotency_key {
@@ -66,7 +57,7 @@ impl Db {
                 .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
                 .filter(upload_session::COLUMN.idempotency_key.eq(key.as_str()));
             if let Some(found) = taken.all(&tx).await?.pop() {
-                return Ok(Created::KeyTaken(Box::new(with_file(found)?)));
+                return Ok(Created::KeyTaken(Box::new(upload(found)?)));
             }
         }
         let open = upload_session::Entity::find()
@@ -78,7 +69,7 @@ impl Db {
             return Ok(Created::TooManyOpen);
         }
         upload_file::Entity::insert(rows::file_row(&new.file)?).exec_without_returning(&tx).await?;
-        upload_session::Entity::insert(rows::session_row(&new.session, &new.file)?).exec_without_returning(&tx).await?;
+        upload_session::Entity::insert(rows::session_row(new)?).exec_without_returning(&tx).await?;
         tx.commit().await?;
         Ok(Created::New)
     }
@@ -95,14 +86,14 @@ impl Db {
         Ok(found.into_iter().map(|(id, read)| (SessionId(id), read)).collect())
     }
 
-    /// The same sessions with their files, in one statement.
-    pub async fn sessions_with_files(
+    /// The uploads of the owner's sessions with these ids, in one statement.
+    pub async fn uploads(
         &self,
         owner: &OwnerName,
         ids: &[SessionId],
-    ) -> Result<HashMap<SessionId, Result<(Session, FileRecord)>>> {
+    ) -> Result<HashMap<SessionId, Result<Upload>>> {
         if let [id] = ids {
-            return Ok(self.session_with_file(owner, *id).await?.into_iter().map(|found| (*id, Ok(found))).collect());
+            return Ok(self.upload(owner, *id).await?.into_iter().map(|found| (*id, Ok(found))).collect());
         }
         let wanted = joined()
             .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
@@ -110,35 +101,36 @@ impl Db {
         Ok(read_each(&self.read, &wanted).await?.into_iter().collect())
     }
 
-    /// Lets `change` move the session and its file, and keeps what it did unless it returns false. Answers that, too. Takes
-    /// the turn of the owner that is given, or the server's.
-    pub async fn change_session(
+    /// Lets `change` move the upload and stores the move, unless `change` returns false. Answers the upload and what
+    /// `change` returned. Takes a turn of this owner, or the server's own turn.
+    pub async fn change_upload(
         &self,
         owner: Option<&OwnerName>,
         id: SessionId,
-        change: impl Fn(&mut Session, &mut FileRecord) -> bool + Sync,
-    ) -> Result<(Session, FileRecord, bool)> {
-        retry_transaction(|| self.try_change_session(owner, id, &change)).await
+        change: impl Fn(&mut Upload) -> bool + Sync,
+    ) -> Result<(Upload, bool)> {
+        retry_transaction(|| self.try_change_upload(owner, id, &change)).await
     }
 
-    async fn try_change_session(
+    async fn try_change_upload(
         &self,
         owner: Option<&OwnerName>,
         id: SessionId,
-        change: &(impl Fn(&mut Session, &mut FileRecord) -> bool + Sync),
-    ) -> Result<(Session, FileRecord, bool)> {
+        change: &(impl Fn(&mut Upload) -> bool + Sync),
+    ) -> Result<(Upload, bool)> {
         let tx = self.begin(owner).await?;
-        let mut session = locked_session(&tx, id).await?;
+        let session = locked_session(&tx, id).await?;
         let row = at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
-        let mut file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
-        let has_changed = change(&mut session, &mut file);
+        let file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
+        let mut upload = Upload { session, file };
+        let has_changed = change(&mut upload);
         if has_changed {
-            rows::session_moves(&session)?.update_without_returning(&tx).await?;
-            rows::file_row(&file)?.update_without_returning(&tx).await?;
-            changes::notify(&tx, &session).await?;
+            rows::session_moves(&upload.session)?.update_without_returning(&tx).await?;
+            rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
+            changes::notify(&tx, &upload.session).await?;
             tx.commit().await?;
         }
-        Ok((session, file, has_changed))
+        Ok((upload, has_changed))
     }
 
     /// Keeps the object store's id of an open session's upload, unless there is one. Answers the one that is kept;
@@ -169,9 +161,9 @@ pub(super) fn joined() -> sea_orm::SelectTwo<upload_session::Entity, upload_file
     upload_session::Entity::find().find_also_related(upload_file::Entity)
 }
 
-pub(super) fn with_file((session, file): Joined) -> Result<(Session, FileRecord)> {
+pub(super) fn upload((session, file): Joined) -> Result<Upload> {
     let file = file.ok_or_else(|| gone("upload_file"))?;
-    Ok((rows::session(session)?, rows::file(file)?))
+    Ok(Upload { session: rows::session(session)?, file: rows::file(file)? })
 }
 
 /// The session, kept from other transactions until this one ends.

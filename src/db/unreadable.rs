@@ -17,11 +17,11 @@ use super::{
     Connection, Db, Result,
     error::{retry_transaction, retry_transient},
     rows,
-    sessions::{ENDED, with_file},
+    sessions::{ENDED, upload},
 };
 use crate::domain::{
-    FileId, FileRecord, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus, StatusReason,
-    Timestamp,
+    FileId, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus, StatusReason, Timestamp,
+    Upload,
 };
 
 /// What sea-orm puts before the columns of a session and of its file, where both are read.
@@ -108,15 +108,15 @@ impl Db {
 pub(super) async fn read_each(
     connection: &Connection,
     select: &sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity>,
-) -> Result<Vec<(SessionId, Result<(Session, FileRecord)>)>> {
+) -> Result<Vec<(SessionId, Result<Upload>)>> {
     let statement = select.build(connection.get_database_backend());
     let found = retry_transient(|| connection.query_all_raw(statement.clone())).await?;
     Ok(found.iter().filter_map(|row| Some((SessionId(row.try_get(SESSION, "id").ok()?), read(row)))).collect())
 }
 
-fn read(row: &QueryResult) -> Result<(Session, FileRecord)> {
+fn read(row: &QueryResult) -> Result<Upload> {
     let session = upload_session::Model::from_query_result(row, SESSION)?;
-    with_file((session, upload_file::Model::from_query_result_optional(row, FILE)?))
+    upload((session, upload_file::Model::from_query_result_optional(row, FILE)?))
 }
 
 /// Reads each row by itself, under its id.

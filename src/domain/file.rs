@@ -3,13 +3,8 @@
 //! Owns what is known of a file. It outlives its session: once stored it is what people download.
 
 use unicode_normalization::UnicodeNormalization;
-use uuid::Uuid;
 
-use super::{Metadata, OwnerName, Sha256Digest, Timestamp};
-
-/// A file's id: a UUID version 7 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(pub Uuid);
+use super::{FileId, Metadata, OwnerName, Sha256Digest, Timestamp};
 
 /// How far a file has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

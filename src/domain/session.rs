@@ -1,17 +1,9 @@
-//! An upload session and the moves it allows.
+//! An upload session: what is known of it.
 //!
-//! Owns the state machine `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED` and the counters that go with it. Every
-//! move raises `version` by one, so that two reads with the same version saw the same session. Persisting a move, and
-//! keeping two of them apart, is the database's.
+//! Owns the session's states and the questions that can be put to it. The moves from one state to the next are
+//! `upload`'s.
 
-use chrono::TimeDelta;
-use uuid::Uuid;
-
-use super::{FileId, OwnerName, Part, PartPlan, PartSet, Sha256Digest, Timestamp};
-
-/// A session's id: a UUID version 7, so that ids sort by the time of creation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub Uuid);
+use super::{FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Timestamp};
 
 /// How far a session has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,13 +60,21 @@ pub enum StatusReason {
 }
 
 impl StatusReason {
-    /// Reads the name that is stored and shown.
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::AbortedByOwner, Self::Expired, Self::ChecksumMismatch, Self::BytesLost];
+
+    /// The reason with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 
-    /// Every reason.
-    pub const ALL: [Self; 4] = [Self::AbortedByOwner, Self::Expired, Self::ChecksumMismatch, Self::BytesLost];
+    /// The status of a session that ended for this reason.
+    pub const fn status(self) -> SessionStatus {
+        match self {
+            Self::AbortedByOwner | Self::Expired => SessionStatus::Aborted,
+            Self::ChecksumMismatch | Self::BytesLost => SessionStatus::Failed,
+        }
+    }
 
     /// The name used in the database and in both protocols.
     pub const fn as_str(self) -> &'static str {
@@ -141,56 +141,6 @@ impl Session {
             total => self.bytes_received as f64 / total as f64,
         }
     }
-
-    /// Notes that a part is durable. False, and nothing changes, if it was noted before or the session is closed.
-    pub fn record(&mut self, part: Part, now: Timestamp, ttl: TimeDelta) -> bool {
-        if !self.status.is_open() || !self.received.insert(part.number) {
-            return false;
-        }
-        self.bytes_received += part.size_bytes;
-        self.status = SessionStatus::InProgress;
-        self.expires_at = now + ttl;
-        self.touch(now);
-        true
-    }
-
-    /// Takes back that a part is durable. False, and nothing changes, if it was not noted or the session is closed.
-    pub fn forget(&mut self, part: Part, now: Timestamp) -> bool {
-        if !self.status.is_open() || !self.received.remove(part.number) {
-            return false;
-        }
-        self.bytes_received -= part.size_bytes;
-        self.touch(now);
-        true
-    }
-
-    /// Puts expiry off, so that a long finalize, or a part on a slow line, is not overtaken by it. False if the session is
-    /// closed.
-    pub fn keep_alive(&mut self, now: Timestamp, ttl: TimeDelta) -> bool {
-        if !self.status.is_open() {
-            return false;
-        }
-        self.expires_at = now + ttl;
-        self.touch(now);
-        true
-    }
-
-    /// Ends an open session. False, and nothing changes, if it has ended already.
-    pub fn close(&mut self, status: SessionStatus, reason: Option<StatusReason>, now: Timestamp) -> bool {
-        if !self.status.is_open() {
-            return false;
-        }
-        self.status = status;
-        self.status_reason = reason;
-        self.touch(now);
-        true
-    }
-
-    /// Notes any other change, also of its file once it has ended.
-    pub fn touch(&mut self, now: Timestamp) {
-        self.version += 1;
-        self.updated_at = now;
-    }
 }
 
 /// A part that is durable.
@@ -209,58 +159,6 @@ pub struct PartRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TTL: TimeDelta = TimeDelta::hours(1);
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_timestamp(second, 0).unwrap()
-    }
-
-    fn session() -> Session {
-        Session {
-            id: SessionId(Uuid::nil()),
-            file_id: FileId(Uuid::nil()),
-            owner: OwnerName::parse("ann").unwrap(),
-            status: SessionStatus::Init,
-            status_reason: None,
-            plan: PartPlan::new(25, 10).unwrap(),
-            received: PartSet::new(),
-            bytes_received: 0,
-            version: 1,
-            idempotency_key: None,
-            declared_sha256: None,
-            storage_upload_id: None,
-            expires_at: at(0) + TTL,
-            created_at: at(0),
-            updated_at: at(0),
-        }
-    }
-
-    #[test]
-    fn a_part_is_counted_once_and_moves_the_expiry() {
-        let mut session = session();
-        let last = session.plan.part(3).unwrap();
-        assert!(session.record(last, at(5), TTL));
-        assert!(!session.record(last, at(9), TTL));
-        assert_eq!(session.status, SessionStatus::InProgress);
-        assert_eq!((session.completed_parts(), session.bytes_received, session.version), (1, 5, 2));
-        assert_eq!((session.updated_at, session.expires_at), (at(5), at(5) + TTL));
-        assert!((session.progress() - 0.2).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn an_ended_session_stays_as_it_ended() {
-        for end in [SessionStatus::Complete, SessionStatus::Failed, SessionStatus::Aborted] {
-            let mut session = session();
-            assert!(session.close(end, None, at(1)));
-            let ended = session.clone();
-            let part = session.plan.part(1).unwrap();
-            assert!(!session.record(part, at(2), TTL));
-            assert!(!session.keep_alive(at(2), TTL));
-            assert!(!session.close(SessionStatus::Aborted, Some(StatusReason::Expired), at(2)));
-            assert_eq!(session, ended);
-        }
-    }
 
     #[test]
     fn every_status_has_a_name_of_its_own() {

@@ -34,7 +34,7 @@ type Loaded<V> = Result<Option<V>, Arc<Error>>;
 /// The loaders of one request.
 pub(crate) struct Loaders {
     sessions: Loader<SessionId, Loaded<Arc<Session>>, SessionBatch>,
-    sessions_with_files: Loader<SessionId, Loaded<SessionState>, SessionWithFileBatch>,
+    uploads: Loader<SessionId, Loaded<SessionState>, UploadBatch>,
     files: Loader<FileId, Loaded<Arc<FileRecord>>, FileBatch>,
     parts: Loader<PartsKey, Loaded<Arc<Vec<PartRecord>>>, PartBatch>,
 }
@@ -44,7 +44,7 @@ struct Batch {
     principal: Principal,
 }
 struct SessionBatch(Arc<Batch>);
-struct SessionWithFileBatch(Arc<Batch>);
+struct UploadBatch(Arc<Batch>);
 struct FileBatch(Arc<Batch>);
 struct PartBatch(Arc<Batch>);
 
@@ -84,7 +84,7 @@ impl Loaders {
             sessions: Loader::new(SessionBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(ROOT_YIELDS),
-            sessions_with_files: Loader::new(SessionWithFileBatch(Arc::clone(&batch)))
+            uploads: Loader::new(UploadBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(ROOT_YIELDS),
             files: Loader::new(FileBatch(Arc::clone(&batch)))
@@ -100,8 +100,8 @@ impl Loaders {
     }
 
     /// The caller's session with this id, and its file.
-    pub(super) async fn session_with_file(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
-        loaded(self.sessions_with_files.try_load(id).await)
+    pub(super) async fn upload(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
+        loaded(self.uploads.try_load(id).await)
     }
 
     /// The caller's file with this id.
@@ -148,9 +148,9 @@ impl BatchFn<SessionId, Loaded<Arc<Session>>> for SessionBatch {
     }
 }
 
-impl BatchFn<SessionId, Loaded<SessionState>> for SessionWithFileBatch {
+impl BatchFn<SessionId, Loaded<SessionState>> for UploadBatch {
     async fn load(&mut self, ids: &[SessionId]) -> HashMap<SessionId, Loaded<SessionState>> {
-        for_all(ids, self.0.service.sessions_with_files(&self.0.principal, ids).await)
+        for_all(ids, self.0.service.uploads(&self.0.principal, ids).await)
     }
 }
 

@@ -10,9 +10,9 @@ use super::{
     scalars::{BigInt, JsonObject},
 };
 use crate::{
-    domain::{Principal, SessionId, parse_id},
+    domain::{Principal, SessionId, Upload},
     error::{Code, Error},
-    service::{CreateSession, ExpectedDigests, Service, SessionView},
+    service::{CreateSession, DigestFields, Service},
 };
 
 /// Changes to your sessions. The bytes of parts go over REST: `PUT /uploads/sessions/{id}/parts/{n}`.
@@ -143,14 +143,14 @@ fn camel_case(field: &str) -> String {
 /// A session after a use case, or why there was none.
 type Outcome = (Option<UploadSession>, Vec<UserError>);
 
-/// What became of a use case on a session: its view, or the session as it is together with what is wrong.
+/// What became of a use case on a session: the session, or the session as it is together with what is wrong.
 async fn outcome(
     ctx: &Context<'_>,
     id: Option<SessionId>,
-    result: Result<Option<SessionView>, Error>,
+    result: Result<Option<Upload>, Error>,
 ) -> Result<Outcome, ApiError> {
     let error = match result {
-        Ok(view) => return Ok((view.map(Into::into), Vec::new())),
+        Ok(upload) => return Ok((upload.map(Into::into), Vec::new())),
         Err(error) => user_error(error)?,
     };
     let (service, principal) = (ctx.data_unchecked::<Arc<Service>>(), ctx.data_unchecked::<Principal>());
@@ -162,7 +162,7 @@ async fn outcome(
 }
 
 fn find_id(id: &ID) -> Result<SessionId, Error> {
-    parse_id(id.as_str()).map(SessionId).ok_or_else(|| Error::not_found("session"))
+    id.parse().map_err(|_| Error::not_found("session"))
 }
 
 /// Changes to your sessions. The bytes of parts go over REST: `PUT /uploads/sessions/{id}/parts/{n}`.
@@ -183,7 +183,7 @@ impl Mutation {
             idempotency_key: input.idempotency_key,
         };
         let created = ctx.data_unchecked::<Arc<Service>>().create(ctx.data_unchecked(), request).await;
-        let (upload_session, user_errors) = outcome(ctx, None, created.map(|creation| Some(creation.view))).await?;
+        let (upload_session, user_errors) = outcome(ctx, None, created.map(|creation| Some(creation.upload))).await?;
         Ok(CreateUploadSessionPayload { upload_session, user_errors })
     }
 
@@ -198,7 +198,7 @@ impl Mutation {
         let known = id.as_ref().ok().copied();
         let result = match id {
             Ok(id) => {
-                let expected = ExpectedDigests {
+                let expected = DigestFields {
                     sha256: input.sha256.as_deref(),
                     composite_sha256: input.composite_sha256.as_deref(),
                 };

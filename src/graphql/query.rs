@@ -16,16 +16,16 @@ use super::{
     scalars::BigInt,
 };
 use crate::{
-    domain::{Principal, SessionId, parse_id},
+    domain::{Direction, Principal, SessionId, SessionQuery},
     error::Error,
-    service::{DEFAULT_PAGE, Direction, MAX_PAGE, Service, SessionQuery},
+    service::Service,
 };
 
 /// How many items a page has that was asked for with `first` or `last`. Also what it is charged: never less than
 /// nothing, whatever was asked.
 pub(super) fn page_size(asked: Option<i32>) -> usize {
-    let asked = asked.map_or(DEFAULT_PAGE, |asked| u64::try_from(asked).unwrap_or_default());
-    usize::try_from(asked.min(MAX_PAGE)).unwrap_or_default()
+    let asked = asked.map_or(SessionQuery::DEFAULT_LIMIT, |asked| u64::try_from(asked).unwrap_or_default());
+    usize::try_from(asked.min(SessionQuery::MAX_LIMIT)).unwrap_or_default()
 }
 
 /// Reads of your sessions and files.
@@ -40,8 +40,8 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The session's id.")] id: ID,
     ) -> Result<Option<UploadSession>, ApiError> {
-        let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
-        UploadSession::find(ctx, SessionId(id)).await
+        let Ok(id) = id.parse() else { return Ok(None) };
+        UploadSession::find(ctx, id).await
     }
 
     /// Your sessions, newest first.
@@ -83,8 +83,8 @@ impl Query {
                 Direction::Backward => (page.has_more, has_before),
             };
             let mut connection = Connection::new(has_previous, has_next);
-            let edges = page.sessions.into_iter();
-            connection.edges.extend(edges.map(|view| Edge::new(Cursor(view.session.id.0), view.into())));
+            let edges = page.uploads.into_iter();
+            connection.edges.extend(edges.map(|upload| Edge::new(Cursor(upload.session.id.0), upload.into())));
             Ok::<_, async_graphql::Error>(connection)
         })
         .await
@@ -107,7 +107,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The objects' ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Result<Node, ApiError>>>, ApiError> {
-        if ids.len() as u64 > MAX_PAGE {
+        if ids.len() as u64 > SessionQuery::MAX_LIMIT {
             return Err(Error::invalid("ids", "at most 100").into());
         }
         // One that cannot be read leaves the others.

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::{budget::AnswerLimit, errors::ApiError, loaders::Loaders, objects::UploadSession};
 use crate::{
-    domain::{Principal, Session, SessionId, parse_id},
+    domain::{Principal, Session, SessionId},
     error::Error,
     service::Service,
 };
@@ -61,7 +61,7 @@ impl Subscription {
         let service = Arc::clone(ctx.data_unchecked::<Arc<Service>>());
         let principal = ctx.data_unchecked::<Principal>().clone();
         let limit = ctx.data_unchecked::<AnswerLimit>().clone();
-        let id = parse_id(id.as_str()).map(SessionId).ok_or_else(|| Error::not_found("session"));
+        let id = id.parse().map_err(|_| Error::not_found("session"));
         let states = service.watch(&principal, id.map_err(ApiError::from)?).await.map_err(ApiError::from)?;
         let loaders = self.states.clone();
         Ok(states.map(move |state| {

@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    domain::{FileRecord, Metadata, PartRange, PartRecord, SessionStatus, Timestamp},
+    domain::{FileRecord, Metadata, PartRange, PartRecord, SessionStatus, Timestamp, Upload},
     error::{Error, Result},
-    service::{CreateSession, Receipt, SessionView},
+    service::{CreateSession, Receipt},
 };
 
 /// A list stops short of its limit when it is about as long as this.
@@ -93,8 +93,8 @@ pub(super) struct SessionBody {
     expires_at: Timestamp,
 }
 
-impl From<SessionView> for SessionBody {
-    fn from(SessionView { session, file }: SessionView) -> Self {
+impl From<Upload> for SessionBody {
+    fn from(Upload { session, file }: Upload) -> Self {
         let plan = session.plan;
         Self {
             session_id: session.id.0,
@@ -195,11 +195,11 @@ pub(super) struct ListBody {
 
 impl ListBody {
     /// As many of these sessions as fit into one answer, one at least; `next` is where the others are.
-    pub(super) fn cut(views: Vec<SessionView>, has_more: bool) -> Self {
-        let (count, mut bytes) = (views.len(), 0);
+    pub(super) fn cut(uploads: Vec<Upload>, has_more: bool) -> Self {
+        let (count, mut bytes) = (uploads.len(), 0);
         let mut sessions = Vec::with_capacity(count);
-        for view in views {
-            let body = SessionBody::from(view);
+        for upload in uploads {
+            let body = SessionBody::from(upload);
             bytes += body.estimated_bytes();
             sessions.push(body);
             if bytes > MAX_LIST_BYTES {

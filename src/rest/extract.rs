@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::MAX_JSON_BYTES;
 use crate::{
-    domain::{FileId, Principal, SessionId, parse_id},
+    domain::{FileId, Principal, SessionId},
     error::{Error, Result},
     http::{self, Problem},
     service::Service,
@@ -35,8 +35,8 @@ impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let id = parse_id(&path_param(parts, state, "id").await);
-        Ok(Self(SessionId(id.ok_or_else(|| Error::not_found("session"))?)))
+        let id = path_param(parts, state, "id").await.parse();
+        Ok(Self(id.map_err(|_| Error::not_found("session"))?))
     }
 }
 
@@ -47,8 +47,8 @@ impl<S: Send + Sync> FromRequestParts<S> for FilePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let id = parse_id(&path_param(parts, state, "id").await);
-        Ok(Self(FileId(id.ok_or_else(|| Error::not_found("file"))?)))
+        let id = path_param(parts, state, "id").await.parse();
+        Ok(Self(id.map_err(|_| Error::not_found("file"))?))
     }
 }
 

@@ -16,10 +16,10 @@ use super::{
     representation,
 };
 use crate::{
-    domain::{Session, SessionId, parse_id},
+    domain::{Session, SessionQuery, Upload},
     error::{Error, Result},
     http::{Preconditions, Problem},
-    service::{ExpectedDigests, Service, SessionQuery, SessionView},
+    service::{DigestFields, Service},
 };
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -34,8 +34,8 @@ pub(super) async fn create(
     let input = body.with_header_key(header_key(&headers)?)?;
     let creation = service.create(&principal, input).await?;
     let status = if creation.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let location = public_url.of(&format!("/uploads/sessions/{}", creation.view.session.id.0));
-    Ok((status, [(header::LOCATION, location)], session(creation.view)).into_response())
+    let location = public_url.of(&format!("/uploads/sessions/{}", creation.upload.session.id));
+    Ok((status, [(header::LOCATION, location)], session(creation.upload)).into_response())
 }
 
 /// The draft for `Idempotency-Key` makes it a quoted string; most clients send it bare.
@@ -58,8 +58,8 @@ pub(super) async fn status(
             return Ok(representation::not_modified(format!("\"{version}\"")));
         }
     }
-    let view = service.status(&principal, id).await?;
-    Ok(representation::answer(&conditions, &representation::of_session(&view.session), SessionBody::from(view))?)
+    let upload = service.status(&principal, id).await?;
+    Ok(representation::answer(&conditions, &representation::of_session(&upload.session), SessionBody::from(upload))?)
 }
 
 pub(super) async fn list(
@@ -74,8 +74,8 @@ pub(super) async fn list(
         ..Default::default()
     };
     if let Some(cursor) = &params.after {
-        let id = parse_id(cursor).ok_or_else(|| Error::invalid("after", "must be the next of an earlier answer"))?;
-        query.after = Some(SessionId(id));
+        let id = cursor.parse().map_err(|_| Error::invalid("after", "must be the next of an earlier answer"))?;
+        query.after = Some(id);
     }
     match params.limit {
         Some(0) => return Err(Error::invalid("limit", "must be at least 1").into()),
@@ -83,7 +83,7 @@ pub(super) async fn list(
         None => {}
     }
     let page = service.list(&principal, query).await?;
-    Ok(Json(ListBody::cut(page.sessions, page.has_more)))
+    Ok(Json(ListBody::cut(page.uploads, page.has_more)))
 }
 
 pub(super) async fn finalize(
@@ -93,8 +93,7 @@ pub(super) async fn finalize(
     conditions: Preconditions,
     OptionalJsonBody(body): OptionalJsonBody<FinalizeBody>,
 ) -> Result<Response, Problem> {
-    let expected =
-        ExpectedDigests { sha256: body.sha256.as_deref(), composite_sha256: body.composite_sha256.as_deref() };
+    let expected = DigestFields { sha256: body.sha256.as_deref(), composite_sha256: body.composite_sha256.as_deref() };
     Ok(session(service.finalize(&principal, id, expected, permitting(conditions)).await?).into_response())
 }
 
@@ -114,6 +113,6 @@ fn permitting(conditions: Preconditions) -> impl Fn(&Session) -> bool + Send + S
 }
 
 /// A session's body, with the headers that let a client ask again cheaply.
-fn session(view: SessionView) -> impl IntoResponse {
-    (representation::headers(&representation::of_session(&view.session)), Json(SessionBody::from(view)))
+fn session(upload: Upload) -> impl IntoResponse {
+    (representation::headers(&representation::of_session(&upload.session)), Json(SessionBody::from(upload)))
 }

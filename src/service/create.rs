@@ -3,17 +3,12 @@
 //! Owns what a client may ask for, and that asking twice with one idempotency key makes one session.
 
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
-use super::{Service, SessionView};
+use super::{Limits, Service, events::Event};
 use crate::{
-    db::{Created, NewSession},
-    domain::{
-        FileId, FileRecord, FileStatus, Metadata, PartPlan, PartSet, Principal, Session, SessionId, SessionStatus,
-        Sha256Digest, Timestamp, filename_key,
-    },
+    db::Created,
+    domain::{Metadata, PartPlan, Principal, Sha256Digest, Upload, UploadRequest, filename_key},
     error::{Error, Result},
-    metrics::SessionEvent,
 };
 
 const MAX_FILENAME_BYTES: usize = 1024;
@@ -42,20 +37,10 @@ pub struct CreateSession {
 /// What came of it.
 #[derive(Debug)]
 pub struct Creation {
-    /// The session.
-    pub view: SessionView,
+    /// The session and its file.
+    pub upload: Upload,
     /// False if an earlier request with the same idempotency key made it.
     pub is_new: bool,
-}
-
-/// A [`CreateSession`] that was found to be in order.
-struct Checked {
-    original_filename: String,
-    content_type: String,
-    total_size_bytes: u64,
-    sha256: Option<Sha256Digest>,
-    metadata: Metadata,
-    idempotency_key: Option<String>,
 }
 
 impl Service {
@@ -65,101 +50,36 @@ impl Service {
     /// `INVALID_INPUT` naming the field, `TOO_LARGE`, `IDEMPOTENCY_KEY_REUSED` if the key came with other input before,
     /// `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no room for more.
     pub async fn create(&self, principal: &Principal, input: CreateSession) -> Result<Creation> {
-        let checked = check(input, self.limits.max_file_size.0)?;
-        let new = self.plan(principal, &checked)?;
+        let request = check(input, &self.limits)?;
+        let new = Upload::new(&principal.owner, request.clone(), self.clock.now(), self.limits.session_ttl);
         // Without room none may be opened, but a retry still finds the session that its first try made.
         let room = self.check_room(0).await;
         let max_open = if room.is_ok() { self.limits.max_open_sessions } else { 0 };
-        let (session, file, is_new) = match self.db.create_session(&new, max_open).await? {
-            Created::New => (new.session, new.file, true),
+        match self.db.create_upload(&new, max_open).await? {
+            Created::New => {
+                self.announce(Event::Created(&new));
+                Ok(Creation { upload: new, is_new: true })
+            }
+            Created::KeyTaken(found) if found.answers(&request) => Ok(Creation { upload: *found, is_new: false }),
+            Created::KeyTaken(_) => Err(Error::idempotency_key_reused()),
             Created::TooManyOpen => {
-                return Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)));
+                Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)))
             }
-            Created::KeyTaken(found) => {
-                let (session, file) = *found;
-                if !asked_the_same(&session, &file, &checked) {
-                    return Err(Error::idempotency_key_reused());
-                }
-                (session, file, false)
-            }
-        };
-        if is_new {
-            self.metrics.count_session(SessionEvent::Created);
-            tracing::info!(
-                session.id = %session.id.0,
-                owner = %session.owner,
-                size_bytes = file.size_bytes,
-                total_parts = session.plan.total_parts(),
-                chunk_size_bytes = session.plan.chunk_size_bytes(),
-                "session created"
-            );
         }
-        Ok(Creation { view: SessionView { session, file }, is_new })
-    }
-
-    fn plan(&self, principal: &Principal, input: &Checked) -> Result<NewSession> {
-        let limits = &self.limits;
-        let plan = PartPlan::choose(input.total_size_bytes, limits.chunk_size.0, limits.max_parts);
-        let plan = plan.map_err(Error::internal)?;
-        let now = self.clock.now();
-        let file = new_file(principal, input, now);
-        let session = Session {
-            id: SessionId(Uuid::now_v7()),
-            file_id: file.id,
-            owner: principal.owner.clone(),
-            status: SessionStatus::Init,
-            status_reason: None,
-            plan,
-            received: PartSet::new(),
-            bytes_received: 0,
-            version: 1,
-            idempotency_key: input.idempotency_key.clone(),
-            declared_sha256: input.sha256,
-            storage_upload_id: None,
-            expires_at: now + limits.session_ttl,
-            created_at: now,
-            updated_at: now,
-        };
-        Ok(NewSession { session, file })
     }
 }
 
-fn new_file(principal: &Principal, input: &Checked, now: Timestamp) -> FileRecord {
-    FileRecord {
-        id: FileId(Uuid::now_v7()),
-        owner: principal.owner.clone(),
-        original_filename: input.original_filename.clone(),
-        content_type: input.content_type.clone(),
-        size_bytes: input.total_size_bytes,
-        sha256: None,
-        composite_sha256: None,
-        metadata: input.metadata.clone(),
-        status: FileStatus::Uploading,
-        location: None,
-        created_at: now,
-        updated_at: now,
-    }
-}
-
-fn asked_the_same(session: &Session, file: &FileRecord, input: &Checked) -> bool {
-    file.original_filename == input.original_filename
-        && file.content_type == input.content_type
-        && file.size_bytes == input.total_size_bytes
-        && file.metadata == input.metadata
-        && session.declared_sha256 == input.sha256
-}
-
-fn check(input: CreateSession, max_file_size_bytes: u64) -> Result<Checked> {
+fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
     let total_size_bytes = u64::try_from(input.total_size_bytes)
         .map_err(|_| Error::invalid("total_size_bytes", "a size cannot be negative"))?;
-    if total_size_bytes > max_file_size_bytes {
-        return Err(Error::too_large("a file", max_file_size_bytes));
+    if total_size_bytes > limits.max_file_size.0 {
+        return Err(Error::too_large("a file", limits.max_file_size.0));
     }
-    Ok(Checked {
+    Ok(UploadRequest {
         original_filename: check_filename(input.original_filename)?,
         content_type: check_content_type(input.content_type)?,
-        total_size_bytes,
-        sha256: parse_sha256("sha256", input.sha256.as_deref())?,
+        plan: PartPlan::choose(total_size_bytes, limits.chunk_size.0, limits.max_parts).map_err(Error::internal)?,
+        declared_sha256: parse_sha256("sha256", input.sha256.as_deref())?,
         metadata: check_metadata(input.metadata.as_deref())?,
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
     })
@@ -208,19 +128,34 @@ fn check_key(key: String) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use bytesize::ByteSize;
+
     use super::*;
+    use crate::service::FileSha256;
+
+    fn limits() -> Limits {
+        Limits {
+            chunk_size: ByteSize::b(10),
+            max_parts: 10,
+            max_file_size: ByteSize::b(100),
+            max_open_sessions: 1,
+            max_streams_per_owner: 1,
+            session_ttl: chrono::TimeDelta::hours(1),
+            file_sha256: FileSha256::Always,
+        }
+    }
 
     fn refused_field(change: impl FnOnce(&mut CreateSession)) -> Option<&'static str> {
         let mut input =
             CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 10, ..Default::default() };
         change(&mut input);
-        check(input, 100).err().and_then(|error| error.field())
+        check(input, &limits()).err().and_then(|error| error.field())
     }
 
     #[test]
     fn a_plain_request_gets_the_defaults() {
         let input = CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 0, ..Default::default() };
-        let checked = check(input, 100).unwrap();
+        let checked = check(input, &limits()).unwrap();
         assert_eq!((checked.content_type.as_str(), checked.metadata), (DEFAULT_CONTENT_TYPE, Metadata::default()));
         assert_eq!(check_content_type(Some(String::new())).unwrap(), DEFAULT_CONTENT_TYPE);
     }

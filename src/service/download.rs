@@ -67,7 +67,7 @@ impl Service {
             }
         });
         let logged = whole.inspect_err(move |error| {
-            tracing::error!(file.id = %id.0, %error, "a download was cut off: its bytes cannot be read");
+            tracing::error!(file.id = %id, %error, "a download was cut off: its bytes cannot be read");
         });
         Ok(logged.boxed())
     }

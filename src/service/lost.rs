@@ -7,7 +7,7 @@
 
 use super::Service;
 use crate::{
-    domain::{Session, SessionStatus, StatusReason},
+    domain::{Session, Upload},
     error::{Error, Result},
     storage,
 };
@@ -30,28 +30,40 @@ impl Service {
         }
     }
 
-    /// What to answer for a session whose bytes the storage does not take or give: that it has ended, if it has ended in
-    /// between or its bytes are lost; else the storage's error. `proves` says whether a row that is still open proves
-    /// the loss.
+    /// Explains why the storage does not take or give a session's bytes: answers the upload if it has ended, before this or
+    /// now because its bytes are lost. `proves` says whether a row that is still open proves the loss.
+    ///
+    /// # Errors
+    /// The storage's error, if the session is still open.
     pub(super) async fn explain_failure(
         &self,
         session: &Session,
         error: storage::Error,
         proves: impl Fn(&Session) -> bool + Sync,
-    ) -> Result<Error> {
-        if let storage::Error::Lost(_) = &error
-            && let Some(failed) = self.fail_lost(session, &error, proves).await?
-        {
-            return Ok(Error::session_closed(&failed));
+    ) -> Result<Upload> {
+        if let storage::Error::Lost(_) = &error {
+            if let Some(failed) = self.fail_lost(session, &error, proves).await? {
+                return Ok(failed);
+            }
+            if !self.storage_is_there().await? {
+                return Err(Error::unavailable(NOT_THERE, error));
+            }
         }
-        if let storage::Error::Lost(_) = &error
-            && !self.storage_is_there().await?
-        {
-            return Ok(Error::unavailable(NOT_THERE, error));
+        let now = self.db.upload(&session.owner, session.id).await?;
+        now.filter(|upload| !upload.session.status.is_open()).ok_or_else(|| error.into())
+    }
+
+    /// The same for a request that needs an open session: always an error.
+    pub(super) async fn refuse_failed(
+        &self,
+        session: &Session,
+        error: storage::Error,
+        proves: impl Fn(&Session) -> bool + Sync,
+    ) -> Error {
+        match self.explain_failure(session, error, proves).await {
+            Ok(ended) => Error::session_closed(&ended.session),
+            Err(error) => error,
         }
-        let now = self.db.session(&session.owner, session.id).await?;
-        let ended = now.filter(|session| !session.status.is_open());
-        Ok(ended.map_or_else(|| error.into(), |session| Error::session_closed(&session)))
     }
 
     /// Fails a session whose bytes are lost, and frees what is left of them. `None` if it had ended before or its row does
@@ -61,21 +73,21 @@ impl Service {
         session: &Session,
         problem: &storage::Error,
         proves: impl Fn(&Session) -> bool + Sync,
-    ) -> Result<Option<Session>> {
+    ) -> Result<Option<Upload>> {
         if !self.storage_is_there().await? {
             return Ok(None);
         }
-        let reason = StatusReason::BytesLost;
-        let (owner, status) = (Some(&session.owner), SessionStatus::Failed);
-        let (view, is_first) = self.end_without_file(owner, session.id, status, reason, None, proves).await?;
+        let now = self.clock.now();
+        let fail = |upload: &mut Upload| proves(&upload.session) && upload.fail_lost(now);
+        let (upload, is_first) = self.end(Some(&session.owner), session.id, fail).await?;
         if !is_first {
             return Ok(None);
         }
-        tracing::error!(session.id = %session.id.0, owner = %session.owner, %problem, "bytes of received parts are lost");
-        if let Err(error) = self.free(&view.session).await {
+        tracing::error!(session.id = %session.id, owner = %session.owner, %problem, "bytes of received parts are lost");
+        if let Err(error) = self.free(&upload.session).await {
             // The sweep frees the bytes; the caller that noticed the loss gets the answer that counts.
             error.log();
         }
-        Ok(Some(view.session))
+        Ok(Some(upload))
     }
 }

@@ -11,6 +11,7 @@ mod check;
 mod claims;
 mod create;
 mod download;
+mod events;
 mod finalize;
 mod limits;
 mod list;
@@ -22,7 +23,6 @@ mod room;
 mod send_again;
 mod status;
 mod store_errors;
-pub use sweep::Swept;
 mod sweep;
 mod token;
 mod watch;
@@ -35,12 +35,11 @@ use tracing::Instrument;
 pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
 pub use download::Content;
-pub use finalize::ExpectedDigests;
+pub use finalize::DigestFields;
 pub use limits::{FileSha256, Limits};
-pub use list::{DEFAULT_PAGE, Direction, MAX_PAGE, SessionList, SessionQuery};
 pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use room::Room;
-pub use status::SessionView;
+pub use sweep::Swept;
 pub use token::{CreatedToken, Token};
 pub use watch::SessionState;
 
@@ -55,9 +54,9 @@ use crate::{
 /// How long database and storage have to answer before they count as not reachable.
 const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
 
-/// Runs the steps after the point of no return to their end, even when the request that began them is dropped: a
-/// commit under way must not lose its claim, its log line or what follows it.
-async fn to_the_end<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+/// Runs these steps in a task of their own, so that they run to their end even if the request that began them is dropped:
+/// a commit under way must not lose its claim, its log line or what follows it.
+async fn run_detached<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     match tokio::spawn(steps.in_current_span()).await {
         Ok(result) => result,
         Err(failed) if failed.is_cancelled() => Err(Error::unavailable("the server is stopping", failed)),
@@ -168,7 +167,7 @@ impl Service {
         &self.stopping
     }
 
-    /// Whether the whole file's SHA-256 is computed although nobody asks for it at finalize.
+    /// Whether the SHA-256 of the whole file is computed even if nobody asks for it at finalize.
     fn hashes_file(&self, session: &Session) -> bool {
         self.limits.file_sha256 == FileSha256::Always || session.declared_sha256.is_some()
     }

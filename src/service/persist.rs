@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
-use super::{Disposition, Receipt, Service};
+use super::{Disposition, Receipt, Service, events::Event};
 use crate::{
     db::{LockWait, NewPart, PartClaim, Recorded},
     domain::{Part, PartRecord, Session, Sha256Digest},
@@ -31,7 +31,7 @@ impl Service {
             let sha256 = staged.sha256();
             return match staged.persist().await {
                 Ok(persisted) => self.record(session, part, sha256, persisted, None).await,
-                Err(error) => Err(self.explain_failure(&session, error, lacks(part)).await?),
+                Err(error) => Err(self.refuse_failed(&session, error, lacks(part)).await),
             };
         }
         let claim = PartClaim::new(session.id, part.number);
@@ -74,7 +74,7 @@ impl Service {
                 if error.was_answered() {
                     self.db.release_claim(claim).await?;
                 }
-                Err(self.explain_failure(&session, error, lacks(part)).await?)
+                Err(self.refuse_failed(&session, error, lacks(part)).await)
             }
         }
     }
@@ -83,8 +83,7 @@ impl Service {
     /// session, and is tried again one by one.
     async fn record_together(&self, parts: Vec<NewPart>) -> Vec<Result<Recorded>> {
         let ttl = self.limits.session_ttl;
-        let record = |session: &mut Session, part: &PartRecord| session.record(part.part, part.received_at, ttl);
-        match self.db.record_parts(&parts, record).await {
+        match self.db.record_parts(&parts, ttl).await {
             Ok(recorded) => recorded.into_iter().map(Ok).collect(),
             Err(error) if error.is_unavailable() => {
                 let error = Arc::new(error);
@@ -94,7 +93,7 @@ impl Service {
             Err(_) => {
                 let mut results = Vec::new();
                 for part in parts {
-                    let recorded = self.db.record_parts(&[part], record).await;
+                    let recorded = self.db.record_parts(&[part], ttl).await;
                     results.push(recorded.map(|mut one| one.remove(0)).map_err(Error::from));
                 }
                 results
@@ -131,15 +130,7 @@ impl Service {
         drop(held);
         match recorded? {
             Recorded::New(session) => {
-                self.metrics.part_bytes.inc_by(part.size_bytes);
-                tracing::info!(
-                    session.id = %session.id.0,
-                    part.number = part.number,
-                    size_bytes = part.size_bytes,
-                    completed_parts = session.completed_parts(),
-                    total_parts = session.plan.total_parts(),
-                    "part received"
-                );
+                self.announce(Event::PartReceived(&session, part));
                 if self.hashes_file(&session) {
                     self.prefix_hashes.advance((&self.storage, &self.db), &session, part, bytes).await;
                 }
@@ -150,9 +141,7 @@ impl Service {
             Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has the session")),
             Recorded::Closed(session) => {
                 // It ended while the bytes came in; what this request may have written after that is not left behind.
-                if session.status_reason.is_some() {
-                    self.free(&session).await?;
-                }
+                self.free_without_file(&session).await?;
                 Err(Error::session_closed(&session))
             }
         }

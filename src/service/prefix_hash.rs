@@ -134,7 +134,7 @@ impl PrefixHashes {
                 let source = Source { storage: &*storage, session: &session, records, running: &hashing };
                 if let Err(error) = state.catch_up(source, &turns).await {
                     // Finalize will meet the same error and report it; an aborted session has no bytes left.
-                    tracing::debug!(session.id = %session.id.0, %error, "background hashing stopped");
+                    tracing::debug!(session.id = %session.id, %error, "background hashing stopped");
                     return;
                 }
             }

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Service,
+    events::Event,
     persist::{compare, lacks},
+    run_detached,
 };
 use crate::{
-    domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
+    domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest, Upload},
     error::{Error, Result},
     metrics::PartOutcome,
     storage,
@@ -82,11 +84,12 @@ impl Service {
         B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
         let received = self.receive_part(principal, id, incoming).await;
-        self.metrics.count_part(match &received {
-            Ok(Receipt { disposition: Disposition::New, .. }) => PartOutcome::Received,
-            Ok(Receipt { disposition: Disposition::Replay, .. }) => PartOutcome::Replayed,
-            Err(_) => PartOutcome::Refused,
-        });
+        match &received {
+            // It was announced when it became durable.
+            Ok(Receipt { disposition: Disposition::New, .. }) => {}
+            Ok(Receipt { disposition: Disposition::Replay, .. }) => self.announce(Event::PartReplayed),
+            Err(_) => self.announce(Event::PartRefused),
+        }
         received
     }
 
@@ -118,12 +121,12 @@ impl Service {
         let reservation = self.reserve_room(part.size_bytes).await?;
         let this = Arc::clone(self);
         // To the end: an upload that was begun and whose id is not kept stays with the store for ever.
-        let mut session = super::to_the_end(async move { this.begun(session).await }).await?;
+        let mut session = run_detached(async move { this.begun(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
         let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
             Ok(writer) => writer,
-            Err(error) => return Err(self.explain_failure(&session, error, lacks(part)).await?),
+            Err(error) => return Err(self.refuse_failed(&session, error, lacks(part)).await),
         };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
@@ -134,7 +137,7 @@ impl Service {
             return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
         }
         let this = Arc::clone(self);
-        super::to_the_end(async move { this.persist(session, part, staged).await }).await
+        run_detached(async move { this.persist(session, part, staged).await }).await
     }
 
     /// The session with the storage's id of its upload, where there is one. Of two first parts at once, one begins it.
@@ -156,25 +159,27 @@ impl Service {
         Ok(session)
     }
 
-    /// Bytes that come in keep their session from expiring, by a note in its row for each third of its time. On a slow line
-    /// a part can take longer than that.
+    /// Keeps a session whose bytes are coming in from expiring.
     async fn keep_alive(&self, session: &mut Session) -> Result<()> {
-        let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        let is_due = |session: &Session| session.expires_at - now < ttl - ttl / 3;
-        if !is_due(session) {
-            return Ok(());
+        if let Some(current) = self.renew_if_due(session).await? {
+            if !current.session.status.is_open() {
+                return Err(Error::session_closed(&current.session));
+            }
+            session.expires_at = current.session.expires_at;
         }
-        let (current, ..) = self
-            .db
-            .change_session(Some(&session.owner), session.id, |session, _| {
-                is_due(session) && session.keep_alive(now, ttl)
-            })
-            .await?;
-        if !current.status.is_open() {
-            return Err(Error::session_closed(&current));
-        }
-        session.expires_at = current.expires_at;
         Ok(())
+    }
+
+    /// Renews the time-to-live of a session in use if that is due: answers the upload then, as it is now. Otherwise it
+    /// costs nothing.
+    pub(super) async fn renew_if_due(&self, session: &Session) -> Result<Option<Upload>> {
+        let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
+        if !session.is_renewal_due(now, ttl) {
+            return Ok(None);
+        }
+        let renew = |upload: &mut Upload| upload.session.keep_alive(now, ttl);
+        let (upload, _) = self.db.change_upload(Some(&session.owner), session.id, renew).await?;
+        Ok(Some(upload))
     }
 
     /// Answers for a part that is there: the body is read and hashed, nothing is written.
@@ -188,7 +193,7 @@ impl Service {
     where
         B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
-        let no_row = || Error::internal(format!("session {}: part {} has no row", session.id.0, part.number));
+        let no_row = || Error::internal(format!("session {}: part {} has no row", session.id, part.number));
         let before = self.db.part(&session, part.number).await?.ok_or_else(no_row)?;
         let declared = incoming.declared_sha256;
         if let Some(declared) = declared.filter(|declared| *declared != before.sha256) {
@@ -209,7 +214,7 @@ impl Service {
         let receipt = compare(session.clone(), before, received)?;
         match self.storage.check_upload(&session).await {
             Err(error @ storage::Error::Lost(_)) if session.status.is_open() => {
-                Err(self.explain_failure(&session, error, |_| true).await?)
+                Err(self.refuse_failed(&session, error, |_| true).await)
             }
             // What cannot be looked at now is not lost.
             _ => Ok(receipt),

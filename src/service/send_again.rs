@@ -21,7 +21,7 @@ impl Service {
         let session = self.db.forget_parts(session, &parts, self.clock.now()).await?;
         // It may hash other bytes the next time.
         self.prefix_hashes.forget(session.id);
-        tracing::warn!(session.id = %session.id.0, parts = ?numbers, "the store kept other bytes of these parts: forgotten");
+        tracing::warn!(session.id = %session.id, parts = ?numbers, "the store kept other bytes of these parts: forgotten");
         Ok(match session.status.is_open() {
             true if !session.has_all_parts() => Error::parts_missing(&session.received, session.plan.total_parts()),
             true => Error::busy("the parts are being stored again"),

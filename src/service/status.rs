@@ -7,31 +7,20 @@ use std::collections::HashMap;
 
 use super::Service;
 use crate::{
-    domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId},
+    domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId, Upload},
     error::{Error, Result},
 };
 
 /// Most parts in one answer.
 pub(super) const MAX_PARTS_PAGE: u64 = 1_000;
 
-/// A session together with its file.
-#[derive(Clone, Debug)]
-pub struct SessionView {
-    /// The session.
-    pub session: Session,
-    /// The file it is for.
-    pub file: FileRecord,
-}
-
 impl Service {
     /// A session and its file, in one statement.
     ///
     /// # Errors
     /// `NOT_FOUND` if the caller has no such session.
-    pub async fn status(&self, principal: &Principal, id: SessionId) -> Result<SessionView> {
-        let found = self.db.session_with_file(&principal.owner, id).await?;
-        let (session, file) = found.ok_or_else(|| Error::not_found("session"))?;
-        Ok(SessionView { session, file })
+    pub async fn status(&self, principal: &Principal, id: SessionId) -> Result<Upload> {
+        self.db.upload(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 
     /// The version of a session, which says whether it has changed, for less than the session.
@@ -54,14 +43,13 @@ impl Service {
     }
 
     /// The same sessions with their files, in one statement.
-    pub async fn sessions_with_files(
+    pub async fn uploads(
         &self,
         principal: &Principal,
         ids: &[SessionId],
-    ) -> Result<HashMap<SessionId, Result<SessionView>>> {
-        let found = self.db.sessions_with_files(&principal.owner, ids).await?;
-        let view = |(session, file)| SessionView { session, file };
-        Ok(found.into_iter().map(|(id, read)| (id, read.map(view).map_err(Error::from))).collect())
+    ) -> Result<HashMap<SessionId, Result<Upload>>> {
+        let found = self.db.uploads(&principal.owner, ids).await?;
+        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
     }
 
     /// Those of these files that are the caller's, in one statement.

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::Service;
 use crate::{
-    domain::{Session, SessionStatus, StatusReason},
+    domain::StatusReason,
     error::{Error, Result},
     storage,
 };
@@ -58,11 +58,10 @@ impl Service {
             let before = expired;
             for id in self.db.expired_sessions(self.clock.now(), BATCH).await? {
                 // A part may have arrived since the sweep looked.
-                let (reason, now) = (StatusReason::Expired, self.clock.now());
-                let is_due = |session: &Session| session.expires_at <= now;
-                let ended = match self.try_end(None, id, SessionStatus::Aborted, reason, None, is_due).await {
+                let now = self.clock.now();
+                let ended = match self.end(None, id, |upload| upload.expire(now)).await {
                     Err(error) if error.is_corrupt() => {
-                        self.end_unreadable(None, id, reason, &error).await.map(|()| true)
+                        self.end_unreadable(None, id, StatusReason::Expired, &error).await.map(|()| true)
                     }
                     ended => ended.map(|(_, is_first)| is_first).map_err(Error::from),
                 };
@@ -126,7 +125,7 @@ impl Service {
         for ids in self.storage.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             for id in self.db.sessions_among(ids, false).await? {
                 self.storage.discard_upload(id).await?;
-                tracing::warn!(session.id = %id.0, "removed bytes of a session that has ended");
+                tracing::warn!(session.id = %id, "removed bytes of a session that has ended");
                 removed += 1;
             }
         }

@@ -2,7 +2,7 @@
 
 use partway::{
     db::{Db, NewPart, Recorded},
-    domain::{Clock, PartRecord, Session, SessionId, Sha256Digest, parse_id},
+    domain::{Clock, PartRecord, SessionId, Sha256Digest},
 };
 
 use crate::support::TestApp;
@@ -24,7 +24,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
 
     let db = database(&app).await;
     let owner = partway::domain::OwnerName::parse("ann").unwrap();
-    let id = |text: &str| SessionId(parse_id(text).unwrap());
+    let id = |text: &str| text.parse::<SessionId>().unwrap();
     let session = db.session(&owner, id(&open)).await.unwrap().unwrap();
     let now = app.clock.now();
     let part = |session_id: &str, number: u32| NewPart {
@@ -38,10 +38,9 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
         claim: None,
     };
     let batch = [part(&other, 2), part(&open, 3), part(&open, 1), part(&aborted, 1), part(&open, 5), part(&other, 4)];
-    let record = |session: &mut Session, part: &PartRecord| session.record(part.part, now, chrono::TimeDelta::hours(1));
     for _ in 0..2 {
         // The second time as after a commit whose answer was lost.
-        let outcomes = db.record_parts(&batch, record).await.unwrap();
+        let outcomes = db.record_parts(&batch, chrono::TimeDelta::hours(1)).await.unwrap();
         let told: Vec<_> = outcomes
             .iter()
             .map(|outcome| match outcome {

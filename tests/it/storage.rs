@@ -71,7 +71,7 @@ async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[
     assert_eq!(staged.sha256(), Sha256Digest::of(bytes));
     let sha256 = staged.sha256();
     let persisted = staged.persist().await.unwrap();
-    session.record(part, SystemClock.now(), TimeDelta::hours(1));
+    session.record_part(part, SystemClock.now(), TimeDelta::hours(1));
     PartRecord { part, sha256, storage_etag: persisted.etag, received_at: SystemClock.now() }
 }
 

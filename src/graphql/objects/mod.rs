@@ -11,7 +11,7 @@ pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 
 use super::{errors::ApiError, loaders::Loaders};
-use crate::domain::{FileId, SessionId, parse_id};
+use crate::domain::{FileId, SessionId};
 
 /// An object with an id. Ids are UUIDs, unique across types, and the same in REST.
 #[derive(Interface)]
@@ -24,7 +24,7 @@ pub(super) enum Node {
 impl Node {
     /// The caller's object with this id.
     pub(super) async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Self>, ApiError> {
-        let Some(id) = parse_id(id.as_str()) else { return Ok(None) };
+        let Ok(SessionId(id)) = id.parse() else { return Ok(None) };
         if let Some(session) = UploadSession::find(ctx, SessionId(id)).await? {
             return Ok(Some(Self::UploadSession(session)));
         }

@@ -9,7 +9,7 @@ use async_graphql::{
 
 use super::{PartRange, UploadFile, UploadPart};
 use crate::{
-    domain::{FileRecord, Session, SessionId, SessionStatus},
+    domain::{FileRecord, Session, SessionId, SessionStatus, Upload},
     error::Error,
     graphql::{
         budget::{Budget, LongList},
@@ -19,7 +19,7 @@ use crate::{
         query::page_size,
         scalars::{BigInt, DateTime},
     },
-    service::{SessionState, SessionView},
+    service::SessionState,
 };
 
 /// What a field is charged whose length depends on the upload and not on the query.
@@ -78,7 +78,7 @@ impl UploadSession {
     pub(crate) async fn find(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>, ApiError> {
         let loaders = ctx.data_unchecked::<Loaders>();
         Ok(if ctx.look_ahead().field("file").exists() {
-            loaders.session_with_file(id).await?.map(Into::into)
+            loaders.upload(id).await?.map(Into::into)
         } else {
             loaders.session(id).await?.map(Into::into)
         })
@@ -105,9 +105,9 @@ impl From<Arc<Session>> for UploadSession {
     }
 }
 
-impl From<SessionView> for UploadSession {
-    fn from(view: SessionView) -> Self {
-        Self { session: Arc::new(view.session), file: Some(Arc::new(view.file)), loaders: None, budget: None }
+impl From<Upload> for UploadSession {
+    fn from(Upload { session, file }: Upload) -> Self {
+        Self { session: Arc::new(session), file: Some(Arc::new(file)), loaders: None, budget: None }
     }
 }
 
@@ -201,7 +201,7 @@ impl UploadSession {
             return Ok(UploadFile::new(Arc::clone(file), self.own_budget(ctx)));
         }
         let file = self.own_loaders(ctx).file(self.session.file_id).await?;
-        let gone = || Error::internal(format!("session {}: its file has no row", self.session.id.0));
+        let gone = || Error::internal(format!("session {}: its file has no row", self.session.id));
         Ok(UploadFile::new(file.ok_or_else(gone)?, self.own_budget(ctx)))
     }
 

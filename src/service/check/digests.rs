@@ -16,8 +16,8 @@ impl Check<'_> {
     /// Compares the parts of an open session, or of a stored file with its own digest too.
     pub(super) async fn compare(&mut self, session: &Session, file: Option<&FileRecord>) {
         let place = match file {
-            Some(file) => format!("file {} ({:?} of {})", file.id.0, file.original_filename, file.owner),
-            None => format!("session {}", session.id.0),
+            Some(file) => format!("file {} ({:?} of {})", file.id, file.original_filename, file.owner),
+            None => format!("session {}", session.id),
         };
         let (mut hasher, mut damaged, mut after) = (Sha256::new(), PartSet::new(), 0);
         loop {

@@ -144,15 +144,15 @@ impl Check<'_> {
                     self.stored_file(&file).await;
                 }
                 // Its session's row told it too, if that could be read.
-                Ok(Err(problem)) => self.report.problem(format!("file {}: {problem}", id.0), RESTORE_ROWS),
+                Ok(Err(problem)) => self.report.problem(format!("file {id}: {problem}"), RESTORE_ROWS),
                 Err(error) => {
-                    self.report.problem(format!("file {}: its row cannot be read: {error}", id.0), RESTORE_ROWS);
+                    self.report.problem(format!("file {id}: its row cannot be read: {error}"), RESTORE_ROWS);
                 }
             }
         }
         let nobody = if is_whole { "no row knows it" } else { "no row that can be read knows it" };
-        let mut unknown: Vec<_> = self.uploads.iter().map(|id| format!("uploading/{}", id.0)).collect();
-        unknown.extend(self.stored.iter().map(|id| format!("stored/{}", id.0)));
+        let mut unknown: Vec<_> = self.uploads.iter().map(|id| format!("uploading/{id}")).collect();
+        unknown.extend(self.stored.iter().map(|id| format!("stored/{id}")));
         unknown.sort();
         for what in unknown {
             self.report.problem(format!("{what}: {nobody}"), KEEP);
@@ -167,7 +167,7 @@ impl Check<'_> {
         self.report.files += 1;
         let checked = self.service.storage.check(location, file.size_bytes).await;
         if let Err(problem) = &checked {
-            let what = format!("file {} ({:?} of {}): {problem}", file.id.0, file.original_filename, file.owner);
+            let what = format!("file {} ({:?} of {}): {problem}", file.id, file.original_filename, file.owner);
             self.report.problem(what, RESTORE_BYTES);
         }
         checked.is_ok()

@@ -4,9 +4,9 @@ use uuid::Uuid;
 
 use super::{Check, RESTORE_ROWS};
 use crate::{
-    db::CheckedSession,
-    domain::{FileId, Principal, SessionId, SessionStatus, StatusReason},
-    service::ExpectedDigests,
+    db::CheckedUpload,
+    domain::{FileId, Principal, SessionId, SessionStatus, StatusReason, Upload},
+    service::DigestFields,
     storage,
 };
 
@@ -27,17 +27,17 @@ impl Check<'_> {
         let checked = match self.service.db.check_session(id).await {
             Ok(Ok(checked)) => checked,
             Ok(Err(problem)) => {
-                self.report.problem(format!("session {}: {problem}", id.0), RESTORE_ROWS);
+                self.report.problem(format!("session {id}: {problem}"), RESTORE_ROWS);
                 return None;
             }
             Err(error) => {
-                self.report.problem(format!("session {}: its rows cannot be read: {error}", id.0), RESTORE_ROWS);
+                self.report.problem(format!("session {id}: its rows cannot be read: {error}"), RESTORE_ROWS);
                 return None;
             }
         };
-        let file_id = checked.session.file_id;
+        let file_id = checked.upload.session.file_id;
         let in_stored = self.stored.remove(&file_id);
-        match checked.session.status {
+        match checked.upload.session.status {
             SessionStatus::Complete => self.complete(&checked, in_uploading).await,
             SessionStatus::Init | SessionStatus::InProgress => self.open(&checked, in_uploading, in_stored).await,
             SessionStatus::Failed | SessionStatus::Aborted => self.ended(&checked, in_uploading, in_stored).await,
@@ -45,25 +45,25 @@ impl Check<'_> {
         Some(file_id)
     }
 
-    async fn complete(&mut self, checked: &CheckedSession, in_uploading: bool) {
+    async fn complete(&mut self, checked: &CheckedUpload, in_uploading: bool) {
         if in_uploading {
             self.leftover(checked).await;
         }
-        if self.stored_file(&checked.file).await && self.options.on_read.is_some() {
-            self.compare(&checked.session, Some(&checked.file)).await;
+        if self.stored_file(&checked.upload.file).await && self.options.on_read.is_some() {
+            self.compare(&checked.upload.session, Some(&checked.upload.file)).await;
         }
     }
 
-    async fn open(&mut self, checked: &CheckedSession, in_uploading: bool, in_stored: bool) {
-        let session = &checked.session;
+    async fn open(&mut self, checked: &CheckedUpload, in_uploading: bool, in_stored: bool) {
+        let session = &checked.upload.session;
         if in_stored && !in_uploading {
-            let what = format!("stored/{}: complete, but its session {} is open", session.file_id.0, session.id.0);
+            let what = format!("stored/{}: complete, but its session {} is open", session.file_id, session.id);
             if !session.has_all_parts() {
                 self.report.problem(format!("{what} and lacks parts"), OLDER);
             } else if self.options.repairs {
                 // What its client would do next.
                 let owner = Principal { owner: session.owner.clone(), token_id: Uuid::nil() };
-                match self.service.finalize(&owner, session.id, ExpectedDigests::default(), |_| true).await {
+                match self.service.finalize(&owner, session.id, DigestFields::default(), |_| true).await {
                     Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
                     Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FINALIZE),
                 }
@@ -78,18 +78,19 @@ impl Check<'_> {
         match self.service.storage.check_upload(session).await {
             Ok(()) if self.options.on_read.is_some() => self.compare(session, None).await,
             Ok(()) => {}
-            Err(error @ storage::Error::Lost(_)) => self.lost(checked.session.id, error).await,
-            Err(error) => self.report.problem(format!("session {}: {error}", session.id.0), "try again"),
+            Err(error @ storage::Error::Lost(_)) => self.lost(checked.upload.session.id, error).await,
+            Err(error) => self.report.problem(format!("session {}: {error}", session.id), "try again"),
         }
     }
 
     /// Looks at the row again: on a server that runs, the session may have ended since.
     pub(super) async fn lost(&mut self, id: SessionId, problem: storage::Error) {
-        let Ok(Ok(CheckedSession { session, .. })) = self.service.db.check_session(id).await else { return };
+        let Ok(Ok(CheckedUpload { upload, .. })) = self.service.db.check_session(id).await else { return };
+        let session = upload.session;
         if !session.status.is_open() {
             return;
         }
-        let what = format!("session {} of {}: {problem}", id.0, session.owner);
+        let what = format!("session {} of {}: {problem}", id, session.owner);
         if !self.options.repairs {
             return self.report.problem(what, ENDS);
         }
@@ -99,21 +100,21 @@ impl Check<'_> {
         }
     }
 
-    async fn ended(&mut self, checked: &CheckedSession, in_uploading: bool, in_stored: bool) {
-        let CheckedSession { session, is_freed, .. } = checked;
+    async fn ended(&mut self, checked: &CheckedUpload, in_uploading: bool, in_stored: bool) {
+        let CheckedUpload { upload: Upload { session, .. }, is_freed } = checked;
         let is_kept = in_stored && session.status_reason == Some(StatusReason::BytesLost);
         if in_uploading || (in_stored && !is_kept) || !is_freed {
             self.leftover(checked).await;
         }
         if is_kept {
-            self.report.problem(format!("stored/{}: complete", session.file_id.0), UNREACHABLE);
+            self.report.problem(format!("stored/{}: complete", session.file_id), UNREACHABLE);
         }
     }
 
     /// Bytes of a session that has ended.
-    async fn leftover(&mut self, checked: &CheckedSession) {
-        let session = &checked.session;
-        let what = format!("session {}: it is {}, and its bytes are not freed", session.id.0, session.status.as_str());
+    async fn leftover(&mut self, checked: &CheckedUpload) {
+        let session = &checked.upload.session;
+        let what = format!("session {}: it is {}, and its bytes are not freed", session.id, session.status.as_str());
         if !self.options.repairs {
             return self.report.unfinished(what, SWEEP);
         }

@@ -18,9 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::SessionState;
 use crate::{
     db::{self, Change, Db},
-    domain::{OwnerName, SessionId},
+    domain::{OwnerName, SessionId, Upload},
     error::{Error, Result},
-    service::SessionView,
 };
 
 /// How often a session is read, and a watcher hears of changes, at most.
@@ -140,8 +139,8 @@ impl Watchers {
 
 impl Joined {
     /// Shares what one reader read with all watchers.
-    pub(super) fn offer(&self, SessionView { session, file }: SessionView) {
-        offer(&self.offered, Ok(SessionState { session: session.into(), file: file.into() }));
+    pub(super) fn offer(&self, upload: Upload) {
+        offer(&self.offered, Ok(upload.into()));
     }
 
     /// The first state with another version than the one seen, not too soon after that.
@@ -206,7 +205,7 @@ impl Reader {
             match self.read().await {
                 Ok(state) => {
                     let watchers = self.states.receiver_count();
-                    tracing::debug!(session.id = %self.id.0, version = state.session.version, watchers, "read for all");
+                    tracing::debug!(session.id = %self.id, version = state.session.version, watchers, "read for all");
                     let has_ended = !state.session.status.is_open();
                     offer(&self.states, Ok(state));
                     if has_ended {
@@ -215,7 +214,7 @@ impl Reader {
                 }
                 // Streams outlast a database that is away for a while.
                 Err(error) if error.code().is_retryable() => {
-                    tracing::warn!(session.id = %self.id.0, error = %error.with_causes(), "cannot be read; trying again");
+                    tracing::warn!(session.id = %self.id, error = %error.with_causes(), "cannot be read; trying again");
                     sleep(RECONNECT).await;
                 }
                 Err(error) => {
@@ -228,8 +227,8 @@ impl Reader {
     }
 
     async fn read(&self) -> Result<SessionState> {
-        let found = self.db.session_with_file(&self.owner, self.id).await?;
-        let (session, file) = found.ok_or_else(|| Error::not_found("session"))?;
+        let found = self.db.upload(&self.owner, self.id).await?;
+        let Upload { session, file } = found.ok_or_else(|| Error::not_found("session"))?;
         Ok(SessionState { session: session.into(), file: file.into() })
     }
 }

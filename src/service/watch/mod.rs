@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::followed::Watchers;
 use self::followed::{Joined, Place};
-use super::{Service, SessionView};
+use super::Service;
 use crate::{
-    domain::{FileRecord, Principal, Session, SessionId},
+    domain::{FileRecord, Principal, Session, SessionId, Upload},
     error::{Error, Result},
 };
 
@@ -29,8 +29,8 @@ pub struct SessionState {
     pub file: Arc<FileRecord>,
 }
 
-impl From<SessionView> for SessionState {
-    fn from(SessionView { session, file }: SessionView) -> Self {
+impl From<Upload> for SessionState {
+    fn from(Upload { session, file }: Upload) -> Self {
         Self { session: Arc::new(session), file: Arc::new(file) }
     }
 }

@@ -141,7 +141,7 @@ impl LocalDisk {
 
     fn complete_blocking(&self, session: &Session) -> Result<String> {
         let size_bytes = session.plan.total_size_bytes();
-        let location = format!("{STORED}/{}", session.file_id.0);
+        let location = format!("{STORED}/{}", session.file_id);
         let (from, to) = (self.uploading(session.id), self.root.join(&location));
         if size_bytes == 0 && !to.exists() {
             self.begin(&from, 0)?;

@@ -46,7 +46,7 @@ impl ObjectStorage {
         let listed = match list(&**signer, &path, upload_id).await {
             Ok(listed) => listed,
             Err(error) => {
-                tracing::warn!(session.id = %session.id.0, error = %format!("{error:#}"), "the store's parts cannot be listed");
+                tracing::warn!(session.id = %session.id, error = %format!("{error:#}"), "the store's parts cannot be listed");
                 return None;
             }
         };

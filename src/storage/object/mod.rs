@@ -72,7 +72,7 @@ impl ObjectStorage {
     }
 
     fn location(session: &Session) -> String {
-        format!("{STORED}/{}", session.file_id.0)
+        format!("{STORED}/{}", session.file_id)
     }
 
     fn path(&self, location: &str) -> Path {
@@ -141,7 +141,7 @@ impl Storage for ObjectStorage {
 
     async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
         let upload_id = session.storage_upload_id.clone();
-        let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload", session.id.0)))?;
+        let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload", session.id)))?;
         let (uploads, path) = (Arc::clone(&self.uploads), self.path(&Self::location(session)));
         let memory = self.memory.take(&session.owner, part.size_bytes).await?;
         let puts = Arc::clone(&self.puts);

@@ -1,0 +1,352 @@
+//! An upload: a session and its file, which change together.
+//!
+//! Owns every move: `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED`, the counters, and what each move means for the
+//! file. Every move raises the session's `version` by one, so two reads of the same version saw the same upload. A move
+//! returns whether it changed anything; one that is not allowed in the present state changes nothing. The database
+//! stores a move and keeps two of them apart.
+
+use chrono::TimeDelta;
+
+use super::{
+    FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartSet, Session, SessionId, SessionStatus,
+    Sha256Digest, StatusReason, Timestamp,
+};
+
+/// A session together with its file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upload {
+    /// The session.
+    pub session: Session,
+    /// The file it is for.
+    pub file: FileRecord,
+}
+
+/// What a client asks for when it creates a session, after the checks.
+#[derive(Clone, Debug)]
+pub struct UploadRequest {
+    /// The file's name on the client's side.
+    pub original_filename: String,
+    /// Its media type.
+    pub content_type: String,
+    /// How it is cut into parts.
+    pub plan: PartPlan,
+    /// Its SHA-256, if the client declares it.
+    pub declared_sha256: Option<Sha256Digest>,
+    /// What the client attaches to it.
+    pub metadata: Metadata,
+    /// The client's name for the request; unique per owner.
+    pub idempotency_key: Option<String>,
+}
+
+/// What the server knows of a complete file.
+#[derive(Clone, Debug)]
+pub struct CompleteFile {
+    /// The SHA-256 of its bytes, if it was computed.
+    pub sha256: Option<Sha256Digest>,
+    /// The composite digest over its parts.
+    pub composite_sha256: Sha256Digest,
+    /// Where the storage keeps it.
+    pub location: String,
+}
+
+impl Upload {
+    /// A new upload with no parts, which expires after `ttl`.
+    pub fn new(owner: &OwnerName, request: UploadRequest, now: Timestamp, ttl: TimeDelta) -> Self {
+        let file = FileRecord {
+            id: FileId::generate(),
+            owner: owner.clone(),
+            original_filename: request.original_filename,
+            content_type: request.content_type,
+            size_bytes: request.plan.total_size_bytes(),
+            sha256: None,
+            composite_sha256: None,
+            metadata: request.metadata,
+            status: FileStatus::Uploading,
+            location: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let session = Session {
+            id: SessionId::generate(),
+            file_id: file.id,
+            owner: owner.clone(),
+            status: SessionStatus::Init,
+            status_reason: None,
+            plan: request.plan,
+            received: PartSet::new(),
+            bytes_received: 0,
+            version: 1,
+            idempotency_key: request.idempotency_key,
+            declared_sha256: request.declared_sha256,
+            storage_upload_id: None,
+            expires_at: now + ttl,
+            created_at: now,
+            updated_at: now,
+        };
+        Self { session, file }
+    }
+
+    /// Whether this request asks for this very upload. The plan may differ: the server's limits can change between a
+    /// request and its repetition.
+    pub fn answers(&self, request: &UploadRequest) -> bool {
+        let Self { session, file } = self;
+        file.original_filename == request.original_filename
+            && file.content_type == request.content_type
+            && file.size_bytes == request.plan.total_size_bytes()
+            && file.metadata == request.metadata
+            && session.declared_sha256 == request.declared_sha256
+    }
+
+    /// The file is stored. Only an open session with all its parts can be completed.
+    pub fn complete(&mut self, complete: CompleteFile, now: Timestamp) -> bool {
+        if !self.session.has_all_parts() || !self.session.end(SessionStatus::Complete, None, now) {
+            return false;
+        }
+        self.file.status = FileStatus::Stored;
+        self.file.sha256 = complete.sha256;
+        self.file.composite_sha256 = Some(complete.composite_sha256);
+        self.file.location = Some(complete.location);
+        self.file.updated_at = now;
+        true
+    }
+
+    /// The owner gives the upload up.
+    pub fn abort(&mut self, now: Timestamp) -> bool {
+        self.end_without_file(StatusReason::AbortedByOwner, now)
+    }
+
+    /// Nobody touched the upload for its time-to-live. Changes nothing before `expires_at`.
+    pub fn expire(&mut self, now: Timestamp) -> bool {
+        self.session.expires_at <= now && self.end_without_file(StatusReason::Expired, now)
+    }
+
+    /// The bytes do not have the declared SHA-256, but this one.
+    pub fn fail_checksum(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
+        let has_ended = self.end_without_file(StatusReason::ChecksumMismatch, now);
+        if has_ended {
+            self.file.sha256 = Some(actual);
+        }
+        has_ended
+    }
+
+    /// The storage has lost bytes of received parts.
+    pub fn fail_lost(&mut self, now: Timestamp) -> bool {
+        self.end_without_file(StatusReason::BytesLost, now)
+    }
+
+    fn end_without_file(&mut self, reason: StatusReason, now: Timestamp) -> bool {
+        let has_ended = self.session.end(reason.status(), Some(reason), now);
+        if has_ended {
+            self.file.status = FileStatus::Failed;
+            self.file.updated_at = now;
+        }
+        has_ended
+    }
+
+    /// The server computed the SHA-256 of a file that was completed without one.
+    pub fn learn_sha256(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
+        if self.session.status != SessionStatus::Complete || self.file.sha256.is_some() {
+            return false;
+        }
+        self.file.sha256 = Some(actual);
+        self.file.updated_at = now;
+        self.session.touch(now);
+        true
+    }
+}
+
+/// The moves that leave the file as it is.
+impl Session {
+    /// A part is durable. A part that was recorded before changes nothing.
+    pub fn record_part(&mut self, part: Part, now: Timestamp, ttl: TimeDelta) -> bool {
+        if !self.status.is_open() || !self.received.insert(part.number) {
+            return false;
+        }
+        self.bytes_received += part.size_bytes;
+        self.status = SessionStatus::InProgress;
+        self.expires_at = now + ttl;
+        self.touch(now);
+        true
+    }
+
+    /// A part is not durable after all: the client must send it again.
+    pub fn forget_part(&mut self, part: Part, now: Timestamp) -> bool {
+        if !self.status.is_open() || !self.received.remove(part.number) {
+            return false;
+        }
+        self.bytes_received -= part.size_bytes;
+        self.touch(now);
+        true
+    }
+
+    /// Renews the time-to-live of a session that is in use, once a third of it has passed: a part on a slow line or a long
+    /// finalize can take longer than the rest.
+    pub fn keep_alive(&mut self, now: Timestamp, ttl: TimeDelta) -> bool {
+        if !self.status.is_open() || !self.is_renewal_due(now, ttl) {
+            return false;
+        }
+        self.expires_at = now + ttl;
+        self.touch(now);
+        true
+    }
+
+    /// Whether a third of the time-to-live has passed.
+    pub fn is_renewal_due(&self, now: Timestamp, ttl: TimeDelta) -> bool {
+        self.expires_at - now < ttl - ttl / 3
+    }
+
+    fn end(&mut self, status: SessionStatus, reason: Option<StatusReason>, now: Timestamp) -> bool {
+        if !self.status.is_open() {
+            return false;
+        }
+        self.status = status;
+        self.status_reason = reason;
+        self.touch(now);
+        true
+    }
+
+    fn touch(&mut self, now: Timestamp) {
+        self.version += 1;
+        self.updated_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: TimeDelta = TimeDelta::hours(1);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_timestamp(second, 0).unwrap()
+    }
+
+    fn request() -> UploadRequest {
+        UploadRequest {
+            original_filename: "a.bin".to_owned(),
+            content_type: "application/octet-stream".to_owned(),
+            plan: PartPlan::new(25, 10).unwrap(),
+            declared_sha256: None,
+            metadata: Metadata::default(),
+            idempotency_key: None,
+        }
+    }
+
+    fn upload() -> Upload {
+        Upload::new(&OwnerName::parse("ann").unwrap(), request(), at(0), TTL)
+    }
+
+    fn with_all_parts() -> Upload {
+        let mut upload = upload();
+        for number in 1..=3 {
+            let part = upload.session.plan.part(number).unwrap();
+            assert!(upload.session.record_part(part, at(1), TTL));
+        }
+        upload
+    }
+
+    fn complete_file() -> CompleteFile {
+        CompleteFile { sha256: None, composite_sha256: Sha256Digest::of(b"parts"), location: "stored/1".to_owned() }
+    }
+
+    type Move = fn(&mut Upload) -> bool;
+
+    const ENDS: [(Move, SessionStatus, FileStatus); 5] = [
+        (|upload| upload.complete(complete_file(), at(2)), SessionStatus::Complete, FileStatus::Stored),
+        (|upload| upload.abort(at(2)), SessionStatus::Aborted, FileStatus::Failed),
+        (|upload| upload.expire(at(9_999)), SessionStatus::Aborted, FileStatus::Failed),
+        (|upload| upload.fail_checksum(Sha256Digest::of(b""), at(2)), SessionStatus::Failed, FileStatus::Failed),
+        (|upload| upload.fail_lost(at(2)), SessionStatus::Failed, FileStatus::Failed),
+    ];
+
+    #[test]
+    fn a_part_is_counted_once_and_renews_the_time_to_live() {
+        let mut session = upload().session;
+        let last = session.plan.part(3).unwrap();
+        assert!(session.record_part(last, at(5), TTL));
+        assert!(!session.record_part(last, at(9), TTL));
+        assert_eq!(session.status, SessionStatus::InProgress);
+        assert_eq!((session.completed_parts(), session.bytes_received, session.version), (1, 5, 2));
+        assert_eq!((session.updated_at, session.expires_at), (at(5), at(5) + TTL));
+        assert!((session.progress() - 0.2).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_forgotten_part_is_counted_no_more() {
+        let mut session = with_all_parts().session;
+        let part = session.plan.part(2).unwrap();
+        assert!(session.forget_part(part, at(3)));
+        assert!(!session.forget_part(part, at(4)));
+        assert_eq!((session.received.to_string(), session.bytes_received, session.version), ("1,3".to_owned(), 15, 5));
+    }
+
+    #[test]
+    fn the_time_to_live_is_renewed_once_a_third_has_passed() {
+        let mut session = upload().session;
+        assert!(!session.keep_alive(at(1_200), TTL));
+        assert!(session.keep_alive(at(1_201), TTL));
+        assert_eq!((session.expires_at, session.version), (at(1_201) + TTL, 2));
+    }
+
+    #[test]
+    fn each_end_ends_the_file_with_the_session() {
+        for (end, status, file_status) in ENDS {
+            let mut upload = with_all_parts();
+            let before = upload.session.version;
+            assert!(end(&mut upload));
+            assert_eq!((upload.session.status, upload.file.status), (status, file_status));
+            assert_eq!(upload.session.version, before + 1);
+            assert_eq!(upload.file.updated_at, upload.session.updated_at);
+            assert_eq!(upload.session.status_reason.is_none(), status == SessionStatus::Complete);
+            assert_eq!(upload.file.location.is_some(), status == SessionStatus::Complete);
+        }
+    }
+
+    #[test]
+    fn an_ended_upload_stays_as_it_ended() {
+        for (first, ..) in ENDS {
+            let mut upload = with_all_parts();
+            assert!(first(&mut upload));
+            let ended = upload.clone();
+            let part = upload.session.plan.part(1).unwrap();
+            assert!(!upload.session.record_part(part, at(9_999), TTL));
+            assert!(!upload.session.forget_part(part, at(9_999)));
+            assert!(!upload.session.keep_alive(at(9_999), TTL));
+            assert!(ENDS.iter().all(|(second, ..)| !second(&mut upload)));
+            assert_eq!(upload, ended);
+        }
+    }
+
+    #[test]
+    fn an_upload_without_all_parts_cannot_be_completed() {
+        let mut upload = upload();
+        assert!(!upload.complete(complete_file(), at(2)));
+        assert!(!upload.expire(at(2)), "it is not due");
+        assert_eq!(upload.session.status, SessionStatus::Init);
+    }
+
+    #[test]
+    fn a_digest_is_learned_once_and_of_a_stored_file_alone() {
+        let (first, second) = (Sha256Digest::of(b"1"), Sha256Digest::of(b"2"));
+        let mut upload = with_all_parts();
+        assert!(!upload.learn_sha256(first, at(2)));
+        assert!(upload.complete(complete_file(), at(2)));
+        let version = upload.session.version;
+        assert!(upload.learn_sha256(first, at(3)));
+        assert!(!upload.learn_sha256(second, at(4)));
+        assert_eq!((upload.file.sha256, upload.session.version), (Some(first), version + 1));
+    }
+
+    #[test]
+    fn a_repeated_request_is_recognised_by_what_the_client_asked_for() {
+        let upload = upload();
+        assert!(upload.answers(&request()));
+        let other_plan = UploadRequest { plan: PartPlan::new(25, 5).unwrap(), ..request() };
+        assert!(upload.answers(&other_plan), "the chunk size is the server's choice");
+        let other_size = UploadRequest { plan: PartPlan::new(26, 10).unwrap(), ..request() };
+        let other_name = UploadRequest { original_filename: "b.bin".to_owned(), ..request() };
+        let other_type = UploadRequest { content_type: "text/plain".to_owned(), ..request() };
+        let other_digest = UploadRequest { declared_sha256: Some(Sha256Digest::of(b"")), ..request() };
+        assert!(![other_size, other_name, other_type, other_digest].iter().any(|other| upload.answers(other)));
+    }
+}

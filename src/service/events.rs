@@ -1,0 +1,87 @@
+//! What happened, told in one place.
+//!
+//! Owns which metric counts an event and which line the log gets. Use cases announce an event after its transaction; they
+//! neither count nor log it themselves.
+
+use super::Service;
+use crate::{
+    domain::{Part, Session, SessionStatus, StatusReason, Upload},
+    metrics::{PartOutcome, SessionEvent},
+};
+
+/// Something that happened to an upload.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event<'a> {
+    /// A session was created.
+    Created(&'a Upload),
+    /// A part became durable; the session as it is then.
+    PartReceived(&'a Session, Part),
+    /// A part that had arrived before came again.
+    PartReplayed,
+    /// A part was not taken.
+    PartRefused,
+    /// A session ended: complete, failed, aborted or expired.
+    Ended(&'a Upload),
+}
+
+impl Service {
+    pub(super) fn announce(&self, event: Event<'_>) {
+        match event {
+            Event::Created(upload) => self.created(upload),
+            Event::PartReceived(session, part) => self.part_received(session, part),
+            Event::PartReplayed => self.metrics.count_part(PartOutcome::Replayed),
+            Event::PartRefused => self.metrics.count_part(PartOutcome::Refused),
+            Event::Ended(upload) if upload.session.status == SessionStatus::Complete => self.completed(upload),
+            Event::Ended(Upload { session, .. }) => self.ended_without_file(session),
+        }
+    }
+
+    fn created(&self, Upload { session, file }: &Upload) {
+        self.metrics.count_session(SessionEvent::Created);
+        tracing::info!(
+            session.id = %session.id,
+            owner = %session.owner,
+            size_bytes = file.size_bytes,
+            total_parts = session.plan.total_parts(),
+            chunk_size_bytes = session.plan.chunk_size_bytes(),
+            "session created"
+        );
+    }
+
+    fn part_received(&self, session: &Session, part: Part) {
+        self.metrics.count_part(PartOutcome::Received);
+        self.metrics.part_bytes.inc_by(part.size_bytes);
+        tracing::info!(
+            session.id = %session.id,
+            part.number = part.number,
+            size_bytes = part.size_bytes,
+            completed_parts = session.completed_parts(),
+            total_parts = session.plan.total_parts(),
+            "part received"
+        );
+    }
+
+    fn completed(&self, Upload { session, file }: &Upload) {
+        self.metrics.count_session(SessionEvent::Finalized);
+        tracing::info!(
+            session.id = %session.id,
+            file.id = %file.id,
+            size_bytes = file.size_bytes,
+            sha256 = file.sha256.map(tracing::field::display),
+            composite_sha256 = file.composite_sha256.map(tracing::field::display),
+            "session finalized"
+        );
+    }
+
+    fn ended_without_file(&self, session: &Session) {
+        let (event, message) = match session.status_reason {
+            None | Some(StatusReason::AbortedByOwner) => (SessionEvent::Aborted, "session aborted"),
+            Some(StatusReason::Expired) => (SessionEvent::Expired, "session expired"),
+            Some(StatusReason::ChecksumMismatch) => (SessionEvent::Failed, "session failed: checksum mismatch"),
+            Some(StatusReason::BytesLost) => (SessionEvent::Failed, "session failed: bytes of received parts are lost"),
+        };
+        self.metrics.count_session(event);
+        let reason = session.status_reason.map(StatusReason::as_str);
+        tracing::info!(session.id = %session.id, reason, "{message}");
+    }
+}
