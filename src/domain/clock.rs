@@ -1,7 +1,7 @@
-//! What time it is.
+//! The clock.
 //!
-//! Owns the only place that reads the system clock, so that expiry can be tested by moving time. Times are UTC,
-//! truncated to microseconds: what PostgreSQL keeps, so that a value read back equals the one written.
+//! Owns the only place that reads the system clock. Tests replace it and move time. Times are UTC and truncated to
+//! microseconds, the precision of PostgreSQL, so a value that is read back equals the one that was written.
 
 use std::sync::Mutex;
 
@@ -10,7 +10,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 /// A moment in UTC, with microseconds.
 pub type Timestamp = DateTime<Utc>;
 
-/// Tells the time.
+/// A source of the present time.
 pub trait Clock: Send + Sync {
     /// Now, truncated to microseconds.
     fn now(&self) -> Timestamp;
@@ -27,7 +27,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved; for tests.
+/// A clock for tests. It shows the same time until a test moves it.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Timestamp>);
 

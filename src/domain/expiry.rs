@@ -1,29 +1,29 @@
-//! When nothing expires.
+//! The expiry pause.
 //!
-//! Owns what a jump of the clock means. A clock that jumps, and a server that was off, look alike: nobody could touch a
-//! session meanwhile, so that time is given back to all of them.
+//! Owns when sessions do not expire because the clock jumped. A jump of the clock and a server that was off look the
+//! same. No client could send anything in that time, so all sessions get the time back.
 
 use chrono::TimeDelta;
 
 use super::Timestamp;
 
-/// Until when nothing expires, and when that was looked at.
+/// Until when no session expires, and when a sweep last checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExpiryPause {
-    /// When it was last looked at; `None` if never.
+    /// When a sweep last checked; `None` if never.
     pub seen_at: Option<Timestamp>,
-    /// Until when nothing expires.
+    /// Until when no session expires; `None` if sessions may expire.
     pub until: Option<Timestamp>,
 }
 
 impl ExpiryPause {
-    /// A clock may go back by so much, since those of several servers differ.
+    /// The clocks of two servers may differ by this much, so a step back of less is no jump.
     const SKEW: TimeDelta = TimeDelta::minutes(1);
-    /// Longest time between two notes.
+    /// The longest time for which `seen_at` is not updated.
     const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
 
-    /// What is true now. More than a quarter of `ttl` since the last look is a jump: nothing expires for as long again, for
-    /// `ttl` at most. A clock that went back takes that along.
+    /// The pause at `now`. If more than a quarter of `ttl` has passed since the last check, that is a jump: the pause lasts
+    /// as long as the jump, `ttl` at most. If the clock went back, the pause ends.
     #[must_use]
     pub fn now(self, now: Timestamp, ttl: TimeDelta) -> Self {
         let Some(seen_at) = self.seen_at else { return Self { seen_at: Some(now), until: None } };
@@ -34,7 +34,7 @@ impl ExpiryPause {
         if since > ttl / 4 {
             return Self { seen_at: Some(now), until: now.checked_add_signed(since.min(ttl)) };
         }
-        // Noted only now and then: a server at rest writes nothing.
+        // Updated only now and then, so that an idle server writes nothing.
         let seen_at = if since > (ttl / 8).min(Self::NOTED_EVERY) { now } else { seen_at };
         Self { seen_at: Some(seen_at), until: self.until.filter(|until| *until > now) }
     }

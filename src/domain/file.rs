@@ -1,12 +1,12 @@
 //! The file that a session is for.
 //!
-//! Owns what is known of a file. It outlives its session: once stored it is what people download.
+//! Owns the record of a file. A stored file outlives its session: it is what people download.
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::{FileId, Metadata, OwnerName, Sha256Digest, Timestamp};
 
-/// How far a file has come.
+/// The status of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileStatus {
     /// Its session is open; there is no content yet.
@@ -18,7 +18,7 @@ pub enum FileStatus {
 }
 
 impl FileStatus {
-    /// Every status, for reading one back from its name.
+    /// Every status.
     pub const ALL: [Self; 3] = [Self::Uploading, Self::Stored, Self::Failed];
 
     /// The name used in the database and in both protocols.
@@ -31,29 +31,29 @@ impl FileStatus {
     }
 }
 
-/// What is known of a file.
+/// The record of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileRecord {
     /// Its id.
     pub id: FileId,
-    /// Whose it is.
+    /// Its owner.
     pub owner: OwnerName,
-    /// Its name on the sender's side. Never used as a path.
+    /// Its name on the client's side. Never used as a path.
     pub original_filename: String,
-    /// Its media type, as the sender declared it.
+    /// Its media type, as the client declared it.
     pub content_type: String,
     /// Its size.
     pub size_bytes: u64,
-    /// The SHA-256 of its bytes, computed by the server; `None` until finalized, and after it where the server computes
-    /// it on request only and nobody asked.
+    /// The SHA-256 of its bytes, computed by the server. `None` until the file is stored, and after that if the server
+    /// computes it on request only and no client has asked.
     pub sha256: Option<Sha256Digest>,
     /// The SHA-256 of its parts' SHA-256, see [`Sha256Digest::composite`]; `None` until finalized.
     pub composite_sha256: Option<Sha256Digest>,
-    /// What the sender attached to it.
+    /// What the client attached to it.
     pub metadata: Metadata,
-    /// How far it has come.
+    /// Its status.
     pub status: FileStatus,
-    /// Where storage keeps it; `None` until stored.
+    /// Where the storage keeps it; `None` until it is stored.
     pub location: Option<String>,
     /// When its session was created.
     pub created_at: Timestamp,
@@ -61,8 +61,8 @@ pub struct FileRecord {
     pub updated_at: Timestamp,
 }
 
-/// The form in which names are compared: Unicode normal form C, so that a name is the same from a system that decomposes
-/// names (macOS).
+/// The form in which names are compared: Unicode normal form C. macOS decomposes names, and the same name must match from
+/// every system.
 pub fn filename_key(name: &str) -> String {
     name.nfc().collect()
 }

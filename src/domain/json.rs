@@ -1,8 +1,8 @@
 //! JSON, one level at a time.
 //!
-//! Owns the reading of a JSON text that keeps what `serde_json::Value` loses: long numbers, the order of keys, and that
-//! a key came twice. What lies below the level that is read stays text. It has been looked at without recursion, so
-//! that no depth overflows the stack; the caller counts the levels as it descends.
+//! Owns a reader of JSON text that keeps what `serde_json::Value` loses: the digits of long numbers, the order of keys, and
+//! duplicate keys. Values below the present level stay text. Checking them needs no recursion, so no depth overflows the
+//! stack; the caller counts the levels as it descends.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 /// The outermost level of a JSON value.
 #[derive(Debug)]
 pub enum JsonLevel<'a> {
-    /// Its entries in order; a key may come twice.
+    /// Its entries in order, duplicate keys included.
     Object(Vec<(String, &'a RawValue)>),
     /// Its items.
     List(Vec<&'a RawValue>),
@@ -27,13 +27,13 @@ pub enum JsonLevel<'a> {
 }
 
 impl<'a> JsonLevel<'a> {
-    /// Keys that begin so mean something to `serde_json` itself, which reads other values in their place.
+    /// `serde_json` uses keys with this prefix itself and would replace their values.
     pub const PRIVATE_KEYS: &'static str = "$serde_json::private::";
 
     /// Reads one level.
     ///
     /// # Errors
-    /// A string or a key with half of a character outside the basic plane.
+    /// A string or a key has a lone surrogate.
     pub fn read(json: &'a RawValue) -> serde_json::Result<Self> {
         let text = json.get();
         Ok(match text.as_bytes().first() {

@@ -1,7 +1,7 @@
-//! What a sender attaches to a file.
+//! What a client attaches to a file.
 //!
-//! Owns the form in which metadata is kept and compared, and how much of it there may be. It is kept as JSON text, so that
-//! what was written can be read: every digit of a number, and keys in the order in which they came.
+//! Owns how metadata is stored and compared, and its limits. It is stored as JSON text, so a client reads what it wrote:
+//! every digit of a number, and keys in their order.
 
 use std::collections::HashSet;
 
@@ -10,50 +10,50 @@ use serde_json::value::RawValue;
 
 use super::JsonLevel;
 
-/// A JSON object, compact. Two are equal if they hold the same values under the same keys, in whatever order.
+/// A JSON object without white space. Two are equal if they have the same values under the same keys, in any order.
 #[derive(Clone, Debug)]
 pub struct Metadata(Box<RawValue>);
 
-/// Why something cannot be attached to a file.
+/// Why a value cannot be attached to a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// Another kind of value.
+    /// It is not an object.
     #[error("must be a JSON object")]
     NoObject,
-    /// A string that is no text: an escape names half of a character.
+    /// A string has an escape of a lone surrogate, so it is not text.
     #[error("a string has half of a character: a lone surrogate")]
     HalfCharacter,
     /// Too many bytes.
     #[error("at most 16 KiB of JSON")]
     TooLong,
-    /// Objects and lists within each other.
+    /// Objects and lists are nested too deeply.
     #[error("at most {} objects and lists within each other", Metadata::MAX_DEPTH)]
     TooDeep,
-    /// Too many keys in all objects together.
+    /// There are too many keys in all objects together.
     #[error("at most {} keys in all", Metadata::MAX_KEYS)]
     TooManyKeys,
-    /// A key that is too long.
+    /// A key is too long.
     #[error("at most {} bytes in a key", Metadata::MAX_KEY_BYTES)]
     LongKey,
-    /// Readers differ in which of two values they take.
+    /// A key comes twice. JSON readers differ in which value they take.
     #[error("the key {0:?} comes twice in one object")]
     DuplicateKey(String),
-    /// JSON libraries give these keys a meaning of their own.
+    /// A key has a meaning of its own in a JSON library.
     #[error("no keys that begin with {:?}", JsonLevel::PRIVATE_KEYS)]
     PrivateKey,
 }
 
 impl Metadata {
-    /// Most bytes of compact JSON.
+    /// The largest size without white space, in bytes.
     pub const MAX_BYTES: usize = 16 * 1024;
-    /// Most objects and lists within each other, the outermost one included.
+    /// The deepest nesting of objects and lists; the outermost object counts.
     pub const MAX_DEPTH: usize = 16;
-    /// Most keys in all objects together.
+    /// The largest number of keys in all objects together.
     pub const MAX_KEYS: usize = 1_000;
-    /// Longest key.
+    /// The longest key, in bytes.
     pub const MAX_KEY_BYTES: usize = 256;
 
-    /// Takes what a sender attaches, without its blanks.
+    /// Checks what a client attaches, and removes white space.
     pub fn parse(json: &RawValue) -> Result<Self, MetadataError> {
         let mut writer = Writer { text: String::new(), keys: 0 };
         if !json.get().starts_with('{') {
@@ -63,7 +63,7 @@ impl Metadata {
         Self::from_stored(writer.text).ok_or(MetadataError::NoObject)
     }
 
-    /// Takes what was stored, by whatever limits there were then. `None` if it is no JSON object.
+    /// Reads what was stored, also under the other limits of an earlier version. `None` if it is not a JSON object.
     pub fn from_stored(text: String) -> Option<Self> {
         RawValue::from_string(text).ok().filter(|json| json.get().starts_with('{')).map(Self)
     }
@@ -92,8 +92,8 @@ impl Serialize for Metadata {
     }
 }
 
-/// Compares what `Metadata::parse` has taken; what is deeper than that has come by an earlier version, and is the same only
-/// if its text is.
+/// Compares values within the limits of `Metadata::parse`. Deeper values were stored by an earlier version and are equal
+/// only if their text is.
 fn is_same(one: &RawValue, other: &RawValue) -> bool {
     let levels = |value| JsonLevel::read(value).ok();
     one.get() == other.get()
@@ -113,7 +113,7 @@ fn is_same(one: &RawValue, other: &RawValue) -> bool {
         }
 }
 
-/// Writes compact text, and counts.
+/// Writes text without white space, and checks the limits.
 struct Writer {
     text: String,
     keys: usize,

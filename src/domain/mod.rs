@@ -1,11 +1,10 @@
 //! The rules of resumable uploads, with no input and no output.
 //!
-//! Owns what a session, a part, a received set, a digest and an owner *are* and which moves they allow. Knows no
-//! database, no protocol, no clock but the one it is handed. Imports nothing else of Partway, so every rule here can be
-//! read and tested alone.
+//! Owns what a session, a part, a received set, a digest and an owner are, and which moves they allow. Does not own
+//! databases, protocols or storage, and imports no other module of Partway: every rule can be read and tested alone.
 
-mod checksum;
 mod clock;
+mod digest;
 mod expiry;
 mod file;
 mod finalize;
@@ -19,8 +18,8 @@ mod principal;
 mod session;
 mod upload;
 
-pub use checksum::{InvalidDigest, Sha256Digest};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use digest::{InvalidDigest, Sha256Digest};
 pub use expiry::ExpiryPause;
 pub use file::{FileRecord, FileStatus, filename_key};
 pub use finalize::{Actual, ExpectedDigests, Finalize, Refusal, Step};

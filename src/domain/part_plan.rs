@@ -16,12 +16,12 @@ pub struct PartPlan {
     total_parts: u32,
 }
 
-/// One part of a plan: where it lies in the file.
+/// One part of a plan: its place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The part's number, counted from 1.
     pub number: u32,
-    /// Where its first byte lies in the file.
+    /// The offset of its first byte in the file.
     pub offset_bytes: u64,
     /// Its exact length.
     pub size_bytes: u64,
@@ -30,16 +30,16 @@ pub struct Part {
 /// Why a plan cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A chunk of no bytes would never end.
+    /// A chunk has no bytes.
     #[error("a chunk must have at least one byte")]
     ChunkSizeZero,
-    /// More parts than part numbers.
+    /// There would be more parts than part numbers.
     #[error("the file would have more than {} parts", u32::MAX)]
     TooManyParts,
 }
 
 impl PartPlan {
-    /// A plan with the chunk size given, as it was stored.
+    /// A plan with exactly this chunk size.
     pub fn new(total_size_bytes: u64, chunk_size_bytes: u64) -> Result<Self, PlanError> {
         let chunk = NonZeroU64::new(chunk_size_bytes).ok_or(PlanError::ChunkSizeZero)?;
         let total_parts = u32::try_from(total_size_bytes.div_ceil(chunk.get())).map_err(|_| PlanError::TooManyParts)?;
@@ -79,7 +79,7 @@ impl PartPlan {
         Some(Part { number, offset_bytes, size_bytes: chunk.min(self.total_size_bytes - offset_bytes) })
     }
 
-    /// The bytes held by the first `parts` parts together.
+    /// The number of bytes in the first `parts` parts.
     pub fn prefix_bytes(&self, parts: u32) -> u64 {
         (u64::from(parts) * self.chunk_size_bytes.get()).min(self.total_size_bytes)
     }

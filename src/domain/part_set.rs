@@ -1,7 +1,7 @@
 //! The set of parts that have arrived, and its compact forms.
 //!
-//! Owns `1-50,52,55-100`: how a set grows, which ranges it is made of, which are missing, and how it is kept as bytes.
-//! Does not know what a part contains or how large it is; that is the part plan's.
+//! Owns `1-50,52,55-100`: the ranges of a set, the missing ranges, and the set as stored bytes. Does not own the size of
+//! a part: that is `part_plan`.
 
 use std::{fmt, ops::Bound};
 
@@ -22,7 +22,7 @@ impl PartRange {
         self.last - self.first + 1
     }
 
-    /// Adds `7` for a single part, `7-9` for a run. By hand, because an answer can have thousands of them.
+    /// Appends `7` for a single part, `7-9` for a run. Faster than `Display`, since an answer can have thousands of runs.
     pub fn push_to(self, text: &mut String) {
         text.push_str(itoa::Buffer::new().format(self.first));
         if self.first != self.last {
@@ -41,10 +41,10 @@ impl fmt::Display for PartRange {
     }
 }
 
-/// Some received part numbers in their order, and whether there are others on either side.
+/// A page of received part numbers, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartPage {
-    /// The first and the last; all received ones between belong to the page.
+    /// The first and the last; all received numbers between them belong to the page.
     pub numbers: Option<(u32, u32)>,
     /// Whether there are received numbers below.
     pub has_previous: bool,
@@ -61,17 +61,17 @@ pub struct PartPage {
 pub struct PartSet(RoaringBitmap);
 
 impl PartSet {
-    /// The set with no part in it.
+    /// The empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a part; false if it was there already.
+    /// Adds a part. False if the set had it.
     pub fn insert(&mut self, part_number: u32) -> bool {
         self.0.insert(part_number)
     }
 
-    /// Takes a part out; false if it was not there.
+    /// Removes a part. False if the set did not have it.
     pub fn remove(&mut self, part_number: u32) -> bool {
         self.0.remove(part_number)
     }
@@ -92,7 +92,7 @@ impl PartSet {
         self.0.is_empty()
     }
 
-    /// The parts that have arrived as runs: ascending, disjoint, and none that could be joined to its neighbour.
+    /// The parts that have arrived, as the smallest number of runs, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = PartRange> + '_ {
         let mut members = self.0.iter();
         std::iter::from_fn(move || {
@@ -101,14 +101,14 @@ impl PartSet {
         })
     }
 
-    /// How many parts there are without a gap from this one on; 0 if it has not arrived itself.
+    /// How many consecutive parts have arrived from this one on; 0 if this one has not.
     pub fn run_from(&self, part_number: u32) -> u32 {
         let mut members = self.0.iter();
         members.advance_to(part_number);
         members.next_range().filter(|run| *run.start() == part_number).map_or(0, |run| run.end() - run.start() + 1)
     }
 
-    /// The parts of `1..=total` that have not arrived, as runs of the same form.
+    /// The parts of `1..=total` that have not arrived, as the smallest number of runs, ascending.
     pub fn missing(&self, total: u32) -> impl Iterator<Item = PartRange> + '_ {
         let mut received = self.ranges();
         let mut next = Some(1);

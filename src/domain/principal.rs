@@ -1,12 +1,12 @@
-//! Who is asking.
+//! The caller.
 //!
-//! Owns the owner's name and the authenticated caller. How a token proves it is the service's `authenticate`.
+//! Owns the name of an owner and the authenticated caller. Does not check tokens: that is `service/authenticate`.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// The name under which sessions and files are kept: 1 to 100 letters, digits, `.`, `_`, `-`, `@`, `:` or `/`.
+/// The name of the owner of sessions and files: 1 to 100 letters, digits, `.`, `_`, `-`, `@`, `:` or `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerName(String);
 
@@ -14,7 +14,7 @@ impl OwnerName {
     /// The longest name.
     pub const MAX_CHARS: usize = 100;
 
-    /// The name, if it is one.
+    /// Reads a name. `None` if it has other characters or length.
     pub fn parse(name: &str) -> Option<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:/".contains(c);
         let fits = !name.is_empty() && name.len() <= Self::MAX_CHARS;
@@ -33,12 +33,12 @@ impl fmt::Display for OwnerName {
     }
 }
 
-/// An authenticated caller. Every use case takes one, so that no query can forget whose rows it may see.
+/// An authenticated caller. Every use case takes one, so every query is limited to the rows of its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// Whose sessions and files the caller may see.
     pub owner: OwnerName,
-    /// The token that proved it.
+    /// The token with which the caller authenticated.
     pub token_id: Uuid,
 }
 

@@ -1,11 +1,10 @@
-//! An upload session: what is known of it.
+//! An upload session.
 //!
-//! Owns the session's states and the questions that can be put to it. The moves from one state to the next are
-//! `upload`'s.
+//! Owns the fields of a session and what follows from them. Does not change them: the moves are in `upload`.
 
 use super::{FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Timestamp};
 
-/// How far a session has come.
+/// The status of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionStatus {
     /// Created; no part has arrived.
@@ -14,14 +13,14 @@ pub enum SessionStatus {
     InProgress,
     /// Finalized: the file is stored.
     Complete,
-    /// Ended by an error that sending again cannot mend; see the status reason.
+    /// Ended by an error that a retry cannot repair; see the status reason.
     Failed,
     /// Ended by its owner or by expiry; see the status reason.
     Aborted,
 }
 
 impl SessionStatus {
-    /// Every status, in the order of a session's life.
+    /// Every status.
     pub const ALL: [Self; 5] = [Self::Init, Self::InProgress, Self::Complete, Self::Failed, Self::Aborted];
 
     /// The name used in the database and in both protocols.
@@ -40,7 +39,7 @@ impl SessionStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
-    /// Whether parts are still taken.
+    /// Whether the session accepts parts.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Init | Self::InProgress)
     }
@@ -51,11 +50,11 @@ impl SessionStatus {
 pub enum StatusReason {
     /// Its owner aborted it.
     AbortedByOwner,
-    /// It was not touched for the session time-to-live.
+    /// No client used it for the session time-to-live.
     Expired,
     /// The stored bytes do not have the SHA-256 that was declared at creation.
     ChecksumMismatch,
-    /// Bytes of parts that had arrived are gone from the storage, or are not those that arrived.
+    /// The storage has lost or changed bytes of received parts.
     BytesLost,
 }
 
@@ -92,11 +91,11 @@ impl StatusReason {
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The file it is for; one to one.
+    /// Its file. Each session has one file of its own.
     pub file_id: FileId,
-    /// Whose it is.
+    /// Its owner.
     pub owner: OwnerName,
-    /// How far it has come.
+    /// Its status.
     pub status: SessionStatus,
     /// Why it ended without a file.
     pub status_reason: Option<StatusReason>,
@@ -104,7 +103,7 @@ pub struct Session {
     pub plan: PartPlan,
     /// Which parts are durable.
     pub received: PartSet,
-    /// Bytes in those parts.
+    /// The number of bytes in those parts.
     pub bytes_received: u64,
     /// Grows by one with every change.
     pub version: u64,
@@ -112,9 +111,9 @@ pub struct Session {
     pub idempotency_key: Option<String>,
     /// The SHA-256 of the whole file, if the client declared it at creation.
     pub declared_sha256: Option<Sha256Digest>,
-    /// The object store's id of the upload, from the first part on; `None` where storage needs none.
+    /// The object store's id of its multipart upload, from the first part on; `None` on a local disk.
     pub storage_upload_id: Option<String>,
-    /// When it will be aborted unless something happens to it before.
+    /// When the sweep will abort it, unless a part arrives before.
     pub expires_at: Timestamp,
     /// When it was created.
     pub created_at: Timestamp,
@@ -146,11 +145,11 @@ impl Session {
 /// A part that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartRecord {
-    /// Which part, where it lies and how long it is.
+    /// Its number, place and size.
     pub part: Part,
     /// The SHA-256 of its bytes.
     pub sha256: Sha256Digest,
-    /// What the object store answered when it took the part; needed to complete the upload there.
+    /// The object store's ETag of the part; `None` on a local disk. Needed to complete the multipart upload.
     pub storage_etag: Option<String>,
     /// When it was acknowledged.
     pub received_at: Timestamp,

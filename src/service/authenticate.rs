@@ -1,9 +1,9 @@
-//! Who a token belongs to.
+//! Authentication by bearer token.
 //!
-//! Owns the check of a bearer token. What the database said of a token is believed for two seconds, so that a client that
-//! asks again and again costs one look-up and not one per request; a revoked token is useless everywhere within that
-//! time, and at once in the process that revoked it. When a token was last used is gathered in memory and written by the
-//! sweep, so that a status read writes nothing.
+//! Owns the check of a token and its cache. The cache keeps a valid token for two seconds, so a client that sends many
+//! requests costs one look-up and not one per request. A revoked token stops working at once in the process that revoked
+//! it, and within two seconds in every other. The times of last use are collected in memory and written by the sweep, so
+//! a status read writes nothing. Does not create or revoke tokens: that is `token`.
 
 use std::{
     collections::HashMap,
@@ -21,25 +21,25 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How long an answer of the database is believed.
-const BELIEVED: TimeDelta = TimeDelta::seconds(2);
-/// Tokens that are remembered; the one that was not used for the longest time goes first.
-const MOST_REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+/// How long a cached token is valid.
+const CACHE_TTL: TimeDelta = TimeDelta::seconds(2);
+/// The largest number of cached tokens. The least recently used one is evicted.
+const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-/// The tokens that are in use.
+/// The tokens in use.
 #[derive(Debug)]
 pub(super) struct Tokens(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Valid tokens by their hash. There are no others: who guesses must not push out who knows.
-    remembered: LruCache<Sha256Digest, Remembered>,
-    /// When each was used since the last sweep, to within [`BELIEVED`].
+    /// Valid tokens by their hash. Invalid ones are not cached, or guesses would evict them.
+    cached: LruCache<Sha256Digest, CachedToken>,
+    /// When each was used since the last sweep, to within [`CACHE_TTL`].
     used: HashMap<Uuid, Timestamp>,
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct CachedToken {
     principal: Principal,
     expires_at: Option<Timestamp>,
     asked_at: Timestamp,
@@ -47,7 +47,7 @@ struct Remembered {
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self(Mutex::new(State { remembered: LruCache::new(MOST_REMEMBERED), used: HashMap::new() }))
+        Self(Mutex::new(State { cached: LruCache::new(MAX_CACHED), used: HashMap::new() }))
     }
 }
 
@@ -56,40 +56,40 @@ impl Tokens {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, hash: &Sha256Digest, now: Timestamp) -> Option<Principal> {
+    fn cached(&self, hash: &Sha256Digest, now: Timestamp) -> Option<Principal> {
         let mut state = self.state();
-        let known = state.remembered.get(hash)?;
-        // A clock that was set back says nothing about how old the answer is.
-        let is_fresh = known.asked_at <= now && now < known.asked_at + BELIEVED;
+        let known = state.cached.get(hash)?;
+        // If the clock was set back, the age of the entry is unknown.
+        let is_fresh = known.asked_at <= now && now < known.asked_at + CACHE_TTL;
         (is_fresh && known.expires_at.is_none_or(|expiry| now < expiry)).then(|| known.principal.clone())
     }
 
-    fn remember(&self, hash: Sha256Digest, token: Remembered) {
+    fn store(&self, hash: Sha256Digest, token: CachedToken) {
         let mut state = self.state();
         state.used.insert(token.principal.token_id, token.asked_at);
-        state.remembered.put(hash, token);
+        state.cached.put(hash, token);
     }
 
-    /// Asks the database anew when this token comes next.
+    /// Removes a token from the cache.
     pub(super) fn forget(&self, id: Uuid) {
         let mut state = self.state();
-        let of_token = state.remembered.iter().find(|(_, known)| known.principal.token_id == id).map(|(hash, _)| *hash);
-        of_token.map(|hash| state.remembered.pop(&hash));
+        let of_token = state.cached.iter().find(|(_, known)| known.principal.token_id == id).map(|(hash, _)| *hash);
+        of_token.map(|hash| state.cached.pop(&hash));
     }
 }
 
 impl Service {
-    /// The caller that this token proves.
+    /// The caller to whom this token belongs.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` if it is unknown, expired or revoked.
     pub async fn authenticate(&self, token: &str) -> Result<Principal> {
         let (hash, now) = (Sha256Digest::of(token.as_bytes()), self.clock.now());
-        if let Some(principal) = self.tokens.remembered(&hash, now) {
+        if let Some(principal) = self.tokens.cached(&hash, now) {
             return Ok(principal);
         }
         let (principal, expires_at) = self.db.principal(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
-        self.tokens.remember(hash, Remembered { principal: principal.clone(), expires_at, asked_at: now });
+        self.tokens.store(hash, CachedToken { principal: principal.clone(), expires_at, asked_at: now });
         Ok(principal)
     }
 

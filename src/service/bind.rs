@@ -1,7 +1,7 @@
 //! The binding of database and storage.
 //!
-//! Owns the rule that a database is used with its own storage only: the sweep removes uploads that the database does not
-//! know, so another database would remove everybody's. Both keep one id, written at the first start.
+//! Owns the rule that a database is used only with its own storage. Both keep one id, written at the first start, and a
+//! server refuses to start if the ids differ: with the wrong storage, every session would have lost its bytes.
 
 use uuid::Uuid;
 
@@ -9,23 +9,23 @@ use super::Service;
 use crate::error::{Error, Result};
 
 impl Service {
-    /// Checks that database and storage have the same id. Gives them one if neither has: when both are new, or when they
-    /// are of a version that kept none and know each other's ids. Safe for several servers at once.
+    /// Checks that database and storage have the same id. Writes one if neither has: if both are new, or if a version
+    /// without ids wrote them and the database knows the uploads in the storage. Several nodes may do this at once.
     ///
     /// # Errors
-    /// They do not belong together.
+    /// They have different ids.
     pub async fn bind_storage(&self) -> Result<()> {
         let id = match (self.db.storage_id().await?, self.storage.binding().await?) {
             (Some(expected), Some(found)) if expected == found => return Ok(()),
             (Some(expected), Some(found)) => return Err(mismatch(Some(expected), Some(found))),
             (None, Some(found)) => {
-                // Another server may have written both ids since the database was asked.
+                // Another node may have written both ids since this one asked the database.
                 return match self.db.storage_id().await? {
                     Some(expected) if expected == found => Ok(()),
                     expected => Err(mismatch(expected, Some(found))),
                 };
             }
-            // A first start that was cut short, or one on another server that is under way.
+            // Another first start was interrupted here, or is under way on another node.
             (Some(expected), None) if !self.db.has_sessions().await? && self.storage.some_ids().await?.is_empty() => {
                 expected
             }
@@ -42,7 +42,7 @@ impl Service {
         if found == id { Ok(()) } else { Err(mismatch(Some(id), Some(found))) }
     }
 
-    /// Gives database and storage a new id, whatever they had.
+    /// Writes a new id to database and storage, over any that they have.
     pub async fn adopt_storage(&self) -> Result<Uuid> {
         let id = Uuid::now_v7();
         self.storage.rebind(id).await?;

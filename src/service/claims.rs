@@ -1,8 +1,9 @@
-//! Who may write a part right now.
+//! Claims: which request may write a part.
 //!
-//! Owns the rule for two requests that bring the same part at once: the newer one takes over, because the older one is
-//! most often a connection that died unnoticed. Bytes are written in place, so the newer one has to wait until the older
-//! one's last write has ended. In memory and of this process alone; the storage's lock keeps other processes away.
+//! Owns the rule for two requests of this process that send the same part at once. The newer request takes over, because
+//! the older one is most often a dead connection that nobody has noticed. Bytes are written in place, so the newer
+//! request waits until the last write of the older one has ended. Does not keep other processes away: a local folder is
+//! locked by one process, and on an object store `persist` takes a lease in the database.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use crate::domain::SessionId;
 
 type Key = (SessionId, u32);
 
-/// All parts that are being written.
+/// All parts that requests are writing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims(Arc<Mutex<HashMap<Key, Slot>>>);
 
@@ -26,14 +27,14 @@ struct Slot {
     claimants: usize,
 }
 
-/// The right to write a part, until it is dropped.
+/// The right to write a part. Dropping it releases the part.
 #[derive(Debug)]
 pub(super) struct Claim {
     entry: Entry,
     _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
-/// One claimant's share in a slot.
+/// One request's entry in a slot. Dropping it removes the slot once no request needs it.
 #[derive(Debug)]
 struct Entry {
     claims: Claims,
@@ -42,8 +43,8 @@ struct Entry {
 }
 
 impl Claims {
-    /// Takes a part over from whoever has it and waits until they have stopped writing. `None` if, while waiting, a yet
-    /// newer request took over from this one.
+    /// Claims a part: supersedes the request that has it and waits until that one has stopped writing. `None` if a newer
+    /// request supersedes this one while it waits.
     pub(super) async fn take(&self, session: SessionId, part_number: u32) -> Option<Claim> {
         let (entry, turn) = self.enter((session, part_number));
         tokio::select! {
@@ -72,7 +73,7 @@ impl Claims {
 }
 
 impl Claim {
-    /// Fires when a newer request wants the part.
+    /// Fires when a newer request claims the part.
     pub(super) fn superseded(&self) -> CancellationToken {
         self.entry.superseded.clone()
     }
@@ -110,7 +111,7 @@ mod tests {
         assert!(!newer.is_finished());
         drop(older);
         assert!(newer.await.unwrap().is_some());
-        assert!(claims.slots().is_empty(), "nothing is kept of parts that nobody writes");
+        assert!(claims.slots().is_empty(), "a part that no request writes needs no slot");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Creating a session.
 //!
-//! Owns what a client may ask for, and that asking twice with one idempotency key makes one session.
+//! Owns the checks of what a client asks for, and that two requests with one idempotency key create one session.
 
 use serde_json::value::RawValue;
 
@@ -21,38 +21,38 @@ const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 pub struct CreateSession {
     /// The file's name on the client's side: 1 to 1,024 bytes, no control characters.
     pub original_filename: String,
-    /// Its media type; `application/octet-stream` where none is given.
+    /// Its media type; `application/octet-stream` if `None`.
     pub content_type: Option<String>,
     /// Its exact size, 0 to the server's `max_file_size`.
     pub total_size_bytes: i64,
-    /// Its SHA-256 in hex, if known: finalize then fails unless the bytes have it.
+    /// Its SHA-256 in hex. If it is given, the session fails at finalize unless the bytes have it.
     pub sha256: Option<String>,
-    /// Anything the client wants to find with the file again: a JSON object, see [`Metadata::parse`].
+    /// A JSON object that the client attaches to the file, see [`Metadata::parse`].
     pub metadata: Option<Box<RawValue>>,
-    /// The client's name for this request, unique among its own: 1 to 255 characters. Repeating the request with it
-    /// answers the session that the first one made.
+    /// The client's name for this request, 1 to 255 characters, unique per owner. Repeating the request with the same key
+    /// answers the session that the first one created.
     pub idempotency_key: Option<String>,
 }
 
-/// What came of it.
+/// A session that was created or found.
 #[derive(Debug)]
 pub struct Creation {
     /// The session and its file.
     pub upload: Upload,
-    /// False if an earlier request with the same idempotency key made it.
+    /// False if an earlier request with the same idempotency key created it.
     pub is_new: bool,
 }
 
 impl Service {
-    /// Creates a session, or answers the one that the same request made before.
+    /// Creates a session, or answers the one that an earlier identical request created.
     ///
     /// # Errors
-    /// `INVALID_INPUT` naming the field, `TOO_LARGE`, `IDEMPOTENCY_KEY_REUSED` if the key came with other input before,
-    /// `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no room for more.
+    /// `INVALID_INPUT` naming the field, `TOO_LARGE`, `IDEMPOTENCY_KEY_REUSED` if an earlier request had the key and other input,
+    /// `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no space for more.
     pub async fn create(&self, principal: &Principal, input: CreateSession) -> Result<Creation> {
         let request = check(input, &self.limits)?;
         let new = Upload::new(&principal.owner, request.clone(), self.clock.now(), self.limits.session_ttl);
-        // Without room none may be opened, but a retry still finds the session that its first try made.
+        // Without free space no session may be opened, but a retry must still find the session of its first try.
         let room = self.check_room(0).await;
         let max_open = if room.is_ok() { self.limits.max_open_sessions } else { 0 };
         match self.db.create_upload(&new, max_open).await? {
@@ -85,13 +85,12 @@ fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
     })
 }
 
-/// Reads an optional digest field, as creation and finalize take it.
+/// Reads an optional digest in hex.
 pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {
     text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
 }
 
-/// Refuses what is no name of a file: blank, too long as it is or in the form in which names are compared, or with control
-/// characters.
+/// Refuses names that are blank, too long (also in the form in which names are compared) or have control characters.
 pub(super) fn check_filename(name: String) -> Result<String> {
     let invalid = |problem: &str| Err(Error::invalid("original_filename", problem));
     match name {
@@ -103,7 +102,7 @@ pub(super) fn check_filename(name: String) -> Result<String> {
 }
 
 fn check_content_type(content_type: Option<String>) -> Result<String> {
-    // Browsers say "" of a file whose type they do not know.
+    // Browsers send "" for a file whose type they do not know.
     let content_type =
         content_type.filter(|given| !given.is_empty()).unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned());
     let is_media_type = content_type.parse::<mime::Mime>().is_ok();

@@ -1,4 +1,4 @@
-//! Giving a stored file's bytes back.
+//! Downloading a stored file.
 
 use std::{
     io::{self, ErrorKind},
@@ -14,10 +14,10 @@ use crate::{
     storage::ByteStream,
 };
 
-/// A stored file that can be read.
+/// A stored file, ready to be read.
 #[derive(Debug)]
 pub struct Content {
-    /// What is known of it.
+    /// The record of the file.
     pub file: FileRecord,
     location: String,
 }
@@ -35,10 +35,10 @@ impl Service {
         }
     }
 
-    /// Checks that its bytes are there.
+    /// Checks that the storage has its bytes.
     ///
     /// # Errors
-    /// `BYTES_LOST` if they are gone, or not as many as were stored.
+    /// `BYTES_LOST` if they are missing or have another size.
     pub async fn check_content(&self, content: &Content) -> Result<()> {
         match self.storage.check(&content.location, content.file.size_bytes).await {
             Ok(()) => Ok(()),
@@ -46,10 +46,10 @@ impl Service {
         }
     }
 
-    /// These bytes of it. Once they flow, a failure can only cut the answer: it is logged.
+    /// Reads a range of its bytes. An error after the first bytes is logged and cuts the answer short.
     ///
     /// # Errors
-    /// `BYTES_LOST` if they are gone, or not as many as were stored.
+    /// `BYTES_LOST` if they are missing or have another size.
     pub async fn read(&self, content: &Content, range: Range<u64>) -> Result<ByteStream> {
         let (id, expected_bytes) = (content.file.id, range.end - range.start);
         let bytes = match self.storage.read(&content.location, content.file.size_bytes, range).await {

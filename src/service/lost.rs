@@ -1,9 +1,8 @@
-//! Bytes that are gone.
+//! Lost bytes.
 //!
-//! Owns what becomes of an open session whose recorded parts are missing from the storage, whatever notices it: it
-//! fails with the reason `bytes_lost`, so that its status is true and its client begins anew. A missing file alone
-//! proves nothing, because a session that ends moves or frees its bytes too: what decides is that its row is still open
-//! after it.
+//! Owns what happens to an open session if the storage has lost bytes of recorded parts: it fails with the reason
+//! `bytes_lost`, so its status is true and its client starts a new upload. A missing file alone is no proof, because a
+//! session that ends moves or frees its bytes as well. It is a proof if the session's row is still open afterwards.
 
 use super::Service;
 use crate::{
@@ -15,14 +14,14 @@ use crate::{
 const NOT_THERE: &str = "the storage cannot take the request now";
 
 impl Service {
-    /// Whether the storage is the one that the database belongs to. A folder that is not mounted now, or a bucket behind a
-    /// proxy that knows nothing, lacks everything: that says nothing of a single file.
+    /// Whether the storage answers with the id of the database. In a folder that is not mounted, every file is missing: that
+    /// is no proof that one is lost.
     async fn storage_is_there(&self) -> Result<bool> {
         let found = self.storage.binding().await.ok().flatten();
         Ok(found.is_some() && found == self.db.storage_id().await?)
     }
 
-    /// What to answer for a stored file that cannot be read.
+    /// The error for a stored file that cannot be read.
     pub(super) async fn explain_unreadable(&self, error: storage::Error) -> Error {
         match (&error, self.storage_is_there().await) {
             (storage::Error::Lost(_), Ok(false) | Err(_)) => Error::unavailable(NOT_THERE, error),
@@ -30,8 +29,8 @@ impl Service {
         }
     }
 
-    /// Explains why the storage does not take or give a session's bytes: answers the upload if it has ended, before this or
-    /// now because its bytes are lost. `proves` says whether a row that is still open proves the loss.
+    /// Explains why the storage refused a session's bytes. Answers the upload if it has ended: by another request, or now
+    /// because its bytes are lost. `proves` says whether an open row proves the loss.
     ///
     /// # Errors
     /// The storage's error, if the session is still open.
@@ -53,7 +52,7 @@ impl Service {
         now.filter(|upload| !upload.session.status.is_open()).ok_or_else(|| error.into())
     }
 
-    /// The same for a request that needs an open session: always an error.
+    /// The error for a request that needs an open session; see [`explain_failure`](Self::explain_failure).
     pub(super) async fn refuse_failed(
         &self,
         session: &Session,
@@ -66,8 +65,8 @@ impl Service {
         }
     }
 
-    /// Fails a session whose bytes are lost, and frees what is left of them. `None` if it had ended before or its row does
-    /// not prove the loss.
+    /// Fails a session whose bytes are lost and frees the rest of them. `None` if it had ended before or its row does not
+    /// prove the loss.
     pub(super) async fn fail_lost(
         &self,
         session: &Session,
@@ -85,7 +84,7 @@ impl Service {
         }
         tracing::error!(session.id = %session.id, owner = %session.owner, %problem, "bytes of received parts are lost");
         if let Err(error) = self.free(&upload.session).await {
-            // The sweep frees the bytes; the caller that noticed the loss gets the answer that counts.
+            // The sweep will free the bytes. The caller needs the session that failed, not this error.
             error.log();
         }
         Ok(Some(upload))

@@ -1,9 +1,9 @@
-//! From bytes that have all arrived to a part that is recorded.
+//! Persisting a part whose bytes have all arrived.
 //!
-//! Owns the order: durable first, recorded then, acknowledged last. Parts that become durable while a transaction records
-//! others are recorded together, by the next. On storage that several servers write to, a claim in
-//! the database goes around both, because there the last one put is what is kept, and that must be what is recorded. Who
-//! finds a part claimed is told to come again.
+//! Owns the order: first the bytes become durable, then the part is recorded, then the client gets its answer. Parts that
+//! become durable while a transaction is under way are recorded together by the next one (group commit). An object store
+//! keeps the part that was put last, and several nodes put, so the put and the record happen under a lease in the
+//! database. A request that finds a part leased is refused with `BUSY`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
 };
 
 const NOT_RECORDED: &str = "the database cannot take the request now";
-const UNDER_WAY: &str = "another request is storing the same part";
-/// How long a claim outlives a server that died.
-const CLAIM: TimeDelta = TimeDelta::seconds(10);
-/// How often a claim is renewed while the part is put.
+const LEASED: &str = "another request is storing the same part";
+/// How long a lease is valid unless it is renewed: a part is blocked for this long after its node died.
+const LEASE: TimeDelta = TimeDelta::seconds(10);
+/// How often a lease is renewed while the store takes the part.
 const RENEWAL: Duration = Duration::from_secs(3);
 
 impl Service {
@@ -35,11 +35,11 @@ impl Service {
             };
         }
         let claim = PartClaim::new(session.id, part.number);
-        if !self.db.claim_part(&session.owner, &claim, self.clock.now(), CLAIM).await? {
-            return Err(Error::busy(UNDER_WAY));
+        if !self.db.claim_part(&session.owner, &claim, self.clock.now(), LEASE).await? {
+            return Err(Error::busy(LEASED));
         }
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
-        // Another server may have recorded it before the claim was taken; it must not be put again.
+        // Another node may have recorded the part before this one got the lease. It must not be put again.
         if let Some(before) = self.db.part(&session, part.number).await? {
             self.db.release_claim(&claim).await?;
             return compare(session_now, before, staged.sha256());
@@ -47,8 +47,8 @@ impl Service {
         self.persist_claimed(&claim, session, part, staged).await
     }
 
-    /// Puts and records. A claim whose put was refused is given back. One whose put failed without an answer is left to
-    /// lapse: the bytes may still be on their way, and must not arrive after those of the next claim.
+    /// Puts and records a part under a lease. Releases the lease if the store refused the part. Lets it expire if the put
+    /// failed without an answer: those bytes may still reach the store, and must not overwrite the part of the next lease.
     async fn persist_claimed(
         &self,
         claim: &PartClaim,
@@ -62,8 +62,8 @@ impl Service {
             tokio::select! {
                 persisted = &mut persisting => break persisted,
                 () = tokio::time::sleep(RENEWAL) => {
-                    if !self.db.renew_claim(claim, self.clock.now(), CLAIM).await? {
-                        return Err(Error::busy(UNDER_WAY));
+                    if !self.db.renew_claim(claim, self.clock.now(), LEASE).await? {
+                        return Err(Error::busy(LEASED));
                     }
                 }
             }
@@ -79,8 +79,8 @@ impl Service {
         }
     }
 
-    /// One result for each. What fails for another reason than the database's absence may be the fault of one part's
-    /// session, and is tried again one by one.
+    /// Records parts in one transaction; one result for each. If the transaction fails although the database is there, one
+    /// part's session may be the cause: the parts are then recorded one by one.
     async fn record_together(&self, parts: Vec<NewPart>) -> Vec<Result<Recorded>> {
         let ttl = self.limits.session_ttl;
         match self.db.record_parts(&parts, ttl).await {
@@ -101,13 +101,14 @@ impl Service {
         }
     }
 
-    /// Records a part with others. While another transaction has its session, they go on without it.
+    /// Records a part by group commit. While another transaction has locked its session, retries with a growing pause; the
+    /// other parts of the batch do not wait for it.
     async fn record_when_free(&self, new: &NewPart) -> Result<Recorded> {
         let mut wait = LockWait::default();
         loop {
             let recorded = self.recording.run(new.clone(), |parts| self.record_together(parts)).await;
-            let given_up = || Err(Error::unavailable("the server is stopping", "a batch of parts was given up"));
-            let recorded = recorded.unwrap_or_else(given_up)?;
+            let cancelled = || Err(Error::unavailable("the server is stopping", "the task that recorded a batch ended"));
+            let recorded = recorded.unwrap_or_else(cancelled)?;
             if !matches!(recorded, Recorded::Locked) || !wait.pause().await {
                 return Ok(recorded);
             }
@@ -137,10 +138,10 @@ impl Service {
                 Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
             }
             Recorded::Before(session, before) => compare(*session, before, sha256),
-            Recorded::ClaimLost => Err(Error::busy(UNDER_WAY)),
+            Recorded::ClaimLost => Err(Error::busy(LEASED)),
             Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has the session")),
             Recorded::Closed(session) => {
-                // It ended while the bytes came in; what this request may have written after that is not left behind.
+                // The session ended while the bytes arrived. This request may have written after the bytes were freed.
                 self.free_without_file(&session).await?;
                 Err(Error::session_closed(&session))
             }
@@ -148,15 +149,15 @@ impl Service {
     }
 }
 
-/// Bytes that are not there are lost if a session still lacks this part: nobody can be completing it then.
+/// Whether missing bytes are lost: a session that still lacks this part cannot be under completion, which moves them.
 pub(super) fn lacks(part: Part) -> impl Fn(&Session) -> bool + Sync {
     move |session| !session.received.contains(part.number)
 }
 
-/// Parts that wait to be recorded.
+/// The group commit of parts.
 pub(super) type Recording = Together<NewPart, Result<Recorded>>;
 
-/// The answer for a part that is there.
+/// The answer to a replay of a part that was recorded `before`.
 pub(super) fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {
     if before.sha256 != received {
         return Err(Error::part_conflict(before.sha256, received));

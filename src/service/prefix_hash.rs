@@ -1,11 +1,12 @@
-//! The whole file's SHA-256, computed while parts land.
+//! The prefix hash: the SHA-256 of the whole file, computed while parts arrive.
 //!
-//! Owns the running hash over the contiguous prefix of each upload, so that finalize reads only what is left. Bytes are
-//! hashed a second time here (the first is the part's own digest): on the local disk straight after they were written,
-//! from the page cache; for an object store from memory, if the parts come about in order and through this server. The
-//! state is a few hundred bytes per session in this process's memory; after a restart it is computed anew, on the local
-//! disk in the background from the next part on, for an object store at finalize. Parts that this process did not write
-//! itself are compared with their digests as they are read, and so is everything if somebody else wrote to the file.
+//! Owns a running hash over the contiguous prefix of each upload, so finalize hashes only the rest. The bytes are hashed a
+//! second time here; the first is for the part's own digest. On a local disk they are read back right after they were
+//! written, from the page cache. For an object store they are hashed from memory, if the parts arrive about in order and
+//! through this node. The state is a few hundred bytes per session and is lost with the process: a restarted server
+//! hashes anew, on a local disk in the background from the next part on, for an object store at finalize. Parts that this
+//! process did not write are compared with their digests while they are read. If another process wrote to the file, all
+//! parts are.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,20 +27,20 @@ use crate::{
     storage::{self, BufferedBytes, Storage},
 };
 
-/// How much is hashed before another session gets its turn.
+/// Bytes that a background task hashes before another session gets its turn.
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
-/// How much of the rest is read in one go at finalize.
-const LAST_STEP_BYTES: u64 = 256 * 1024 * 1024;
-/// Most parts that are compared in one go.
-const MOST_COMPARED: u64 = 1_000;
-/// How far hashing may be behind before parts wait for it: some 10 ms of it.
-const MOST_BEHIND_BYTES: u64 = 16 * 1024 * 1024;
-/// How long they wait at most.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// Sessions hashed in the background at once; the rest of the machine is for receiving.
+/// Bytes that finalize reads in one step.
+const FINISH_STEP_BYTES: u64 = 256 * 1024 * 1024;
+/// The largest number of parts that are compared in one step.
+const MAX_COMPARED_PARTS: u64 = 1_000;
+/// How far hashing may be behind before parts wait for it: about 10 ms of hashing.
+const MAX_BEHIND_BYTES: u64 = 16 * 1024 * 1024;
+/// The longest time that a part waits for hashing.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+/// Sessions that are hashed in the background at once. The other cores receive.
 const BACKGROUND_TASKS: usize = 2;
-/// How many parts of a session may be kept in memory because one before them is still on its way.
-const MOST_AHEAD: usize = 8;
+/// How many parts of a session stay in memory while a part before them is missing.
+const MAX_BUFFERED_PARTS: usize = 8;
 
 /// The running hashes of all open uploads.
 #[derive(Clone, Debug)]
@@ -51,15 +52,15 @@ pub(super) struct PrefixHashes {
 #[derive(Debug, Default)]
 struct Running {
     state: tokio::sync::Mutex<State>,
-    /// How far the bytes are there.
+    /// The prefix that has arrived, in bytes.
     wanted: AtomicU64,
-    /// How far they are hashed; the same as in the state, for those who do not have it.
+    /// The prefix that is hashed, in bytes. A copy of the value in `state` that needs no lock.
     hashed: AtomicU64,
-    /// The parts that this process wrote; hashed as they are read, without a look at their digests.
+    /// The parts that this process wrote: they are hashed without a comparison with their digests.
     own: Mutex<PartSet>,
 }
 
-/// Where a session's bytes and the digests of its parts are read from.
+/// What a session's bytes and the digests of its parts are read from.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     storage: &'a dyn Storage,
@@ -89,13 +90,13 @@ impl Running {
 struct State {
     hashed_bytes: u64,
     hasher: Sha256,
-    /// Parts that came before their turn, by offset.
-    ahead: BTreeMap<u64, BufferedBytes>,
-    /// A part was let go; only reading the bytes back can go on from here.
+    /// Parts that arrived before their turn, by offset.
+    buffered: BTreeMap<u64, BufferedBytes>,
+    /// A buffered part was dropped. From here on the bytes must be read back.
     has_gap: bool,
-    /// Whether a part came since the last sweep.
+    /// Whether a part arrived since the last sweep.
     is_active: bool,
-    /// When somebody else wrote to the bytes; all is read since then.
+    /// When another process wrote to the bytes, as of the last check. Everything was hashed after it.
     changed_at: Option<SystemTime>,
 }
 
@@ -106,9 +107,9 @@ impl Default for PrefixHashes {
 }
 
 impl PrefixHashes {
-    /// Goes on in the background with a part that was recorded: from its bytes, or else as far as the session's prefix
-    /// reaches. Waits for a moment if hashing falls behind: else it would be finalize that takes longer the larger the
-    /// file is. But not for long, as after a restart, when everything is to be hashed anew.
+    /// Hashes in the background what a recorded part makes possible: its `bytes`, or else the session's prefix. Waits up to
+    /// `MAX_WAIT` if hashing is behind. This is back-pressure: without it, finalize would take longer the larger the file
+    /// is. The wait is short because after a restart everything must be hashed anew.
     pub(super) async fn advance(
         &self,
         (storage, db): (&Arc<dyn Storage>, &Db),
@@ -127,25 +128,25 @@ impl PrefixHashes {
         let turns = Arc::clone(&self.turns);
         let hashing = Arc::clone(&running);
         tokio::spawn(async move {
-            // Whoever is at it looks again once they are done, so that nothing is left that came in between.
+            // A task that has the lock checks again before it ends, so it also hashes what arrived in between.
             while hashing.behind_bytes() > 0 {
                 let Ok(mut state) = hashing.state.try_lock() else { return };
                 let records = Records::In(&db);
                 let source = Source { storage: &*storage, session: &session, records, running: &hashing };
                 if let Err(error) = state.catch_up(source, &turns).await {
-                    // Finalize will meet the same error and report it; an aborted session has no bytes left.
+                    // Finalize will get the same error and report it; an aborted session has no bytes left.
                     tracing::debug!(session.id = %session.id, %error, "background hashing stopped");
                     return;
                 }
             }
         });
-        if running.behind_bytes() > MOST_BEHIND_BYTES {
-            let _ = tokio::time::timeout(LONGEST_WAIT, running.state.lock()).await;
+        if running.behind_bytes() > MAX_BEHIND_BYTES {
+            let _ = tokio::time::timeout(MAX_WAIT, running.state.lock()).await;
         }
     }
 
-    /// The SHA-256 of the whole file, whose parts have all arrived: these. `None` if bytes are to be read for it that can be
-    /// read only when the file is complete. [`storage::Error::Lost`] if what is read is not what arrived.
+    /// The SHA-256 of the whole file. `parts` are all of its parts. `None` if the storage gives the missing bytes back only
+    /// once the file is complete. [`storage::Error::Lost`] if the bytes are not those that arrived.
     pub(super) async fn finish(
         &self,
         storage: &dyn Storage,
@@ -156,14 +157,14 @@ impl PrefixHashes {
         let mut state = running.state.lock().await;
         let changed_at = storage.changed_by_others(session).await?;
         if changed_at.is_some() && state.changed_at != changed_at {
-            // What was hashed before need not be what is there now.
+            // The bytes may have changed after they were hashed.
             *running.own() = PartSet::new();
             *state = State { changed_at, ..State::default() };
         }
         let source = Source { storage, session, records: Records::All(parts), running: &running };
         let total = session.plan.total_size_bytes();
         while state.hashed_bytes < total {
-            if !state.read(source, total, LAST_STEP_BYTES).await? {
+            if !state.read(source, total, FINISH_STEP_BYTES).await? {
                 return Ok(None);
             }
         }
@@ -175,17 +176,17 @@ impl PrefixHashes {
         self.map().remove(&session);
     }
 
-    /// The sessions that there is state of.
+    /// The sessions that have state.
     pub(super) fn sessions(&self) -> Vec<SessionId> {
         self.map().keys().copied().collect()
     }
 
-    /// Lets go of parts whose predecessors do not come. Called by every sweep.
-    pub(super) fn let_go_of_idle(&self) {
+    /// Drops the buffered parts of sessions that received no part since the last sweep. Called by every sweep.
+    pub(super) fn drop_idle_buffers(&self) {
         for running in self.map().values() {
             let Ok(mut state) = running.state.try_lock() else { continue };
-            if !std::mem::take(&mut state.is_active) && !state.ahead.is_empty() {
-                state.let_go();
+            if !std::mem::take(&mut state.is_active) && !state.buffered.is_empty() {
+                state.drop_buffered();
             }
         }
     }
@@ -200,9 +201,9 @@ impl PrefixHashes {
 }
 
 impl Source<'_> {
-    /// The parts to be compared from this one on: at least one, and about `step_bytes` of them.
+    /// The parts to compare from this one on: at least one, and about `step_bytes` of them.
     async fn parts_from(&self, number: u32, end: u64, step_bytes: u64) -> storage::Result<Vec<PartRecord>> {
-        let limit = (step_bytes / self.session.plan.chunk_size_bytes()).clamp(1, MOST_COMPARED);
+        let limit = (step_bytes / self.session.plan.chunk_size_bytes()).clamp(1, MAX_COMPARED_PARTS);
         let mut parts = match self.records {
             Records::All(parts) => parts.iter().skip(number as usize - 1).take(limit as usize).cloned().collect(),
             Records::In(db) => db.parts(self.session, number - 1, limit).await.map_err(|error| storage::Error::Io {
@@ -213,7 +214,7 @@ impl Source<'_> {
         let own = self.running.own();
         let is_next = |(at, record): (usize, &PartRecord)| {
             let Part { number: found, offset_bytes, size_bytes } = record.part;
-            // The first is due whatever has become of it since its bytes were looked for.
+            // The first part is compared even if this process has written it since the caller looked.
             let is_others = at == 0 || !own.contains(found);
             found as usize == number as usize + at && offset_bytes + size_bytes <= end && is_others
         };
@@ -227,7 +228,7 @@ impl Source<'_> {
 }
 
 impl State {
-    /// Hashes all that is there, in turns with other sessions.
+    /// Hashes the prefix that has arrived, in turns with other sessions.
     async fn catch_up(&mut self, source: Source<'_>, turns: &Semaphore) -> storage::Result<()> {
         loop {
             source.running.hashed.store(self.hashed_bytes, Ordering::Release);
@@ -235,14 +236,14 @@ impl State {
             if wanted <= self.hashed_bytes {
                 return Ok(());
             }
-            // It is never closed.
+            // The semaphore is never closed.
             let _turn = turns.acquire().await;
             self.read(source, wanted, STEP_BYTES).await?;
         }
     }
 
-    /// Hashes on, at most up to `end`, where a part ends: about `step_bytes`, or one part if that must be compared. False if
-    /// it cannot be read yet. The state stays as it was if that fails or is dropped in between.
+    /// Hashes the next `step_bytes` or so, up to `end`, which is the end of a part. If parts must be compared, hashes at
+    /// least one of them. False if the bytes cannot be read yet. An error or a cancellation leaves the state unchanged.
     async fn read(&mut self, source: Source<'_>, end: u64, step_bytes: u64) -> storage::Result<bool> {
         let Source { storage, session, .. } = source;
         let (plan, begin) = (session.plan, self.hashed_bytes);
@@ -266,34 +267,34 @@ impl State {
         Ok(true)
     }
 
-    /// Hashes a part if it is its turn, and then those that waited for it.
+    /// Hashes a part if it is the next one, and then the buffered parts that follow it.
     async fn feed(&mut self, offset: u64, bytes: BufferedBytes) {
         if offset < self.hashed_bytes {
-            // It was forgotten and is sent again, maybe with other bytes.
+            // The part was forgotten and sent again, maybe with other bytes.
             *self = Self { has_gap: true, ..Self::default() };
         }
         if self.has_gap {
             return;
         }
         self.is_active = true;
-        self.ahead.insert(offset, bytes);
-        while let Some(next) = self.ahead.remove(&self.hashed_bytes) {
+        self.buffered.insert(offset, bytes);
+        while let Some(next) = self.buffered.remove(&self.hashed_bytes) {
             let (mut hasher, len) = (self.hasher.clone(), next.bytes.len() as u64);
             let hashed = tokio::task::spawn_blocking(move || {
                 hasher.update(&next.bytes);
                 hasher
             });
-            let Ok(hasher) = hashed.await else { return self.let_go() };
+            let Ok(hasher) = hashed.await else { return self.drop_buffered() };
             self.hasher = hasher;
             self.hashed_bytes += len;
         }
-        if self.ahead.len() > MOST_AHEAD || self.ahead.values().any(|bytes| !bytes.may_be_kept) {
-            self.let_go();
+        if self.buffered.len() > MAX_BUFFERED_PARTS || self.buffered.values().any(|bytes| !bytes.may_be_kept) {
+            self.drop_buffered();
         }
     }
 
-    fn let_go(&mut self) {
-        self.ahead.clear();
+    fn drop_buffered(&mut self) {
+        self.buffered.clear();
         self.has_gap = true;
     }
 }

@@ -1,7 +1,7 @@
-//! A part arrives.
+//! Receiving a part.
 //!
-//! Owns the order of things: claim, take the bytes, check; what comes then is `persist`'s. A part that was received before
-//! is never written again, only compared.
+//! Owns the steps up to a part whose bytes are all checked: claim, take the bytes, compare the digest. Does not make them
+//! durable: that is `persist`. A part that was received before is never written again: its replay is hashed and compared.
 
 use std::sync::Arc;
 
@@ -25,25 +25,25 @@ use crate::{
 
 const SUPERSEDED: &str = "a newer request for the same part took over";
 
-/// A part as it comes in.
+/// A part that a client sends.
 #[derive(Debug)]
 pub struct IncomingPart<B> {
     /// Its number, counted from 1.
     pub number: u32,
-    /// The length that was declared before the body.
+    /// The length that the client declared before the body.
     pub declared_bytes: Option<u64>,
-    /// The digest that was declared before the body.
+    /// The digest that the client declared before the body.
     pub declared_sha256: Option<Sha256Digest>,
     /// The bytes.
     pub body: B,
 }
 
-/// Why a body ends before its end.
+/// Why a body ends early.
 #[derive(Debug)]
 pub enum BodyFault {
-    /// The connection was cut, or nothing came for too long: the sender's bytes may be right the next time.
+    /// The connection broke or stalled. A retry can succeed.
     Stopped,
-    /// What came is not what it should be, and would be refused again.
+    /// The body is wrong. A retry would be refused again.
     Refused(Error),
 }
 
@@ -52,9 +52,9 @@ pub enum BodyFault {
 pub struct Receipt {
     /// The part as it is stored.
     pub part: PartRecord,
-    /// The session after it.
+    /// The session with the part.
     pub session: Session,
-    /// Whether this request brought it.
+    /// Which request brought the bytes.
     pub disposition: Disposition,
 }
 
@@ -68,7 +68,7 @@ pub enum Disposition {
 }
 
 impl Service {
-    /// Takes a part's bytes and answers when they are durable.
+    /// Takes the bytes of a part and answers when they are durable.
     ///
     /// # Errors
     /// `NOT_FOUND`, `PART_OUT_OF_RANGE`, `PART_SIZE_MISMATCH` (before the body is read, if the declared length is wrong),
@@ -85,7 +85,7 @@ impl Service {
     {
         let received = self.receive_part(principal, id, incoming).await;
         match &received {
-            // It was announced when it became durable.
+            // `persist` announced it when it became durable.
             Ok(Receipt { disposition: Disposition::New, .. }) => {}
             Ok(Receipt { disposition: Disposition::Replay, .. }) => self.announce(Event::PartReplayed),
             Err(_) => self.announce(Event::PartRefused),
@@ -109,7 +109,7 @@ impl Service {
         }
         let Some(claim) = self.claims.take(id, part.number).await else { return Err(Error::busy(SUPERSEDED)) };
         let superseded = claim.superseded();
-        // Read again under the claim: whoever had it before may have recorded the part.
+        // Read again under the claim: the request that had it before may have recorded the part.
         let session = self.own_session(principal, id).await?;
         if session.received.contains(part.number) {
             drop(claim);
@@ -120,8 +120,9 @@ impl Service {
         }
         let reservation = self.reserve_room(part.size_bytes).await?;
         let this = Arc::clone(self);
-        // To the end: an upload that was begun and whose id is not kept stays with the store for ever.
-        let mut session = run_detached(async move { this.begun(session).await }).await?;
+        // Detached: if the request is dropped after the store has started a multipart upload and before its id is recorded,
+        // nobody can ever free that upload.
+        let mut session = run_detached(async move { this.ensure_upload_started(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body { inner: body, part, received_bytes: 0, superseded };
         let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
@@ -140,15 +141,16 @@ impl Service {
         run_detached(async move { this.persist(session, part, staged).await }).await
     }
 
-    /// The session with the storage's id of its upload, where there is one. Of two first parts at once, one begins it.
-    async fn begun(&self, mut session: Session) -> Result<Session> {
+    /// Starts the store's multipart upload for the first part of a session and records its id. If two first parts do so at
+    /// once, one id is kept and the other upload is abandoned. Does nothing on a local disk.
+    async fn ensure_upload_started(&self, mut session: Session) -> Result<Session> {
         if session.storage_upload_id.is_some() {
             return Ok(session);
         }
-        if let Some(begun) = self.storage.begin(&session).await? {
-            let kept = self.db.keep_upload_id(&session.owner, session.id, &begun).await?;
-            if kept.as_ref() != Some(&begun) {
-                self.storage.abandon(&session, &begun).await?;
+        if let Some(started) = self.storage.begin(&session).await? {
+            let kept = self.db.keep_upload_id(&session.owner, session.id, &started).await?;
+            if kept.as_ref() != Some(&started) {
+                self.storage.abandon(&session, &started).await?;
             }
             if kept.is_none() {
                 session = self.db.session(&session.owner, session.id).await?.unwrap_or(session);
@@ -159,7 +161,7 @@ impl Service {
         Ok(session)
     }
 
-    /// Keeps a session whose bytes are coming in from expiring.
+    /// Keeps a session from expiring while its bytes arrive.
     async fn keep_alive(&self, session: &mut Session) -> Result<()> {
         if let Some(current) = self.renew_if_due(session).await? {
             if !current.session.status.is_open() {
@@ -170,8 +172,8 @@ impl Service {
         Ok(())
     }
 
-    /// Renews the time-to-live of a session in use if that is due: answers the upload then, as it is now. Otherwise it
-    /// costs nothing.
+    /// Renews the time-to-live of a session in use, if that is due, and answers the upload. Most calls are not due and cost
+    /// nothing: `None`.
     pub(super) async fn renew_if_due(&self, session: &Session) -> Result<Option<Upload>> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
         if !session.is_renewal_due(now, ttl) {
@@ -182,7 +184,7 @@ impl Service {
         Ok(Some(upload))
     }
 
-    /// Answers for a part that is there: the body is read and hashed, nothing is written.
+    /// Answers for a part that was received before: reads and hashes the body, writes nothing.
     async fn replay<B>(
         &self,
         principal: &Principal,
@@ -209,20 +211,20 @@ impl Service {
         if let Some(declared) = declared.filter(|declared| *declared != received) {
             return Err(Error::checksum_mismatch("part", declared, received));
         }
-        // Counters as they are now, not as they were before a long body.
+        // The body can take long: read the counters again.
         let session = self.own_session(principal, session.id).await?;
         let receipt = compare(session.clone(), before, received)?;
         match self.storage.check_upload(&session).await {
             Err(error @ storage::Error::Lost(_)) if session.status.is_open() => {
                 Err(self.refuse_failed(&session, error, |_| true).await)
             }
-            // What cannot be looked at now is not lost.
+            // If the storage cannot be asked, that is no proof of a loss.
             _ => Ok(receipt),
         }
     }
 }
 
-/// What can be refused before the body is read.
+/// Checks what can be checked before the body is read.
 fn acceptable<B>(session: &Session, incoming: &IncomingPart<B>) -> Result<Part> {
     let out_of_range = || Error::part_out_of_range(session.plan.total_parts());
     let part = session.plan.part(incoming.number).ok_or_else(out_of_range)?;
@@ -235,7 +237,7 @@ fn acceptable<B>(session: &Session, incoming: &IncomingPart<B>) -> Result<Part> 
     }
 }
 
-/// A part's body, held to its exact size.
+/// The body of a part. It must have exactly the size of the part.
 struct Body<B> {
     inner: B,
     part: Part,
@@ -257,7 +259,7 @@ where
         match next {
             Some(Ok(bytes)) => {
                 self.received_bytes += bytes.len() as u64;
-                // One byte too many is enough to know.
+                // One byte too many is enough to refuse.
                 if self.received_bytes > self.part.size_bytes { mismatch(self.received_bytes) } else { Ok(Some(bytes)) }
             }
             None if self.received_bytes == self.part.size_bytes => Ok(None),

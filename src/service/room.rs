@@ -1,8 +1,8 @@
 //! Free space.
 //!
-//! Owns the floor below which the server accepts no new bytes, `min_free_space`. It protects the database, which needs
-//! room for each commit, and other users of the file systems. What is stored can still be read, finalized and aborted.
-//! Object stores and PostgreSQL watch over their own space.
+//! Owns the floor `min_free_space`, below which the server accepts no new bytes. The floor protects the database, which
+//! needs space for each commit, and other programs on the same file systems. Below it, clients can still read, finalize
+//! and abort. Does not watch object stores and PostgreSQL servers.
 
 use std::{
     path::PathBuf,
@@ -15,20 +15,20 @@ use std::{
 use super::Service;
 use crate::error::{Error, Result};
 
-/// The file systems that must not fill up.
+/// The file systems that must keep free space.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// The folder of the bytes, if they lie in one.
+    /// The folder of the bytes; `None` with an object store.
     pub storage: Option<PathBuf>,
-    /// The folder of the database, if it is SQLite.
+    /// The folder of the SQLite database; `None` with PostgreSQL.
     pub database: Option<PathBuf>,
-    /// Bytes that stay free on each.
+    /// Bytes that must stay free on each.
     pub min_free_bytes: u64,
-    /// Bytes of parts that are on their way, which the file system does not know of yet.
+    /// Bytes of parts that are arriving and not yet allocated.
     pub under_way_bytes: Arc<AtomicU64>,
 }
 
-/// Room for a part that is on its way, until it is dropped.
+/// Space that is reserved for an arriving part, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     under_way_bytes: Arc<AtomicU64>,
@@ -42,7 +42,7 @@ impl Drop for Reservation {
 }
 
 impl Room {
-    /// Whether this many bytes more leave enough free.
+    /// Checks that enough stays free after this many bytes more.
     fn check(&self, bytes: u64) -> Result<()> {
         let wanted =
             [(&self.storage, bytes.saturating_add(self.under_way_bytes.load(Ordering::Relaxed))), (&self.database, 0)];
@@ -60,18 +60,18 @@ impl Room {
 }
 
 impl Service {
-    /// Checks that there is room for this many bytes more.
+    /// Checks that there is space for this many bytes more.
     ///
     /// # Errors
     /// `UNAVAILABLE`: free space would fall below the floor.
     pub(super) async fn check_room(&self, bytes: u64) -> Result<()> {
         let room = Arc::clone(&self.room);
-        // A network file system can take its time to answer.
+        // A network file system can take seconds to answer.
         let checked = tokio::task::spawn_blocking(move || room.check(bytes)).await;
         checked.unwrap_or_else(|failed| Err(Error::internal(failed)))
     }
 
-    /// Sets room aside for a part that is about to come.
+    /// Reserves space for a part.
     ///
     /// # Errors
     /// `UNAVAILABLE`: free space would fall below the floor.
@@ -79,7 +79,7 @@ impl Service {
         let under_way_bytes = Arc::clone(&self.room.under_way_bytes);
         under_way_bytes.fetch_add(bytes, Ordering::Relaxed);
         let reservation = Reservation { under_way_bytes, bytes };
-        // The part counts as one that is on its way already.
+        // The reservation above counts the part already.
         self.check_room(0).await?;
         Ok(reservation)
     }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_holds_for_what_comes_and_what_is_on_its_way() {
+    fn the_floor_counts_the_new_part_and_the_parts_that_are_arriving() {
         let enough = room(0);
         assert!(enough.check(1).is_ok());
         assert!(enough.check(u64::MAX).is_err());

@@ -1,7 +1,8 @@
-//! Parts of which the store kept other bytes than were recorded.
+//! Parts that the client must send again.
 //!
-//! Owns what becomes of them: they are forgotten, so that the client sends them again. It happens on stores that keep the
-//! last put of a part, when one that was given up lands after the one that was recorded.
+//! Owns what happens if the object store has other bytes of a part than were recorded: the part is forgotten, so the client
+//! sends it again. A store keeps the last put of a part, and a put that failed without an answer can still land after
+//! the one that was recorded.
 
 use super::Service;
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 
 impl Service {
-    /// Forgets these parts; answers what to tell the client.
+    /// Forgets these parts. Answers the error for the client.
     pub(super) async fn to_be_sent_again(
         &self,
         session: &Session,
@@ -19,7 +20,7 @@ impl Service {
     ) -> Result<Error> {
         parts.retain(|record| numbers.contains(&record.part.number));
         let session = self.db.forget_parts(session, &parts, self.clock.now()).await?;
-        // It may hash other bytes the next time.
+        // The hash may cover the old bytes.
         self.prefix_hashes.forget(session.id);
         tracing::warn!(session.id = %session.id, parts = ?numbers, "the store kept other bytes of these parts: forgotten");
         Ok(match session.status.is_open() {

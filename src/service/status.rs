@@ -1,7 +1,7 @@
-//! What has arrived: the question that everything else exists for.
+//! Status: which parts have arrived.
 //!
-//! Owns reading sessions, files and parts. Takes no lock, writes nothing, and reads the received set from the session's
-//! row alone, so the answer costs the same for one part and for a million. Something of another owner is not there.
+//! Owns reading sessions, files and parts. A read takes no lock and writes nothing. The received set is a column of the
+//! session's row, so a status costs the same for one part and for a million. What belongs to another owner is not found.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Most parts in one answer.
+/// The largest number of parts in one answer.
 pub(super) const MAX_PARTS_PAGE: u64 = 1_000;
 
 impl Service {
@@ -23,7 +23,7 @@ impl Service {
         self.db.upload(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 
-    /// The version of a session, which says whether it has changed, for less than the session.
+    /// The version of a session. Cheaper than the session, and tells whether it has changed.
     ///
     /// # Errors
     /// `NOT_FOUND` if the caller has no such session.
@@ -32,7 +32,7 @@ impl Service {
         found.ok_or_else(|| Error::not_found("session"))
     }
 
-    /// Those of these sessions that are the caller's, in one statement.
+    /// The sessions with these ids that the caller owns, in one statement.
     pub async fn sessions(
         &self,
         principal: &Principal,
@@ -52,7 +52,7 @@ impl Service {
         Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
     }
 
-    /// Those of these files that are the caller's, in one statement.
+    /// The files with these ids that the caller owns, in one statement.
     pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
         let found = self.db.files(&principal.owner, ids).await?;
         Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
@@ -102,8 +102,8 @@ impl Service {
         Ok((parts, has_more))
     }
 
-    /// The received parts of each of these sessions from one number to another, both included, in one statement. The
-    /// sessions come from this service, so they are the caller's.
+    /// The received parts of several sessions, each from one number to another, both included, in one statement. The
+    /// sessions must have been read for the same caller.
     pub async fn parts_of_many(
         &self,
         wanted: &[(&Session, u32, u32)],

@@ -1,5 +1,5 @@
-//! What an error of the database or the storage is to a caller: `UNAVAILABLE` if it may pass, `BYTES_LOST` if
-//! recorded bytes are gone, else `INTERNAL`.
+//! The code of an error of the database or the storage: `UNAVAILABLE` if a retry can succeed, `BYTES_LOST` if recorded
+//! bytes are lost, else `INTERNAL`.
 
 use crate::error::Error;
 

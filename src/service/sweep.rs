@@ -1,7 +1,7 @@
-//! Tidying up: what expired, and what a crash left behind.
+//! The sweep: ends expired sessions and finishes what a crash left unfinished.
 //!
-//! Owns the periodic look. Each session is ended by a conditional change and claimed by another before its bytes are
-//! freed, so that of several servers that sweep, one does it; a claim lapses, so that it is done if that one dies.
+//! Owns what a periodic sweep does. Several nodes sweep one database: a conditional update ends a session, and a lease
+//! decides which node frees its bytes. If that node dies, the lease expires and another node frees them.
 
 use chrono::TimeDelta;
 
@@ -13,25 +13,25 @@ use crate::{
 };
 
 const BATCH: u64 = 100;
-/// How long a claim to free a session's bytes outlives a server that died.
-const FREEING: TimeDelta = TimeDelta::minutes(10);
+/// How long the lease for freeing a session is valid: another node takes over this long after a node died.
+const FREEING_LEASE: TimeDelta = TimeDelta::minutes(10);
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Sessions that were aborted because their time was up.
+    /// Sessions that expired.
     pub expired: usize,
     /// Sessions that ended without a file and whose bytes were freed.
     pub freed: usize,
-    /// Sessions that failed because the bytes of their parts were gone.
+    /// Sessions that failed because the storage had lost bytes of their parts.
     pub lost: usize,
-    /// Uploads on disk whose session had ended.
+    /// Uploads on disk that were removed because their session had ended.
     pub leftovers: usize,
 }
 
 impl Service {
-    /// Aborts what has expired, frees what an earlier abort did not come to free, fails what has lost its bytes,
-    /// removes bytes of ended sessions, and notes when tokens were used. What fails is logged and left for the next time; the rest goes on.
+    /// Ends expired sessions, frees the bytes of ended ones, fails sessions that have lost bytes, and writes down when
+    /// tokens were used. A step that fails is logged and left for the next sweep; the other steps go on.
     pub async fn sweep(&self) -> Swept {
         let swept = Swept {
             expired: logged(self.expire().await).unwrap_or_default(),
@@ -78,7 +78,7 @@ impl Service {
         loop {
             let (before, now) = (freed, self.clock.now());
             for session in self.db.sessions_to_free(now, BATCH).await? {
-                if self.db.claim_to_free(session.id, now, now + FREEING).await? {
+                if self.db.claim_to_free(session.id, now, now + FREEING_LEASE).await? {
                     freed += usize::from(logged(self.free(&session).await).is_some());
                 }
             }
@@ -88,11 +88,11 @@ impl Service {
         }
     }
 
-    /// A database or a folder that was restored can lack the other's bytes; nobody may send a part for days that would
-    /// notice it.
+    /// Finds lost bytes before a client does: after a restore of the database or the folder, no client may send a part for
+    /// days.
     async fn fail_lost_uploads(&self) -> Result<usize> {
         if self.storage.is_shared() {
-            // It cannot be asked what it has.
+            // An object store cannot list the parts of open uploads cheaply.
             return Ok(0);
         }
         let mut lost = 0;
@@ -107,7 +107,7 @@ impl Service {
         Ok(lost)
     }
 
-    /// A session can end on another server; what this one keeps in memory for it goes then.
+    /// Drops the prefix hashes of sessions that ended on another node.
     async fn forget_hashes(&self) -> Result<()> {
         let ids = self.prefix_hashes.sessions();
         for ids in ids.chunks(usize::try_from(BATCH).unwrap_or(1)) {
@@ -118,8 +118,8 @@ impl Service {
         Ok(())
     }
 
-    /// The bytes of a session that has ended are never needed again. Those that no row knows may be another database's, or
-    /// of rows that a restore has lost: they are left alone, and so are stored files. `partway check` reports both.
+    /// Removes uploads whose session has ended. Uploads that no row knows stay: they may belong to another database, or to
+    /// rows that a restore has lost. `partway check` reports them.
     async fn remove_leftovers(&self) -> Result<usize> {
         let mut removed = 0;
         for ids in self.storage.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {

@@ -1,4 +1,7 @@
-//! Making, listing and revoking tokens. Reached from the command line alone: who may open the database may do this.
+//! Creating, listing and revoking tokens.
+//!
+//! Only the command line reaches this: a person who can open the database may do it. Does not check tokens: that is
+//! `authenticate`.
 
 use std::fmt;
 
@@ -11,11 +14,11 @@ use crate::{
     error::{Error, Result},
 };
 
-/// So that people and secret scanners know one when they see it.
+/// Lets people and secret scanners recognise a token.
 const PREFIX: &str = "pw_";
 const MAX_NAME_CHARS: usize = 100;
 
-/// A bearer token: 256 random bits. Shown to the person who made it, then only its hash is kept.
+/// A bearer token: 256 random bits. The command line shows it once; the database keeps its hash alone.
 pub struct Token(String);
 
 impl Token {
@@ -31,14 +34,14 @@ impl Token {
     }
 }
 
-/// Hides the token from logs.
+/// Keeps the token out of logs.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
 }
 
-/// A token that was just made.
+/// A new token.
 #[derive(Debug)]
 pub struct CreatedToken {
     /// Its id, by which it is revoked.
@@ -48,7 +51,7 @@ pub struct CreatedToken {
 }
 
 impl Service {
-    /// Makes a token for an owner.
+    /// Creates a token for an owner.
     ///
     /// # Errors
     /// `INVALID_INPUT` naming the field.
@@ -58,19 +61,19 @@ impl Service {
         Ok(CreatedToken { id: new.id, token })
     }
 
-    /// Makes a token if there is none at all.
+    /// Creates a token if the database has none.
     pub async fn create_first_token(&self, owner: &str, name: &str) -> Result<Option<CreatedToken>> {
         let (token, new) = self.new_token(owner, name, None)?;
         let made = self.db.create_first_token(&new).await?;
         Ok(made.then_some(CreatedToken { id: new.id, token }))
     }
 
-    /// Every token that was ever made, oldest first; never the tokens themselves.
+    /// The records of all tokens, oldest first. They do not contain the tokens.
     pub async fn tokens(&self) -> Result<Vec<TokenRecord>> {
         Ok(self.db.tokens().await?)
     }
 
-    /// Makes a token useless: here at once, in other processes within two seconds.
+    /// Revokes a token: in this process at once, in others within two seconds.
     ///
     /// # Errors
     /// `NOT_FOUND` if there is none with this id that still works.

@@ -228,8 +228,7 @@ impl Reader {
 
     async fn read(&self) -> Result<SessionState> {
         let found = self.db.upload(&self.owner, self.id).await?;
-        let Upload { session, file } = found.ok_or_else(|| Error::not_found("session"))?;
-        Ok(SessionState { session: session.into(), file: file.into() })
+        found.map(SessionState::from).ok_or_else(|| Error::not_found("session"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! SHA-256 digests of parts and files.
 //!
-//! Owns the digest's forms. Hashing of streams happens where the bytes are, in storage.
+//! Owns how a digest is computed of bytes in memory, combined, read and written. Does not read streams: `storage` hashes
+//! those.
 
 use std::{fmt, str::FromStr};
 
@@ -22,7 +23,7 @@ impl Sha256Digest {
     }
 
     /// The composite digest of a file: the SHA-256 of its parts' SHA-256 digests, 32 bytes each, in the order of the
-    /// parts. Needs no look at the bytes, in whatever order they came. S3 calls this a
+    /// parts. It needs the digests alone, so parts can arrive in any order. S3 calls this a
     /// [composite checksum](https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html).
     pub fn composite(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut hasher = Sha256::new();
