@@ -12,7 +12,6 @@ use super::{FileSha256, Service, create::parse_sha256, run_detached};
 use crate::{
     domain::{Actual, CompleteFile, ExpectedDigests, Finalize, Principal, Refusal, Session, SessionId, Step, Upload},
     error::{Error, Result},
-    metrics::SessionEvent,
     storage,
 };
 

@@ -19,7 +19,6 @@ use super::{
 use crate::{
     domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest, Upload},
     error::{Error, Result},
-    metrics::PartOutcome,
     storage,
 };
 

@@ -114,7 +114,7 @@ impl Service {
             let open = self.db.sessions_among(ids, true).await?;
             ids.iter().filter(|id| !open.contains(id)).for_each(|id| self.prefix_hashes.forget(*id));
         }
-        self.prefix_hashes.let_go_of_idle();
+        self.prefix_hashes.drop_idle_buffers();
         Ok(())
     }
 
