@@ -63,7 +63,9 @@ impl Db {
     /// The owner's session with this id, and its file, in one statement.
     pub async fn upload(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Upload>> {
         let found = self.fetch(&self.session_statements.upload, Key { owner, id }).await?;
-        found.map(|WithFile { session, file }| Ok(Upload { session: rows::session(session)?, file: rows::file(file)? })).transpose()
+        found
+            .map(|WithFile { session, file }| Ok(Upload { session: rows::session(session)?, file: rows::file(file)? }))
+            .transpose()
     }
 
     /// The version of the owner's session with this id, for those who know the rest of it.

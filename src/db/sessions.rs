@@ -87,11 +87,7 @@ impl Db {
     }
 
     /// The uploads of the owner's sessions with these ids, in one statement.
-    pub async fn uploads(
-        &self,
-        owner: &OwnerName,
-        ids: &[SessionId],
-    ) -> Result<HashMap<SessionId, Result<Upload>>> {
+    pub async fn uploads(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Result<Upload>>> {
         if let [id] = ids {
             return Ok(self.upload(owner, *id).await?.into_iter().map(|found| (*id, Ok(found))).collect());
         }

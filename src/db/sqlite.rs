@@ -115,12 +115,12 @@ mod tests {
 
     use super::*;
     use crate::db::{NewToken, tokens};
-    use crate::domain::{Clock, OwnerName, Sha256Digest, SystemClock};
+    use crate::domain::{Clock, OwnerName, SystemClock, TokenHash};
 
     async fn create_token(db: &Db) -> Result<()> {
         let id = Uuid::now_v7();
         let owner = OwnerName::parse("ann").unwrap();
-        let hash = Sha256Digest::of(id.as_bytes());
+        let hash = TokenHash::of(&id.to_string());
         let (name, created_at) = ("x".repeat(2_000), SystemClock.now());
         let tx = db.begin(None).await?;
         let token = NewToken { id, owner, name, hash, created_at, expires_at: None };

@@ -11,7 +11,7 @@ use super::{
     CorruptRow, Db, Result, at_most_one,
     error::{retry_transaction, retry_transient, unless_locked},
 };
-use crate::domain::{OwnerName, Principal, Sha256Digest, Timestamp};
+use crate::domain::{OwnerName, Principal, Timestamp, TokenHash};
 
 /// How many are noted in one transaction: others wait for it.
 const NOTED_AT_ONCE: usize = 100;
@@ -26,7 +26,7 @@ pub struct NewToken {
     /// What it is for.
     pub name: String,
     /// SHA-256 of the token.
-    pub hash: Sha256Digest,
+    pub hash: TokenHash,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it stops working.
@@ -78,11 +78,7 @@ impl Db {
     }
 
     /// Whom the token with this hash authenticates and until when, if it is neither revoked nor expired.
-    pub async fn principal(
-        &self,
-        hash: &Sha256Digest,
-        now: Timestamp,
-    ) -> Result<Option<(Principal, Option<Timestamp>)>> {
+    pub async fn principal(&self, hash: &TokenHash, now: Timestamp) -> Result<Option<(Principal, Option<Timestamp>)>> {
         let wanted = api_token::Entity::find().filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()));
         let found = retry_transient(|| at_most_one(wanted.clone(), &self.read)).await?;
         let valid = found.filter(|row| row.revoked_at.is_none() && row.expires_at.is_none_or(|expiry| now < expiry));

@@ -16,6 +16,7 @@ mod part_plan;
 mod part_set;
 mod principal;
 mod session;
+mod token_hash;
 mod upload;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -31,4 +32,5 @@ pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartPage, PartRange, PartSet};
 pub use principal::{OwnerName, Principal};
 pub use session::{PartRecord, Session, SessionStatus, StatusReason};
+pub use token_hash::TokenHash;
 pub use upload::{CompleteFile, Upload, UploadRequest};

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::Service;
 use crate::{
-    domain::{Principal, Sha256Digest, Timestamp},
+    domain::{Principal, Timestamp, TokenHash},
     error::{Error, Result},
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Tokens(Mutex<State>);
 #[derive(Debug)]
 struct State {
     /// Valid tokens by their hash. Invalid ones are not cached, or guesses would evict them.
-    cached: LruCache<Sha256Digest, CachedToken>,
+    cached: LruCache<TokenHash, CachedToken>,
     /// When each was used since the last sweep, to within [`CACHE_TTL`].
     used: HashMap<Uuid, Timestamp>,
 }
@@ -56,7 +56,7 @@ impl Tokens {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cached(&self, hash: &Sha256Digest, now: Timestamp) -> Option<Principal> {
+    fn cached(&self, hash: &TokenHash, now: Timestamp) -> Option<Principal> {
         let mut state = self.state();
         let known = state.cached.get(hash)?;
         // If the clock was set back, the age of the entry is unknown.
@@ -64,7 +64,7 @@ impl Tokens {
         (is_fresh && known.expires_at.is_none_or(|expiry| now < expiry)).then(|| known.principal.clone())
     }
 
-    fn store(&self, hash: Sha256Digest, token: CachedToken) {
+    fn store(&self, hash: TokenHash, token: CachedToken) {
         let mut state = self.state();
         state.used.insert(token.principal.token_id, token.asked_at);
         state.cached.put(hash, token);
@@ -84,7 +84,7 @@ impl Service {
     /// # Errors
     /// `UNAUTHENTICATED` if it is unknown, expired or revoked.
     pub async fn authenticate(&self, token: &str) -> Result<Principal> {
-        let (hash, now) = (Sha256Digest::of(token.as_bytes()), self.clock.now());
+        let (hash, now) = (TokenHash::of(token), self.clock.now());
         if let Some(principal) = self.tokens.cached(&hash, now) {
             return Ok(principal);
         }

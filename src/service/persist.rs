@@ -107,7 +107,8 @@ impl Service {
         let mut wait = LockWait::default();
         loop {
             let recorded = self.recording.run(new.clone(), |parts| self.record_together(parts)).await;
-            let cancelled = || Err(Error::unavailable("the server is stopping", "the task that recorded a batch ended"));
+            let cancelled =
+                || Err(Error::unavailable("the server is stopping", "the task that recorded a batch ended"));
             let recorded = recorded.unwrap_or_else(cancelled)?;
             if !matches!(recorded, Recorded::Locked) || !wait.pause().await {
                 return Ok(recorded);

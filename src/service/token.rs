@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Service;
 use crate::{
     db::{NewToken, TokenRecord},
-    domain::{OwnerName, Sha256Digest},
+    domain::{OwnerName, TokenHash},
     error::{Error, Result},
 };
 
@@ -105,7 +105,7 @@ impl Service {
             id: Uuid::now_v7(),
             owner,
             name: name.to_owned(),
-            hash: Sha256Digest::of(token.reveal().as_bytes()),
+            hash: TokenHash::of(token.reveal()),
             created_at: now,
             expires_at,
         };
