@@ -45,6 +45,14 @@ impl App {
         if let Err(error) = service.ready().await {
             tracing::warn!(error = error.with_causes(), details = ?error.details(), "the server starts, but is not ready");
         }
+        Self::over(service, config)
+    }
+
+    /// Wires the routes over a service that is open.
+    ///
+    /// # Errors
+    /// Settings of the edges that make no sense.
+    pub fn over(service: Arc<Service>, config: &Config) -> anyhow::Result<Self> {
         let readiness = Readiness::default();
         let (router, overloaded) = routers(&service, &readiness, config)?;
         let (settings, sweep_interval) = (config.connections, config.server.sweep_interval);

@@ -22,6 +22,7 @@ async fn create(user: &TestUser, name: &str) -> String {
 
 /// A session that is broken between two that are not: all with a part.
 async fn three(app: &TestApp, user: &TestUser, statement: &'static str) -> [String; 3] {
+    app.expect_damage();
     let ids = [create(user, "a.bin").await, create(user, "bad.bin").await, create(user, "b.bin").await];
     for id in &ids {
         user.put_parts(id, &file_bytes(25), [1]).await;
@@ -33,6 +34,7 @@ async fn three(app: &TestApp, user: &TestUser, statement: &'static str) -> [Stri
 async fn listed(user: &TestUser) -> Vec<String> {
     let (mut ids, mut after) = (Vec::new(), String::new());
     loop {
+        assert!(ids.len() < 1_000, "the list has no end");
         let page = user.get(&format!("/uploads/sessions?limit=1{after}")).await.expect(200).json();
         ids.extend(page["sessions"].as_array().unwrap().iter().map(|session| session["session_id"].to_string()));
         match page["next"].as_str() {
@@ -126,6 +128,7 @@ async fn the_sweep_keeps_what_may_be_open_and_ends_what_is_overdue() {
 #[tokio::test]
 async fn a_hundred_bad_rows_do_not_hold_up_the_sweep() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     let user = app.user("ann").await;
     for _ in 0..101 {
         create(&user, "bad.bin").await;
@@ -143,6 +146,7 @@ async fn a_hundred_bad_rows_do_not_hold_up_the_sweep() {
 async fn a_damaged_status_takes_no_complete_file_from_its_owner() {
     for statement in [BREAK[2], BREAK[3]] {
         let app = TestApp::on_disk().await;
+        app.expect_damage();
         let user = app.user("ann").await;
         let id = create(&user, "bad.bin").await;
         user.put_parts(&id, &file_bytes(25), 1..=3).await;

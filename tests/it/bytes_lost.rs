@@ -89,6 +89,7 @@ async fn the_sweep_notices_it_and_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_complete_file_is_kept_whatever_its_session_says() {
     let (app, user, id, file) = under_way(&[1]).await;
+    app.expect_damage();
     let file_id = user.status(&id).await["file"]["file_id"].as_str().unwrap().to_owned();
     let stored = app.storage().join("stored").join(file_id);
     fs::rename(file, &stored).unwrap();
@@ -218,6 +219,7 @@ async fn damage_after_the_last_part_is_not_finalized_either_and_a_touch_does_no_
 #[tokio::test]
 async fn damage_of_a_file_that_is_complete_already_is_found_too() {
     let (app, user, id, path) = under_way(&[1, 2, 3]).await;
+    app.expect_damage();
     let stored = app.storage().join("stored").join(user.status(&id).await["file"]["file_id"].as_str().unwrap());
     fs::rename(path, &stored).unwrap();
     damage(&stored);
@@ -246,6 +248,7 @@ async fn a_storage_that_is_not_there_ends_no_session() {
 #[tokio::test]
 async fn the_sweep_frees_lost_parts_and_keeps_a_complete_file() {
     let (app, user, id, uploading) = under_way(&[1]).await;
+    app.expect_damage();
     let file_id = user.status(&id).await["file"]["file_id"].as_str().unwrap().to_owned();
     fs::remove_file(&uploading).unwrap();
     assert_lost(&user.put(&id, 2, file_bytes(25)[10..20].to_vec()).await);

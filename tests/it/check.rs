@@ -79,6 +79,7 @@ async fn lost_bytes_are_named_and_mending_ends_the_session() {
 #[tokio::test]
 async fn one_bad_row_hides_no_other() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     let user = app.user("ann").await;
     let file = file_bytes(25);
     let [first, _, last] = [user.upload(&file).await, user.upload(&file).await, user.upload(&file).await];
@@ -102,6 +103,7 @@ async fn one_bad_row_hides_no_other() {
 #[tokio::test]
 async fn what_no_row_knows_is_named_and_never_removed() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     let unknown = "01890000-0000-7000-8000-000000000000";
     let places = ["uploading", "stored"].map(|folder| app.storage().join(folder).join(unknown));
     for place in &places {
@@ -115,6 +117,7 @@ async fn what_no_row_knows_is_named_and_never_removed() {
 #[tokio::test]
 async fn flipped_bytes_are_found_by_their_digests_alone() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     let user = app.user("ann").await;
     let done = user.upload(&file_bytes(25)).await;
     let whole = user.upload(&file_bytes(95)).await;

@@ -80,6 +80,7 @@ async fn paths_and_methods_that_are_nobodys_are_problems_too() {
 #[tokio::test]
 async fn the_cause_of_an_internal_error_is_not_shown() {
     let app = TestApp::new().await;
+    app.expect_damage();
     let user = app.user("ann").await;
     let id = user.create_id(10).await;
     app.execute("UPDATE upload_session SET status = 'NONSENSE'").await;

@@ -74,6 +74,7 @@ async fn a_file_that_is_not_stored_has_a_record_but_no_content() {
 #[tokio::test]
 async fn a_file_outlives_a_look_for_damage_and_lost_bytes_are_reported() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     let user = app.user("ann").await;
     let done = user.upload(b"0123456789").await;
     let report = app.service.check(CheckOptions::default()).await.unwrap();

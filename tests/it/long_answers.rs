@@ -18,6 +18,7 @@ async fn with_many_parts(change: impl FnOnce(&mut Config)) -> TestApp {
 
 /// Sessions of which every second part has arrived, if one believes their rows.
 async fn create(app: &TestApp, user: &TestUser, count: usize) -> Vec<String> {
+    app.expect_damage();
     let mut ids = Vec::new();
     for _ in 0..count {
         ids.push(user.create_id(100_000).await);
@@ -96,6 +97,7 @@ async fn a_page_by_rest_is_cut_where_it_is_long_enough() {
     ids.reverse();
     let (mut found, mut after) = (Vec::new(), String::new());
     loop {
+        assert!(found.len() <= ids.len(), "the list has no end");
         let answer = user.get(&format!("/uploads/sessions?limit=100{after}")).await.expect(200);
         assert!(answer.bytes.len() < 3 * 1024 * 1024, "{}", answer.bytes.len());
         let page = answer.json();

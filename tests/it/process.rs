@@ -68,6 +68,7 @@ fn a_second_server_on_the_same_database_fails_to_start() {
 #[tokio::test]
 async fn a_database_from_a_newer_version_is_rejected() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     app.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_from_the_future', 0)")
         .await;
     for command in ["serve", "migrate", "check"] {

@@ -58,6 +58,7 @@ async fn finalize_and_abort_at_once_end_in_one_of_the_two() {
 #[tokio::test]
 async fn leftovers_of_ended_sessions_are_swept_and_unknown_uploads_are_left_alone() {
     let app = TestApp::on_disk().await;
+    app.expect_damage();
     let user = app.user("ann").await;
     let (open, stored) = (user.create_id(25).await, user.upload(b"0123456789").await);
     user.put(&open, 1, "0123456789").await.expect(201);

@@ -1,6 +1,6 @@
 //! Sessions that nothing happens to.
 
-use std::{convert::Infallible, time::Duration};
+use std::convert::Infallible;
 
 use axum::body::Body;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{Answer, TestApp, TestUser};
+use crate::support::{Answer, Deadline, TestApp, TestUser};
 
 const TTL: TimeDelta = TimeDelta::days(7);
 
@@ -64,6 +64,7 @@ async fn what_a_dead_server_had_claimed_is_freed_by_another_in_time() {
         "UPDATE upload_session SET status = 'ABORTED', status_reason = 'expired', freeing_until = '3000-01-01 00:00:00+00:00'",
     )
     .await;
+    app.execute("UPDATE upload_file SET status = 'FAILED'").await;
     assert_eq!(app.service.sweep().await.freed, 0, "somebody else has it");
     app.advance(TimeDelta::days(400_000));
     assert_eq!(app.service.sweep().await.freed, 1);
@@ -144,15 +145,13 @@ fn put_slowly(user: &TestUser, id: &str) -> (UnboundedSender<&'static str>, Join
 
 /// Waits until something of the session has moved since.
 async fn moved_since(user: &TestUser, id: &str, before: u64) -> u64 {
-    let moved = async {
-        loop {
-            match version(user, id).await {
-                now if now != before => return now,
-                _ => tokio::task::yield_now().await,
-            }
-        }
+    let mut now = before;
+    let has_moved = async || {
+        now = version(user, id).await;
+        now != before
     };
-    tokio::time::timeout(Duration::from_secs(20), moved).await.expect("bytes that come in are noted")
+    Deadline::new().until("bytes that come in to be noted", has_moved).await;
+    now
 }
 
 async fn version(user: &TestUser, id: &str) -> u64 {

@@ -1,26 +1,43 @@
 //! A whole server in this process: temporary database and folder, a clock that the test moves, no socket.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{Router, http::Request};
 use chrono::TimeDelta;
 use partway::{
-    app::App,
+    app::{App, migrate, open_existing_service},
     config::Config,
     domain::{Clock, ManualClock, SystemClock},
-    service::Service,
+    service::{CheckOptions, Finding, Room, Service},
 };
 use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
-use super::{database_url, storage_url};
+use super::{Faults, Place, database_url, storage_url};
 
 pub(crate) struct TestApp {
     pub(crate) router: Router,
     pub(crate) service: Arc<Service>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) config: Config,
-    folder: Arc<TempDir>,
+    data: Arc<Data>,
+}
+
+/// Rows and bytes, which several apps can work on, at once or one after the other. When the last of them is gone, rows and
+/// bytes must agree.
+struct Data {
+    folder: TempDir,
+    /// As the first app was opened.
+    config: Config,
+    /// Where the bytes are, if not where the settings say.
+    place: Option<Place>,
+    is_damaged: AtomicBool,
 }
 
 /// An owner with a token.
@@ -54,42 +71,62 @@ impl TestApp {
         Self::in_folder(|config, _| change(config)).await
     }
 
-    async fn in_folder(change: impl FnOnce(&mut Config, &Path)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config =
-            Config::from_defaults(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
-        // No object store but one for tests takes such parts; what is refused at a start is tested with the settings.
-        config.limits.chunk_size = bytesize::ByteSize::b(10);
-        config.limits.max_file_size = bytesize::ByteSize::kb(100);
-        config.stores.database = database_url(folder.path()).unwrap_or_default();
-        config.stores.database_connections = 6;
-        // However little is free where the tests run.
-        config.stores.min_free_space = bytesize::ByteSize::b(0);
-        change(&mut config, folder.path());
-        Self::open(config, Arc::new(folder)).await
+    /// With its bytes in a new place of this kind, where steps fail or stop as the test says.
+    pub(crate) async fn with_faults(place: &Place) -> (Self, Faults) {
+        Self::with_faults_and(place, |_| ()).await
     }
 
-    async fn open(config: Config, folder: Arc<TempDir>) -> Self {
+    pub(crate) async fn with_faults_and(place: &Place, change: impl FnOnce(&mut Config)) -> (Self, Faults) {
+        let faults = Faults::default();
+        let data = Data::new(Some(place.anew()), |config, _| change(config));
+        (Self::open(Arc::new(data), None, &faults).await, faults)
+    }
+
+    async fn in_folder(change: impl FnOnce(&mut Config, &Path)) -> Self {
+        Self::open(Arc::new(Data::new(None, change)), None, &Faults::default()).await
+    }
+
+    /// On this data, with the settings that the first app had unless there are others.
+    async fn open(data: Arc<Data>, config: Option<Config>, faults: &Faults) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
-        let app = App::open(&config, Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
-        Self { router: app.router, service: app.service, clock, config, folder }
+        let config = config.unwrap_or_else(|| data.config.clone());
+        let now = Arc::clone(&clock) as Arc<dyn Clock>;
+        let app = match &data.place {
+            None => App::open(&config, now).await.unwrap(),
+            Some(place) => {
+                let service = data.service(place, now, faults).await.unwrap();
+                service.bind_storage().await.unwrap();
+                App::over(Arc::new(service), &config).unwrap()
+            }
+        };
+        Self { router: app.router, service: app.service, clock, config, data }
+    }
+
+    /// The test damages rows or bytes, past the server, and may leave them so: they are not checked at its end.
+    pub(crate) fn expect_damage(&self) {
+        self.data.is_damaged.store(true, Ordering::Relaxed);
     }
 
     /// Another process on the same data, as after a restart.
     pub(crate) async fn restarted(self) -> Self {
-        Self::open(self.config.clone(), Arc::clone(&self.folder)).await
+        self.beside().await
     }
 
     /// Another process on the same data, at the same time.
     pub(crate) async fn beside(&self) -> Self {
-        Self::open(self.config.clone(), Arc::clone(&self.folder)).await
+        self.beside_with(&Faults::default()).await
+    }
+
+    /// The same, with faults of its own.
+    pub(crate) async fn beside_with(&self, faults: &Faults) -> Self {
+        Self::open(Arc::clone(&self.data), Some(self.config.clone()), faults).await
     }
 
     /// Another process on the same data that reaches its database by another way.
     pub(crate) async fn with_database(&self, url: String) -> Self {
         let mut config = self.config.clone();
         config.stores.database = url;
-        Self::open(config, Arc::clone(&self.folder)).await
+        Self::open(Arc::clone(&self.data), Some(config), &Faults::default()).await
     }
 
     pub(crate) async fn user(&self, owner: &str) -> TestUser {
@@ -106,6 +143,13 @@ impl TestApp {
             }
             url => drop(sqlx::PgConnection::connect(url).await.unwrap().execute(statement).await.unwrap()),
         }
+    }
+
+    /// The one value that a statement finds in an SQLite database.
+    pub(crate) async fn text(&self, query: &'static str) -> String {
+        let file = format!("sqlite://{}/partway.db", self.folder().display());
+        let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
+        sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
     }
 
     pub(crate) fn anonymous(&self) -> TestUser {
@@ -132,7 +176,7 @@ impl TestApp {
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        self.data.folder.path()
     }
 
     /// How many database statements a request takes. Who asks is known from earlier requests.
@@ -144,7 +188,67 @@ impl TestApp {
     }
 }
 
+impl Data {
+    fn new(place: Option<Place>, change: impl FnOnce(&mut Config, &Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config =
+            Config::from_defaults(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
+        // No object store but one for tests takes such parts; what is refused at a start is tested with the settings.
+        config.limits.chunk_size = bytesize::ByteSize::b(10);
+        config.limits.max_file_size = bytesize::ByteSize::kb(100);
+        config.stores.database = database_url(folder.path()).unwrap_or_default();
+        config.stores.database_connections = 6;
+        // However little is free where the tests run.
+        config.stores.min_free_space = bytesize::ByteSize::b(0);
+        change(&mut config, folder.path());
+        Self { folder, config, place, is_damaged: AtomicBool::new(false) }
+    }
+
+    /// The use cases over this place.
+    async fn service(&self, place: &Place, clock: Arc<dyn Clock>, faults: &Faults) -> anyhow::Result<Service> {
+        let storage = faults.over(place.open(&self.folder.path().join("files")));
+        let db = migrate(&self.config).await?;
+        Ok(Service::new(db, storage, clock, self.config.limits, Room::default(), Arc::default()))
+    }
+
+    /// What is wrong with rows and bytes, each byte compared with the digests.
+    async fn problems(&self) -> anyhow::Result<Vec<Finding>> {
+        let clock = Arc::new(SystemClock);
+        let service = Arc::new(match &self.place {
+            None => open_existing_service(&self.config, clock).await?,
+            Some(place) => self.service(place, clock, &Faults::default()).await?,
+        });
+        let on_read = Some(Arc::new(|_, _| ()) as Arc<dyn Fn(u64, u64) + Send + Sync>);
+        let report = service.check(CheckOptions { on_read, ..CheckOptions::default() }).await;
+        let report = report.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
+        Ok(report.problems)
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // A test that has failed already says why itself.
+        if std::thread::panicking() || *self.is_damaged.get_mut() {
+            return;
+        }
+        // The test's own runtime cannot run while it waits here.
+        let problems = std::thread::scope(|scope| {
+            let check = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(self.problems())
+            };
+            scope.spawn(check).join().unwrap()
+        });
+        assert_eq!(problems.unwrap(), [], "the test leaves rows and bytes that do not agree");
+    }
+}
+
 impl TestUser {
+    /// The same owner, at another process on the same data.
+    pub(crate) fn at(&self, app: &TestApp) -> Self {
+        Self { router: app.router.clone(), token: self.token.clone() }
+    }
+
     pub(crate) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
         let request = Request::builder().method(method).uri(path);
         match self.token.as_str() {

@@ -1,9 +1,14 @@
 //! Waiting that ends: a test that hangs fails and says where.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::Location,
+    time::{Duration, Instant},
+};
 
 /// Longer than anything takes on a busy machine.
 const LONGEST: Duration = Duration::from_mins(1);
+/// Between two looks, so that waiting takes no core from what is waited for.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The end of a wait.
 pub(crate) struct Deadline(Instant);
@@ -13,10 +18,26 @@ impl Deadline {
         Self(Instant::now() + LONGEST)
     }
 
-    /// Gives way to other threads, and fails the test once the deadline has passed.
+    /// Pauses before the next look, and fails the test once the deadline has passed.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str) {
-        assert!(Instant::now() < self.0, "waited for {what} for {LONGEST:?}");
-        std::thread::yield_now();
+        self.check(what, Location::caller());
+        std::thread::sleep(PAUSE);
+    }
+
+    /// Looks until it is so, and fails the test once the deadline has passed.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        async move {
+            while !is_so().await {
+                self.check(what, caller);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    fn check(&self, what: &str, caller: &Location<'_>) {
+        assert!(Instant::now() < self.0, "waited for {what} for {LONGEST:?} at {caller}");
     }
 }

@@ -3,6 +3,7 @@
 mod app;
 mod bytes;
 mod deadline;
+mod faulty_storage;
 mod http_proxy;
 mod process;
 mod proxy;
@@ -13,6 +14,7 @@ mod services;
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, file_bytes, sha256_hex};
 pub(crate) use deadline::Deadline;
+pub(crate) use faulty_storage::{Cause, Faults, Gate, Place, Step, When};
 pub(crate) use http_proxy::{http_proxy, page};
 pub(crate) use process::{Cli, Server, exchange};
 pub(crate) use proxy::Proxy;

@@ -6,14 +6,17 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 use partway::client::SessionBody;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
-use super::database_url;
+use super::{Deadline, database_url};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_partway");
+/// How long an answer may take on a busy machine.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// `partway serve` on a data folder. `Drop` kills it.
 pub(crate) struct Server {
@@ -115,8 +118,15 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended.
     pub(crate) fn wait(mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
+        let deadline = Deadline::new();
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status,
+                None => deadline.wait_for("the server to end"),
+            }
+        }
     }
 }
 
@@ -131,6 +141,7 @@ impl Drop for Server {
 pub(crate) fn exchange(address: &str, method: &str, path: &str, token: &str, body: &[u8]) -> Option<(u16, String)> {
     let exchange = || -> std::io::Result<String> {
         let mut socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(LONGEST))?;
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\

@@ -1,0 +1,247 @@
+//! Storage that is full, slow or broken: the client gets the right code, nothing is recorded that is not there, and a later
+//! try succeeds.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+
+use crate::support::{Answer, Cause, Faults, Place, Step, TestApp, TestUser, When, sha256_hex};
+
+/// Three parts of 10 bytes, but for the last.
+const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
+const OTHER: &[u8] = b"XXXXXXXXXX";
+
+/// What a full storage of this kind says.
+fn full(place: &Place) -> Cause {
+    match place {
+        Place::Folder => Cause::Full,
+        Place::Objects { .. } => Cause::Refused,
+    }
+}
+
+fn unavailable() -> (u16, String) {
+    (503, "UNAVAILABLE".to_owned())
+}
+
+fn putting(user: &TestUser, id: &str, number: u32, bytes: &'static [u8]) -> JoinHandle<Answer> {
+    let (user, id) = (user.clone(), id.to_owned());
+    tokio::spawn(async move { user.put(&id, number, bytes).await })
+}
+
+/// Finalizes a session, and reads the file back.
+async fn assert_finishes(user: &TestUser, id: &str) {
+    let done = user.finalize(id).await.expect(200).json();
+    assert_eq!((&done["status"], &done["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
+    assert_eq!(content(user, &done).await.bytes, FILE);
+}
+
+async fn content(user: &TestUser, session: &Value) -> Answer {
+    user.get(&format!("/files/{}/content", session["file"]["file_id"].as_str().unwrap())).await
+}
+
+#[tokio::test]
+async fn a_part_that_the_storage_does_not_take_is_not_recorded_and_may_come_again() {
+    for place in Place::each() {
+        let (app, faults) = TestApp::with_faults(&place).await;
+        let user = app.user("ann").await;
+        for step in [Step::PartWriter, Step::Push, Step::Finish, Step::Persist] {
+            let id = user.create_id(FILE.len()).await;
+            user.put_parts(&id, FILE, [2]).await;
+            let before = user.status(&id).await;
+            faults.fail(When::Before, step, full(&place));
+            for _ in 0..2 {
+                let refused = user.put(&id, 1, OTHER).await;
+                assert_eq!(refused.problem(), unavailable(), "{step:?} {place:?}");
+                assert_eq!((refused.header("retry-after"), &refused.json()["retryable"]), ("1", &json!(true)));
+                assert_eq!(user.status(&id).await, before, "{step:?} {place:?}");
+            }
+            faults.heal();
+            user.put_parts(&id, FILE, [1, 3]).await;
+            assert_finishes(&user, &id).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_sync_is_500_and_the_part_may_come_again() {
+    let (app, faults) = TestApp::with_faults(&Place::Folder).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(FILE.len()).await;
+    for when in [When::Before, When::After] {
+        faults.fail(when, Step::Persist, Cause::Broken);
+        assert_eq!(user.put(&id, 1, &FILE[..10]).await.problem(), (500, "INTERNAL".to_owned()));
+        assert_eq!(user.status(&id).await["received_parts"], json!([]));
+        faults.heal();
+    }
+    user.put_parts(&id, FILE, 1..=3).await;
+    assert_finishes(&user, &id).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_begin_is_begun_by_the_next_part() {
+    for when in [When::Before, When::After] {
+        let (app, faults) = TestApp::with_faults(&Place::objects()).await;
+        let user = app.user("ann").await;
+        let id = user.create_id(FILE.len()).await;
+        faults.fail(when, Step::Begin, Cause::Silent);
+        assert_eq!(user.put(&id, 1, &FILE[..10]).await.problem(), unavailable());
+        assert_eq!(user.status(&id).await["status"], "INIT");
+        faults.heal();
+        user.put_parts(&id, FILE, 1..=3).await;
+        assert_finishes(&user, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_completed_stays_open_and_finalize_may_come_again() {
+    for place in Place::each() {
+        for when in [When::Before, When::After] {
+            let (app, faults) = TestApp::with_faults(&place).await;
+            let user = app.user("ann").await;
+            let id = user.create_id(FILE.len()).await;
+            user.put_parts(&id, FILE, 1..=3).await;
+            let before = user.status(&id).await;
+            faults.fail(when, Step::Complete, full(&place));
+            for _ in 0..2 {
+                assert_eq!(user.finalize(&id).await.problem(), unavailable(), "{when:?} {place:?}");
+                assert_eq!(user.status(&id).await, before, "{when:?} {place:?}");
+                app.service.sweep().await;
+            }
+            faults.heal();
+            assert_finishes(&user, &id).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_cannot_be_freed_are_freed_by_the_next_sweep() {
+    for place in Place::each() {
+        for when in [When::Before, When::After] {
+            let (app, faults) = TestApp::with_faults(&place).await;
+            let user = app.user("ann").await;
+            let id = user.create_id(FILE.len()).await;
+            user.put_parts(&id, FILE, [1, 2]).await;
+            faults.fail(when, Step::Discard, full(&place));
+            assert_eq!(user.delete(&format!("/uploads/sessions/{id}")).await.problem(), unavailable());
+            assert_eq!(user.status(&id).await["status"], "ABORTED");
+            assert_eq!(app.service.sweep().await.freed, 0);
+            faults.heal();
+            // The lease of the sweep that failed.
+            app.advance(TimeDelta::minutes(11));
+            assert_eq!(app.service.sweep().await.freed, 1, "{when:?} {place:?}");
+            assert_eq!(app.service.sweep().await.freed, 0);
+            if let Place::Folder = place {
+                assert_eq!(app.bytes_on_disk(), [""; 0]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_is_told_only_when_it_is_durable_and_a_second_request_for_it_waits() {
+    for place in Place::each() {
+        let (app, faults) = TestApp::with_faults(&place).await;
+        let user = app.user("ann").await;
+        let id = user.create_id(FILE.len()).await;
+        let gate = faults.hold(When::Before, Step::Persist);
+        let first = putting(&user, &id, 1, &FILE[..10]);
+        gate.reached().await;
+        let second = putting(&user, &id, 1, &FILE[..10]);
+        assert_eq!(user.status(&id).await["received_parts"], json!([]));
+        assert!(!first.is_finished() && !second.is_finished());
+        gate.open();
+        assert_eq!([first.await.unwrap().status, second.await.unwrap().status], [201, 200]);
+        user.put_parts(&id, FILE, [2, 3]).await;
+        assert_finishes(&user, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_part_whose_client_left_while_it_was_made_durable_is_recorded() {
+    for place in Place::each() {
+        let (app, faults) = TestApp::with_faults(&place).await;
+        let user = app.user("ann").await;
+        let id = user.create_id(FILE.len()).await;
+        let gate = faults.hold(When::Before, Step::Persist);
+        let first = putting(&user, &id, 1, &FILE[..10]);
+        gate.reached().await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let second = putting(&user, &id, 1, &FILE[..10]);
+        gate.open();
+        second.await.unwrap().expect(200);
+        user.put_parts(&id, FILE, [2, 3]).await;
+        assert_finishes(&user, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_now_can_be_read_later() {
+    for (place, cause, expected) in
+        [(Place::Folder, Cause::Broken, (500, "INTERNAL".to_owned())), (Place::objects(), Cause::Silent, unavailable())]
+    {
+        let (app, faults) = TestApp::with_faults(&place).await;
+        let user = app.user("ann").await;
+        let session = user.upload(FILE).await;
+        faults.fail(When::Before, Step::Read, cause);
+        assert_eq!(content(&user, &session).await.problem(), expected);
+        faults.heal();
+        assert_eq!(content(&user, &session).await.expect(200).bytes, FILE);
+    }
+}
+
+/// Its head has gone out, so that only an early end can tell.
+#[tokio::test]
+async fn a_file_whose_reading_fails_in_between_ends_short_of_its_length() {
+    for place in Place::each() {
+        let (app, faults) = TestApp::with_faults(&place).await;
+        let user = app.user("ann").await;
+        let session = user.upload(FILE).await;
+        faults.fail(When::Before, Step::ReadOn, Cause::Broken);
+        let path = format!("/files/{}/content", session["file"]["file_id"].as_str().unwrap());
+        let request = user.request("GET", &path).body(axum::body::Body::empty()).unwrap();
+        let answer = user.router.clone().oneshot(request).await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["content-length"]), (200, &"25".parse().unwrap()));
+        assert!(axum::body::to_bytes(answer.into_body(), usize::MAX).await.is_err());
+        faults.heal();
+        assert_eq!(content(&user, &session).await.expect(200).bytes, FILE);
+    }
+}
+
+/// On a folder before the file is complete, on an object store after it.
+#[tokio::test]
+async fn a_finalize_that_cannot_read_the_bytes_may_come_again() {
+    for place in Place::each() {
+        let (app, _) = TestApp::with_faults(&place).await;
+        let user = app.user("ann").await;
+        let id = user.create_id(FILE.len()).await;
+        user.put_parts(&id, FILE, 1..=3).await;
+        // A server that has not hashed the parts as they came.
+        let faults = Faults::default();
+        let other = app.beside_with(&faults).await;
+        let user = user.at(&other);
+        for when in [When::Before, When::After] {
+            faults.fail(when, Step::Compare, Cause::Broken);
+            assert_eq!(user.finalize(&id).await.problem(), (500, "INTERNAL".to_owned()), "{when:?} {place:?}");
+            assert_eq!(user.status(&id).await["status"], "IN_PROGRESS");
+            faults.heal();
+        }
+        assert_finishes(&user, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_background_hash_that_cannot_read_leaves_the_rest_to_finalize() {
+    let (app, faults) = TestApp::with_faults(&Place::Folder).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(FILE.len()).await;
+    let gate = faults.hold(When::After, Step::Hash);
+    user.put_parts(&id, FILE, [1]).await;
+    gate.reached().await;
+    user.put_parts(&id, FILE, [2]).await;
+    gate.fail(Cause::Broken);
+    faults.heal();
+    user.put_parts(&id, FILE, [3]).await;
+    assert_finishes(&user, &id).await;
+}

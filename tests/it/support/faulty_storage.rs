@@ -1,0 +1,354 @@
+//! A storage that fails, or stops, at the step that a test names.
+//!
+//! It wraps a real one, so that all other steps really happen. A step that is held for ever stands for a server that was
+//! killed there: the test opens another server on the same database and bytes.
+
+use std::{
+    collections::HashMap,
+    io,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use partway::{
+    domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest},
+    storage::{
+        ByteStream, Compared, Error, Held, LocalDisk, ObjectStorage, PartWriter, PersistedPart, Result, StagedPart,
+        Storage, SyncParts,
+    },
+};
+use rustix::io::Errno;
+use sha2::Sha256;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+const MEMORY: u64 = 64 << 20;
+/// Longer than anything takes on a busy machine.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// A kind of storage, with what outlives a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Folder,
+    Objects {
+        /// In this process's memory, which is where its bytes stay.
+        store: Arc<ObjectStorage>,
+        memory_bytes: u64,
+    },
+}
+
+impl Place {
+    /// Each kind, with nothing in it.
+    pub(crate) fn each() -> [Self; 2] {
+        [Self::Folder, Self::objects()]
+    }
+
+    pub(crate) fn objects() -> Self {
+        Self::objects_with(MEMORY)
+    }
+
+    /// With so much memory for parts on their way.
+    pub(crate) fn objects_with(memory_bytes: u64) -> Self {
+        Self::Objects { store: Arc::new(ObjectStorage::in_memory(memory_bytes)), memory_bytes }
+    }
+
+    /// The same kind, with nothing in it.
+    pub(super) fn anew(&self) -> Self {
+        match self {
+            Self::Folder => Self::Folder,
+            Self::Objects { memory_bytes, .. } => Self::objects_with(*memory_bytes),
+        }
+    }
+
+    /// The storage as a server that starts now opens it.
+    pub(super) fn open(&self, folder: &Path) -> Arc<dyn Storage> {
+        match self {
+            Self::Folder => Arc::new(LocalDisk::open(folder, SyncParts::Always).unwrap()),
+            Self::Objects { store, .. } => Arc::clone(store) as Arc<dyn Storage>,
+        }
+    }
+}
+
+/// What the service asks of a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    Begin,
+    PartWriter,
+    Push,
+    Finish,
+    Persist,
+    Complete,
+    Discard,
+    DiscardParts,
+    Hash,
+    Compare,
+    /// Opening a stored file.
+    Read,
+    /// The bytes after the first ones of a stored file.
+    ReadOn,
+}
+
+/// On which side of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum When {
+    /// The storage is not asked.
+    Before,
+    /// The storage has done it, and the answer is lost.
+    After,
+}
+
+/// Why a step fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// There is no room left.
+    Full,
+    /// The disk cannot read or write.
+    Broken,
+    /// The object store answered, and refused.
+    Refused,
+    /// The object store did not answer.
+    Silent,
+    /// The server has a fault of its own.
+    Panic,
+}
+
+impl Cause {
+    fn error(self) -> Error {
+        let action = "do what the test forbids".to_owned();
+        match self {
+            Self::Full => Error::Io { action, source: Errno::NOSPC.into() },
+            Self::Broken => Error::Io { action, source: Errno::IO.into() },
+            Self::Refused => Error::Refused { action, source: "quota exceeded".into() },
+            Self::Silent => Error::Store { action, source: "no answer".into() },
+            Self::Panic => panic!("as the test wants it"),
+        }
+    }
+}
+
+/// What happens at the steps of one storage: nothing, until a test says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults(Arc<Mutex<HashMap<(When, Step), Fault>>>);
+
+#[derive(Clone, Debug)]
+enum Fault {
+    Fail(Cause),
+    Hold { arrived: Arc<Semaphore>, verdict: watch::Receiver<Option<Verdict>> },
+}
+
+/// How a step that was held goes on: with this error, if there is one.
+type Verdict = Option<Cause>;
+
+/// A step that is held.
+pub(crate) struct Gate {
+    at: (When, Step),
+    arrived: Arc<Semaphore>,
+    verdict: watch::Sender<Option<Verdict>>,
+}
+
+impl Gate {
+    /// Waits until a request is held here.
+    pub(crate) async fn reached(&self) {
+        let arrived = tokio::time::timeout(LONGEST, self.arrived.acquire()).await;
+        arrived.unwrap_or_else(|_| panic!("nothing came to {:?}", self.at)).unwrap().forget();
+    }
+
+    /// Lets those that are held go on, and those to come. A gate that is dropped instead never opens.
+    pub(crate) fn open(&self) {
+        self.verdict.send_replace(Some(None));
+    }
+
+    /// Fails those that are held, and those to come.
+    pub(crate) fn fail(&self, cause: Cause) {
+        self.verdict.send_replace(Some(Some(cause)));
+    }
+}
+
+impl Faults {
+    pub(crate) fn over(&self, inner: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        Arc::new(FaultyStorage { inner, faults: self.clone() })
+    }
+
+    /// From now on the step fails.
+    pub(crate) fn fail(&self, when: When, step: Step, cause: Cause) {
+        self.set(when, step, Fault::Fail(cause));
+    }
+
+    /// From now on the step is held.
+    pub(crate) fn hold(&self, when: When, step: Step) -> Gate {
+        let (arrived, (verdict, heard)) = (Arc::new(Semaphore::new(0)), watch::channel(None));
+        self.set(when, step, Fault::Hold { arrived: Arc::clone(&arrived), verdict: heard });
+        Gate { at: (when, step), arrived, verdict }
+    }
+
+    /// From now on all is well.
+    pub(crate) fn heal(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn set(&self, when: When, step: Step, fault: Fault) {
+        self.0.lock().unwrap().insert((when, step), fault);
+    }
+
+    async fn meet(&self, when: When, step: Step) -> Result<()> {
+        let fault = self.0.lock().unwrap().get(&(when, step)).cloned();
+        match fault {
+            None => Ok(()),
+            Some(Fault::Fail(cause)) => Err(cause.error()),
+            Some(Fault::Hold { arrived, mut verdict }) => {
+                arrived.add_permits(1);
+                let verdict = verdict.wait_for(Option::is_some).await.map(|verdict| verdict.flatten());
+                match verdict {
+                    Ok(cause) => cause.map_or(Ok(()), |cause| Err(cause.error())),
+                    Err(_) => std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    async fn around<T>(&self, step: Step, inner: impl Future<Output = Result<T>>) -> Result<T> {
+        self.meet(When::Before, step).await?;
+        let done = inner.await?;
+        self.meet(When::After, step).await?;
+        Ok(done)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyStorage {
+    inner: Arc<dyn Storage>,
+    faults: Faults,
+}
+
+#[async_trait]
+impl Storage for FaultyStorage {
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    async fn binding(&self) -> Result<Option<Uuid>> {
+        self.inner.binding().await
+    }
+
+    async fn bind(&self, id: Uuid) -> Result<Uuid> {
+        self.inner.bind(id).await
+    }
+
+    async fn rebind(&self, id: Uuid) -> Result<()> {
+        self.inner.rebind(id).await
+    }
+
+    async fn some_ids(&self) -> Result<Vec<Uuid>> {
+        self.inner.some_ids().await
+    }
+
+    async fn begin(&self, session: &Session) -> Result<Option<String>> {
+        self.faults.around(Step::Begin, self.inner.begin(session)).await
+    }
+
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
+        self.inner.abandon(session, upload_id).await
+    }
+
+    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
+        let inner = self.faults.around(Step::PartWriter, self.inner.part_writer(session, part, held)).await?;
+        Ok(Box::new(FaultyWriter { inner, faults: self.faults.clone() }))
+    }
+
+    async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String> {
+        self.faults.around(Step::Complete, self.inner.complete(session, parts)).await
+    }
+
+    async fn discard(&self, session: &Session) -> Result<()> {
+        self.faults.around(Step::Discard, self.inner.discard(session)).await
+    }
+
+    async fn discard_parts(&self, session: &Session) -> Result<()> {
+        self.faults.around(Step::DiscardParts, self.inner.discard_parts(session)).await
+    }
+
+    async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
+        self.faults.around(Step::Hash, self.inner.hash(session, hasher, range)).await
+    }
+
+    async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
+        self.faults.around(Step::Compare, self.inner.compare(session, hasher, parts)).await
+    }
+
+    async fn changed_by_others(&self, session: &Session) -> Result<Option<SystemTime>> {
+        self.inner.changed_by_others(session).await
+    }
+
+    async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
+        let bytes = self.faults.around(Step::Read, self.inner.read(location, size_bytes, range)).await?;
+        if self.faults.meet(When::Before, Step::ReadOn).await.is_ok() {
+            return Ok(bytes);
+        }
+        let cut = stream::once(async { Err(io::Error::from(Errno::IO)) });
+        let first = bytes.take(1).map(|bytes| bytes.map(|bytes| bytes.slice(..bytes.len() / 2)));
+        Ok(first.chain(cut).boxed())
+    }
+
+    async fn uploads(&self) -> Result<Vec<SessionId>> {
+        self.inner.uploads().await
+    }
+
+    async fn discard_upload(&self, session: SessionId) -> Result<()> {
+        self.inner.discard_upload(session).await
+    }
+
+    async fn check_upload(&self, session: &Session) -> Result<()> {
+        self.inner.check_upload(session).await
+    }
+
+    async fn stored_files(&self) -> Result<Vec<FileId>> {
+        self.inner.stored_files().await
+    }
+
+    async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
+        self.inner.check(location, size_bytes).await
+    }
+}
+
+struct FaultyWriter {
+    inner: Box<dyn PartWriter>,
+    faults: Faults,
+}
+
+#[async_trait]
+impl PartWriter for FaultyWriter {
+    async fn push(&mut self, bytes: Bytes) -> Result<()> {
+        self.faults.around(Step::Push, self.inner.push(bytes)).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>> {
+        let Self { inner, faults } = *self;
+        let inner = faults.around(Step::Finish, inner.finish()).await?;
+        Ok(Box::new(FaultyStagedPart { inner, faults }))
+    }
+}
+
+struct FaultyStagedPart {
+    inner: Box<dyn StagedPart>,
+    faults: Faults,
+}
+
+#[async_trait]
+impl StagedPart for FaultyStagedPart {
+    fn sha256(&self) -> Sha256Digest {
+        self.inner.sha256()
+    }
+
+    async fn persist(self: Box<Self>) -> Result<PersistedPart> {
+        let Self { inner, faults } = *self;
+        faults.around(Step::Persist, inner.persist()).await
+    }
+}
