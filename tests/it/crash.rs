@@ -9,6 +9,7 @@ use std::{
 };
 
 use partway::client::{Client, NewUpload, part_numbers};
+use sqlx::{Connection, Executor};
 
 use crate::support::{Deadline, Random, Server, file_bytes, sha256_hex};
 
@@ -88,37 +89,44 @@ async fn after_a_kill_the_server_lists_every_acknowledged_part_with_its_bytes() 
     assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
 }
 
+/// The steps at which it can be killed are tested one by one in `crash_points`; this is the real process at the one between
+/// the rename and the commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_in_mid_finalize_it_can_be_called_again_and_ends_right() {
+async fn killed_in_the_transaction_that_ends_finalize_it_can_be_called_again_and_ends_right() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_bytes(PART * 16);
-    let mut random = Random::new(2);
-    let mut token = String::new();
-    for round in 0..KILLS {
-        let server = Server::start(folder.path(), &SETTINGS);
-        token = if server.first_token.is_empty() { token } else { server.first_token.clone() };
-        let client = Client::new(&server.url, &token).unwrap();
-        let key = format!("round-{round}");
-        let id = client.create(&NewUpload::named("a", file.len() as u64, &key)).await.unwrap().session_id;
-        for (index, part) in file.chunks(PART).enumerate() {
-            assert_eq!(server.put(&token, &id, index + 1, part), Some(201));
-        }
-        let finalize = tokio::spawn({
-            let (client, id) = (client.clone(), id.clone());
-            async move { client.finalize(&id).await }
-        });
-        for _ in 0..random.below(400) {
-            tokio::task::yield_now().await;
-            std::thread::yield_now();
-        }
-        server.kill();
-        let _ = finalize.await.unwrap();
-
-        let server = Server::start(folder.path(), &SETTINGS);
-        let done = Client::new(&server.url, &token).unwrap().finalize(&id).await.unwrap();
-        assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
-        let stored = folder.path().join("files/stored").join(&done.file.file_id);
-        assert!(std::fs::read(stored).unwrap() == file);
-        assert_eq!(folder.path().join("files/uploading").read_dir().unwrap().count(), 0);
+    let settings = [SETTINGS[0], ("PARTWAY_DATABASE", "")];
+    let server = Server::start(folder.path(), &settings);
+    let token = server.first_token.clone();
+    let client = Client::new(&server.url, &token).unwrap();
+    let session = client.create(&NewUpload::named("a", file.len() as u64, "k")).await.unwrap();
+    let id = session.session_id;
+    for (index, part) in file.chunks(PART).enumerate() {
+        assert_eq!(server.put(&token, &id, index + 1, part), Some(201));
     }
+    let database = format!("sqlite://{}", folder.path().join("partway.db").display());
+    let mut database = sqlx::SqliteConnection::connect(&database).await.unwrap();
+    // The statement that completes the session never ends.
+    let endless = "CREATE TRIGGER endless BEFORE UPDATE ON upload_session WHEN NEW.status = 'COMPLETE' BEGIN
+        SELECT count(*) FROM (WITH RECURSIVE ever(n) AS (SELECT 1 UNION ALL SELECT n FROM ever) SELECT n FROM ever);
+        END";
+    database.execute(endless).await.unwrap();
+    let finalize = tokio::spawn({
+        let (client, id) = (client.clone(), id.clone());
+        async move { client.finalize(&id).await }
+    });
+    let stored = folder.path().join("files/stored").join(&session.file.file_id);
+    Deadline::new().until("the file to be renamed", async || stored.exists()).await;
+    assert!(!finalize.is_finished());
+    server.kill();
+    finalize.abort();
+    database.execute("DROP TRIGGER endless").await.unwrap();
+
+    let server = Server::start(folder.path(), &settings);
+    let client = Client::new(&server.url, &token).unwrap();
+    assert_eq!(client.session(&id).await.unwrap().status, "IN_PROGRESS");
+    let done = client.finalize(&id).await.unwrap();
+    assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
+    assert!(std::fs::read(stored).unwrap() == file);
+    assert_eq!(folder.path().join("files/uploading").read_dir().unwrap().count(), 0);
 }

@@ -19,6 +19,7 @@ mod cli_output;
 mod concurrency;
 mod connections;
 mod crash;
+mod crash_points;
 mod errors;
 mod file_digest;
 mod files;

@@ -13,9 +13,10 @@ use std::{
 
 use partway::client::{Client, NewUpload, part_numbers};
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use crate::support::{Cli, Deadline, Random, Server, exchange, file_bytes, sha256_hex, storage_url};
+use crate::support::{Cli, Deadline, Random, Server, database_url, exchange, file_bytes, sha256_hex, storage_url};
 
 const MIB: usize = 1024 * 1024;
 /// The smallest part size that S3 accepts, except for the last part.
@@ -203,29 +204,40 @@ async fn after_a_node_is_killed_during_parts_the_other_has_all_acknowledged_part
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and S3: scripts/test-services"]
-async fn after_a_node_is_killed_during_finalize_the_other_can_finalize() {
+async fn after_a_node_is_killed_between_the_object_and_the_commit_the_other_can_finalize() {
     let mut cluster = Cluster::start();
     let file = file_bytes(2 * PART + 1_000);
-    let mut random = Random::new(5);
-    for round in 0..6 {
-        let id = cluster.create(0, file.len(), &format!("{round}")).await;
-        for (index, part) in file.chunks(PART).enumerate() {
-            assert_eq!(cluster.put(index, &id, index + 1, part), Some(201));
-        }
-        let client = cluster.client(0);
-        let finalize = tokio::spawn({
-            let id = id.clone();
-            async move { client.finalize(&id).await }
-        });
-        for _ in 0..random.below(30_000) {
-            tokio::task::yield_now().await;
-        }
-        cluster.kill_and_start(0);
-        let done = cluster.client(1).finalize(&id).await.unwrap();
-        let _ = finalize.await.unwrap();
-        assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
-        assert!(cluster.download(0, &done.file.file_id).await == file);
+    let id = cluster.create(0, file.len(), "k").await;
+    for (index, part) in file.chunks(PART).enumerate() {
+        assert_eq!(cluster.put(index, &id, index + 1, part), Some(201));
     }
+    let mut database = PgConnection::connect(&database_url(cluster.folder.path()).unwrap()).await.unwrap();
+    // The statement that completes the session does not end.
+    let endless = "CREATE FUNCTION endless() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$;
+        CREATE TRIGGER endless BEFORE UPDATE ON upload_session FOR EACH ROW
+            WHEN (NEW.status = 'COMPLETE') EXECUTE FUNCTION endless()";
+    database.execute(endless).await.unwrap();
+    let client = cluster.client(0);
+    let finalize = tokio::spawn({
+        let id = id.clone();
+        async move { client.finalize(&id).await }
+    });
+    let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%upload_session%'";
+    let count = format!("SELECT count(*) {sleeping}");
+    let is_sleeping = async || {
+        let count = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(count.clone()));
+        count.fetch_one(&mut database).await.unwrap() > 0
+    };
+    Deadline::new().until("the file to be completed", is_sleeping).await;
+    cluster.kill_and_start(0);
+    finalize.abort();
+    let end = format!("SELECT pg_terminate_backend(pid) {sleeping}; DROP TRIGGER endless ON upload_session");
+    database.execute(sqlx::AssertSqlSafe(end)).await.unwrap();
+    assert_eq!(cluster.client(0).session(&id).await.unwrap().status, "IN_PROGRESS");
+    let done = cluster.client(1).finalize(&id).await.unwrap();
+    assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
+    assert!(cluster.download(0, &done.file.file_id).await == file);
 }
 
 /// Uploads small files until `stop`, with each request on the other node than the one before. If a connection breaks, the
@@ -234,19 +246,20 @@ fn load(addresses: &[String; 2], cluster: &Mutex<Cluster>, stop: &AtomicBool, fi
     let token = cluster.lock().unwrap().token.clone();
     let mut turn = worker;
     let mut request = |method: &str, path: &str, body: &[u8]| -> Value {
-        let mut is_again = false;
-        for _ in 0..100_000 {
+        let (mut is_again, deadline) = (false, Deadline::new());
+        loop {
             turn += 1;
             match exchange(&addresses[turn % 2], method, path, &token, body) {
                 None => is_again = true,
-                Some((_, body)) if is_again && body.contains("\"retryable\":true") => {}
+                Some((_, body)) if is_again && body.contains("\"retryable\":true") => {
+                    deadline.wait_for("a node to answer");
+                }
                 Some((status, body)) => {
                     assert!(status < 300, "{method} {path}: {status} {body}");
                     return serde_json::from_str(&body).unwrap();
                 }
             }
         }
-        panic!("no node answers");
     };
     for round in 0.. {
         let create =
