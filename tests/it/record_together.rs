@@ -5,7 +5,9 @@ use partway::{
     domain::{Clock, PartRecord, SessionId, Sha256Digest},
 };
 
-use crate::support::TestApp;
+use serde_json::json;
+
+use crate::support::{Place, Step, TestApp, When};
 
 async fn database(app: &TestApp) -> Db {
     match app.config.stores.database.as_str() {
@@ -17,6 +19,8 @@ async fn database(app: &TestApp) -> Db {
 #[tokio::test]
 async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
     let app = TestApp::on_disk().await;
+    // Parts are recorded that never came.
+    app.expect_damage();
     let user = app.user("ann").await;
     let [open, other, aborted] = [user.create_id(45).await, user.create_id(45).await, user.create_id(45).await];
     user.put(&open, 1, "0123456789").await.expect(201);
@@ -69,4 +73,34 @@ async fn parts_that_are_left_to_the_operating_system_make_the_same_file() {
     let stored = user.upload(&file).await;
     let content = user.get(&format!("/files/{}/content", stored["file"]["file_id"].as_str().unwrap())).await;
     assert_eq!(content.bytes, file);
+}
+
+/// They all became durable at once, and the row of one of their sessions was damaged meanwhile.
+#[tokio::test]
+async fn a_session_that_cannot_be_read_fails_none_of_the_parts_that_are_recorded_with_its_own() {
+    let (app, faults) = TestApp::with_faults(&Place::Folder).await;
+    let user = app.user("ann").await;
+    let gate = faults.hold(When::After, Step::Persist);
+    let mut sending = Vec::new();
+    // The first begins a transaction; the others wait for the next one together.
+    for name in ["first", "good", "bad", "good too"] {
+        let body = json!({ "original_filename": name, "total_size_bytes": 25 });
+        let session = user.post("/uploads/sessions", body).await.expect(201).json();
+        let id = session["session_id"].as_str().unwrap().to_owned();
+        let (user, put_to) = (user.clone(), id.clone());
+        sending.push((name, id, tokio::spawn(async move { user.put(&put_to, 1, "0123456789").await })));
+        gate.reached().await;
+    }
+    app.execute("UPDATE upload_session SET chunk_size_bytes = 0 WHERE filename_key = 'bad'").await;
+    gate.open();
+    for (name, id, sending) in sending {
+        let answer = sending.await.unwrap();
+        if name == "bad" {
+            assert_eq!(answer.problem(), (500, "INTERNAL".to_owned()));
+        } else {
+            assert_eq!(answer.status, 201, "{name}: {answer:?}");
+            assert_eq!(user.status(&id).await["received_parts"], json!(["1"]));
+        }
+    }
+    app.execute("UPDATE upload_session SET chunk_size_bytes = 10 WHERE filename_key = 'bad'").await;
 }

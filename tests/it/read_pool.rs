@@ -1,0 +1,84 @@
+//! Reading sessions from SQLite, which status reads do over connections of their own.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::join_all};
+use partway::{
+    db::Db,
+    domain::{OwnerName, SessionId, parse_id},
+};
+
+use crate::support::TestApp;
+
+/// Within which a read is answered on a busy machine, unless it waits for a connection that does not come back.
+const SOON: Duration = Duration::from_secs(20);
+/// More than there are connections.
+const MANY: usize = 200;
+
+struct Reading {
+    app: TestApp,
+    db: Db,
+    owner: OwnerName,
+    id: SessionId,
+}
+
+impl Reading {
+    async fn begin() -> Self {
+        let app = TestApp::on_disk_with(|config| config.stores.database = String::new()).await;
+        let id = SessionId(parse_id(&app.user("ann").await.create_id(25).await).unwrap());
+        let db = Db::open_sqlite(&app.folder().join("partway.db")).await.unwrap();
+        Self { app, db, owner: OwnerName::parse("ann").unwrap(), id }
+    }
+
+    /// Many reads at once are answered.
+    async fn assert_all_answered(&self) {
+        let reads = (0..MANY).map(|_| self.db.session(&self.owner, self.id));
+        for read in tokio::time::timeout(SOON, join_all(reads)).await.expect("no read waits for ever") {
+            assert_eq!(read.unwrap().unwrap().id, self.id);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_readers_than_connections_are_all_answered() {
+    let reading = Arc::new(Reading::begin().await);
+    let tasks = (0..4).map(|_| {
+        let reading = Arc::clone(&reading);
+        tokio::spawn(async move { reading.assert_all_answered().await })
+    });
+    join_all(tasks).await.into_iter().for_each(Result::unwrap);
+}
+
+#[tokio::test]
+async fn reads_that_are_dropped_on_their_way_keep_no_connection() {
+    let reading = Reading::begin().await;
+    reading.assert_all_answered().await;
+    for _ in 0..MANY {
+        let read = reading.db.session(&reading.owner, reading.id);
+        // Asked once, which sends the statement, and dropped.
+        drop(Box::pin(read).now_or_never());
+    }
+    reading.assert_all_answered().await;
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_fails_alone() {
+    let reading = Reading::begin().await;
+    reading.assert_all_answered().await;
+    reading.app.execute("ALTER TABLE upload_session RENAME TO away").await;
+    for read in join_all((0..MANY).map(|_| reading.db.session(&reading.owner, reading.id))).await {
+        assert!(!read.unwrap_err().is_unavailable(), "it is not the database that is gone");
+    }
+    reading.app.execute("ALTER TABLE away RENAME TO upload_session").await;
+    reading.assert_all_answered().await;
+}
+
+/// A connection is handed from read to read for up to a second.
+#[tokio::test]
+async fn reads_over_more_than_a_second_are_all_answered() {
+    let reading = Reading::begin().await;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(1_100) {
+        reading.assert_all_answered().await;
+    }
+}
