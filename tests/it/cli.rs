@@ -2,15 +2,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::Path,
     process::Output,
+    sync::{Mutex, mpsc},
+    time::Duration,
 };
 
 use partway::client::{Client, NewUpload};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Cli, Server, file_bytes, http_proxy, sha256_hex};
+use crate::support::{Cli, Deadline, Server, file_bytes, http_proxy, sha256_hex};
 
 const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
 const SIZE: usize = 65_536 * 40 - 99;
@@ -108,15 +109,54 @@ async fn an_uploader_waits_for_a_server_that_comes_back() {
     let (token, address) = (server.first_token.clone(), server.address.clone());
     let bytes = file_bytes(SIZE);
     fs::write(folder.path().join("a.bin"), &bytes).unwrap();
-    let upload = Cli::new(&["upload", "a.bin", "--parallel", "2"]).in_folder(folder.path()).to(&server, &token);
-    let mut running = upload.spawn();
-    // The headline comes when parts are going to be sent.
-    let mut said = BufReader::new(running.stderr.take().unwrap());
-    said.read_line(&mut String::new()).unwrap();
+    let held = HeldParts::before(&address);
+    let upload = Cli::new(&["upload", "a.bin", "--parallel", "2"]).in_folder(folder.path());
+    let running = upload.env("PARTWAY_SERVER", &held.url).env("PARTWAY_TOKEN", &token).spawn();
+    let first = held.next();
     server.kill();
+    held.let_go();
+    // Sent to nobody; what comes again may come to the new server.
+    let deadline = Deadline::new();
+    while held.next() != first {
+        deadline.wait_for("a part to come again");
+    }
     let _server = Server::start_on(&address, &data, &SETTINGS);
     let output = running.wait_with_output().unwrap();
     assert!(stdout(&output).contains(&sha256_hex(&bytes)));
+}
+
+/// A proxy that holds requests for parts before they get to the server.
+struct HeldParts {
+    url: String,
+    seen: mpsc::Receiver<String>,
+    release: mpsc::Sender<()>,
+}
+
+impl HeldParts {
+    fn before(server: &str) -> Self {
+        let ((tell, seen), (release, held)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (tell, held) = (Mutex::new(tell), Mutex::new(held));
+        let url = http_proxy(server, move |request| {
+            if request.starts_with("PUT ") {
+                // The test may be over.
+                let _ = tell.lock().unwrap().send(request.to_owned());
+                let _ = held.lock().unwrap().recv();
+            }
+            None
+        });
+        Self { url, seen, release }
+    }
+
+    /// The next request that came.
+    fn next(&self) -> String {
+        self.seen.recv_timeout(Duration::from_mins(1)).expect("a part is sent")
+    }
+
+    /// Holds nothing any more.
+    fn let_go(&self) {
+        // More than there are requests.
+        (0..1_000).for_each(|_| self.release.send(()).unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,19 +165,15 @@ async fn ctrl_c_says_how_to_go_on() {
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let token = server.first_token.clone();
     fs::write(folder.path().join("a.bin"), file_bytes(SIZE)).unwrap();
-    let mut running = Cli::new(&["upload", "a.bin"]).in_folder(folder.path()).to(&server, &token).spawn();
-    let mut said = BufReader::new(running.stderr.take().unwrap()).lines();
-    said.next().unwrap().unwrap();
-    // A stopped server cannot let the upload end first.
-    server.signal(Signal::STOP);
+    // No part gets to the server, so that the upload cannot end first.
+    let held = HeldParts::before(&server.address);
+    let upload_held = Cli::new(&["upload", "a.bin"]).in_folder(folder.path());
+    let running = upload_held.env("PARTWAY_SERVER", &held.url).env("PARTWAY_TOKEN", &token).spawn();
+    held.next();
     kill_process(Pid::from_child(&running), Signal::INT).unwrap();
-    let status = running.wait().unwrap();
-    server.signal(Signal::CONT);
-    if status.code() != Some(130) {
-        assert!(status.success(), "the upload may have been done already");
-        return;
-    }
-    assert!(said.any(|line| line.unwrap().contains("run the same command to go on")));
+    let interrupted = running.wait_with_output().unwrap();
+    assert_eq!(interrupted.status.code(), Some(130), "{}", stderr(&interrupted));
+    assert!(stderr(&interrupted).contains("run the same command to go on"), "{}", stderr(&interrupted));
     assert!(upload(&server, &token, &folder.path().join("a.bin"), &[]).status.success());
 }
 
@@ -279,4 +315,38 @@ async fn the_server_filters_sessions_by_name_and_size() {
     let listed: Vec<_> = listed.try_iter().collect();
     assert_eq!(listed.len(), 1);
     assert!(listed[0].contains("original_filename=a%26b%3D%C3%BC.bin&total_size_bytes=5&"), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_asks_as_often_whatever_else_its_owner_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), &SETTINGS);
+    let client = Client::new(&server.url, &server.first_token).unwrap();
+    let mut asked = Vec::new();
+    for (round, others) in [0, 120].into_iter().enumerate() {
+        for other in 0..others {
+            // More than a page of each status: of other names, and of other sizes.
+            let (name, size) = if other % 2 == 0 { (format!("{other}"), 5) } else { ("a.bin".to_owned(), 6 + other) };
+            client.create(&NewUpload::named(&name, size, &format!("{other}"))).await.unwrap();
+        }
+        let (requests, seen) = mpsc::channel();
+        let requests = Mutex::new(requests);
+        let url = http_proxy(&server.address, move |request| {
+            let method_and_route: Vec<_> = request.split(['/', '?']).take(3).collect();
+            requests.lock().unwrap().send(method_and_route.concat()).unwrap();
+            None
+        });
+        let file = folder.path().join("a.bin");
+        fs::write(&file, format!("hell{round}")).unwrap();
+        let upload = Cli::new(&["upload"]).arg(file.as_os_str()).env("PARTWAY_SERVER", &url);
+        let output = upload.env("PARTWAY_TOKEN", &server.first_token).run();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let mut seen: Vec<String> = seen.try_iter().collect();
+        seen.sort();
+        asked.push(seen);
+    }
+    // The first file has the second one's name and size, and is compared with it: one list of its parts.
+    let (alone, among_many) = (&asked[0], &asked[1]);
+    assert!(among_many.len() <= alone.len() + 1, "{alone:?} {among_many:?}");
+    assert!(alone.len() <= 6, "{alone:?}");
 }

@@ -2,7 +2,10 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{future::join_all, stream};
+use futures_util::{
+    future::{join_all, select_all},
+    stream,
+};
 use partway::service::CheckOptions;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -154,15 +157,12 @@ async fn many_writes_of_one_owner_put_another_off_by_a_few() {
     for user in [&ann, &bob] {
         user.create_id(1).await;
     }
-    let creating: Vec<_> = (0..100)
-        .map(|_| {
-            let ann = ann.clone();
-            tokio::spawn(async move { ann.create_id(1).await })
-        })
-        .collect();
-    while !creating.iter().any(tokio::task::JoinHandle::is_finished) {
-        tokio::task::yield_now().await;
-    }
+    let creating = (0..100).map(|_| {
+        let ann = ann.clone();
+        tokio::spawn(async move { ann.create_id(1).await })
+    });
+    let (first, _, creating) = select_all(creating).await;
+    first.unwrap();
     bob.create_id(1).await;
     let before = creating.iter().filter(|creating| creating.is_finished()).count();
     assert!(before < 50, "{before}");

@@ -54,8 +54,12 @@ async fn pages_of_pages_are_refused_and_a_negative_page_buys_nothing() {
 
 #[tokio::test]
 async fn many_directives_are_refused() {
-    let query = format!("{{ __typename {} }}", "@include(if: true) ".repeat(20));
-    refusal(|_| (), &query).await;
+    // Valid but for the limit: no directive may come twice.
+    let query = "{ __typename @include(if: true) @skip(if: false) }";
+    let message = refusal(|config| config.graphql.max_directives = 1, query).await;
+    assert!(message.contains("directives") && message.contains('1'), "{message}");
+    let app = TestApp::with(|config| config.graphql.max_directives = 2).await;
+    assert_eq!(app.user("ann").await.data(query, json!({})).await["__typename"], "Query");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all};
+use migration::{Migrator, MigratorTrait};
 use partway::{
     app::migrate,
     domain::{OwnerName, Principal, SessionId},
@@ -11,7 +12,7 @@ use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
-use crate::support::{Proxy, TestApp, execute};
+use crate::support::{Deadline, Proxy, TestApp, execute};
 
 /// Within which all is to be well again.
 const SOON: Duration = Duration::from_secs(15);
@@ -82,9 +83,22 @@ async fn servers_that_start_at_once_migrate_once() {
     let schema = schema_of(&app.config.stores.database);
     let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
     other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
+    // Before there is any table: whatever a migration is noted with is counted, by whichever server.
+    let count = format!(
+        "SET search_path TO {schema};
+         CREATE TABLE applied (version text);
+         CREATE TABLE seaql_migrations (version varchar PRIMARY KEY, applied_at bigint NOT NULL);
+         CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO {schema}.applied VALUES (NEW.version); RETURN NEW; END $$;
+         CREATE TRIGGER count_it BEFORE INSERT ON seaql_migrations FOR EACH ROW EXECUTE FUNCTION count_it()"
+    );
+    other.execute(sqlx::AssertSqlSafe(count)).await.unwrap();
     for started in join_all((0..4).map(|_| migrate(&app.config))).await {
         started.unwrap();
     }
+    let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM applied").fetch_all(&mut other).await.unwrap();
+    let all: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    assert_eq!(applied, all);
 }
 
 #[tokio::test]
@@ -311,9 +325,11 @@ async fn a_migration_has_the_time_that_it_takes() {
         async move { migrate(&config).await }
     });
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *tx).await.unwrap() == 0 {
+    let is_waiting = async || {
         assert!(!migrating.is_finished());
-    }
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *tx).await.unwrap() > 0
+    };
+    Deadline::new().until("the migration to wait", is_waiting).await;
     // Longer than any other statement waits.
     tx.execute("SELECT pg_sleep(0.5)").await.unwrap();
     tx.rollback().await.unwrap();
