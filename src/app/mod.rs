@@ -13,7 +13,7 @@ use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 
 use self::origins::Origins;
-pub use self::stores::{Lock, migrate, open_bound_service, open_existing_service};
+pub use self::stores::{Lock, migrate, open_bound_service, open_existing_service, open_service_over};
 use crate::{
     config::Config,
     domain::Clock,

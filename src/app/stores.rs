@@ -98,13 +98,29 @@ async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Resu
 
 /// The same as `open_service`, for commands that access bytes: only if database and storage belong together.
 pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
-    let service = open_service(config, clock).await?;
+    bind(open_service(config, clock).await?).await
+}
+
+async fn bind(service: Service) -> anyhow::Result<Service> {
     let bound = service.bind_storage().await;
     if bound.is_err() {
         service.close().await;
     }
     bound.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
     Ok(service)
+}
+
+/// The use cases over the configured database and this storage, which must belong together. Nobody watches its free space.
+///
+/// # Errors
+/// The database cannot be opened, or they do not belong together.
+pub async fn open_service_over(
+    storage: Arc<dyn Storage>,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Service> {
+    let service = service_over(Box::pin(migrate(config)).await?, storage, Room::default(), config, clock);
+    bind(service).await
 }
 
 /// The configured database, with the schema brought up to date.
@@ -145,8 +161,12 @@ fn service(db: Db, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Ser
         }
         StorageTarget::Objects(url) => Arc::new(ObjectStorage::open(&url, config.stores.storage_memory.0)?),
     };
+    Ok(service_over(db, storage, room, config, clock))
+}
+
+fn service_over(db: Db, storage: Arc<dyn Storage>, room: Room, config: &Config, clock: Arc<dyn Clock>) -> Service {
     let metrics = Arc::new(Metrics::new(db.statements().clone()));
-    Ok(Service::new(db, storage, clock, config.limits, room, metrics))
+    Service::new(db, storage, clock, config.limits, room, metrics)
 }
 
 /// The folder that a file is in.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::join_all};
 use partway::{
     db::Db,
-    domain::{OwnerName, SessionId, parse_id},
+    domain::{OwnerName, SessionId},
 };
 
 use crate::support::TestApp;
@@ -25,7 +25,7 @@ struct Reading {
 impl Reading {
     async fn begin() -> Self {
         let app = TestApp::on_disk_with(|config| config.stores.database = String::new()).await;
-        let id = SessionId(parse_id(&app.user("ann").await.create_id(25).await).unwrap());
+        let id = app.user("ann").await.create_id(25).await.parse().unwrap();
         let db = Db::open_sqlite(&app.folder().join("partway.db")).await.unwrap();
         Self { app, db, owner: OwnerName::parse("ann").unwrap(), id }
     }

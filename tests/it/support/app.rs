@@ -11,10 +11,10 @@ use std::{
 use axum::{Router, http::Request};
 use chrono::TimeDelta;
 use partway::{
-    app::{App, migrate, open_existing_service},
+    app::{App, open_existing_service, open_service_over},
     config::Config,
     domain::{Clock, ManualClock, SystemClock},
-    service::{CheckOptions, Finding, Room, Service},
+    service::{CheckOptions, Finding, Service},
 };
 use sqlx::{Connection, Executor};
 use tempfile::TempDir;
@@ -95,7 +95,6 @@ impl TestApp {
             None => App::open(&config, now).await.unwrap(),
             Some(place) => {
                 let service = data.service(place, now, faults).await.unwrap();
-                service.bind_storage().await.unwrap();
                 App::over(Arc::new(service), &config).unwrap()
             }
         };
@@ -207,8 +206,7 @@ impl Data {
     /// The use cases over this place.
     async fn service(&self, place: &Place, clock: Arc<dyn Clock>, faults: &Faults) -> anyhow::Result<Service> {
         let storage = faults.over(place.open(&self.folder.path().join("files")));
-        let db = migrate(&self.config).await?;
-        Ok(Service::new(db, storage, clock, self.config.limits, Room::default(), Arc::default()))
+        open_service_over(storage, &self.config, clock).await
     }
 
     /// What is wrong with rows and bytes, each byte compared with the digests.
