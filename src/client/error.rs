@@ -29,7 +29,7 @@ pub enum ClientError {
     NotPartway {
         /// HTTP status.
         status: StatusCode,
-        /// Which URL answered, and with what.
+        /// The URL, the status and the media type of the response.
         detail: String,
         /// Whether a retry may succeed.
         retryable: bool,

@@ -1,6 +1,6 @@
 //! The progress of an upload, for a progress bar.
 //!
-//! Owns the events. Does not emit them: that are `resume` and `session_upload`.
+//! Owns the events. Does not emit them: `resume`, `upload` and `session_upload` do.
 
 use super::bodies::SessionBody;
 

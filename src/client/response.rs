@@ -47,7 +47,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, ClientErro
     Err(ClientError::Refused { status, code, detail, retryable, retry_after: head.retry_after })
 }
 
-/// The part of a response that remains when its body is read.
+/// What an error needs of a response after its body was read.
 pub(super) struct ResponseHead {
     url: Url,
     status: StatusCode,

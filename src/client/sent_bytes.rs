@@ -1,7 +1,7 @@
 //! How many bytes of the parts have left this host.
 //!
-//! Owns the difference between bytes written to the sockets and bytes sent. The kernel buffers megabytes, which can be
-//! minutes on a slow connection. Linux reports how many bytes of each socket the peer has not acknowledged. On other
+//! Owns the difference between bytes written to the sockets and bytes sent. The kernel buffers megabytes; a slow connection
+//! needs minutes to send them. Linux reports how many bytes of each socket the peer has not acknowledged. On other
 //! systems the written bytes count as sent.
 
 use std::{
