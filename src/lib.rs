@@ -8,7 +8,7 @@
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - [`metrics`] the counters; edges and use cases count.
 //! - [`db`] SQL; [`storage`] bytes.
-//! - [`together`] group commit: one sync, or one transaction, for what arrives together.
+//! - [`group_commit`] group commit: one sync, or one transaction, for what arrives together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes; it knows the server by its REST contract alone.
 
@@ -23,11 +23,11 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod graphql;
+pub mod group_commit;
 pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod rest;
 pub mod service;
 pub mod storage;
-pub mod together;
 pub mod web;

@@ -14,8 +14,8 @@ use crate::{
     db::{LockWait, NewPart, PartClaim, Recorded},
     domain::{Part, PartRecord, Session, Sha256Digest},
     error::{Error, Result},
+    group_commit::GroupCommit,
     storage::{PersistedPart, StagedPart},
-    together::Together,
 };
 
 const NOT_RECORDED: &str = "the database cannot take the request now";
@@ -156,7 +156,7 @@ pub(super) fn lacks(part: Part) -> impl Fn(&Session) -> bool + Sync {
 }
 
 /// The group commit of parts.
-pub(super) type Recording = Together<NewPart, Result<Recorded>>;
+pub(super) type Recording = GroupCommit<NewPart, Result<Recorded>>;
 
 /// The answer to a replay of a part that was recorded `before`.
 pub(super) fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {

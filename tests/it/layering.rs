@@ -14,11 +14,11 @@ use syn::{Attribute, ItemMod, ItemUse, UseTree, visit::Visit};
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("error", &["domain"], &[]),
-    ("together", &[], &["tokio"]),
+    ("group_commit", &[], &["tokio"]),
     ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
-    ("storage", &["domain", "together"], &["object_store", "reqwest", "tokio"]),
+    ("storage", &["domain", "group_commit"], &["object_store", "reqwest", "tokio"]),
     ("metrics", &[], &[]),
-    ("service", &["db", "domain", "error", "metrics", "storage", "together"], &["tokio"]),
+    ("service", &["db", "domain", "error", "metrics", "storage", "group_commit"], &["tokio"]),
     (
         "http",
         &["domain", "error", "metrics", "service"],

@@ -32,7 +32,7 @@ use uuid::Uuid;
 use super::{ByteStream, Compared, Error, Held, PartWriter, Result, Storage, off_thread};
 use crate::{
     domain::{FileId, Part, PartRecord, Session, SessionId},
-    together::Together,
+    group_commit::GroupCommit,
 };
 
 const UPLOADING: &str = "uploading";
@@ -56,7 +56,7 @@ struct Upload {
     file: File,
     writes: mark::Writes,
     /// Parts of one file that are written at the same time are made durable by one sync.
-    syncs: Together<(), std::result::Result<(), Arc<io::Error>>>,
+    syncs: GroupCommit<(), std::result::Result<(), Arc<io::Error>>>,
 }
 
 impl LocalDisk {
@@ -98,7 +98,7 @@ impl LocalDisk {
         if let Some(upload) = known(&open()) {
             return Ok(upload);
         }
-        let (file, syncs) = (self.open_for_parts(session)?, Together::default());
+        let (file, syncs) = (self.open_for_parts(session)?, GroupCommit::default());
         let upload = Arc::new(Upload { file, writes: mark::Writes::default(), syncs });
         let mut open = open();
         if let Some(faster) = known(&open) {
