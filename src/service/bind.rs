@@ -26,12 +26,12 @@ impl Service {
                 };
             }
             // Another first start was interrupted here, or is under way on another node.
-            (Some(expected), None) if !self.db.has_sessions().await? && self.storage.some_ids().await?.is_empty() => {
+            (Some(expected), None) if !self.db.has_sessions().await? && self.storage.sample_ids().await?.is_empty() => {
                 expected
             }
             (Some(expected), None) => return Err(mismatch(Some(expected), None)),
             (None, None) => {
-                let ids = self.storage.some_ids().await?;
+                let ids = self.storage.sample_ids().await?;
                 if !ids.is_empty() && !self.db.knows_any(&ids).await? {
                     return Err(mismatch(None, None));
                 }

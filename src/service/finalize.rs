@@ -102,7 +102,7 @@ impl Service {
         let session = &finalize.upload.session;
         finalize.parts = Some(self.db.all_parts(session).await?);
         // Bytes that another process wrote to are compared with what arrived, even if nobody asks for a digest.
-        finalize.must_hash |= session.status.is_open() && self.storage.changed_by_others(session).await?.is_some();
+        finalize.must_hash |= session.status.is_open() && self.storage.externally_modified_at(session).await?.is_some();
         Ok(())
     }
 

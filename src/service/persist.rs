@@ -71,7 +71,7 @@ impl Service {
         match persisted {
             Ok(persisted) => self.record(session, part, sha256, persisted, Some(claim)).await,
             Err(error) => {
-                if error.was_answered() {
+                if error.is_definite() {
                     self.db.release_claim(claim).await?;
                 }
                 Err(self.refuse_failed(&session, error, lacks(part)).await)
@@ -124,12 +124,12 @@ impl Service {
         persisted: PersistedPart,
         claim: Option<&PartClaim>,
     ) -> Result<Receipt> {
-        let PersistedPart { held, etag, bytes } = persisted;
+        let PersistedPart { write_guard, etag, bytes } = persisted;
         let now = self.clock.now();
         let record = PartRecord { part, sha256, storage_etag: etag, received_at: now };
         let new = NewPart { session: session.id, part: record.clone(), claim: claim.copied() };
         let recorded = self.record_when_free(&new).await;
-        drop(held);
+        drop(write_guard);
         match recorded? {
             Recorded::New(session) => {
                 self.announce(Event::PartReceived(&session, part));

@@ -155,7 +155,7 @@ impl PrefixHashes {
     ) -> storage::Result<Option<Sha256Digest>> {
         let running = self.running(session.id);
         let mut state = running.state.lock().await;
-        let changed_at = storage.changed_by_others(session).await?;
+        let changed_at = storage.externally_modified_at(session).await?;
         if changed_at.is_some() && state.changed_at != changed_at {
             // The bytes may have changed after they were hashed.
             *running.own() = PartSet::new();

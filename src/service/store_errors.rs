@@ -21,7 +21,7 @@ impl From<crate::storage::Error> for Error {
             error @ crate::storage::Error::Refused { .. } => {
                 Error::unavailable("the storage refused the request", error)
             }
-            error @ crate::storage::Error::Crowded(_) => {
+            error @ crate::storage::Error::MemoryTimeout(_) => {
                 Error::unavailable("too many parts are under way; try again later", error)
             }
             error @ crate::storage::Error::Store { .. } => {

@@ -1,7 +1,7 @@
 //! Bytes: a folder on the local disk, or an object store.
 //!
-//! Owns where the bytes of a session lie, how they get there durably, and how they are read and freed. Knows no rows and
-//! no protocol: it is told what to write and trusts the service to record it only afterwards.
+//! Owns where the bytes of a session are, how they become durable, and how they are read and freed. Does not own rows: the
+//! service records a part in the database only after this module has made its bytes durable.
 
 mod compare;
 mod local;
@@ -28,159 +28,165 @@ use uuid::Uuid;
 
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest};
 
-/// A place for bytes. A session's bytes are its parts at first, and one file when it is complete.
+/// Stores the bytes of sessions: parts while a session is open, one file after [`complete`](Self::complete).
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// Whether it can be reached.
+    /// Fails if the storage is not ready to use.
     async fn ping(&self) -> Result<()>;
 
-    /// Whether several servers can write to it at once. Then a part is put whole, the last one put is the one that is
-    /// kept, and it is up to the service that only one is.
+    /// Whether several servers can write to this storage at once. If so, the storage keeps the last put of a part, and the
+    /// service must ensure that only one server puts a part at a time.
     fn is_shared(&self) -> bool;
 
-    /// The id that binds this storage to its database; `None` before the first start.
+    /// The id that binds this storage to its database. `None` before the first start.
     async fn binding(&self) -> Result<Option<Uuid>>;
 
-    /// Keeps this id if there is none yet; answers the one that is kept. Of several at once, one wins.
+    /// Stores this id unless the storage already has one. Returns the stored id. Of several concurrent calls, one wins.
     async fn bind(&self, id: Uuid) -> Result<Uuid>;
 
-    /// Replaces the id.
+    /// Replaces the stored id.
     async fn rebind(&self, id: Uuid) -> Result<()>;
 
-    /// The ids of some sessions and files whose bytes are here; none only if there are no bytes.
-    async fn some_ids(&self) -> Result<Vec<Uuid>>;
+    /// At most `MAX_SAMPLED_IDS` ids of sessions that have parts here, and as many ids of stored files. Empty only if the
+    /// storage holds no bytes.
+    async fn sample_ids(&self) -> Result<Vec<Uuid>>;
 
-    /// Prepares for the first part of a session. Answers the id that the service is to keep with the session; `None` if
-    /// there is nothing to keep.
+    /// Prepares for the first part of a session. Returns the upload id that the service must keep with the session, or
+    /// `None` if this storage has no upload ids.
     async fn begin(&self, session: &Session) -> Result<Option<String>>;
 
-    /// Undoes [`begin`](Self::begin) when another request's id was kept.
+    /// Undoes [`begin`](Self::begin). The service calls it if a concurrent request has kept another upload id.
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
 
-    /// Begins to take a part, waiting for memory if need be. `held` is dropped when nothing will be written any more.
-    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>>;
+    /// Starts to write a part. Waits for memory if necessary. The storage drops `write_guard` after the last write.
+    async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>>;
 
-    /// Makes the session's bytes a stored file; answers where it is. `parts` are all of them, in order. Can be repeated
-    /// after a crash at any point, and by several at once.
+    /// Turns the session's parts into a stored file and returns its location. `parts` must be all parts, in order. The call
+    /// is idempotent: it can be repeated after a crash at any point, and several calls can run at once.
     async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String>;
 
-    /// Frees a session's bytes, parts or file.
+    /// Frees a session's bytes, both parts and file.
     async fn discard(&self, session: &Session) -> Result<()>;
 
-    /// Frees the parts of a session, and leaves a complete file where it is.
+    /// Frees the parts of a session. Leaves a complete file in place.
     async fn discard_parts(&self, session: &Session) -> Result<()>;
 
-    /// Feeds these bytes of a session to `hasher`, whether it is complete or not. `None` if they can be read only when it
-    /// is.
+    /// Feeds this range of a session's bytes to `hasher`, before or after completion. `None` if this storage can read the
+    /// bytes only after completion.
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>>;
 
-    /// The same with these consecutive parts of a session, each compared with its digest. `None` as above.
+    /// Feeds these consecutive parts of a session to `hasher` and compares each part with its digest. `None` if this storage
+    /// can read the bytes only after completion.
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>>;
 
-    /// When somebody else last wrote to a session's bytes; `None` if only this server did, or if they are not there.
-    async fn changed_by_others(&self, session: &Session) -> Result<Option<SystemTime>>;
+    /// The last time that another process wrote to a session's bytes. `None` if only this server did, or if there are no
+    /// bytes.
+    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>>;
 
-    /// Reads these bytes of a stored file that has `size_bytes`; [`Error::Lost`] if it has not.
+    /// Reads a range of a stored file. Fails with [`Error::Lost`] if the file is missing or its size is not `size_bytes`.
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream>;
 
-    /// The sessions whose parts can be found here without their rows. An object store does not list them.
+    /// The sessions whose parts this storage can list. An object store lists none.
     async fn uploads(&self) -> Result<Vec<SessionId>>;
 
-    /// Frees the parts of one of [`uploads`](Self::uploads).
+    /// Frees the parts of one session that [`uploads`](Self::uploads) returned.
     async fn discard_upload(&self, session: SessionId) -> Result<()>;
 
-    /// Checks that the bytes of an open session with parts are there, in parts or as a complete file, as far as that can be
-    /// seen: [`Error::Lost`] if they are not, or if the session has ended in between.
+    /// Checks that an open session with parts still has its bytes, as parts or as a complete file. Looks only at what is
+    /// cheap to see, such as a file's size. Fails with [`Error::Lost`] if the bytes are missing, which is also the case if
+    /// the session has ended in the meantime.
     async fn check_upload(&self, session: &Session) -> Result<()>;
 
-    /// The stored files.
+    /// The ids of all stored files.
     async fn stored_files(&self) -> Result<Vec<FileId>>;
 
-    /// Checks that a stored file is there and has this size.
+    /// Checks that a stored file exists and has this size. Fails with [`Error::Lost`] otherwise.
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()>;
 }
 
-/// Takes a part's bytes in order. Nothing is durable, and nobody may be told so, before [`StagedPart::persist`].
+/// Writes a part's bytes in order. The bytes are not durable before [`StagedPart::persist`] returns, so the server must not
+/// acknowledge the part earlier.
 #[async_trait]
 pub trait PartWriter: Send {
-    /// Takes the next bytes; waits while too many are in memory.
+    /// Appends bytes to the part. Waits while earlier bytes still have to be written.
     async fn push(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Waits until all bytes are taken.
+    /// Waits until all bytes are written or buffered.
     async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>>;
 }
 
-/// A part whose bytes are all there, but not yet durable.
+/// A part whose bytes have all arrived but are not yet durable.
 #[async_trait]
 pub trait StagedPart: Send {
     /// The SHA-256 of the bytes.
     fn sha256(&self) -> Sha256Digest;
 
-    /// Makes the bytes durable: when this returns, they survive a power cut.
+    /// Makes the bytes durable: after it returns, they survive a power failure.
     async fn persist(self: Box<Self>) -> Result<PersistedPart>;
 }
 
-/// A part that is durable.
+/// A part whose bytes are durable.
 #[derive(Debug)]
 pub struct PersistedPart {
-    /// What was given to [`Storage::part_writer`].
-    pub held: Held,
-    /// What the store answered, to be kept with the part for [`Storage::complete`].
+    /// The guard that was passed to [`Storage::part_writer`]. The service drops it after it has recorded the part.
+    pub write_guard: WriteGuard,
+    /// The object store's etag of the part. The service records it, and [`Storage::complete`] needs it.
     pub etag: Option<String>,
-    /// The bytes, if they are still in memory and cannot be read back before the file is complete.
+    /// The bytes, if they are still in memory and the storage cannot read them back before completion.
     pub bytes: Option<BufferedBytes>,
 }
 
-/// Bytes in memory, counted against the memory that may be used until they are dropped.
+/// Bytes in memory. They count against the storage's memory budget until they are dropped.
 #[derive(Debug)]
 pub struct BufferedBytes {
     /// The bytes.
     pub bytes: Bytes,
-    /// False if memory is scarce: then they should be dropped soon.
+    /// False if memory is scarce. The service should then drop the bytes soon.
     pub may_be_kept: bool,
     _memory: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// Kept alive until the last write of a part has ended, also when the request that began it is gone.
-pub type Held = Arc<dyn Any + Send + Sync>;
+/// Keeps a part claimed until its last write has ended, even if the request was cancelled before. The storage only holds and
+/// drops it.
+pub type WriteGuard = Arc<dyn Any + Send + Sync>;
 
-/// A file's bytes as they are read.
+/// The bytes of a stored file, as a stream.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
-/// What can go wrong with the bytes.
+/// Why a storage operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{action}")]
     Io {
-        /// What was being done.
+        /// The operation, as a verb and its object.
         action: String,
-        /// What it answered.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The object store refused or cannot be reached, after several tries.
+    /// The object store failed or did not answer. The request, or an earlier attempt of it, may still take effect.
     #[error("{action}")]
     Store {
-        /// What was being done.
+        /// The operation, as a verb and its object.
         action: String,
-        /// What it answered.
+        /// The last error.
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// The object store answered, and refused.
+    /// The object store refused the request. The request has no effect.
     #[error("{action}")]
     Refused {
-        /// What was being done.
+        /// The operation, as a verb and its object.
         action: String,
-        /// What it answered.
+        /// The store's answer.
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// Memory for a part did not come free in time.
-    #[error("no memory for the part came free within {0:?}")]
-    Crowded(Duration),
-    /// The object store keeps other bytes of these parts than those that were recorded.
-    #[error("the store keeps other bytes of the parts {0:?} than were recorded")]
+    /// The part waited this long for memory and got none.
+    #[error("no memory became free for the part within {0:?}")]
+    MemoryTimeout(Duration),
+    /// The object store has other bytes for these parts than the bytes that were recorded.
+    #[error("the object store has other bytes for the parts {0:?} than the database recorded")]
     Replaced(Vec<u32>),
-    /// Bytes that were recorded are not there, or are others.
+    /// Recorded bytes are missing or differ.
     #[error("{0}")]
     Lost(String),
 }
@@ -191,18 +197,18 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 
-    /// Whether there was no file descriptor left; trying again may help once there is.
+    /// Whether the process or the system had no free file descriptor. A later retry may succeed.
     pub fn is_out_of_descriptors(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
     }
 
-    /// Whether the object store said no, so that nothing of the request is on its way any more.
-    pub fn was_answered(&self) -> bool {
+    /// Whether the object store answered with a failure, so that no attempt of the request can take effect later.
+    pub fn is_definite(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Lost(_))
     }
 
-    /// Whether there is no room left; trying again may help once there is.
+    /// Whether the disk or the quota is full. A later retry may succeed.
     pub fn is_full(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         matches!(Errno::from_io_error(source), Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG))
@@ -212,7 +218,7 @@ impl Error {
 /// The result of a storage operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Runs blocking work off the async threads.
+/// Runs blocking work on a thread of tokio's blocking pool.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
@@ -220,22 +226,22 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
     }
 }
 
-/// Reads what a binding's file or object holds.
+/// Parses the content of the binding's file or object.
 fn parse_binding(place: impl fmt::Display, text: &str) -> Result<Uuid> {
     text.trim().parse().map_err(|_| {
-        let problem = "it holds no id; `partway adopt` writes a new one";
+        let problem = "it contains no id; run `partway adopt` to write a new one";
         Error::io(format!("read {place}"))(io::Error::new(io::ErrorKind::InvalidData, problem))
     })
 }
 
-/// Where a storage keeps its binding.
+/// The name of the file or object that holds the binding.
 const BINDING: &str = "partway.id";
-/// Most ids that [`Storage::some_ids`] answers for each kind.
-const SOME: usize = 100;
+/// Maximum number of ids that [`Storage::sample_ids`] returns of each kind.
+const MAX_SAMPLED_IDS: usize = 100;
 
 fn expect_size(what: impl fmt::Display, found: u64, size_bytes: u64) -> Result<()> {
     if found == size_bytes {
         return Ok(());
     }
-    Err(Error::Lost(format!("{what} has {found} bytes where {size_bytes} were recorded")))
+    Err(Error::Lost(format!("{what} has {found} bytes, but the database recorded {size_bytes}")))
 }

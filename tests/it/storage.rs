@@ -202,10 +202,10 @@ async fn parts_in_memory_are_bounded_and_wait_their_turn() {
     let mut session = session(file.len());
     session.storage_upload_id = storage.begin(&session).await.unwrap();
     let [first, second] = [1, 2].map(|number| session.plan.part(number).unwrap());
-    let held = storage.part_writer(&session, first, Arc::new(())).await.unwrap();
+    let writer = storage.part_writer(&session, first, Arc::new(())).await.unwrap();
     let mut waiting = std::pin::pin!(storage.part_writer(&session, second, Arc::new(())));
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    drop(held);
+    drop(writer);
     assert!(waiting.await.is_ok());
 }
 

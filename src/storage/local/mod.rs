@@ -29,7 +29,7 @@ pub use part_writer::SyncParts;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{ByteStream, Compared, Error, Held, PartWriter, Result, Storage, off_thread};
+use super::{ByteStream, Compared, Error, PartWriter, Result, Storage, WriteGuard, off_thread};
 use crate::{
     domain::{FileId, Part, PartRecord, Session, SessionId},
     group_commit::GroupCommit,
@@ -194,10 +194,10 @@ impl Storage for LocalDisk {
         binding::write(self.root.clone(), id, true).await.map(drop)
     }
 
-    async fn some_ids(&self) -> Result<Vec<Uuid>> {
+    async fn sample_ids(&self) -> Result<Vec<Uuid>> {
         let mut ids = Vec::new();
         for folder in [UPLOADING, STORED] {
-            ids.extend(list(self.root.join(folder)).await?.into_iter().take(super::SOME));
+            ids.extend(list(self.root.join(folder)).await?.into_iter().take(super::MAX_SAMPLED_IDS));
         }
         Ok(ids)
     }
@@ -210,10 +210,10 @@ impl Storage for LocalDisk {
         Ok(())
     }
 
-    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
+    async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
         let (this, session) = (self.clone(), session.clone());
         let upload = off_thread(move || this.upload(&session)).await?;
-        Ok(Box::new(part_writer::LocalPartWriter::new(upload, part, self.sync, held)))
+        Ok(Box::new(part_writer::LocalPartWriter::new(upload, part, self.sync, write_guard)))
     }
 
     async fn complete(&self, session: &Session, _: &[PartRecord]) -> Result<String> {
@@ -240,7 +240,7 @@ impl Storage for LocalDisk {
         content::compare(self.places(session), hasher, parts).await.map(Some)
     }
 
-    async fn changed_by_others(&self, session: &Session) -> Result<Option<SystemTime>> {
+    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
         let places = self.places(session);
         off_thread(move || {
             let Some(file) = places.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };

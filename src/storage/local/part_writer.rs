@@ -11,7 +11,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::{Error, Held, PartWriter, Result, Upload};
+use super::{Error, PartWriter, Result, Upload, WriteGuard};
 use crate::{
     domain::{Part, Sha256Digest},
     storage::{PersistedPart, StagedPart},
@@ -38,14 +38,14 @@ pub(super) struct LocalPartWriter {
     gathered_bytes: usize,
     hasher: Sha256,
     writing: Option<JoinHandle<io::Result<()>>>,
-    held: Held,
+    write_guard: WriteGuard,
 }
 
 struct LocalStagedPart {
     upload: Arc<Upload>,
     sync: SyncParts,
     sha256: Sha256Digest,
-    held: Held,
+    write_guard: WriteGuard,
 }
 
 #[async_trait]
@@ -64,13 +64,13 @@ impl PartWriter for LocalPartWriter {
             upload: self.upload,
             sync: self.sync,
             sha256: self.hasher.into(),
-            held: self.held,
+            write_guard: self.write_guard,
         }))
     }
 }
 
 impl LocalPartWriter {
-    pub(super) fn new(upload: Arc<Upload>, part: Part, sync: SyncParts, held: Held) -> Self {
+    pub(super) fn new(upload: Arc<Upload>, part: Part, sync: SyncParts, write_guard: WriteGuard) -> Self {
         Self {
             upload,
             sync,
@@ -79,7 +79,7 @@ impl LocalPartWriter {
             gathered_bytes: 0,
             hasher: Sha256::new(),
             writing: None,
-            held,
+            write_guard,
         }
     }
 
@@ -88,7 +88,7 @@ impl LocalPartWriter {
         let blocks = std::mem::take(&mut self.gathered);
         let (begin, mut offset) = (self.offset, self.offset);
         self.offset += std::mem::take(&mut self.gathered_bytes) as u64;
-        let (upload, held) = (Arc::clone(&self.upload), Arc::clone(&self.held));
+        let (upload, write_guard) = (Arc::clone(&self.upload), Arc::clone(&self.write_guard));
         self.writing = Some(tokio::task::spawn_blocking(move || {
             upload.writes.run(&upload.file, || {
                 for block in blocks {
@@ -98,7 +98,7 @@ impl LocalPartWriter {
                 Ok(())
             })?;
             begin_to_write(&upload.file, begin, offset - begin);
-            drop(held);
+            drop(write_guard);
             Ok(())
         }));
         Ok(())
@@ -120,7 +120,7 @@ impl StagedPart for LocalStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { upload, held, sync, .. } = *self;
+        let Self { upload, write_guard, sync, .. } = *self;
         if sync == SyncParts::Always {
             let synced = upload.syncs.run((), |parts| sync_file(Arc::clone(&upload), parts.len())).await;
             let synced = synced.unwrap_or_else(|| Err(Arc::new(io::Error::other("a sync was given up"))));
@@ -129,7 +129,7 @@ impl StagedPart for LocalStagedPart {
                 Error::io("sync parts")(error.raw_os_error().map_or_else(|| io::Error::other(error), again))
             })?;
         }
-        Ok(PersistedPart { held, etag: None, bytes: None })
+        Ok(PersistedPart { write_guard, etag: None, bytes: None })
     }
 }
 

@@ -39,7 +39,7 @@ impl Memory {
     /// Waits for so much. A part that is larger than the owner's share, or than all, takes that whole.
     ///
     /// # Errors
-    /// [`Error::Crowded`]: nothing came free in time.
+    /// [`Error::MemoryTimeout`]: nothing came free in time.
     pub(super) async fn take(&self, owner: &OwnerName, bytes: u64) -> Result<Taken> {
         let wanted = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let taken = async {
@@ -48,7 +48,7 @@ impl Memory {
             let permit = acquire(Arc::clone(&self.units), wanted.min(self.total)).await;
             Taken { memory: self.clone(), share, permit }
         };
-        tokio::time::timeout(LONGEST_WAIT, taken).await.map_err(|_| Error::Crowded(LONGEST_WAIT))
+        tokio::time::timeout(LONGEST_WAIT, taken).await.map_err(|_| Error::MemoryTimeout(LONGEST_WAIT))
     }
 
     fn share_units(&self) -> u32 {
@@ -117,7 +117,7 @@ mod tests {
             let other = memory.take(&owner("other"), 5 * UNIT_BYTES).await;
             (other, begun.elapsed())
         });
-        assert!(matches!(more, Err(Error::Crowded(_))) && begun.elapsed() >= LONGEST_WAIT);
+        assert!(matches!(more, Err(Error::MemoryTimeout(_))) && begun.elapsed() >= LONGEST_WAIT);
         assert!(other.0.is_ok() && other.1.is_zero());
     }
 

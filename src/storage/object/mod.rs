@@ -36,7 +36,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    BINDING, ByteStream, Compared, Error, Held, PartWriter, Result, SOME, Storage,
+    BINDING, ByteStream, Compared, Error, MAX_SAMPLED_IDS, PartWriter, Result, Storage, WriteGuard,
     compare::{Comparing, range_of},
     parse_binding,
 };
@@ -123,9 +123,9 @@ impl Storage for ObjectStorage {
         self.objects.put(&self.path(BINDING), id.to_string().into()).await.map(drop).map_err(failed("write partway.id"))
     }
 
-    async fn some_ids(&self) -> Result<Vec<Uuid>> {
+    async fn sample_ids(&self) -> Result<Vec<Uuid>> {
         let stored = self.path(STORED);
-        let some = self.objects.list(Some(&stored)).take(SOME).try_collect::<Vec<_>>().await;
+        let some = self.objects.list(Some(&stored)).take(MAX_SAMPLED_IDS).try_collect::<Vec<_>>().await;
         let id = |object: &object_store::ObjectMeta| object.location.filename()?.parse().ok();
         Ok(some.map_err(failed("list the bucket"))?.iter().filter_map(id).collect())
     }
@@ -139,13 +139,13 @@ impl Storage for ObjectStorage {
         self.abort(session, upload_id).await
     }
 
-    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
+    async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
         let upload_id = session.storage_upload_id.clone();
         let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload", session.id)))?;
         let (uploads, path) = (Arc::clone(&self.uploads), self.path(&Self::location(session)));
         let memory = self.memory.take(&session.owner, part.size_bytes).await?;
         let puts = Arc::clone(&self.puts);
-        let target = Target { uploads, puts, path, upload_id, part, memory, held };
+        let target = Target { uploads, puts, path, upload_id, part, memory, write_guard };
         Ok(Box::new(part_writer::ObjectPartWriter::new(target)))
     }
 
@@ -216,7 +216,7 @@ impl Storage for ObjectStorage {
     }
 
     /// An object is written once.
-    async fn changed_by_others(&self, _: &Session) -> Result<Option<SystemTime>> {
+    async fn externally_modified_at(&self, _: &Session) -> Result<Option<SystemTime>> {
         Ok(None)
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{Part, Sha256Digest},
-    storage::{BufferedBytes, Held, PartWriter, PersistedPart, Result, StagedPart, off_thread},
+    storage::{BufferedBytes, PartWriter, PersistedPart, Result, StagedPart, WriteGuard, off_thread},
 };
 
 /// Where a part goes.
@@ -24,7 +24,7 @@ pub(super) struct Target {
     pub(super) upload_id: String,
     pub(super) part: Part,
     pub(super) memory: Taken,
-    pub(super) held: Held,
+    pub(super) write_guard: WriteGuard,
 }
 
 pub(super) struct ObjectPartWriter {
@@ -68,7 +68,7 @@ impl StagedPart for ObjectStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { target: Target { uploads, puts, path, upload_id, part, memory, held }, bytes, .. } = *self;
+        let Self { target: Target { uploads, puts, path, upload_id, part, memory, write_guard }, bytes, .. } = *self;
         // `object_store` counts from 0.
         let index = part.number as usize - 1;
         let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
@@ -77,6 +77,6 @@ impl StagedPart for ObjectStagedPart {
         let etag = put?.content_id;
         let (permit, may_be_kept) = memory.release();
         let bytes = BufferedBytes { bytes, may_be_kept, _memory: permit };
-        Ok(PersistedPart { held, etag: Some(etag), bytes: Some(bytes) })
+        Ok(PersistedPart { write_guard, etag: Some(etag), bytes: Some(bytes) })
     }
 }

@@ -246,8 +246,8 @@ impl Storage for FaultyStorage {
         self.inner.rebind(id).await
     }
 
-    async fn some_ids(&self) -> Result<Vec<Uuid>> {
-        self.inner.some_ids().await
+    async fn sample_ids(&self) -> Result<Vec<Uuid>> {
+        self.inner.sample_ids().await
     }
 
     async fn begin(&self, session: &Session) -> Result<Option<String>> {
@@ -283,8 +283,8 @@ impl Storage for FaultyStorage {
         self.faults.around(Step::Compare, self.inner.compare(session, hasher, parts)).await
     }
 
-    async fn changed_by_others(&self, session: &Session) -> Result<Option<SystemTime>> {
-        self.inner.changed_by_others(session).await
+    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
+        self.inner.externally_modified_at(session).await
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
