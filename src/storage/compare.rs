@@ -1,6 +1,7 @@
-//! Comparing the bytes of parts with the digests that they had when they arrived.
+//! Compares the bytes of parts with their recorded digests.
 //!
-//! Owns the two hashes that one reading feeds: the whole file's and each part's.
+//! Owns the two hashes that one pass over the bytes computes: the whole file's and each part's. Does not own reading: each
+//! storage reads the bytes and passes them in.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -8,40 +9,42 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{PartRecord, PartSet, Sha256Digest};
 
-/// What was found in some consecutive parts.
+/// The result of comparing consecutive parts with their digests.
 #[derive(Debug)]
 pub struct Compared {
-    /// The hasher that was given, fed with all of their bytes.
+    /// The caller's hasher, after all bytes of the parts.
     pub hasher: Sha256,
-    /// Those whose bytes are not the ones that arrived.
+    /// The parts whose bytes are missing or do not match the recorded digest.
     pub damaged: PartSet,
 }
 
-/// The bytes of consecutive parts.
-pub(super) fn range_of(parts: &[PartRecord]) -> Range<u64> {
+/// The byte range of consecutive parts.
+pub(super) fn byte_range(parts: &[PartRecord]) -> Range<u64> {
     let begin = parts.first().map_or(0, |first| first.part.offset_bytes);
     begin..parts.last().map_or(0, |last| last.part.offset_bytes + last.part.size_bytes)
 }
 
-/// A reading that is under way.
-pub(super) struct Comparing {
-    waiting: VecDeque<PartRecord>,
+/// Compares consecutive parts while their bytes are read.
+pub(super) struct PartComparer {
+    /// The current part and those after it.
+    remaining: VecDeque<PartRecord>,
+    /// Bytes of the current part that were not read yet.
     left_bytes: u64,
     part: Sha256,
     compared: Compared,
 }
 
-impl Comparing {
-    /// Begins with the first byte of the first part; none of them is empty.
+impl PartComparer {
+    /// Starts at the first byte of the first part. No part may be empty.
     pub(super) fn new(hasher: Sha256, parts: &[PartRecord]) -> Self {
-        let waiting: VecDeque<_> = parts.iter().cloned().collect();
-        let left_bytes = waiting.front().map_or(0, |first| first.part.size_bytes);
-        Self { waiting, left_bytes, part: Sha256::new(), compared: Compared { hasher, damaged: PartSet::new() } }
+        let remaining: VecDeque<_> = parts.iter().cloned().collect();
+        let left_bytes = remaining.front().map_or(0, |first| first.part.size_bytes);
+        Self { remaining, left_bytes, part: Sha256::new(), compared: Compared { hasher, damaged: PartSet::new() } }
     }
 
-    /// Takes the next bytes. What comes after the last part is left out.
+    /// Processes the next bytes. Ignores bytes after the last part.
     pub(super) fn push(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.waiting.is_empty() {
+        while !bytes.is_empty() && !self.remaining.is_empty() {
             let len = usize::try_from(self.left_bytes).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (now, later) = bytes.split_at(len);
             self.compared.hasher.update(now);
@@ -56,15 +59,15 @@ impl Comparing {
 
     fn end_part(&mut self) {
         let actual: Sha256Digest = std::mem::take(&mut self.part).into();
-        if let Some(record) = self.waiting.pop_front().filter(|record| record.sha256 != actual) {
+        if let Some(record) = self.remaining.pop_front().filter(|record| record.sha256 != actual) {
             self.compared.damaged.insert(record.part.number);
         }
-        self.left_bytes = self.waiting.front().map_or(0, |next| next.part.size_bytes);
+        self.left_bytes = self.remaining.front().map_or(0, |next| next.part.size_bytes);
     }
 
-    /// What was found, once all bytes were taken. Parts whose bytes did not come are damaged too.
+    /// Returns the result. Parts whose bytes were not all pushed count as damaged.
     pub(super) fn finish(mut self) -> Compared {
-        for record in &self.waiting {
+        for record in &self.remaining {
             self.compared.damaged.insert(record.part.number);
         }
         self.compared
@@ -77,7 +80,7 @@ mod tests {
     use crate::domain::{Clock, PartPlan, SystemClock};
 
     #[test]
-    fn however_the_bytes_come_the_damaged_parts_are_named_and_the_hash_is_of_all() {
+    fn the_result_names_the_damaged_parts_and_hashes_all_bytes_for_every_block_size() {
         let (plan, bytes) = (PartPlan::new(25, 10).unwrap(), b"0123456789abcdefghijABCDE");
         let record = |number: u32| {
             let part = plan.part(number).unwrap();
@@ -88,9 +91,9 @@ mod tests {
         let mut damaged = *bytes;
         (damaged[9], damaged[24]) = (b'!', b'!');
         for piece in [1, 7, 10, 25] {
-            let mut comparing = Comparing::new(Sha256::new(), &[record(1), record(2), record(3)]);
-            damaged.chunks(piece).for_each(|piece| comparing.push(piece));
-            let compared = comparing.finish();
+            let mut comparer = PartComparer::new(Sha256::new(), &[record(1), record(2), record(3)]);
+            damaged.chunks(piece).for_each(|piece| comparer.push(piece));
+            let compared = comparer.finish();
             assert_eq!(compared.damaged.to_string(), "1,3");
             assert_eq!(Sha256Digest::from(compared.hasher), Sha256Digest::of(&damaged));
         }

@@ -1,4 +1,7 @@
-//! The file that keeps the folder's id.
+//! The file `partway.id`, which binds the folder to its database.
+//!
+//! Owns reading the file and replacing it atomically. Does not own the comparison with the database: that is
+//! `service/bind.rs`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -22,29 +25,32 @@ pub(super) async fn read(root: PathBuf) -> Result<Option<Uuid>> {
     .await
 }
 
-/// Writes the id under another name first, so that it is whole or not there. Answers the id that is kept.
+/// Writes the id to a temporary file and then links or renames it, so that the final file is never incomplete. Without
+/// `replace`, an existing file wins. Returns the id that the file then contains.
 pub(super) async fn write(root: PathBuf, id: Uuid, replace: bool) -> Result<Uuid> {
     let path = root.join(BINDING);
     let written = {
         let path = path.clone();
         off_thread(move || {
             let failed = || Error::io(format!("write {}", path.display()));
-            // Of several at once, each has a name of its own: the id is the same for all.
+            // Concurrent starts must not share a temporary file, so each gets a unique name.
             let unfinished = path.with_added_extension(Uuid::now_v7().to_string());
             let mut options = OpenOptions::new();
             let file = options.create(true).truncate(true).write(true).mode(0o600).open(&unfinished);
             let mut file = file.map_err(failed())?;
             writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(failed())?;
-            let kept = if replace { fs::rename(&unfinished, &path) } else { fs::hard_link(&unfinished, &path) };
+            let placed = if replace { fs::rename(&unfinished, &path) } else { fs::hard_link(&unfinished, &path) };
             let _ = fs::remove_file(&unfinished);
-            match kept {
+            match placed {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-                kept => kept.map_err(failed()),
+                placed => placed.map_err(failed()),
             }?;
             sync_dir(&root)?;
             Ok(root)
         })
         .await?
     };
-    read(written).await?.ok_or_else(|| Error::Lost(format!("{} was written and is not there", path.display())))
+    read(written)
+        .await?
+        .ok_or_else(|| Error::Lost(format!("{} is missing directly after it was written", path.display())))
 }

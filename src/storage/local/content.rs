@@ -1,4 +1,6 @@
-//! Reading bytes back: a stored file's content, and the bytes of a running upload for its checksum.
+//! Reads bytes back: a stored file's content, and the bytes of an unfinished upload for its digest.
+//!
+//! Owns reading. Does not own where a file is: the paths come from the parent module.
 
 use std::{
     fs::File,
@@ -17,7 +19,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     super::{
         Compared,
-        compare::{Comparing, range_of},
+        compare::{PartComparer, byte_range},
         expect_size,
     },
     Result,
@@ -28,7 +30,7 @@ use crate::domain::PartRecord;
 
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Reads these bytes of a file that has `size_bytes`.
+/// Streams a range of a file. Fails with `Error::Lost` if the file's size is not `size_bytes`.
 pub(super) async fn read(
     path: &Path,
     size_bytes: u64,
@@ -42,7 +44,7 @@ pub(super) async fn read(
     Ok(ReaderStream::with_capacity(file.take(range.end - range.start), BLOCK_BYTES))
 }
 
-/// Feeds these bytes to `hasher`.
+/// Feeds a range of a session's file to `hasher`.
 pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
     off_thread(move || {
         read_blocks(&paths, range, |block| hasher.update(block))?;
@@ -51,19 +53,19 @@ pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u
     .await
 }
 
-/// Feeds these consecutive parts to `hasher`, and compares each with its digest.
+/// Feeds consecutive parts to `hasher` and compares each part with its digest.
 pub(super) async fn compare(paths: [PathBuf; 2], hasher: Sha256, parts: &[PartRecord]) -> Result<Compared> {
-    let (mut comparing, range) = (Comparing::new(hasher, parts), range_of(parts));
+    let (mut comparer, range) = (PartComparer::new(hasher, parts), byte_range(parts));
     off_thread(move || {
-        read_blocks(&paths, range, |block| comparing.push(block))?;
-        Ok(comparing.finish())
+        read_blocks(&paths, range, |block| comparer.push(block))?;
+        Ok(comparer.finish())
     })
     .await
 }
 
-/// Reads these bytes of the first of the two files that is there: a session's file is in `uploading/` or was renamed
-/// already.
-fn read_blocks(paths: &[PathBuf; 2], range: Range<u64>, mut take: impl FnMut(&[u8])) -> Result<()> {
+/// Reads a range of the first of the two files that exists: the one in `uploading/`, or the renamed one in `stored/`. Passes
+/// blocks of at most `BLOCK_BYTES` to `consume`.
+fn read_blocks(paths: &[PathBuf; 2], range: Range<u64>, mut consume: impl FnMut(&[u8])) -> Result<()> {
     let failed = |error| lost_or(error, "read", &paths[0]);
     let file = match File::open(&paths[0]) {
         Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(&paths[1]),
@@ -73,10 +75,10 @@ fn read_blocks(paths: &[PathBuf; 2], range: Range<u64>, mut take: impl FnMut(&[u
     let mut block = vec![0; BLOCK_BYTES];
     let mut offset = range.start;
     while offset < range.end {
-        let wanted = usize::try_from(range.end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-        file.read_exact_at(&mut block[..wanted], offset).map_err(failed)?;
-        take(&block[..wanted]);
-        offset += wanted as u64;
+        let len = usize::try_from(range.end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+        file.read_exact_at(&mut block[..len], offset).map_err(failed)?;
+        consume(&block[..len]);
+        offset += len as u64;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Whether files can go from `uploading/` to `stored/`.
+//! Checks that files can be renamed from `uploading/` to `stored/`.
 //!
-//! Owns how that is found out before the first upload is finished: a rename does not cross file systems, nor two mounts of
-//! one.
+//! Owns the check at the start and the one for readiness. A rename crosses neither file systems nor two mounts of one file
+//! system. Without the check, the first finalize would be the first to fail.
 
 use std::{
     fs::{self, File},
@@ -14,33 +14,35 @@ use uuid::Uuid;
 
 use super::{Error, Result, STORED, UPLOADING};
 
-/// Extension of a file that is made, moved and removed again.
+/// Extension of the file that the check creates, renames and deletes.
 const PROBE: &str = "probe";
 
-/// Moves a file.
+/// Renames a test file from `uploading/` to `stored/`.
 pub(super) fn try_rename(root: &Path) -> Result<()> {
-    // A name of its own: another command may try at the same time.
+    // A unique name: another command may run the check at the same time.
     let probe = format!("partway-{}.{PROBE}", Uuid::now_v7());
     let (from, to) = (root.join(UPLOADING).join(&probe), root.join(STORED).join(&probe));
     let renamed = File::create(&from).and_then(|_| fs::rename(&from, &to));
     let _ = (fs::remove_file(&from), fs::remove_file(&to));
     renamed.map_err(|error| match error.kind() {
-        ErrorKind::CrossesDevices => apart(root),
+        ErrorKind::CrossesDevices => different_file_systems(root),
         _ => Error::io(format!("move a file from {UPLOADING} to {STORED} in {}", root.display()))(error),
     })
 }
 
-/// Compares the file systems, which takes nothing but a look.
+/// Compares the device numbers of both folders. Writes nothing, so it suits a frequent readiness check.
 pub(super) fn check(root: &Path) -> Result<()> {
     let device = |folder| {
         let path = root.join(folder);
-        fs::metadata(&path).map(|found| found.dev()).map_err(Error::io(format!("look at {}", path.display())))
+        fs::metadata(&path).map(|found| found.dev()).map_err(Error::io(format!("inspect {}", path.display())))
     };
-    if device(UPLOADING)? == device(STORED)? { Ok(()) } else { Err(apart(root)) }
+    if device(UPLOADING)? == device(STORED)? { Ok(()) } else { Err(different_file_systems(root)) }
 }
 
-fn apart(root: &Path) -> Error {
-    let why =
-        format!("{UPLOADING} and {STORED} in {} must be on one file system, since files are renamed", root.display());
-    Error::io(why)(ErrorKind::CrossesDevices.into())
+fn different_file_systems(root: &Path) -> Error {
+    let action = format!(
+        "rename files from {UPLOADING} to {STORED} in {}: both folders must be on one file system",
+        root.display()
+    );
+    Error::io(action)(ErrorKind::CrossesDevices.into())
 }

@@ -1,13 +1,14 @@
 //! A folder on the local disk.
 //!
-//! Owns which file is whose, and how files begin, end and are found again. One file per session in `uploading/`,
-//! made when its first part arrives, with its full size but no blocks; every part is written at its own offset. A finished
-//! file is renamed into `stored/`, never copied. Both folders are on one file system.
+//! Owns which file belongs to which session, and how files are created, completed and found. Each session has one sparse
+//! file in `uploading/`, created at its full size when the first part arrives. Every part is written at its own offset. To
+//! complete a session, the server renames its file into `stored/` and never copies it, so both folders must be on one file
+//! system. Does not own which parts were recorded: that is the database's.
 
 mod binding;
 mod content;
 mod file_system;
-mod mark;
+mod mtime_mark;
 mod names;
 mod part_writer;
 
@@ -37,101 +38,103 @@ use crate::{
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
-/// Extension of a file in `uploading/` that does not have its size yet.
+/// Extension of a file in `uploading/` until it has its full size.
 const UNFINISHED: &str = "new";
 
-/// The folder that holds all bytes.
+/// The folder that contains all bytes.
 #[derive(Clone, Debug)]
 pub struct LocalDisk {
     root: PathBuf,
     sync: SyncParts,
-    beginning: Arc<Mutex<()>>,
-    /// The files that parts are being written to.
+    creation: Arc<Mutex<()>>,
+    /// The files to which requests are writing parts.
     open: Arc<Mutex<HashMap<SessionId, Weak<Upload>>>>,
 }
 
-/// A session's file while parts are written to it.
+/// A session's file while requests write parts to it.
 #[derive(Debug)]
 struct Upload {
     file: File,
-    writes: mark::Writes,
-    /// Parts of one file that are written at the same time are made durable by one sync.
+    writes: mtime_mark::WriteTracker,
+    /// Group commit: one sync makes all parts durable that were written to this file while the previous sync ran.
     syncs: GroupCommit<(), std::result::Result<(), Arc<io::Error>>>,
 }
 
 impl LocalDisk {
-    /// Opens the folder, creating it if there is none.
+    /// Opens the folder, and creates it if it does not exist.
     pub fn open(root: &Path, sync: SyncParts) -> Result<Self> {
         for dir in [root.join(UPLOADING), root.join(STORED)] {
-            // Only the server's own user may read what people upload.
+            // Only the server's own user may read uploaded files.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(Error::io(format!("create {}", dir.display())))?;
         }
         sync_dir(root)?;
         file_system::try_rename(root)?;
-        Ok(Self { root: root.to_owned(), sync, beginning: Arc::default(), open: Arc::default() })
+        Ok(Self { root: root.to_owned(), sync, creation: Arc::default(), open: Arc::default() })
     }
 
-    /// The session's file, open for writing. The first part makes it, sparse: a request's head must not take the disk from
-    /// everybody. Later parts must find it: a new file would have holes where parts were.
+    /// Opens the session's file for writing. The first part creates it as a sparse file: one small request must not reserve
+    /// disk space for a whole file. For later parts the file must exist: a new file would have holes in place of the recorded
+    /// parts.
     fn open_for_parts(&self, session: &Session) -> Result<File> {
         let path = self.uploading(session.id);
         if session.received.is_empty() {
-            return self.begin(&path, session.plan.total_size_bytes());
+            return self.create_file(&path, session.plan.total_size_bytes());
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(|error| lost_or(error, "open", &path))?;
-        let found = file.metadata().map_err(|error| lost_or(error, "look at", &path))?.len();
+        let found = file.metadata().map_err(|error| lost_or(error, "inspect", &path))?.len();
         super::expect_size(path.display(), found, session.plan.total_size_bytes())?;
         Ok(file)
     }
 
-    /// The same for all who write to it at the same time.
+    /// Returns the open file of a session. All concurrent writers of a session share one [`Upload`].
     fn upload(&self, session: &Session) -> Result<Arc<Upload>> {
         let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have been removed, with the session or by hand, or cut.
+        // The server or a person may have deleted or truncated the file since it was opened.
         let size_bytes = session.plan.total_size_bytes();
-        let is_well = |file: &Metadata| file.nlink() > 0 && file.len() == size_bytes;
-        let known = |open: &HashMap<SessionId, Weak<Upload>>| {
+        let is_intact = |file: &Metadata| file.nlink() > 0 && file.len() == size_bytes;
+        let find_open = |open: &HashMap<SessionId, Weak<Upload>>| {
             let upload = open.get(&session.id).and_then(Weak::upgrade);
-            upload.filter(|upload| upload.file.metadata().is_ok_and(|file| is_well(&file)))
+            upload.filter(|upload| upload.file.metadata().is_ok_and(|file| is_intact(&file)))
         };
-        if let Some(upload) = known(&open()) {
+        if let Some(upload) = find_open(&open()) {
             return Ok(upload);
         }
         let (file, syncs) = (self.open_for_parts(session)?, GroupCommit::default());
-        let upload = Arc::new(Upload { file, writes: mark::Writes::default(), syncs });
+        let upload = Arc::new(Upload { file, writes: mtime_mark::WriteTracker::default(), syncs });
         let mut open = open();
-        if let Some(faster) = known(&open) {
-            return Ok(faster);
+        if let Some(concurrent) = find_open(&open) {
+            return Ok(concurrent);
         }
         open.retain(|_, upload| upload.strong_count() > 0);
         open.insert(session.id, Arc::downgrade(&upload));
         Ok(upload)
     }
 
-    /// The first parts of a session arrive together, so the file is made by one of them, under another name until it is
-    /// whole: nobody writes to a file that is removed again because there was no room.
-    fn begin(&self, path: &Path, size_bytes: u64) -> Result<File> {
-        let _one_at_a_time = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Creates the session's file, or opens it if a concurrent first part has created it. The file has another name until it
+    /// has its full size. So no request writes to a file that this function deletes again after a failure.
+    fn create_file(&self, path: &Path, size_bytes: u64) -> Result<File> {
+        let _one_at_a_time = self.creation.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = OpenOptions::new();
         options.write(true).mode(0o600);
         if let Ok(file) = options.open(path)
             && file.metadata().is_ok_and(|file| file.len() == size_bytes)
         {
-            // The one who made it may have died before this. What it wrote is of no part that was recorded.
-            mark::set(&file).map_err(Error::io(format!("mark {}", path.display())))?;
+            // The server may have stopped right after it created the file. No recorded part has bytes in this file yet, so
+            // the mark can be set whatever it contains.
+            mtime_mark::set(&file).map_err(Error::io(format!("mark {}", path.display())))?;
             sync_dir(&self.root.join(UPLOADING))?;
             return Ok(file);
         }
         let unfinished = path.with_extension(UNFINISHED);
         let failed = || Error::io(format!("create {} with {size_bytes} bytes", path.display()));
         let file = options.create(true).truncate(true).open(&unfinished).map_err(failed())?;
-        let made = file
+        let created = file
             .set_len(size_bytes)
-            .and_then(|()| mark::set(&file))
+            .and_then(|()| mtime_mark::set(&file))
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&unfinished, path));
-        if let Err(error) = made {
+        if let Err(error) = created {
             let _ = fs::remove_file(&unfinished);
             return Err(failed()(error));
         }
@@ -144,10 +147,10 @@ impl LocalDisk {
         let location = format!("{STORED}/{}", session.file_id);
         let (from, to) = (self.uploading(session.id), self.root.join(&location));
         if size_bytes == 0 && !to.exists() {
-            self.begin(&from, 0)?;
+            self.create_file(&from, 0)?;
         }
         match rename_durably(&from, &to, size_bytes) {
-            // Renamed by another try: one that runs at the same time, or one that did not live to record it.
+            // A concurrent call has renamed the file, or an earlier one did and the server stopped before it recorded that.
             Err(lost @ Error::Lost(_)) => expect_size(&to, size_bytes).map_err(|_| lost)?,
             renamed => renamed?,
         }
@@ -160,8 +163,8 @@ impl LocalDisk {
         self.root.join(UPLOADING).join(session.0.to_string())
     }
 
-    /// Where a session's bytes are, and where they are once they are complete.
-    fn places(&self, session: &Session) -> [PathBuf; 2] {
+    /// The paths of a session's file before and after completion.
+    fn paths(&self, session: &Session) -> [PathBuf; 2] {
         [self.uploading(session.id), self.root.join(STORED).join(session.file_id.0.to_string())]
     }
 
@@ -177,7 +180,7 @@ impl Storage for LocalDisk {
         off_thread(move || file_system::check(&root)).await
     }
 
-    /// Parts are written in place, and who may write one is decided in memory; a lock file keeps other servers away.
+    /// False: parts are written in place, under claims in this process's memory. A lock file keeps other servers out.
     fn is_shared(&self) -> bool {
         false
     }
@@ -221,7 +224,8 @@ impl Storage for LocalDisk {
         off_thread(move || this.complete_blocking(&session)).await
     }
 
-    /// The order matters: a finalize that runs at the same time either finds nothing to rename or has renamed already.
+    /// Deletes in the order in which a file moves. So a concurrent finalize either finds no file to rename, or has already
+    /// renamed it and this function deletes the result.
     async fn discard(&self, session: &Session) -> Result<()> {
         let stored = self.root.join(STORED).join(session.file_id.0.to_string());
         self.discard_upload(session.id).await?;
@@ -233,19 +237,19 @@ impl Storage for LocalDisk {
     }
 
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
-        content::hash(self.places(session), hasher, range).await.map(Some)
+        content::hash(self.paths(session), hasher, range).await.map(Some)
     }
 
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
-        content::compare(self.places(session), hasher, parts).await.map(Some)
+        content::compare(self.paths(session), hasher, parts).await.map(Some)
     }
 
     async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
-        let places = self.places(session);
+        let paths = self.paths(session);
         off_thread(move || {
-            let Some(file) = places.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };
-            let changed_at = if mark::is_set(&file) { None } else { file.modified().ok() };
-            Ok(changed_at)
+            let Some(file) = paths.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };
+            let modified_at = if mtime_mark::is_set(&file) { None } else { file.modified().ok() };
+            Ok(modified_at)
         })
         .await
     }
@@ -259,10 +263,10 @@ impl Storage for LocalDisk {
     }
 
     async fn discard_upload(&self, session: SessionId) -> Result<()> {
-        let (uploading, beginning) = (self.uploading(session), Arc::clone(&self.beginning));
+        let (uploading, creation) = (self.uploading(session), Arc::clone(&self.creation));
         off_thread(move || {
-            // A first part may be about to rename what is removed here.
-            let _not_meanwhile = beginning.lock().unwrap_or_else(PoisonError::into_inner);
+            // A concurrent first part may be about to rename the unfinished file.
+            let _no_concurrent_creation = creation.lock().unwrap_or_else(PoisonError::into_inner);
             remove(&uploading.with_extension(UNFINISHED))?;
             remove(&uploading)
         })
@@ -270,14 +274,14 @@ impl Storage for LocalDisk {
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
-        let ([uploading, stored], size_bytes) = (self.places(session), session.plan.total_size_bytes());
+        let ([uploading, stored], size_bytes) = (self.paths(session), session.plan.total_size_bytes());
         off_thread(move || match expect_size(&uploading, size_bytes) {
-            // In this order, since a file moves from the one to the other. What is told is the place where parts are.
+            // Looks in the order in which a file moves. If both paths fail, the error names `uploading/`.
             Err(Error::Lost(problem)) => expect_size(&stored, size_bytes).map_err(|error| match error {
                 Error::Lost(_) => Error::Lost(problem),
                 error => error,
             }),
-            looked_at => looked_at,
+            checked => checked,
         })
         .await
     }

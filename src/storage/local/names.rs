@@ -1,6 +1,7 @@
-//! Names in the folder: how files are found, moved and removed durably, and what a missing one means.
+//! File names in the folder.
 //!
-//! Knows no sessions: which file is whose is the folder's.
+//! Owns how files are listed, renamed and deleted durably, and which errors mean that bytes are lost. Does not own which file
+//! belongs to which session: that is the parent module.
 
 use std::{
     fs::{self, File},
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::{super::expect_size as expect_len, Error, Result, UNFINISHED, off_thread};
 
-/// The ids that files in a folder are named after.
+/// The ids in the file names of a folder.
 pub(super) async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
     off_thread(move || {
         let failed = || Error::io(format!("list {}", dir.display()));
@@ -26,7 +27,8 @@ pub(super) async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
     .await
 }
 
-/// The id that a file of ours is named after. Any other name, such as that of somebody's copy, is not ours to touch.
+/// The id in the name of a file that this server created. `None` for any other name, such as a copy that a person made: the
+/// server must not touch such files.
 fn id_of(name: &str) -> Option<Uuid> {
     let stem = name.strip_suffix(UNFINISHED).and_then(|stem| stem.strip_suffix('.')).unwrap_or(name);
     stem.parse().ok().filter(|id: &Uuid| id.to_string() == stem)
@@ -40,20 +42,21 @@ pub(super) fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<
 }
 
 pub(super) fn expect_size(path: &Path, size_bytes: u64) -> Result<()> {
-    let found = fs::metadata(path).map_err(|error| lost_or(error, "look at", path))?.len();
+    let found = fs::metadata(path).map_err(|error| lost_or(error, "inspect", path))?.len();
     expect_len(path.display(), found, size_bytes)
 }
 
-/// A file that was recorded and is not there is lost; another failure says nothing about it.
+/// Classifies an I/O error on a file that must exist. A missing or truncated file is lost. Other errors, such as missing
+/// permissions, prove nothing about the bytes.
 pub(super) fn lost_or(error: io::Error, action: &str, path: &Path) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => Error::Lost(format!("{} is not there", path.display())),
-        ErrorKind::UnexpectedEof => Error::Lost(format!("{} is shorter than was recorded", path.display())),
+        ErrorKind::NotFound => Error::Lost(format!("{} does not exist", path.display())),
+        ErrorKind::UnexpectedEof => Error::Lost(format!("{} is shorter than the database recorded", path.display())),
         _ => Error::io(format!("{action} {}", path.display()))(error),
     }
 }
 
-/// Removes a file, durably; it may be gone already.
+/// Deletes a file durably. Succeeds if the file does not exist.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_dir(path.parent().unwrap_or(path)),
@@ -62,7 +65,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// A new name, or a name gone, is durable only when its folder is.
+/// Syncs a folder. A created, renamed or deleted name is durable only after its folder was synced.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(format!("sync {}", dir.display())))
 }
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_names_that_are_made_here_are_ids() {
+    fn only_names_that_the_server_creates_contain_ids() {
         let id = "01890000-0000-7000-8000-00000000000a";
         for name in [id.to_owned(), format!("{id}.new")] {
             assert_eq!(id_of(&name), Some(id.parse().unwrap()), "{name}");

@@ -1,6 +1,7 @@
-//! What an object store's answer, or its silence, means.
+//! Interprets an object store's answers and enforces timeouts.
 //!
-//! Owns which failures are a refusal, and how long silence is borne. Trying again is the crate `object_store`'s.
+//! Owns which errors are a refusal and how long a request may wait for its answer. Does not own retries: the crate
+//! `object_store` does them.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -8,18 +9,18 @@ use object_store::Error as StoreError;
 
 use crate::storage::{Error, Result};
 
-/// How long the store may be silent.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
-/// How fast it takes a part at the least.
-const LEAST_BYTES_A_SECOND: u64 = 1024 * 1024;
+/// How long a request without a large body may wait for its answer.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The slowest rate at which the store must accept a part: 1 MiB per second.
+const MIN_BYTES_PER_SECOND: u64 = 1024 * 1024;
 
-/// How long it may take to put so much.
-pub(super) fn longest_put(bytes: u64) -> Duration {
-    SILENCE + Duration::from_secs(bytes / LEAST_BYTES_A_SECOND)
+/// How long the put of a part with this many bytes may take.
+pub(super) fn put_timeout(bytes: u64) -> Duration {
+    ANSWER_TIMEOUT + Duration::from_secs(bytes / MIN_BYTES_PER_SECOND)
 }
 
-/// Gives a request up that has no answer after `limit`, and the memory that it holds with it.
-pub(super) async fn in_time<T>(
+/// Cancels the request if it has no answer after `limit`. That also frees the memory that the request holds.
+pub(super) async fn with_timeout<T>(
     action: &str,
     limit: Duration,
     request: impl Future<Output = Result<T, StoreError>>,
@@ -33,14 +34,14 @@ pub(super) async fn in_time<T>(
 pub(super) fn failed(action: &str) -> impl FnOnce(StoreError) -> Error {
     let action = action.to_owned();
     move |error| match error {
-        StoreError::NotFound { path, .. } => Error::Lost(format!("{action}: {path} is not there")),
+        StoreError::NotFound { path, .. } => Error::Lost(format!("{action}: {path} does not exist")),
         error if is_refusal(&error) => Error::Refused { action, source: error.into() },
         error => Error::Store { action, source: error.into() },
     }
 }
 
-/// Whether the store answered the only try with a 4xx. The crate tells status and number of tries in words alone; after
-/// more than one try an earlier one may still be on its way.
+/// Whether the store answered the first and only attempt with a 4xx status. After several attempts, an earlier one may still
+/// take effect. The crate exposes the status and the number of attempts only in the error's text.
 fn is_refusal(error: &StoreError) -> bool {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,20 +1,20 @@
-//! What an object store accepts of the settings.
+//! The limits that an object store sets on parts.
 //!
-//! Owns the store's limits on the parts of one upload, so that the server refuses settings at the start which the store
-//! would refuse in the middle of an upload.
+//! Owns the limits and the check of the settings against them. Without the check, the store would refuse a part in the middle
+//! of an upload.
 
 use anyhow::ensure;
 
 use crate::domain::PartPlan;
 
-/// S3's own limits on a multipart upload
-/// ([Amazon S3 multipart upload limits](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)). Azure takes
-/// at most 4,000 MiB per part, and refuses a larger one only when it is put.
+/// S3's limits on a multipart upload
+/// ([Amazon S3 multipart upload limits](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)). Azure accepts at
+/// most 4,000 MiB per part. This check does not cover that: Azure refuses a larger part when the server puts it.
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
 const MAX_PART_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 const MAX_PARTS: u32 = 10_000;
 
-/// The settings that an object store limits.
+/// The settings to which an object store's limits apply.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct PartSettings {
@@ -25,10 +25,10 @@ pub struct PartSettings {
 }
 
 impl PartSettings {
-    /// Whether an object store can take every file that these settings allow.
+    /// Checks that an object store accepts every file that these settings allow.
     ///
     /// # Errors
-    /// It cannot; the message names the setting.
+    /// The store would refuse some files. The message names the setting.
     pub fn check(&self) -> anyhow::Result<()> {
         let Self { chunk_size, max_parts, max_file_size, storage_memory } = *self;
         ensure!(

@@ -1,8 +1,9 @@
-//! Which parts a store has of an upload: S3's `ListParts`.
+//! Asks S3 which parts an upload has, with `ListParts`.
 //!
-//! Owns the one question that the crate `object_store` does not ask. It is asked only when a store refuses to complete an
-//! upload: one that keeps the last put of a part may have got another after the one that was recorded, and then knows the
-//! part by another etag.
+//! Owns this one request, which the crate `object_store` does not offer. The server sends it only after the store has refused
+//! to complete an upload. The store keeps the last put of a part, so a delayed put can replace a part after the server has
+//! recorded it. The store then has another etag for that part. Does not own what follows: `service/send_again.rs` makes the
+//! client send the part again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,10 +13,10 @@ use object_store::{
 };
 use serde::Deserialize;
 
-use super::{ObjectStorage, answers::SILENCE};
+use super::{ObjectStorage, answers::ANSWER_TIMEOUT};
 use crate::domain::{PartRecord, Session};
 
-/// How long the signature of a question is good for.
+/// How long a signed URL is valid.
 const SIGNED_FOR: Duration = Duration::from_mins(1);
 
 #[derive(Deserialize)]
@@ -38,22 +39,23 @@ struct ListedPart {
 }
 
 impl ObjectStorage {
-    /// The parts that the store has otherwise than they were recorded, or not at all. `None` if it has them all, or cannot be
-    /// asked.
-    pub(super) async fn replaced(&self, session: &Session, parts: &[PartRecord]) -> Option<Vec<u32>> {
+    /// The numbers of the recorded parts that the store does not have or has with another size or etag. `None` if there are
+    /// no such parts, or if the store cannot list parts.
+    pub(super) async fn find_replaced_parts(&self, session: &Session, parts: &[PartRecord]) -> Option<Vec<u32>> {
         let (signer, upload_id) = (self.signer.as_ref()?, session.storage_upload_id.as_ref()?);
         let path = self.path(&Self::location(session));
         let listed = match list(&**signer, &path, upload_id).await {
             Ok(listed) => listed,
             Err(error) => {
-                tracing::warn!(session.id = %session.id, error = %format!("{error:#}"), "the store's parts cannot be listed");
+                let error = format!("{error:#}");
+                tracing::warn!(session.id = %session.id, %error, "cannot list the parts that the object store has");
                 return None;
             }
         };
         let is_as_recorded = |record: &PartRecord| {
             listed.get(&record.part.number).is_some_and(|found| {
                 let recorded = record.storage_etag.as_deref().unwrap_or_default();
-                found.size == record.part.size_bytes && bare(&found.etag) == bare(recorded)
+                found.size == record.part.size_bytes && unquoted(&found.etag) == unquoted(recorded)
             })
         };
         let replaced: Vec<u32> =
@@ -62,13 +64,13 @@ impl ObjectStorage {
     }
 }
 
-/// An etag without its quotes, which some stores leave out of lists.
-fn bare(etag: &str) -> &str {
+/// An etag without quotes. Some stores omit the quotes in lists.
+fn unquoted(etag: &str) -> &str {
     etag.trim_matches('"')
 }
 
 async fn list(signer: &dyn Signer, path: &Path, upload_id: &str) -> anyhow::Result<HashMap<u32, ListedPart>> {
-    let client = reqwest::Client::builder().timeout(SILENCE).build()?;
+    let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
     let (mut listed, mut marker) = (HashMap::new(), 0);
     loop {
         let query = [("uploadId", upload_id.to_owned()), ("part-number-marker", marker.to_string())];

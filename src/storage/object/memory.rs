@@ -1,8 +1,9 @@
-//! The memory that parts on their way to an object store may take, all together.
+//! The memory budget for all parts that are on their way to an object store.
 //!
-//! A store takes a part only whole and with its digest before it, so a part is in memory while it is received and put.
-//! Owns the bound on that: over it requests wait, in turn, before they read their body, and not for ever. One owner
-//! gets at most half, so that the slow parts of one owner do not stop all others.
+//! Owns the budget and its fair use. A put needs the part's whole size and digest first, so the server buffers the part while
+//! it receives and puts it. If the budget is used up, requests wait in order of arrival before they read their body, for at
+//! most `MAX_WAIT`. One owner can reserve at most half of the budget, so one owner's slow parts do not stop other owners. Does
+//! not own the buffers: those are in `part_writer`.
 
 use std::{
     collections::HashMap,
@@ -17,38 +18,39 @@ use crate::{
     storage::{Error, Result},
 };
 
-/// Counts in KiB: a semaphore's permits are taken by the `u32`.
+/// The unit of a permit. One call can acquire at most `u32::MAX` permits, so a permit stands for 1 KiB.
 const UNIT_BYTES: u64 = 1024;
-/// How long a request waits for its turn.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a request waits for memory.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
-pub(super) struct Memory {
+pub(super) struct MemoryBudget {
     units: Arc<Semaphore>,
     total: u32,
-    /// What is left of the share of each owner who has or waits for some.
+    /// The free part of each owner's share, for owners that hold or await memory.
     shares: Arc<Mutex<HashMap<OwnerName, Weak<Semaphore>>>>,
 }
 
-impl Memory {
+impl MemoryBudget {
     pub(super) fn new(bytes: u64) -> Self {
         let total = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         Self { units: Arc::new(Semaphore::new(total as usize)), total, shares: Arc::default() }
     }
 
-    /// Waits for so much. A part that is larger than the owner's share, or than all, takes that whole.
+    /// Reserves this many bytes, and waits if necessary. A part that is larger than the owner's share, or larger than the
+    /// whole budget, reserves all of it.
     ///
     /// # Errors
-    /// [`Error::MemoryTimeout`]: nothing came free in time.
-    pub(super) async fn take(&self, owner: &OwnerName, bytes: u64) -> Result<Taken> {
+    /// [`Error::MemoryTimeout`]: the request waited for `MAX_WAIT`.
+    pub(super) async fn reserve(&self, owner: &OwnerName, bytes: u64) -> Result<Reservation> {
         let wanted = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let taken = async {
-            // The share first: a request that waits for it delays no other owner.
+        let reservation = async {
+            // The share first: a request that waits for its owner's share must not hold memory that other owners need.
             let share = acquire(self.share(owner), wanted.min(self.share_units())).await;
             let permit = acquire(Arc::clone(&self.units), wanted.min(self.total)).await;
-            Taken { memory: self.clone(), share, permit }
+            Reservation { memory: self.clone(), share, permit }
         };
-        tokio::time::timeout(LONGEST_WAIT, taken).await.map_err(|_| Error::MemoryTimeout(LONGEST_WAIT))
+        tokio::time::timeout(MAX_WAIT, reservation).await.map_err(|_| Error::MemoryTimeout(MAX_WAIT))
     }
 
     fn share_units(&self) -> u32 {
@@ -71,18 +73,19 @@ async fn acquire(units: Arc<Semaphore>, wanted: u32) -> OwnedSemaphorePermit {
     units.acquire_many_owned(wanted).await.expect("the semaphore is never closed")
 }
 
-/// Memory that was taken.
+/// Memory that one part has reserved, until the value is dropped.
 #[derive(Debug)]
-pub(super) struct Taken {
-    memory: Memory,
+pub(super) struct Reservation {
+    memory: MemoryBudget,
     share: OwnedSemaphorePermit,
     permit: OwnedSemaphorePermit,
 }
 
-impl Taken {
-    /// The permit, and whether it may be held for longer than a request: only while half of all is free, so that what is
-    /// held can never make requests wait for ever. It is none of the owner's share any more.
-    pub(super) fn release(self) -> (OwnedSemaphorePermit, bool) {
+impl Reservation {
+    /// Returns the memory to the owner's share, but keeps it reserved in the budget. The second value says whether the
+    /// caller may keep the permit after the request ends. That is so only while half of the budget is free, so kept bytes
+    /// cannot block requests indefinitely.
+    pub(super) fn release_share(self) -> (OwnedSemaphorePermit, bool) {
         drop(self.share);
         let may_be_kept = self.memory.units.available_permits() >= self.memory.total as usize / 2;
         (self.permit, may_be_kept)
@@ -98,35 +101,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn over_the_bound_requests_wait_and_a_part_larger_than_it_still_passes() {
-        let (memory, ann) = (Memory::new(10 * UNIT_BYTES), owner("ann"));
-        let first = memory.take(&owner("bob"), 6 * UNIT_BYTES).await.unwrap();
-        let mut second = std::pin::pin!(memory.take(&ann, 5 * UNIT_BYTES));
+    async fn requests_wait_while_the_budget_is_used_up_and_a_part_larger_than_the_budget_gets_all_of_it() {
+        let (memory, ann) = (MemoryBudget::new(10 * UNIT_BYTES), owner("ann"));
+        let first = memory.reserve(&owner("bob"), 6 * UNIT_BYTES).await.unwrap();
+        let mut second = std::pin::pin!(memory.reserve(&ann, 5 * UNIT_BYTES));
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
         drop(second.await);
-        assert_eq!(memory.take(&ann, 99 * UNIT_BYTES).await.unwrap().permit.num_permits(), 10);
+        assert_eq!(memory.reserve(&ann, 99 * UNIT_BYTES).await.unwrap().permit.num_permits(), 10);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_who_holds_half_waits_in_vain_and_another_does_not() {
-        let (memory, slow) = (Memory::new(10 * UNIT_BYTES), owner("slow"));
-        let _held = memory.take(&slow, 5 * UNIT_BYTES).await.unwrap();
-        let begun = tokio::time::Instant::now();
-        let (more, other) = tokio::join!(memory.take(&slow, 5 * UNIT_BYTES), async {
-            let other = memory.take(&owner("other"), 5 * UNIT_BYTES).await;
-            (other, begun.elapsed())
+    async fn an_owner_that_holds_half_of_the_budget_times_out_while_another_owner_gets_memory() {
+        let (memory, slow) = (MemoryBudget::new(10 * UNIT_BYTES), owner("slow"));
+        let _held = memory.reserve(&slow, 5 * UNIT_BYTES).await.unwrap();
+        let start = tokio::time::Instant::now();
+        let (more, other) = tokio::join!(memory.reserve(&slow, 5 * UNIT_BYTES), async {
+            let other = memory.reserve(&owner("other"), 5 * UNIT_BYTES).await;
+            (other, start.elapsed())
         });
-        assert!(matches!(more, Err(Error::MemoryTimeout(_))) && begun.elapsed() >= LONGEST_WAIT);
+        assert!(matches!(more, Err(Error::MemoryTimeout(_))) && start.elapsed() >= MAX_WAIT);
         assert!(other.0.is_ok() && other.1.is_zero());
     }
 
     #[tokio::test]
-    async fn what_is_kept_leaves_half_to_requests() {
-        let (memory, ann) = (Memory::new(10 * UNIT_BYTES), owner("ann"));
-        let (first, may_be_kept) = memory.take(&ann, 5 * UNIT_BYTES).await.unwrap().release();
+    async fn kept_bytes_leave_half_of_the_budget_to_requests() {
+        let (memory, ann) = (MemoryBudget::new(10 * UNIT_BYTES), owner("ann"));
+        let (first, may_be_kept) = memory.reserve(&ann, 5 * UNIT_BYTES).await.unwrap().release_share();
         assert!(may_be_kept);
-        let (second, may_be_kept) = memory.take(&ann, 1).await.unwrap().release();
+        let (second, may_be_kept) = memory.reserve(&ann, 1).await.unwrap().release_share();
         assert!(!may_be_kept);
         drop((first, second));
     }

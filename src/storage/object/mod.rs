@@ -1,8 +1,9 @@
-//! An object store: S3 and what speaks its protocol, Google Cloud Storage, Azure, or memory.
+//! An object store: S3 and compatible stores, Google Cloud Storage, Azure, or memory.
 //!
-//! Owns how a session becomes the store's own multipart upload: created for the first part, one of its parts for each of
-//! ours, completed into the object `stored/<file>`. The store cannot be asked what it has received, so its ids and etags
-//! are the service's to keep. The protocols are the crate `object_store`'s, and so is trying again.
+//! Owns how a session maps to the store's multipart upload. The server creates the upload for the first part, puts each part
+//! of the session as one part of the upload, and completes the upload into the object `stored/<file>`. Does not own the
+//! upload's id and the parts' etags: most stores cannot list them, so the service keeps them in the database. Does not own
+//! the protocols and the retries: those are the crate `object_store`'s.
 
 mod answers;
 mod limits;
@@ -10,7 +11,7 @@ mod listed_parts;
 mod memory;
 mod open;
 mod part_writer;
-mod puts;
+mod put_health;
 
 use std::{
     io,
@@ -19,11 +20,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use answers::{SILENCE, failed, in_time};
+use answers::{ANSWER_TIMEOUT, failed, with_timeout};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 pub use limits::PartSettings;
-use memory::Memory;
+use memory::MemoryBudget;
 use object_store::{
     Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     multipart::{MultipartStore, PartId},
@@ -31,30 +32,30 @@ use object_store::{
     signer::Signer,
 };
 use part_writer::Target;
-use puts::Puts;
+use put_health::PutHealth;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     BINDING, ByteStream, Compared, Error, MAX_SAMPLED_IDS, PartWriter, Result, Storage, WriteGuard,
-    compare::{Comparing, range_of},
+    compare::{PartComparer, byte_range},
     parse_binding,
 };
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
 
 const STORED: &str = "stored";
-/// How long an object that was completed may take to be seen.
-const SEEN_AFTER: Duration = Duration::from_secs(2);
+/// How long a completed object may take to become visible.
+const VISIBILITY_DELAY: Duration = Duration::from_secs(2);
 
-/// A bucket, or a part of one.
+/// A bucket, or a prefix in one.
 #[derive(Clone)]
 pub struct ObjectStorage {
     objects: Arc<dyn ObjectStore>,
     uploads: Arc<dyn MultipartStore>,
     prefix: Path,
-    memory: Memory,
-    puts: Arc<Puts>,
-    /// Signs the question which parts a store has, where it can be asked.
+    memory: MemoryBudget,
+    put_health: Arc<PutHealth>,
+    /// Signs `ListParts` requests. `None` if the store has no such request.
     signer: Option<Arc<dyn Signer>>,
 }
 
@@ -65,10 +66,17 @@ impl std::fmt::Debug for ObjectStorage {
 }
 
 impl ObjectStorage {
-    fn over<S: ObjectStore + MultipartStore>(store: S, prefix: Path, memory_bytes: u64) -> Self {
+    fn with_store<S: ObjectStore + MultipartStore>(store: S, prefix: Path, memory_bytes: u64) -> Self {
         let store = Arc::new(store);
         let (objects, uploads) = (Arc::clone(&store) as Arc<dyn ObjectStore>, store as Arc<dyn MultipartStore>);
-        Self { objects, uploads, prefix, memory: Memory::new(memory_bytes), puts: Arc::default(), signer: None }
+        Self {
+            objects,
+            uploads,
+            prefix,
+            memory: MemoryBudget::new(memory_bytes),
+            put_health: Arc::default(),
+            signer: None,
+        }
     }
 
     fn location(session: &Session) -> String {
@@ -79,7 +87,7 @@ impl ObjectStorage {
         location.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    /// Gives up an upload; it may be gone already.
+    /// Aborts a multipart upload. Succeeds if the upload does not exist.
     async fn abort(&self, session: &Session, upload_id: &str) -> Result<()> {
         let path = self.path(&Self::location(session));
         let aborted = self.uploads.abort_multipart(&path, &upload_id.to_owned()).await;
@@ -90,10 +98,10 @@ impl ObjectStorage {
 #[async_trait]
 impl Storage for ObjectStorage {
     async fn ping(&self) -> Result<()> {
-        // A place where nothing is: a missing bucket or right is told, and the answer is short.
+        // No object has this prefix, so the list is short. A missing bucket or permission still makes it fail.
         let ping = self.path("ping");
         self.objects.list(Some(&ping)).next().await.transpose().map_err(failed("list the bucket"))?;
-        self.puts.check(|| async { self.objects.put(&ping, PutPayload::from_static(b"ping")).await }).await
+        self.put_health.check(|| async { self.objects.put(&ping, PutPayload::from_static(b"ping")).await }).await
     }
 
     fn is_shared(&self) -> bool {
@@ -115,8 +123,8 @@ impl Storage for ObjectStorage {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(failed("write partway.id")(error)),
         }
-        // Some stores ignore the condition: what is there now decides.
-        self.binding().await?.ok_or_else(|| Error::Lost(format!("{BINDING} was written and is not there")))
+        // Some stores ignore the condition, so the id that the store now returns is the valid one.
+        self.binding().await?.ok_or_else(|| Error::Lost(format!("{BINDING} is missing directly after it was written")))
     }
 
     async fn rebind(&self, id: Uuid) -> Result<()> {
@@ -132,7 +140,7 @@ impl Storage for ObjectStorage {
 
     async fn begin(&self, session: &Session) -> Result<Option<String>> {
         let path = self.path(&Self::location(session));
-        in_time("create an upload", SILENCE, self.uploads.create_multipart(&path)).await.map(Some)
+        with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await.map(Some)
     }
 
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
@@ -141,11 +149,11 @@ impl Storage for ObjectStorage {
 
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
         let upload_id = session.storage_upload_id.clone();
-        let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload", session.id)))?;
+        let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload id", session.id)))?;
         let (uploads, path) = (Arc::clone(&self.uploads), self.path(&Self::location(session)));
-        let memory = self.memory.take(&session.owner, part.size_bytes).await?;
-        let puts = Arc::clone(&self.puts);
-        let target = Target { uploads, puts, path, upload_id, part, memory, write_guard };
+        let memory = self.memory.reserve(&session.owner, part.size_bytes).await?;
+        let put_health = Arc::clone(&self.put_health);
+        let target = Target { uploads, put_health, path, upload_id, part, memory, write_guard };
         Ok(Box::new(part_writer::ObjectPartWriter::new(target)))
     }
 
@@ -159,20 +167,21 @@ impl Storage for ObjectStorage {
             }
             _ => self.objects.put(&path, PutPayload::new()).await,
         };
-        // Whatever the store says, a file that is there is complete: another try, at the same time or before a crash,
-        // did it, or the answer was lost. Nothing else is ever put under its name.
-        let there = self.check(&location, session.plan.total_size_bytes()).await;
-        match (completed, there) {
+        // An object that exists is complete, even if this request failed: a concurrent or earlier call completed it, or the
+        // store's answer was lost. The server never puts anything else under this name.
+        let exists = self.check(&location, session.plan.total_size_bytes()).await;
+        match (completed, exists) {
             (_, Ok(())) => Ok(location),
-            // Gone: completed by another try, whose object will be seen in a moment, or given up by the store.
+            // The upload is gone. Either another call has completed it and the object is not visible yet, or the store has
+            // dropped the upload.
             (Err(StoreError::NotFound { .. }), Err(Error::Lost(_))) => {
-                tokio::time::sleep(SEEN_AFTER).await;
+                tokio::time::sleep(VISIBILITY_DELAY).await;
                 self.check(&location, session.plan.total_size_bytes()).await.map(|()| location)
             }
-            // Not `Lost`: another try may be about to make the file.
+            // Not `Lost`: a concurrent call may be about to complete the file.
             (Err(error), Err(Error::Lost(_))) => {
                 let failed = Error::Store { action: "complete an upload".to_owned(), source: error.into() };
-                Err(self.replaced(session, parts).await.map_or(failed, Error::Replaced))
+                Err(self.find_replaced_parts(session, parts).await.map_or(failed, Error::Replaced))
             }
             (_, Err(error)) => Err(error),
         }
@@ -196,39 +205,39 @@ impl Storage for ObjectStorage {
             Err(Error::Lost(_)) => return Ok(None),
             read => read?,
         };
-        while let Some(block) = bytes.try_next().await.map_err(cut)? {
+        while let Some(block) = bytes.try_next().await.map_err(read_failed)? {
             hasher.update(&block);
         }
         Ok(Some(hasher))
     }
 
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
-        let mut comparing = Comparing::new(hasher, parts);
-        let range = range_of(parts);
+        let mut comparer = PartComparer::new(hasher, parts);
+        let range = byte_range(parts);
         let mut bytes = match self.read(&Self::location(session), session.plan.total_size_bytes(), range).await {
             Err(Error::Lost(_)) => return Ok(None),
             read => read?,
         };
-        while let Some(block) = bytes.try_next().await.map_err(cut)? {
-            comparing.push(&block);
+        while let Some(block) = bytes.try_next().await.map_err(read_failed)? {
+            comparer.push(&block);
         }
-        Ok(Some(comparing.finish()))
+        Ok(Some(comparer.finish()))
     }
 
-    /// An object is written once.
+    /// `None`: the server writes an object once, and nothing can change it in place.
     async fn externally_modified_at(&self, _: &Session) -> Result<Option<SystemTime>> {
         Ok(None)
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
         if range.is_empty() {
-            // HTTP has no way to ask for nothing.
+            // An HTTP range cannot be empty.
             return self.check(location, size_bytes).await.map(|()| stream::empty().boxed());
         }
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..Default::default() };
         let found = match self.objects.get_opts(&self.path(location), options).await {
             Ok(found) => found,
-            // A range that begins beyond the end is refused; a look at the size says whether that is why.
+            // The store refuses a range that starts after the object's end. If the size is wrong, report that instead.
             Err(error) => {
                 self.check(location, size_bytes).await?;
                 return Err(failed("read an object")(error));
@@ -238,7 +247,7 @@ impl Storage for ObjectStorage {
         Ok(found.into_stream().map_err(io::Error::other).boxed())
     }
 
-    /// None: what a crash left behind is for the bucket's own rule on incomplete uploads.
+    /// Empty: the bucket's lifecycle rule on incomplete uploads removes uploads that a crash left behind.
     async fn uploads(&self) -> Result<Vec<SessionId>> {
         Ok(Vec::new())
     }
@@ -250,7 +259,7 @@ impl Storage for ObjectStorage {
     async fn check_upload(&self, session: &Session) -> Result<()> {
         match session.storage_upload_id {
             Some(_) => Ok(()),
-            None => Err(Error::Lost("there are parts, but no upload".to_owned())),
+            None => Err(Error::Lost(format!("session {} has parts but no upload id", session.id))),
         }
     }
 
@@ -263,18 +272,18 @@ impl Storage for ObjectStorage {
 
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
         let path = self.path(location);
-        let found = in_time("look at an object", SILENCE, self.objects.head(&path)).await?.size;
+        let found = with_timeout("inspect an object", ANSWER_TIMEOUT, self.objects.head(&path)).await?.size;
         super::expect_size(path, found, size_bytes)
     }
 }
 
-fn cut(error: io::Error) -> Error {
+fn read_failed(error: io::Error) -> Error {
     Error::Store { action: "read an object".to_owned(), source: error.into() }
 }
 
 fn unless_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
-        // The one in memory says so of an upload in its own way, and can say nothing else.
+        // The in-memory store reports a missing upload as `Generic` and has no other errors.
         Err(StoreError::NotFound { .. } | StoreError::Generic { store: "InMemory", .. }) => Ok(None),
         done => done.map(Some),
     }

@@ -1,6 +1,7 @@
-//! Which store a URL means, and how it is spoken to.
+//! Opens the object store that a URL names.
 //!
-//! Credentials and endpoints come from the variables that each cloud's own tools use; `docs/operations.md` has them.
+//! Owns the URL schemes, the HTTP timeouts and the retry policy. Does not own credentials and endpoints: each cloud's usual
+//! environment variables set them, and `docs/operations.md` lists them.
 
 use std::sync::Arc;
 
@@ -17,19 +18,19 @@ use object_store::{
 use super::{ObjectStorage, failed};
 use crate::storage::{Error, Result};
 
-/// The longest that one request to the store may take, as long as its bytes flow: a large file downloaded on a slow line.
+/// Maximum duration of one request to the store. It is long because a client may download a large file on a slow line.
 const REQUEST_TIMEOUT: &str = "7 days";
-/// The longest that the store may be silent.
+/// Maximum time between two reads from the store.
 const READ_TIMEOUT: &str = "2 minutes";
-/// A request is tried again for so long before its failure is told. Clients try again themselves.
+/// How long the server retries a failed request. It is short because clients retry too.
 const RETRY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 impl ObjectStorage {
-    /// Opens `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`, with so much memory for parts on
-    /// their way. Talks to nobody yet.
+    /// Opens `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`. All parts on their way to the store use
+    /// at most `memory_bytes` of memory. Sends no request yet.
     ///
     /// # Errors
-    /// The URL is none of these, or the variables make no sense.
+    /// The URL has another form, or an environment variable is invalid.
     pub fn open(url: &str, memory_bytes: u64) -> Result<Self> {
         // The HTTP client uses the process-wide crypto provider; the first caller installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -47,7 +48,7 @@ impl ObjectStorage {
                 .build()
                 .map(|store| {
                     let signer: Arc<dyn Signer> = Arc::new(store.clone());
-                    Self { signer: Some(signer), ..Self::over(store, prefix, memory_bytes) }
+                    Self { signer: Some(signer), ..Self::with_store(store, prefix, memory_bytes) }
                 }),
             "gs" => GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
@@ -55,7 +56,7 @@ impl ObjectStorage {
                 .with_config(GoogleConfigKey::Client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
                 .with_retry(retry)
                 .build()
-                .map(|store| Self::over(store, prefix, memory_bytes)),
+                .map(|store| Self::with_store(store, prefix, memory_bytes)),
             "az" => MicrosoftAzureBuilder::from_env()
                 .with_container_name(bucket)
                 .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
@@ -63,19 +64,19 @@ impl ObjectStorage {
                 .with_config(AzureConfigKey::Client(ClientConfigKey::AllowHttp), allow_http("AZURE_STORAGE_ENDPOINT"))
                 .with_retry(retry)
                 .build()
-                .map(|store| Self::over(store, prefix, memory_bytes)),
-            _ => return Err(Error::Lost(format!("{url} names no object store: s3://, gs:// or az://"))),
+                .map(|store| Self::with_store(store, prefix, memory_bytes)),
+            _ => return Err(Error::Lost(format!("{url} is not an object store: use s3://, gs:// or az://"))),
         };
         opened.map_err(failed("open the object store"))
     }
 
-    /// A store in this process's memory: for tests of what all stores do.
+    /// A store in this process's memory, for tests.
     pub fn in_memory(memory_bytes: u64) -> Self {
-        Self::over(InMemory::new(), Path::default(), memory_bytes)
+        Self::with_store(InMemory::new(), Path::default(), memory_bytes)
     }
 }
 
-/// An endpoint without TLS is meant when it is written so: a store on this machine or network.
+/// Allows HTTP without TLS if an endpoint variable says `http://`, as for a store on the same machine or network.
 fn allow_http(endpoint: &str) -> String {
     let starts = |text: &std::ffi::OsStr, with: &str| text.to_string_lossy().starts_with(with);
     std::env::vars_os().any(|(name, value)| starts(&name, endpoint) && starts(&value, "http://")).to_string()

@@ -1,4 +1,7 @@
-//! One part on its way to an object store: gathered whole, then put.
+//! Writes one part to an object store.
+//!
+//! Owns the buffer of a part: it collects the whole part in memory and then puts it. Does not own the memory budget: that is
+//! `memory`.
 
 use std::sync::Arc;
 
@@ -7,23 +10,23 @@ use bytes::{Bytes, BytesMut};
 use object_store::{PutPayload, multipart::MultipartStore, path::Path};
 
 use super::{
-    answers::{in_time, longest_put},
-    memory::Taken,
-    puts::Puts,
+    answers::{put_timeout, with_timeout},
+    memory::Reservation,
+    put_health::PutHealth,
 };
 use crate::{
     domain::{Part, Sha256Digest},
     storage::{BufferedBytes, PartWriter, PersistedPart, Result, StagedPart, WriteGuard, off_thread},
 };
 
-/// Where a part goes.
+/// Where to put a part, and what the put needs.
 pub(super) struct Target {
     pub(super) uploads: Arc<dyn MultipartStore>,
-    pub(super) puts: Arc<Puts>,
+    pub(super) put_health: Arc<PutHealth>,
     pub(super) path: Path,
     pub(super) upload_id: String,
     pub(super) part: Part,
-    pub(super) memory: Taken,
+    pub(super) memory: Reservation,
     pub(super) write_guard: WriteGuard,
 }
 
@@ -40,7 +43,7 @@ struct ObjectStagedPart {
 
 impl ObjectPartWriter {
     pub(super) fn new(target: Target) -> Self {
-        // Copied into one piece of exactly its size: pieces as they come can each keep a larger buffer alive.
+        // The bytes are copied into one buffer of the part's size. Each received piece could keep a larger buffer alive.
         let bytes = BytesMut::with_capacity(usize::try_from(target.part.size_bytes).unwrap_or(0));
         Self { target, bytes }
     }
@@ -68,14 +71,15 @@ impl StagedPart for ObjectStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { target: Target { uploads, puts, path, upload_id, part, memory, write_guard }, bytes, .. } = *self;
-        // `object_store` counts from 0.
+        let Self { target: Target { uploads, put_health, path, upload_id, part, memory, write_guard }, bytes, .. } =
+            *self;
+        // `object_store` counts parts from 0.
         let index = part.number as usize - 1;
         let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
-        let put = in_time("put a part", longest_put(part.size_bytes), put).await;
-        puts.note(&put);
+        let put = with_timeout("put a part", put_timeout(part.size_bytes), put).await;
+        put_health.observe(&put);
         let etag = put?.content_id;
-        let (permit, may_be_kept) = memory.release();
+        let (permit, may_be_kept) = memory.release_share();
         let bytes = BufferedBytes { bytes, may_be_kept, _memory: permit };
         Ok(PersistedPart { write_guard, etag: Some(etag), bytes: Some(bytes) })
     }

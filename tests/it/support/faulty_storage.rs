@@ -18,7 +18,7 @@ use futures_util::{StreamExt, stream};
 use partway::{
     domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest},
     storage::{
-        ByteStream, Compared, Error, Held, LocalDisk, ObjectStorage, PartWriter, PersistedPart, Result, StagedPart,
+        ByteStream, Compared, Error, WriteGuard, LocalDisk, ObjectStorage, PartWriter, PersistedPart, Result, StagedPart,
         Storage, SyncParts,
     },
 };
@@ -258,8 +258,8 @@ impl Storage for FaultyStorage {
         self.inner.abandon(session, upload_id).await
     }
 
-    async fn part_writer(&self, session: &Session, part: Part, held: Held) -> Result<Box<dyn PartWriter>> {
-        let inner = self.faults.around(Step::PartWriter, self.inner.part_writer(session, part, held)).await?;
+    async fn part_writer(&self, session: &Session, part: Part, guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
+        let inner = self.faults.around(Step::PartWriter, self.inner.part_writer(session, part, guard)).await?;
         Ok(Box::new(FaultyWriter { inner, faults: self.faults.clone() }))
     }
 

@@ -1,0 +1,88 @@
+//! Detects writes of other processes to a session's file, by a mark in the file's modification time.
+//!
+//! Owns the mark. After each write of its own, the server sets the nanoseconds of the modification time to a fixed value. A
+//! write by another process leaves the kernel's value, so the digest that the server computed while it received the bytes
+//! no longer describes the file. The seconds stay correct, for tools that select files by age. On a file system without
+//! nanoseconds the mark is always missing, and finalize reads the file again. Does not own what follows from a missing mark:
+//! that is the service's.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Any value that a kernel's clock is unlikely to produce.
+const MARK_NANOS: u32 = 271_828_182;
+
+/// Whether this server made the last write.
+pub(super) fn is_set(file: &Metadata) -> bool {
+    file.mtime_nsec() == i64::from(MARK_NANOS)
+}
+
+pub(super) fn set(file: &File) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    file.set_modified(UNIX_EPOCH + Duration::new(now.as_secs(), MARK_NANOS))
+}
+
+/// Tracks this server's running writes to one file.
+#[derive(Debug, Default)]
+pub(super) struct WriteTracker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    running: usize,
+    /// Another process has written to the file. The mark must not be set again.
+    has_external_write: bool,
+}
+
+impl WriteTracker {
+    /// Runs `write`. Afterwards restores the mark, unless another process had written to the file before.
+    pub(super) fn run<T>(&self, file: &File, write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        {
+            let mut state = self.state();
+            if state.running == 0 {
+                state.has_external_write |= !is_set(&file.metadata()?);
+            }
+            state.running += 1;
+        }
+        let written = write();
+        let mut state = self.state();
+        state.running -= 1;
+        if state.running == 0 && !state.has_external_write {
+            set(file)?;
+        }
+        written
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::FileExt};
+
+    use super::*;
+
+    #[test]
+    fn the_servers_own_writes_keep_the_mark_and_an_external_write_removes_it_permanently() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let file = File::create(&path).unwrap();
+        set(&file).unwrap();
+        let write = |tracker: &WriteTracker| tracker.run(&file, || file.write_all_at(b"ours", 0)).unwrap();
+        let is_marked = || is_set(&fs::metadata(&path).unwrap());
+        let tracker = WriteTracker::default();
+        write(&tracker);
+        assert!(is_marked());
+        fs::write(&path, "theirs").unwrap();
+        assert!(!is_marked());
+        write(&tracker);
+        write(&WriteTracker::default());
+        assert!(!is_marked(), "the file still contains the other process's bytes");
+    }
+}
