@@ -1,4 +1,4 @@
-//! A bearer token, kept only as its hash.
+//! The table `api_token`: bearer tokens, stored only as hashes.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,20 +10,20 @@ pub struct Model {
     /// UUID version 7.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// Whose sessions it opens.
+    /// The owner as whom a request with this token acts.
     pub owner: String,
-    /// What it is for, in its maker's words.
+    /// A description of the token's purpose, for people.
     pub name: String,
     /// SHA-256 of the token, 32 bytes. The token has 256 random bits, so the hash needs no salt.
     #[sea_orm(unique)]
     pub token_hash: Vec<u8>,
     /// UTC, microseconds.
     pub created_at: DateTimeUtc,
-    /// When it stops working; NULL for never.
+    /// When the token expires. NULL if it never does.
     pub expires_at: Option<DateTimeUtc>,
-    /// When it was last used, to within a sweep interval.
+    /// When a request last used the token. The sweep writes it, so it can lag by one `sweep_interval`.
     pub last_used_at: Option<DateTimeUtc>,
-    /// When it was revoked; NULL while it works.
+    /// When the token was revoked. NULL if it was not.
     pub revoked_at: Option<DateTimeUtc>,
 }
 

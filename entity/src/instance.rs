@@ -1,4 +1,4 @@
-//! The table `instance`: one row, about the database as a whole.
+//! The table `instance`: one row that describes the database as a whole.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,11 +10,11 @@ pub struct Model {
     /// Always 1.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
-    /// The id that the storage has, too.
+    /// The id that binds the database to its storage. The storage has the same id in `partway.id`.
     pub storage_id: Uuid,
-    /// When the sweep last looked whether the clock has jumped.
+    /// When a sweep last checked the clock for a jump.
     pub expiry_seen_at: Option<DateTimeUtc>,
-    /// Until when no session expires.
+    /// No session expires before this time. NULL if expiry is not paused.
     pub expiry_paused_until: Option<DateTimeUtc>,
 }
 

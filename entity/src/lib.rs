@@ -1,7 +1,7 @@
-//! Partway's database rows, one module a table, and nothing else.
+//! Partway's database rows, one module per table.
 //!
-//! A row is what the table holds, unchecked. What it means, and whether it makes sense, is decided where rows become
-//! domain values: in the server's `db` module. Neither GraphQL nor REST ever shows a row.
+//! Owns the columns. A row is unchecked. Does not own its meaning and validity: the server's `db` module checks a row when it
+//! converts it into a domain value. Neither GraphQL nor REST exposes a row.
 
 pub mod api_token;
 pub mod instance;

@@ -1,4 +1,4 @@
-//! A file: what is known of it, during the upload and after.
+//! The table `upload_file`: a file's metadata, during the upload and after it.
 
 use sea_orm::entity::prelude::*;
 
@@ -16,31 +16,31 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     #[sqlx(rename = "file.id")]
     pub id: Uuid,
-    /// Whose it is.
+    /// The owner of the file.
     #[sqlx(rename = "file.owner")]
     pub owner: String,
-    /// The name on the sender's side.
+    /// The file's name on the client.
     #[sqlx(rename = "file.original_filename")]
     pub original_filename: String,
     /// Media type.
     #[sqlx(rename = "file.content_type")]
     pub content_type: String,
-    /// Size of the whole file.
+    /// Size of the whole file, in bytes.
     #[sqlx(rename = "file.size_bytes")]
     pub size_bytes: i64,
-    /// SHA-256 of the whole file, 32 bytes; NULL until finalized.
+    /// SHA-256 of the whole file, 32 bytes. NULL until the server has computed it.
     #[sqlx(rename = "file.sha256")]
     pub sha256: Option<Vec<u8>>,
-    /// SHA-256 over the parts' SHA-256, 32 bytes; NULL until finalized.
+    /// SHA-256 of the concatenated SHA-256 of the parts, 32 bytes. NULL until the session is finalized.
     #[sqlx(rename = "file.composite_sha256")]
     pub composite_sha256: Option<Vec<u8>>,
-    /// What the sender attached: a JSON object, as text. A JSON type would write numbers anew and refuse some strings.
+    /// The client's metadata: a JSON object, stored as text. A JSON column would reformat numbers and reject some strings.
     #[sqlx(rename = "file.metadata")]
     pub metadata: String,
     /// `UPLOADING`, `STORED` or `FAILED`.
     #[sqlx(rename = "file.status")]
     pub status: String,
-    /// Where storage keeps it; NULL until stored.
+    /// Location in the storage. NULL until the file is stored.
     #[sqlx(rename = "file.location")]
     pub location: Option<String>,
     /// UTC, microseconds.
@@ -49,7 +49,7 @@ pub struct Model {
     /// UTC, microseconds.
     #[sqlx(rename = "file.updated_at")]
     pub updated_at: DateTimeUtc,
-    /// The session that the file came by.
+    /// The session that uploaded the file.
     #[sea_orm(has_one)]
     #[sqlx(skip)]
     pub session: HasOne<super::upload_session::Entity>,

@@ -1,4 +1,4 @@
-//! A part that has arrived: the detail behind the session's received set.
+//! The table `upload_part`: one row per recorded part, with the details that the session's received set does not contain.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,21 +7,21 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "upload_part")]
 pub struct Model {
-    /// The session it belongs to.
+    /// The session of the part.
     #[sea_orm(primary_key, auto_increment = false)]
     pub session_id: Uuid,
     /// Counted from 1.
     #[sea_orm(primary_key, auto_increment = false)]
     pub part_number: i64,
-    /// Its length.
+    /// Size of the part, in bytes.
     pub size_bytes: i64,
-    /// SHA-256 of its bytes, 32 bytes.
+    /// SHA-256 of the part's bytes, 32 bytes.
     pub sha256: Vec<u8>,
-    /// What the object store answered when it took the part; needed to complete the upload there.
+    /// The object store's etag of the part, which the server needs to complete the upload. NULL on the local disk.
     pub storage_etag: Option<String>,
     /// UTC, microseconds.
     pub received_at: DateTimeUtc,
-    /// The session it belongs to.
+    /// The session of the part.
     #[sea_orm(belongs_to, from = "session_id", to = "id")]
     pub session: BelongsTo<super::upload_session::Entity>,
 }

@@ -1,4 +1,5 @@
-//! A part that is being put into an object store: by whom, so that no other server does so at the same time.
+//! The table `upload_part_claim`: part leases. A lease is one request's exclusive right to put a part into an object store
+//! and to record it, across all servers. The table's name uses the older word "claim".
 
 use sea_orm::entity::prelude::*;
 
@@ -7,15 +8,15 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "upload_part_claim")]
 pub struct Model {
-    /// The session it belongs to.
+    /// The session of the part.
     #[sea_orm(primary_key, auto_increment = false)]
     pub session_id: Uuid,
     /// Counted from 1.
     #[sea_orm(primary_key, auto_increment = false)]
     pub part_number: i64,
-    /// Names the request that has it.
+    /// Identifies the request that holds the lease.
     pub claimant: Uuid,
-    /// When anybody may take it over, unless it is renewed before. UTC, microseconds.
+    /// When the lease expires unless the request renews it. After that, another request can take it over. UTC, microseconds.
     pub claimed_until: DateTimeUtc,
 }
 

@@ -1,4 +1,4 @@
-//! An upload session: its state, and the received parts as one compressed set.
+//! The table `upload_session`: an upload's state, with the received parts as one compressed set.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,55 +7,55 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "upload_session", model_attrs(derive(sqlx::FromRow)))]
 pub struct Model {
-    /// UUID version 7; sorts by creation.
+    /// UUID version 7, so ids sort by creation time.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// The file it is for.
+    /// The file that the session uploads.
     #[sea_orm(unique)]
     pub file_id: Uuid,
-    /// Whose it is. Kept here too, so that a status read needs no other table.
+    /// The owner of the session. Also in `upload_file`; the copy here saves a status read the second table.
     pub owner: String,
-    /// The file's name in Unicode normal form C, so that a list by name and size needs no other table.
+    /// The file's name in Unicode normal form C. The copy here saves a list by name and size the second table.
     pub filename_key: String,
     /// `INIT`, `IN_PROGRESS`, `COMPLETE`, `FAILED` or `ABORTED`.
     pub status: String,
-    /// Why it ended without a file.
+    /// Why the session ended without a file. NULL otherwise.
     pub status_reason: Option<String>,
-    /// Size of every part but the last.
+    /// Size of every part except the last, in bytes.
     pub chunk_size_bytes: i64,
-    /// Size of the whole file.
+    /// Size of the whole file, in bytes.
     pub total_size_bytes: i64,
-    /// Parts in the whole file.
+    /// Number of parts in the whole file.
     pub total_parts: i64,
-    /// Parts in `received_parts`, for people who read the table.
+    /// Number of parts in `received_parts`, for people who read the table.
     pub completed_parts: i64,
-    /// Bytes in those parts.
+    /// Bytes in the received parts.
     pub bytes_received: i64,
     /// The received part numbers as a Roaring bitmap, portable format.
     pub received_parts: Vec<u8>,
-    /// Grows by one with every change.
+    /// Increases by one with every change.
     pub version: i64,
-    /// The client's name for the creating request; unique per owner, NULL where none was given.
+    /// The client's idempotency key for the create request, unique per owner. NULL if the client sent none.
     pub idempotency_key: Option<String>,
-    /// SHA-256 that the client declared at creation, 32 bytes.
+    /// SHA-256 that the client declared in its create request, 32 bytes. NULL if it declared none.
     pub declared_sha256: Option<Vec<u8>>,
-    /// The object store's id of the upload, from the first part on.
+    /// The object store's id of the multipart upload. NULL before the first part and on the local disk.
     pub storage_upload_id: Option<String>,
-    /// True once the bytes of a session that ended without a file are gone. False until then, so that a server that
-    /// died in between finds what is left to free.
+    /// True after the server has freed the bytes of a session that ended without a file. False before, so the sweep frees
+    /// what a crashed server left.
     pub bytes_freed: bool,
-    /// Until when one server's sweep has claimed to free the bytes.
+    /// When the freeing lease expires. A server's sweep takes this lease before it frees the session's bytes.
     pub freeing_until: Option<DateTimeUtc>,
-    /// When an open session will be aborted.
+    /// When an open session expires.
     pub expires_at: DateTimeUtc,
     /// UTC, microseconds.
     pub created_at: DateTimeUtc,
     /// UTC, microseconds.
     pub updated_at: DateTimeUtc,
-    /// The file it is for.
+    /// The file that the session uploads.
     #[sea_orm(belongs_to, from = "file_id", to = "id")]
     pub file: BelongsTo<super::upload_file::Entity>,
-    /// Its parts in detail.
+    /// The session's parts.
     #[sea_orm(has_many)]
     pub parts: HasMany<super::upload_part::Entity>,
 }

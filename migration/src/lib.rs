@@ -1,7 +1,7 @@
-//! Partway's database schema, one file a migration.
+//! Partway's database schema, one file per migration.
 //!
-//! A migration spells its own table and column names and never imports `entity`: history must not change when an entity
-//! does.
+//! Owns the schema's history. A migration writes out its own table and column names and never imports `entity`, so that a
+//! later change to an entity does not change an old migration.
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::{MigrationTrait, async_trait};

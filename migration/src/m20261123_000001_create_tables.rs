@@ -11,7 +11,7 @@ pub(crate) struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
-    /// All or nothing on SQLite too: killed half-way, the next start begins it anew.
+    /// Runs in one transaction on SQLite too. After a crash in the middle, the next start runs the whole migration again.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
@@ -79,12 +79,12 @@ fn upload_session() -> TableCreateStatement {
 fn upload_session_indexes() -> [IndexCreateStatement; 4] {
     let index = |name: &str| Index::create().name(name).table("upload_session").to_owned();
     [
-        // A client's retry of its create finds the session that the first try made.
+        // For idempotent creates: a client's retry finds the session that its first request created.
         index("upload_session_idempotency").col("owner").col("idempotency_key").unique().to_owned(),
-        // The owner's list, newest first, by status or not.
+        // For the owner's list, newest first, with and without a status filter.
         index("upload_session_owner").col("owner").col("id").to_owned(),
         index("upload_session_status").col("owner").col("status").col("id").to_owned(),
-        // What the sweep looks for.
+        // For the sweep.
         index("upload_session_sweep").col("status").col("bytes_freed").col("expires_at").to_owned(),
     ]
 }

@@ -1,4 +1,5 @@
-//! What many servers on one object store need: its ids, claims on parts, claims of the sweep; and the composite digest.
+//! Columns and a table for several servers on one object store: the store's ids and etags, part leases and freeing leases.
+//! Also adds the composite digest.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{

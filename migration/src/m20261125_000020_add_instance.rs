@@ -1,4 +1,4 @@
-//! The id that binds the database to its storage: one row.
+//! The table `instance`, whose one row has the id that binds the database to its storage.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{integer, uuid};

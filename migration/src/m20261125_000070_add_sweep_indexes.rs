@@ -1,4 +1,4 @@
-//! Partial indexes for the sweep, in place of one over every session that has ended.
+//! Two partial indexes for the sweep. They replace one index that contained every ended session.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The file's name on the session, in Unicode normal form C, so that a list by name and size is read from an index.
+//! The file's name on the session, in Unicode normal form C, so that an index serves a list by name and size.
 
 use sea_orm_migration::{
     prelude::*,
@@ -6,7 +6,7 @@ use sea_orm_migration::{
 };
 use unicode_normalization::UnicodeNormalization;
 
-/// Names are as long at most, in bytes: PostgreSQL indexes no value that is much longer.
+/// Maximum length of a name, in bytes. PostgreSQL cannot index a value that is much longer.
 const MAX_BYTES: usize = 1024;
 const BATCH: u64 = 1_000;
 
@@ -53,7 +53,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Brings the names into normal form C. ASCII is in it already: there, characters and bytes are as many.
+/// Converts the names to normal form C. Skips ASCII names, which are in that form already: their length in characters equals
+/// their length in bytes.
 async fn normalize(db: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
     let backend = db.get_database_backend();
     let longer = match backend {

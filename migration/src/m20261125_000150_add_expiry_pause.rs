@@ -1,4 +1,4 @@
-//! What the sweep notes of the clock, so that a jump does not expire every session.
+//! Columns in which the sweep stores what it saw of the clock, so that a jump of the clock does not expire every session.
 
 use sea_orm_migration::{prelude::*, schema::timestamp_with_time_zone_null};
 
@@ -15,7 +15,7 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for column in COLUMNS {
-            // One at a time, which is all that SQLite takes.
+            // One column per statement: SQLite does not support more.
             let column = timestamp_with_time_zone_null(column);
             manager.alter_table(Table::alter().table("instance").add_column(column).to_owned()).await?;
         }
