@@ -1,4 +1,4 @@
-//! The received set at the sizes it has in practice: what each of its operations costs.
+//! Measures each operation of the received set at realistic sizes.
 //!
 //! `cargo bench --bench part_set`
 
@@ -9,7 +9,7 @@ use partway::domain::PartSet;
 
 const SIZES: [u32; 4] = [1, 100, 10_000, 1_000_000];
 
-/// The first parts of a file twice as long, and every other part of it: the best and the worst there is.
+/// The best and the worst case: the first half of a file's parts, and every other part.
 fn patterns(parts: u32) -> [(&'static str, PartSet); 2] {
     [("contiguous", (1..=parts).collect()), ("alternate", (1..=parts).map(|n| n * 2 - 1).collect())]
 }

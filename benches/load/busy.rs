@@ -1,4 +1,4 @@
-//! Asking while 64 parts of the same session are on their way: does the one slow down the other?
+//! Measures whether status reads and 64 concurrent parts of the same session slow each other down.
 
 use std::{
     path::Path,
@@ -19,23 +19,23 @@ use crate::{
 
 const SENDERS: usize = 64;
 const PART_BYTES: usize = 1 << 20;
-/// A part comes in pieces, at 1 MiB a second for each sender.
+/// A sender sends its part in pieces, at about 1 MiB per second.
 const PIECE_BYTES: usize = 64 * 1024;
 const PIECE_EVERY: Duration = Duration::from_millis(62);
-const ASK_EVERY: Duration = Duration::from_millis(5);
+const READ_EVERY: Duration = Duration::from_millis(5);
 
-/// Latencies in microseconds: p50 and p99 of one kind of request in one phase.
+/// The p50 and p99 latency of one kind of request in one phase, in microseconds.
 type Latency = (f64, f64);
 
 #[derive(Default, serde::Serialize)]
 struct Phases {
-    /// The floor: a bare server that hashes and syncs the same parts, and is asked for one word.
+    /// The floor: a bare server that hashes and syncs the same parts and answers a read with one word.
     bare_idle: Vec<Latency>,
     bare_busy: Vec<Latency>,
     status_idle: Vec<Latency>,
     status_busy: Vec<Latency>,
     acknowledged: Vec<Latency>,
-    acknowledged_while_asked: Vec<Latency>,
+    acknowledged_during_reads: Vec<Latency>,
 }
 
 pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
@@ -46,22 +46,22 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         let folder = work.join(format!("bare-{round}"));
         let bare = Server::floor(&["sink", folder.to_str().context("a path that is text")?])?;
         let bare = Upload::bare(&bare);
-        phases.bare_idle.push(bare.ask_for(effort.duration * 3)?);
-        let mut asked = (0.0, 0.0);
+        phases.bare_idle.push(bare.read_for(effort.duration * 3)?);
+        let mut reads = (0.0, 0.0);
         bare.send_for(effort.duration * 3, || {
-            asked = bare.ask_for(effort.duration * 3)?;
+            reads = bare.read_for(effort.duration * 3)?;
             Ok(())
         })?;
-        phases.bare_busy.push(asked);
+        phases.bare_busy.push(reads);
         let session = Upload::create(&partway)?;
-        phases.status_idle.push(session.ask_for(effort.duration * 3)?);
+        phases.status_idle.push(session.read_for(effort.duration * 3)?);
         phases.acknowledged.push(session.send_for(effort.duration * 3, || Ok(()))?);
-        let both = session.send_for(effort.duration * 3, || {
-            asked = session.ask_for(effort.duration * 3)?;
+        let during_reads = session.send_for(effort.duration * 3, || {
+            reads = session.read_for(effort.duration * 3)?;
             Ok(())
         })?;
-        phases.acknowledged_while_asked.push(both);
-        phases.status_busy.push(asked);
+        phases.acknowledged_during_reads.push(during_reads);
+        phases.status_busy.push(reads);
     }
     let rows = [
         ("one word of a bare server, idle", &phases.bare_idle),
@@ -69,14 +69,14 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         ("status, idle", &phases.status_idle),
         ("status, while 64 parts arrive", &phases.status_busy),
         ("last byte to acknowledgement", &phases.acknowledged),
-        ("the same, while status is asked for", &phases.acknowledged_while_asked),
+        ("the same, during status reads", &phases.acknowledged_during_reads),
     ];
     let rows = rows.into_iter().map(|(what, latencies)| {
         let of = |pick: fn(&Latency) -> f64| format!("{:.2}", median(latencies.iter().map(pick)) / 1e3);
         vec![what.to_owned(), of(|latency| latency.0), of(|latency| latency.1)]
     });
     report::table("Status and parts of one session at the same time", &["", "p50, ms", "p99, ms"], rows);
-    report::keep("busy", &phases)
+    report::save("busy", &phases)
 }
 
 struct Upload<'a> {
@@ -102,22 +102,22 @@ impl<'a> Upload<'a> {
         Ok(Self { server, status, part: Box::new(part), next_part: AtomicU32::new(1) })
     }
 
-    /// Asks for the status again and again, not as fast as possible.
-    fn ask_for(&self, duration: Duration) -> anyhow::Result<Latency> {
+    /// Reads the status every `READ_EVERY`.
+    fn read_for(&self, duration: Duration) -> anyhow::Result<Latency> {
         let status = request("GET", &self.status, &[("Authorization", &self.server.authorization())], &[]);
         let mut connection = Connection::open(&self.server.address)?;
         let (end, mut latencies) = (Instant::now() + duration, Vec::new());
         while Instant::now() < end {
-            let asked = Instant::now();
+            let start = Instant::now();
             ensure!(connection.send(&[&status])?.status == 200, "no status");
-            latencies.push(asked.elapsed());
-            sleep(ASK_EVERY);
+            latencies.push(start.elapsed());
+            sleep(READ_EVERY);
         }
         latencies.sort_unstable();
         Ok(latency(&Load { latencies, ..Load::default() }))
     }
 
-    /// Sends parts slowly, 64 at a time, and does something else meanwhile.
+    /// Sends parts slowly over 64 connections. Runs `meanwhile` in parallel.
     fn send_for(
         &self,
         duration: Duration,

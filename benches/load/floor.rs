@@ -1,5 +1,5 @@
-//! What the work costs at the very least: bare axum servers that read the same row, or hash and write the same bytes,
-//! and do nothing else. No token, no checks, no logs, no limits; the ranges are told to them ready-made.
+//! The floor for the `status` suite: a bare axum server that reads the same row and does nothing else. It has no tokens, no
+//! checks, no logs and no limits, and it gets the ranges precomputed in a file.
 
 use std::{collections::HashMap, fs, net::SocketAddr, sync::Arc};
 
@@ -13,7 +13,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-/// As many connections as Partway reads with.
+/// The number of connections with which Partway reads.
 const CONNECTIONS: u32 = 8;
 
 /// The columns that Partway reads of a session.
@@ -25,7 +25,7 @@ macro_rules! columns {
     };
 }
 
-/// And those of its file.
+/// A `SELECT` of the columns of a session and of its file.
 macro_rules! with_file {
     ($rest:literal) => {
         concat!(
@@ -52,7 +52,7 @@ pub(crate) struct Ranges {
 
 type AllRanges = Arc<HashMap<Uuid, Ranges>>;
 
-/// `floor DATABASE RANGES`: the status of a session, by id.
+/// `floor DATABASE RANGES`: serves the status of each session by its id.
 pub(crate) async fn serve(database: &str, ranges: &str) -> anyhow::Result<()> {
     let ranges: AllRanges = Arc::new(serde_json::from_slice(&fs::read(ranges)?)?);
     let router = if database.starts_with("postgres") {
@@ -66,7 +66,7 @@ pub(crate) async fn serve(database: &str, ranges: &str) -> anyhow::Result<()> {
     listen(router).await
 }
 
-/// Serves on a free port and tells which.
+/// Serves on a free port and prints the address.
 pub(crate) async fn listen(router: Router) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     println!("{}", listener.local_addr()?);
@@ -78,7 +78,7 @@ pub(crate) async fn listen(router: Router) -> anyhow::Result<()> {
 
 /// The body of Partway's REST answer.
 #[derive(Serialize)]
-struct Answered<'a> {
+struct StatusBody<'a> {
     session_id: Uuid,
     status: String,
     status_reason: Option<String>,
@@ -90,14 +90,14 @@ struct Answered<'a> {
     total_size_bytes: i64,
     bytes_received: i64,
     version: i64,
-    file: OfFile,
+    file: FileBody,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 }
 
 #[derive(Serialize)]
-struct OfFile {
+struct FileBody {
     file_id: Uuid,
     original_filename: String,
     content_type: String,
@@ -110,7 +110,7 @@ struct OfFile {
 
 #[derive(Serialize)]
 struct Page<'a> {
-    sessions: Vec<Answered<'a>>,
+    sessions: Vec<StatusBody<'a>>,
     next: Option<Uuid>,
 }
 
@@ -141,7 +141,7 @@ struct Range {
     last: u32,
 }
 
-/// The same for both drivers, which share no trait that would keep this short.
+/// The server for one driver. A macro, because the two drivers share no trait that would make generic code short.
 macro_rules! status_server {
     ($name:ident, $pool:ty, $row:ty) => {
         mod $name {
@@ -157,10 +157,10 @@ macro_rules! status_server {
                     .with_state((pool, ranges))
             }
 
-            fn session<'a>(row: &$row, ranges: &'a AllRanges) -> Answered<'a> {
+            fn session<'a>(row: &$row, ranges: &'a AllRanges) -> StatusBody<'a> {
                 let _ = row.get::<Vec<u8>, _>("received_parts");
                 let id = row.get("id");
-                let file = OfFile {
+                let file = FileBody {
                     file_id: row.get("file_id"),
                     original_filename: row.get("original_filename"),
                     content_type: row.get("content_type"),
@@ -170,7 +170,7 @@ macro_rules! status_server {
                     status: row.get("file_status"),
                     metadata: serde_json::from_str(row.get("metadata")).unwrap_or_default(),
                 };
-                Answered {
+                StatusBody {
                     session_id: id,
                     status: row.get("status"),
                     status_reason: row.get("status_reason"),

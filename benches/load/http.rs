@@ -1,4 +1,4 @@
-//! A client that costs as little as possible: raw requests over kept connections, one thread each.
+//! A client with minimal cost: raw requests over keep-alive connections, one thread per connection.
 
 use std::{
     io::{self, Read, Write},
@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-/// A request as it goes over the wire.
+/// The bytes of a request.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
@@ -23,7 +23,7 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     request
 }
 
-/// An answer.
+/// A response.
 pub(crate) struct Response {
     pub(crate) status: u16,
     /// Bytes of status line and headers.
@@ -37,7 +37,7 @@ impl Response {
     }
 }
 
-/// One kept connection.
+/// One keep-alive connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -50,7 +50,8 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 64 * 1024] })
     }
 
-    /// Sends a request and reads the answer; `body` takes what comes of its body.
+    /// Sends a request and reads the response. Passes the response's body to `body` in pieces. Returns the status and the
+    /// length of the head.
     fn exchange(&mut self, request: &[&[u8]], mut body: impl FnMut(&[u8])) -> io::Result<(u16, usize)> {
         for piece in request {
             self.stream.write_all(piece)?;
@@ -86,29 +87,29 @@ impl Connection {
         Ok((status, end))
     }
 
-    /// Sends some of a request, to which there is no answer yet.
+    /// Sends a piece of a request and does not wait for a response.
     pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.stream.write_all(piece)
     }
 
-    /// Sends a request in one or several pieces and keeps the answer.
+    /// Sends a request in one or several pieces and returns the response.
     pub(crate) fn send(&mut self, request: &[&[u8]]) -> io::Result<Response> {
-        let mut kept = Vec::new();
-        let (status, head_bytes) = self.exchange(request, |body| kept.extend_from_slice(body))?;
-        Ok(Response { status, head_bytes, body: kept })
+        let mut body = Vec::new();
+        let (status, head_bytes) = self.exchange(request, |piece| body.extend_from_slice(piece))?;
+        Ok(Response { status, head_bytes, body })
     }
 }
 
-/// Sends one request over a connection of its own.
+/// Sends one request over a new connection.
 pub(crate) fn send(address: &str, request: &[u8]) -> anyhow::Result<Response> {
     Ok(Connection::open(address)?.send(&[request])?)
 }
 
-/// What a load saw.
+/// The result of a load.
 #[derive(Default)]
 pub(crate) struct Load {
     pub(crate) seconds: f64,
-    /// Of every request, ascending.
+    /// The latency of every request, in ascending order.
     pub(crate) latencies: Vec<Duration>,
 }
 
@@ -123,7 +124,7 @@ impl Load {
     }
 }
 
-/// Sends the same request over `connections` connections, each sending the next when the last was answered.
+/// Repeats one request over `connections` connections. Each connection sends the next request after the previous response.
 pub(crate) fn repeat(
     address: &str,
     request: &[u8],
@@ -142,14 +143,14 @@ pub(crate) fn repeat(
             if sent >= end {
                 return Ok(latencies);
             }
-            let (got, _) = connection.exchange(&[request], |_| {})?;
-            ensure!(got == status, "{got} where {status} was expected");
+            let (actual, _) = connection.exchange(&[request], |_| {})?;
+            ensure!(actual == status, "the status is {actual}, but should be {status}");
             latencies.push(sent.elapsed());
         }
     })
 }
 
-/// Runs `work` on so many threads and puts together how long each of its requests took.
+/// Runs `work` on `threads` threads and merges the latencies that they return.
 pub(crate) fn parallel(
     threads: usize,
     work: impl Fn(usize) -> anyhow::Result<Vec<Duration>> + Sync,

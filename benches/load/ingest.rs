@@ -1,4 +1,4 @@
-//! Receiving files: Partway beside a bare sink, for large parts, for many small ones, and how long finalize takes.
+//! Measures how Partway and a bare sink receive large parts and many small parts, and how long finalize takes.
 
 use std::{
     path::Path,
@@ -19,7 +19,7 @@ use crate::{
 const MIB: u64 = 1 << 20;
 const SMALL: u64 = 64 * 1024;
 
-/// What is sent.
+/// One load of uploads.
 #[derive(Clone, Copy)]
 struct Upload {
     part_bytes: u64,
@@ -34,14 +34,14 @@ impl Upload {
     }
 }
 
-/// A server that files are sent to.
+/// A server that receives files.
 trait Target: Sync {
     fn server(&self) -> &Server;
     fn begin(&self, upload: Upload) -> anyhow::Result<Vec<String>>;
     fn put(&self, file: &str, number: u32, upload: Upload) -> Vec<u8>;
-    /// Makes the parts a file; how long that took.
+    /// Completes the file and returns how long that took.
     fn finish(&self, file: &str) -> anyhow::Result<Duration>;
-    /// Frees the disk.
+    /// Deletes the file.
     fn remove(&self, file: &str) -> anyhow::Result<()>;
 }
 
@@ -103,12 +103,12 @@ impl Target for Partway {
     }
 
     fn finish(&self, file: &str) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
+        let start = Instant::now();
         expect(&self.0, &self.request("POST", &format!("/{file}/finalize"), &[], &[]), 200)?;
-        Ok(begun.elapsed())
+        Ok(start.elapsed())
     }
 
-    /// No route deletes a stored file; its bytes go with the data folder.
+    /// Does nothing: Partway has no route that deletes a stored file. The benchmark deletes the whole data folder.
     fn remove(&self, _: &str) -> anyhow::Result<()> {
         Ok(())
     }
@@ -120,13 +120,13 @@ fn expect(server: &Server, request: &[u8], status: u16) -> anyhow::Result<serde_
     if answer.body.is_empty() { Ok(serde_json::Value::Null) } else { answer.json() }
 }
 
-/// Sends the parts of all files, each file's in order, and finishes them: the CPU time is that of both. Also answers how
-/// long the finishing took.
+/// Sends the parts of all files, each file's parts in order, and completes the files. The CPU time includes both. Also
+/// returns how long completing took.
 #[expect(clippy::cast_precision_loss, reason = "counts and sizes far below 2^52")]
 fn sample(target: &dyn Target, upload: Upload, bytes: &[u8]) -> anyhow::Result<(Sample, Duration)> {
     let server = target.server();
     let files = target.begin(upload)?;
-    server.forget_peak()?;
+    server.reset_peak_memory()?;
     let (cpu, next) = (server.cpu_us()?, AtomicU32::new(0));
     let load: Load = parallel(upload.connections, |_| {
         let (mut connection, mut latencies) = (Connection::open(&server.address)?, Vec::new());
@@ -162,8 +162,8 @@ fn sample(target: &dyn Target, upload: Upload, bytes: &[u8]) -> anyhow::Result<(
     Ok((sample, finishing))
 }
 
-/// Measures Partway with some settings beside the sink, on one data folder a round, so that the disk does not fill up.
-fn beside(
+/// Measures Partway with `settings` and the sink. Each round uses a new data folder, so that the disk does not fill up.
+fn compare(
     work: &Path,
     case: &str,
     settings: &[(&str, &str)],
@@ -190,7 +190,7 @@ fn beside(
     Ok((measured, finishing))
 }
 
-/// Large parts: how fast, at what cost, in how much memory.
+/// Measures large parts: throughput, CPU time and memory.
 pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     let upload = |connections, part_mib: u64| Upload {
         part_bytes: part_mib * MIB,
@@ -207,7 +207,7 @@ pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         ("4 connections, file_sha256 = \"on-request\"", &[("PARTWAY_FILE_SHA256", "on-request")][..], upload(4, 5)),
         ("4 connections, sync = \"os\"", &[("PARTWAY_SYNC", "os")][..], upload(4, 5)),
     ] {
-        let (measured, finishing) = beside(work, case, settings, "sink", upload, effort)?;
+        let (measured, finishing) = compare(work, case, settings, "sink", upload, effort)?;
         all.push((measured, finishing));
     }
     let head = ["upload", "MiB/s", "sink", "ratio", "CPU s/GiB", "sink", "ratio", "peak MiB", "finalize, ms"];
@@ -225,16 +225,16 @@ pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         ]
     });
     report::table(&format!("A file of {} MiB in parts of 5 MiB", effort.file_mib), &head, rows);
-    report::keep("ingest", &all)
+    report::save("ingest", &all)
 }
 
-/// Many small parts, each acknowledged when it is durable.
+/// Measures many small parts, each of which the server acknowledges when it is durable.
 pub(crate) fn small(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     let parts = effort.small_parts;
     let mut all = Vec::new();
     for (case, files) in [("one session", 1), ("32 sessions", 32)] {
         let upload = Upload { part_bytes: SMALL, parts_per_file: parts / files, files, connections: 32 };
-        all.push(beside(work, case, &[], "commits", upload, effort)?.0);
+        all.push(compare(work, case, &[], "commits", upload, effort)?.0);
     }
     let per_part = MIB / SMALL;
     #[expect(clippy::cast_precision_loss, reason = "16")]
@@ -251,18 +251,18 @@ pub(crate) fn small(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         ]
     });
     report::table("Small parts", &head, rows);
-    report::keep("small-parts", &all)
+    report::save("small-parts", &all)
 }
 
-/// How long a server takes to be ready on a database that is there.
+/// Measures how long a server takes to start on an existing database.
 pub(crate) fn start(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     let data = work.join("start");
     drop(Server::partway(&data, &[])?);
     let times = (0..effort.uploads * 4).map(|_| {
-        let begun = Instant::now();
-        Server::partway(&data, &[]).map(|_| begun.elapsed().as_secs_f64() * 1e3)
+        let start = Instant::now();
+        Server::partway(&data, &[]).map(|_| start.elapsed().as_secs_f64() * 1e3)
     });
     let times = times.collect::<anyhow::Result<Vec<_>>>()?;
     println!("\nready after {:.0} ms (median of {})", median(times.iter().copied()), times.len());
-    report::keep("start", &times)
+    report::save("start", &times)
 }

@@ -1,4 +1,4 @@
-//! What Partway costs, beside what the work costs at the very least; see `benches/README.md`.
+//! Measures what Partway costs and compares it with a floor, the minimum cost of the same work. See `benches/README.md`.
 
 mod busy;
 mod floor;
@@ -14,20 +14,20 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-/// How long and how often is measured.
+/// How long and how often to measure.
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) duration: Duration,
-    /// How often a file is uploaded.
+    /// Number of uploads per case.
     pub(crate) uploads: usize,
-    /// Size of an uploaded file.
+    /// Size of the uploaded file, in MiB.
     pub(crate) file_mib: u64,
     pub(crate) small_parts: u32,
 }
 
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    // Cargo says `--bench`.
+    // Cargo passes `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let ["floor", rest @ ..] = &*words {
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
                 ["sink", folder] => sink::serve(folder, false).await,
                 ["commits", folder] => sink::serve(folder, true).await,
                 [database, ranges] => floor::serve(database, ranges).await,
-                _ => bail!("there is no such floor: {rest:?}"),
+                _ => bail!("unknown floor: {rest:?}"),
             }
         });
     }
@@ -46,28 +46,28 @@ fn main() -> anyhow::Result<()> {
         Effort { rounds: 5, duration: Duration::from_secs(1), uploads: 3, file_mib: 4_160, small_parts: 8_192 }
     };
     let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
-    let wants = |suite: &str| suites.is_empty() || suites.iter().any(|wanted| **wanted == suite);
+    let selects = |suite: &str| suites.is_empty() || suites.iter().any(|selected| **selected == suite);
     let work = tempfile::tempdir()?;
     let postgres = std::env::var("TEST_DATABASE_URL").ok();
-    if wants("status") {
+    if selects("status") {
         status::run(&runtime, work.path(), None, &effort)?;
         match &postgres {
             Some(url) => {
                 seed::with_schema(&runtime, url, |url| status::run(&runtime, work.path(), Some(url), &effort))?;
             }
-            None => println!("\nPostgreSQL is not measured: there is no TEST_DATABASE_URL"),
+            None => println!("\nPostgreSQL is not measured: TEST_DATABASE_URL is not set"),
         }
     }
-    if wants("ingest") {
+    if selects("ingest") {
         ingest::large(work.path(), &effort)?;
     }
-    if wants("small") {
+    if selects("small") {
         ingest::small(work.path(), &effort)?;
     }
-    if wants("busy") {
+    if selects("busy") {
         busy::run(work.path(), &effort)?;
     }
-    if wants("start") {
+    if selects("start") {
         ingest::start(work.path(), &effort)?;
     }
     Ok(())

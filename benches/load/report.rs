@@ -1,4 +1,4 @@
-//! What is shown and what is kept: a table for people, every raw number as JSON.
+//! Prints a table for people and saves every raw number as JSON.
 
 use std::{fs, path::PathBuf};
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 /// A sample of one server under one load.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Sample {
-    /// Requests, or MiB where bytes are what counts, in a second.
+    /// Requests per second, or MiB per second in the suites that measure throughput.
     pub(crate) per_second: f64,
-    /// Server CPU for one of them, in microseconds.
+    /// The server's CPU time per request or per MiB, in microseconds.
     pub(crate) cpu_us: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// The most memory that the server had, in MiB.
+    /// The server's peak memory, in MiB.
     pub(crate) peak_mib: f64,
 }
 
@@ -31,7 +31,7 @@ impl Measured {
         Self { suite, case: case.to_owned(), floor: Vec::new(), partway: Vec::new() }
     }
 
-    /// The median over the rounds of what Partway needs for what the floor needs in the same round.
+    /// The median over the rounds of the ratio of Partway to the floor within one round.
     pub(crate) fn ratio(&self, of: impl Fn(&Sample) -> f64) -> f64 {
         median(self.partway.iter().zip(&self.floor).map(|(partway, floor)| of(partway) / of(floor)))
     }
@@ -45,7 +45,7 @@ impl Measured {
     }
 }
 
-/// The one in the middle; NaN of nothing.
+/// The median. NaN without values.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -60,8 +60,8 @@ pub(crate) fn table(title: &str, head: &[&str], rows: impl Iterator<Item = Vec<S
     }
 }
 
-/// Keeps the raw numbers of a suite beside the build's own files.
-pub(crate) fn keep(suite: &str, measured: &impl Serialize) -> anyhow::Result<()> {
+/// Saves the raw numbers of a suite in the target folder.
+pub(crate) fn save(suite: &str, measured: &impl Serialize) -> anyhow::Result<()> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("load");
     fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{suite}.json"));

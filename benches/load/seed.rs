@@ -1,5 +1,5 @@
-//! Sessions as they are in the middle of an upload, written straight into the database: uploading 100,000 parts for each
-//! would take hours and leave the same row.
+//! Writes sessions in the middle of an upload directly into the database. Uploading 100,000 parts for each would take hours
+//! and result in the same rows.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use crate::floor::Ranges;
 
-/// Whose first token Partway makes at its first start.
+/// The owner of the token that Partway creates at its first start.
 pub(crate) const OWNER: &str = "local";
-/// As many as there are on a list of 50, and some more.
+/// Number of sessions for the list: more than its limit of 50, so that there is a next page.
 const LISTED: usize = 60;
 const CHUNK_BYTES: u64 = 5 * 1024 * 1024;
 
@@ -35,7 +35,7 @@ pub(crate) struct Seeded {
     pub(crate) pattern: Pattern,
 }
 
-/// Makes the sessions, and the file of ranges for the floor.
+/// Creates the sessions, and the file of ranges for the floor.
 pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<Vec<Seeded>> {
     let db = if database.starts_with("postgres") {
         Db::open_postgres(database, 2).await?
@@ -58,7 +58,7 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
     Ok(seeded)
 }
 
-/// Works in a schema of its own in this PostgreSQL database, which is dropped at the end; `work` gets the URL of it.
+/// Creates a schema in this PostgreSQL database, passes its URL to `work`, and drops the schema afterwards.
 pub(crate) fn with_schema<T>(
     runtime: &Runtime,
     url: &str,

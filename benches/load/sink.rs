@@ -1,5 +1,5 @@
-//! What receiving costs at the very least: a bare axum server that hashes a part once, writes it in place and syncs it;
-//! and the same with one durable commit of a row for each part.
+//! The floor for receiving parts: a bare axum server that hashes a part once, writes it in place and syncs it. A second
+//! variant also commits one row durably for each part.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ struct Sink {
     database: Option<SqlitePool>,
 }
 
-/// `floor sink FOLDER`, `floor commits FOLDER`
+/// `floor sink FOLDER` and `floor commits FOLDER`.
 pub(crate) async fn serve(folder: &str, commits: bool) -> anyhow::Result<()> {
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder)?;

@@ -1,4 +1,4 @@
-//! Asking what has arrived: Partway's answers beside the bare reading of the row that they are made from.
+//! Measures status reads, and a bare server's reads of the same row as the floor.
 
 use std::{path::Path, time::Duration};
 
@@ -14,21 +14,21 @@ use crate::{
     server::Server,
 };
 
-/// What a client asks that wants to go on.
+/// The query with which a client resumes.
 pub(crate) const QUERY: &str = "query Progress($id: ID!) { uploadSession(id: $id) { status totalParts completedParts \
     receivedParts { first last } } }";
 const CONNECTIONS: usize = 32;
 
-/// The same question to both servers.
+/// The same request to both servers.
 struct Case {
     name: String,
     floor: Vec<u8>,
     partway: Vec<u8>,
-    /// What Partway answers; the floor always answers 200.
+    /// The status with which Partway must answer. The floor always answers 200.
     status: u16,
 }
 
-/// Measures on one database: a path of SQLite, or a URL of PostgreSQL.
+/// Measures on one database: PostgreSQL if there is a URL, else SQLite.
 pub(crate) fn run(runtime: &Runtime, work: &Path, database: Option<&str>, effort: &Effort) -> anyhow::Result<()> {
     let (name, suite) = match database {
         Some(_) => ("PostgreSQL", "status-postgres"),
@@ -46,7 +46,7 @@ pub(crate) fn run(runtime: &Runtime, work: &Path, database: Option<&str>, effort
         check(case, &floor, &partway)?;
     }
     let mut measured: Vec<_> = cases.iter().map(|case| Measured::new(suite, &case.name)).collect();
-    // The first round warms caches and is not counted.
+    // The first round warms the caches and does not count.
     for round in 0..=effort.rounds {
         for (case, measured) in cases.iter().zip(&mut measured) {
             let floor = sample(&floor, &case.floor, 200, effort.duration)?;
@@ -58,7 +58,7 @@ pub(crate) fn run(runtime: &Runtime, work: &Path, database: Option<&str>, effort
         }
     }
     show(name, &measured);
-    report::keep(suite, &measured)
+    report::save(suite, &measured)
 }
 
 fn cases(seeded: &[Seeded], authorization: &str) -> Vec<Case> {
@@ -107,7 +107,7 @@ fn cases(seeded: &[Seeded], authorization: &str) -> Vec<Case> {
     cases
 }
 
-/// Both must say the same, or one of them does not do the work.
+/// Checks that both servers give the same answer. Otherwise one of them would not do the same work.
 fn check(case: &Case, floor: &Server, partway: &Server) -> anyhow::Result<()> {
     let (bare, answer) = (send(&floor.address, &case.floor)?, send(&partway.address, &case.partway)?);
     ensure!(bare.status == 200 && answer.status == case.status, "{}: {} {}", case.name, bare.status, answer.status);
