@@ -1,4 +1,4 @@
-//! Database and storage belong to each other.
+//! The binding of a database to its storage.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -15,8 +15,8 @@ use crate::support::{Cli, Server, database_url, storage_url};
 
 const SQLITE: [(&str, &str); 2] = [("PARTWAY_DATABASE", ""), ("PARTWAY_CHUNK_SIZE", "10")];
 
-/// A server's folder with one upload under way.
-async fn upload_under_way(data: &Path) -> String {
+/// Fills a server's data folder with one partial upload.
+async fn create_partial_upload(data: &Path) -> String {
     let server = Server::start(data, &SQLITE);
     let client = Client::new(&server.url, &server.first_token).unwrap();
     let id = client.create(&NewUpload::named("a", 20, "k")).await.unwrap().session_id;
@@ -33,31 +33,34 @@ fn refusal(command: &str, data: &Path, database: &Path) -> String {
     }
     let refused = Cli::new(&args).on_sqlite().run();
     assert!(!refused.status.success(), "{command}");
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!said.contains("internal"), "{said}");
-    said
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!message.contains("internal"), "{message}");
+    message
 }
 
 #[tokio::test]
-async fn another_database_is_refused_and_no_upload_is_removed() {
+async fn the_server_refuses_another_database_and_deletes_no_upload() {
     let folder = tempfile::tempdir().unwrap();
-    let id = upload_under_way(folder.path()).await;
+    let id = create_partial_upload(folder.path()).await;
     let uploading = folder.path().join("files/uploading").join(&id);
     let kept = fs::read_to_string(folder.path().join("files/partway.id")).unwrap();
-    let said = refusal("serve", folder.path(), &folder.path().join("other.db"));
-    assert!(said.contains("no storage id") && said.contains(kept.trim()) && said.contains("partway adopt"), "{said}");
+    let message = refusal("serve", folder.path(), &folder.path().join("other.db"));
+    assert!(
+        message.contains("no storage id") && message.contains(kept.trim()) && message.contains("partway adopt"),
+        "{message}"
+    );
     assert!(uploading.exists());
-    // A folder of a version that kept no id, and a new database.
+    // A folder without an id, as from an older version, with a new database.
     fs::remove_file(folder.path().join("files/partway.id")).unwrap();
-    let said = refusal("serve", folder.path(), &folder.path().join("third.db"));
-    assert!(said.contains("do not belong together"), "{said}");
+    let message = refusal("serve", folder.path(), &folder.path().join("third.db"));
+    assert!(message.contains("do not belong together"), "{message}");
     assert!(uploading.exists());
 }
 
 #[tokio::test]
-async fn another_folder_is_refused_until_it_is_adopted() {
+async fn the_server_refuses_another_folder_until_adopt_binds_it() {
     let folder = tempfile::tempdir().unwrap();
-    upload_under_way(folder.path()).await;
+    create_partial_upload(folder.path()).await;
     let files = folder.path().join("files");
     fs::remove_file(files.join("partway.id")).unwrap();
     let database = folder.path().join("partway.db");
@@ -70,7 +73,7 @@ async fn another_folder_is_refused_until_it_is_adopted() {
 }
 
 #[tokio::test]
-async fn a_token_can_be_made_before_the_first_start_and_a_cut_first_start_is_finished() {
+async fn a_token_can_be_created_before_the_first_start_and_an_interrupted_first_start_completes() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     for command in [&["migrate"][..], &["token", "create", "--owner", "ann"]] {
@@ -84,14 +87,14 @@ async fn a_token_can_be_made_before_the_first_start_and_a_cut_first_start_is_fin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_that_start_at_once_on_nothing_end_with_one_id() {
+async fn servers_that_start_concurrently_on_an_empty_storage_agree_on_one_id() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::from_defaults(&json!({ "data": folder.path() })).unwrap();
     config.stores.database = database_url(folder.path()).unwrap_or_default();
     config.stores.storage = storage_url(folder.path()).unwrap_or_default();
     config.stores.database_connections = 4;
     if config.stores.database.is_empty() {
-        // On PostgreSQL they do this at once, too; on SQLite a lock file keeps others away.
+        // On SQLite, one server migrates first, because a lock file refuses the others. On PostgreSQL, all migrate at once.
         app::migrate(&config).await.unwrap().close().await;
     }
     let start = || async { App::open(&config, Arc::new(SystemClock)).await.map(|app| app.service) };

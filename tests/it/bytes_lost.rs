@@ -1,4 +1,4 @@
-//! Bytes that are gone, and whoever notices it first.
+//! Lost bytes: how each operation detects them, and what then happens to the session or file.
 
 use std::{fs, path::PathBuf};
 
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::support::{Answer, Cli, Server, TestApp, TestUser, file_bytes, sha256_hex};
 
-/// Three parts of ten bytes but for the last, and some of them sent.
-async fn under_way(parts: &[u32]) -> (TestApp, TestUser, String, PathBuf) {
+/// A session with parts of 10, 10 and 5 bytes, of which `parts` have arrived, and the path of its file.
+async fn partial_upload(parts: &[u32]) -> (TestApp, TestUser, String, PathBuf) {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -30,21 +30,21 @@ async fn assert_failed(app: &TestApp, user: &TestUser, id: &str) {
     let session = user.status(id).await;
     assert_eq!((&session["status"], &session["status_reason"]), (&json!("FAILED"), &json!("bytes_lost")));
     assert_eq!(session["file"]["status"], "FAILED");
-    assert!(app.bytes_on_disk().is_empty(), "what is left is freed");
+    assert!(app.bytes_on_disk().is_empty(), "the server frees the remaining bytes");
     let problems = app.service.check(CheckOptions::default()).await.unwrap().problems;
     assert!(problems.is_empty(), "{problems:?}");
 }
 
-/// Found by an attack: with the file gone, the next part made a new one, and finalize took its holes for parts.
+/// The server must not create the file again for a later part: finalize would take the new file's holes for parts.
 #[tokio::test]
-async fn a_part_notices_that_the_others_are_gone_or_cut() {
+async fn a_part_request_detects_a_deleted_or_truncated_file() {
     for number in [1, 2] {
-        let (app, user, id, file) = under_way(&[1]).await;
+        let (app, user, id, file) = partial_upload(&[1]).await;
         fs::remove_file(file).unwrap();
         assert_lost(&user.put(&id, number, file_bytes(25)[(number as usize - 1) * 10..][..10].to_vec()).await);
         assert_failed(&app, &user, &id).await;
 
-        let (app, user, id, file) = under_way(&[1]).await;
+        let (app, user, id, file) = partial_upload(&[1]).await;
         fs::File::options().write(true).open(file).unwrap().set_len(12).unwrap();
         assert_lost(&user.put(&id, number, file_bytes(25)[(number as usize - 1) * 10..][..10].to_vec()).await);
         assert_failed(&app, &user, &id).await;
@@ -52,27 +52,27 @@ async fn a_part_notices_that_the_others_are_gone_or_cut() {
 }
 
 #[tokio::test]
-async fn finalize_notices_it() {
-    let (app, user, id, file) = under_way(&[1, 2, 3]).await;
+async fn finalize_detects_a_deleted_or_truncated_file() {
+    let (app, user, id, file) = partial_upload(&[1, 2, 3]).await;
     fs::remove_file(file).unwrap();
     assert_lost(&user.finalize(&id).await);
     assert_failed(&app, &user, &id).await;
     assert_lost(&user.finalize(&id).await);
 
-    let (app, user, id, file) = under_way(&[1, 2, 3]).await;
+    let (app, user, id, file) = partial_upload(&[1, 2, 3]).await;
     fs::File::options().write(true).open(file).unwrap().set_len(24).unwrap();
     assert_lost(&user.finalize(&id).await);
     assert_failed(&app, &user, &id).await;
 }
 
 #[tokio::test]
-async fn the_sweep_notices_it_and_leaves_the_others_alone() {
-    let (app, user, id, file) = under_way(&[2]).await;
+async fn the_sweep_detects_a_deleted_file_and_leaves_other_sessions_open() {
+    let (app, user, id, file) = partial_upload(&[2]).await;
     let others = [user.create_id(25).await, user.create_id(25).await];
     user.put(&others[0], 1, "0123456789").await.expect(201);
     let whole = user.create(5).await;
     user.put(whole["session_id"].as_str().unwrap(), 1, "01234").await.expect(201);
-    // As left behind by a crash between the rename and the commit.
+    // The state after a crash between the rename and the commit.
     let stored = app.storage().join("stored").join(whole["file"]["file_id"].as_str().unwrap());
     fs::rename(app.storage().join("uploading").join(whole["session_id"].as_str().unwrap()), stored).unwrap();
     fs::remove_file(file).unwrap();
@@ -85,10 +85,10 @@ async fn the_sweep_notices_it_and_leaves_the_others_alone() {
     user.finalize(whole["session_id"].as_str().unwrap()).await.expect(200);
 }
 
-/// A database that was restored to an earlier time, when a session that was finalized since was still open.
+/// The database was restored from a backup in which a session that was finalized later is still open.
 #[tokio::test]
-async fn a_complete_file_is_kept_whatever_its_session_says() {
-    let (app, user, id, file) = under_way(&[1]).await;
+async fn a_complete_file_survives_even_if_its_session_is_still_open() {
+    let (app, user, id, file) = partial_upload(&[1]).await;
     app.expect_damage();
     let file_id = user.status(&id).await["file"]["file_id"].as_str().unwrap().to_owned();
     let stored = app.storage().join("stored").join(file_id);
@@ -100,14 +100,14 @@ async fn a_complete_file_is_kept_whatever_its_session_says() {
 }
 
 #[tokio::test]
-async fn a_stored_file_that_is_gone_or_cut_is_told_as_such() {
+async fn a_download_of_a_deleted_or_truncated_file_fails_with_bytes_lost() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let bytes = file_bytes(25);
     let file = user.upload(&bytes).await["file"]["file_id"].as_str().unwrap().to_owned();
     let (path, stored) = (format!("/files/{file}/content"), app.storage().join("stored").join(&file));
     fs::File::options().write(true).open(&stored).unwrap().set_len(24).unwrap();
-    for _ in ["cut", "gone"] {
+    for _ in ["truncated", "deleted"] {
         assert_eq!(user.get(&path).await.problem(), (410, "BYTES_LOST".to_owned()));
         for range in ["bytes=0-3", "bytes=24-24"] {
             let request = user.request("GET", &path).header("range", range).body("".into()).unwrap();
@@ -123,9 +123,9 @@ async fn a_stored_file_that_is_gone_or_cut_is_told_as_such() {
     assert_eq!(user.get(&path).await.expect(200).bytes, bytes);
 }
 
-/// A folder that came back without `uploading/`, as after the restore that docs/operations.md describes.
+/// The second case is a folder without `uploading/`, as after the restore that docs/operations.md describes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_uploader_begins_anew_by_itself_when_its_bytes_are_gone() {
+async fn the_upload_command_starts_a_new_session_if_the_server_lost_the_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (data, file) = (folder.path().join("data"), folder.path().join("a.bin"));
     let bytes = file_bytes(95);
@@ -152,7 +152,7 @@ async fn an_uploader_begins_anew_by_itself_when_its_bytes_are_gone() {
     let (id, address) = (begin("while it is stopped").await, server.address.clone());
     server.kill();
     fs::remove_dir_all(data.join("files/uploading")).unwrap();
-    // The finished one of before is no reason to believe that the file is stored.
+    // The first upload's stored file is gone too, so the client must not rely on its finished session.
     let stored = || fs::read_dir(data.join("files/stored")).unwrap().map(|entry| entry.unwrap().path());
     fs::remove_file(stored().next().unwrap()).unwrap();
     let server = Server::start_on(&address, &data, &settings);
@@ -165,13 +165,13 @@ async fn an_uploader_begins_anew_by_itself_when_its_bytes_are_gone() {
 fn damage(file: &std::path::Path) {
     let mut bytes = fs::read(file).unwrap();
     bytes[3..5].iter_mut().for_each(|byte| *byte ^= 1);
-    // In place: what writes to the file is told by the file alone.
+    // Writes in place, like another process that changes the file.
     std::io::Write::write_all(&mut fs::File::options().write(true).open(file).unwrap(), &bytes).unwrap();
 }
 
 #[tokio::test]
-async fn damage_is_not_finalized() {
-    // Whether the parts were hashed before, are after it, or never.
+async fn finalize_detects_damaged_bytes() {
+    // The server hashes the file before the damage, after it (it loses the hash in the restart), or not at all.
     for (file_sha256, is_restarted) in
         [(FileSha256::Always, false), (FileSha256::Always, true), (FileSha256::OnRequest, false)]
     {
@@ -184,7 +184,7 @@ async fn damage_is_not_finalized() {
         let before = fs::metadata(&path).unwrap().modified().unwrap();
         damage(&path);
         if is_restarted {
-            // As a disk does it: nothing tells of it but the bytes.
+            // Damage by the disk itself does not change the modification time.
             fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
         }
         user.put_parts(&id, &file, [2]).await;
@@ -202,8 +202,8 @@ async fn damage_is_not_finalized() {
 }
 
 #[tokio::test]
-async fn damage_after_the_last_part_is_not_finalized_either_and_a_touch_does_no_harm() {
-    let (app, user, id, path) = under_way(&[2, 1, 3]).await;
+async fn finalize_detects_damage_after_the_last_part_and_accepts_a_changed_modification_time() {
+    let (app, user, id, path) = partial_upload(&[2, 1, 3]).await;
     fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
     let touched = user.create_id(25).await;
     user.put_parts(&touched, &file_bytes(25), [1, 2, 3]).await;
@@ -215,10 +215,10 @@ async fn damage_after_the_last_part_is_not_finalized_either_and_a_touch_does_no_
     assert_eq!(done["file"]["sha256"], sha256_hex(&file_bytes(25)));
 }
 
-/// As left behind by a crash between the rename and the commit.
+/// The state after a crash between the rename and the commit.
 #[tokio::test]
-async fn damage_of_a_file_that_is_complete_already_is_found_too() {
-    let (app, user, id, path) = under_way(&[1, 2, 3]).await;
+async fn finalize_detects_damage_of_a_file_that_was_already_renamed() {
+    let (app, user, id, path) = partial_upload(&[1, 2, 3]).await;
     app.expect_damage();
     let stored = app.storage().join("stored").join(user.status(&id).await["file"]["file_id"].as_str().unwrap());
     fs::rename(path, &stored).unwrap();
@@ -226,10 +226,10 @@ async fn damage_of_a_file_that_is_complete_already_is_found_too() {
     assert_lost(&user.finalize(&id).await);
 }
 
-/// A folder that is not mounted for a while has lost nothing.
+/// A folder can be unmounted for a while. No bytes are lost then.
 #[tokio::test]
-async fn a_storage_that_is_not_there_ends_no_session() {
-    let (app, user, id, _) = under_way(&[1]).await;
+async fn a_missing_storage_folder_makes_requests_unavailable_and_ends_no_session() {
+    let (app, user, id, _) = partial_upload(&[1]).await;
     let stored = user.upload(b"0123456789").await;
     let content = format!("/files/{}/content", stored["file"]["file_id"].as_str().unwrap());
     let away = app.folder().join("away");
@@ -244,18 +244,18 @@ async fn a_storage_that_is_not_there_ends_no_session() {
     user.get(&content).await.expect(200);
 }
 
-/// A complete file may be all that is left, as after the restore of an older database.
+/// After the restore of an older database, the complete file may be the only copy.
 #[tokio::test]
 async fn the_sweep_frees_lost_parts_and_keeps_a_complete_file() {
-    let (app, user, id, uploading) = under_way(&[1]).await;
+    let (app, user, id, uploading) = partial_upload(&[1]).await;
     app.expect_damage();
     let file_id = user.status(&id).await["file"]["file_id"].as_str().unwrap().to_owned();
     fs::remove_file(&uploading).unwrap();
     assert_lost(&user.put(&id, 2, file_bytes(25)[10..20].to_vec()).await);
-    // As if the server had been killed before it freed the bytes.
+    // The state after a crash before the server freed the bytes.
     let stored = app.storage().join("stored").join(file_id);
     fs::write(&stored, file_bytes(25)).unwrap();
-    fs::write(&uploading, b"left").unwrap();
+    fs::write(&uploading, b"left over").unwrap();
     app.execute("UPDATE upload_session SET bytes_freed = FALSE").await;
     app.service.sweep().await;
     assert!(stored.exists() && !uploading.exists());

@@ -1,4 +1,4 @@
-//! The whole file's SHA-256, and the composite one.
+//! The whole file's SHA-256 and the composite SHA-256.
 
 use partway::{
     app::App,
@@ -11,7 +11,7 @@ use crate::support::{TestApp, TestUser, sha256_hex};
 
 const BYTES: &[u8] = b"0123456789";
 
-async fn finalize_saying(user: &TestUser, id: &str, sha256: &str) -> crate::support::Answer {
+async fn finalize_with_sha256(user: &TestUser, id: &str, sha256: &str) -> crate::support::Answer {
     user.post(&format!("/uploads/sessions/{id}/finalize"), json!({ "sha256": sha256 })).await
 }
 
@@ -22,7 +22,7 @@ async fn on_request() -> (TestApp, TestUser) {
 }
 
 #[tokio::test]
-async fn on_request_it_is_computed_when_somebody_asks() {
+async fn with_on_request_finalize_computes_the_digest_when_a_client_sends_one() {
     let (_app, user) = on_request().await;
     let id = user.create_id(BYTES.len()).await;
     user.put(&id, 1, BYTES).await.expect(201);
@@ -30,16 +30,16 @@ async fn on_request_it_is_computed_when_somebody_asks() {
     assert_eq!((&done["status"], &done["file"]["sha256"]), (&json!("COMPLETE"), &Value::Null));
     assert_eq!(done["file"]["composite_sha256"], hex::encode(Sha256::digest(Sha256::digest(BYTES))));
 
-    let wrong = finalize_saying(&user, &id, &sha256_hex(b"other")).await;
+    let wrong = finalize_with_sha256(&user, &id, &sha256_hex(b"other")).await;
     assert_eq!(wrong.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
-    let asked = finalize_saying(&user, &id, &sha256_hex(BYTES)).await.expect(200).json();
+    let asked = finalize_with_sha256(&user, &id, &sha256_hex(BYTES)).await.expect(200).json();
     assert_eq!(asked["file"]["sha256"], sha256_hex(BYTES));
-    assert_eq!(asked["version"], done["version"].as_u64().unwrap() + 1, "who keeps the old answer is told of the new");
+    assert_eq!(asked["version"], done["version"].as_u64().unwrap() + 1, "a client with the old version sees a change");
     assert_eq!(user.finalize(&id).await.expect(200).json(), asked);
 }
 
 #[tokio::test]
-async fn on_request_a_declared_digest_is_a_request() {
+async fn with_on_request_finalize_checks_a_declared_digest() {
     let (_app, user) = on_request().await;
     for (declared, status) in [(BYTES, 200), (b"other", 400)] {
         let body = json!({ "original_filename": "a", "total_size_bytes": 10, "sha256": sha256_hex(declared) });
@@ -54,31 +54,31 @@ async fn on_request_a_declared_digest_is_a_request() {
 }
 
 #[tokio::test]
-async fn a_wrong_digest_leaves_the_session_open_also_when_the_bytes_are_read_only_after_they_are_complete() {
+async fn a_wrong_digest_leaves_the_session_open_even_if_the_server_can_check_it_only_after_completion() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(BYTES.len()).await;
     user.put(&id, 1, BYTES).await.expect(201);
-    // What was computed while the part came is lost with the process.
+    // The restart loses the hash that the server computed while it received the part.
     let app = app.restarted().await;
     let user = TestUser { router: app.router.clone(), ..user };
     for _ in 0..2 {
-        let wrong = finalize_saying(&user, &id, &sha256_hex(b"other")).await;
+        let wrong = finalize_with_sha256(&user, &id, &sha256_hex(b"other")).await;
         assert_eq!(wrong.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
         assert_eq!(user.status(&id).await["status"], "IN_PROGRESS");
     }
-    let done = finalize_saying(&user, &id, &sha256_hex(BYTES)).await.expect(200).json();
+    let done = finalize_with_sha256(&user, &id, &sha256_hex(BYTES)).await.expect(200).json();
     assert_eq!(done["file"]["sha256"], sha256_hex(BYTES));
 }
 
 #[tokio::test]
-async fn a_session_with_a_wrong_digest_that_is_aborted_leaves_nothing_to_download() {
+async fn a_session_that_is_aborted_after_a_wrong_digest_leaves_nothing_to_download() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let session = user.create(BYTES.len()).await;
     let id = session["session_id"].as_str().unwrap();
     user.put(id, 1, BYTES).await.expect(201);
-    finalize_saying(&user, id, &sha256_hex(b"other")).await.expect(400);
+    finalize_with_sha256(&user, id, &sha256_hex(b"other")).await.expect(400);
     user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
     let content = format!("/files/{}/content", session["file"]["file_id"].as_str().unwrap());
     assert_eq!(user.get(&content).await.problem(), (404, "NOT_FOUND".to_owned()));
@@ -87,7 +87,7 @@ async fn a_session_with_a_wrong_digest_that_is_aborted_leaves_nothing_to_downloa
 
 #[tokio::test]
 #[ignore = "needs S3: scripts/test-services"]
-async fn a_bucket_that_is_not_there_is_told_at_the_start() {
+async fn the_server_refuses_to_start_if_the_bucket_does_not_exist() {
     let app = TestApp::on_disk().await;
     let mut config = app.config.clone();
     "s3://no-such-bucket/x".clone_into(&mut config.stores.storage);
@@ -96,7 +96,7 @@ async fn a_bucket_that_is_not_there_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_session_that_holds_other_parts_than_the_client_expects_is_not_completed() {
+async fn a_wrong_composite_digest_does_not_complete_the_session() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(BYTES.len()).await;

@@ -1,4 +1,4 @@
-//! The floor of free space.
+//! The setting `min_free_space`, and full disks.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
 
 #[tokio::test]
-async fn below_the_floor_nothing_new_is_taken_and_what_is_there_goes_on() {
+async fn below_min_free_space_the_server_refuses_new_bytes_and_serves_all_other_requests() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(20);
@@ -40,7 +40,7 @@ async fn below_the_floor_nothing_new_is_taken_and_what_is_there_goes_on() {
         { userErrors { code } } }"#;
     let graphql = user.graphql(mutation, json!({})).await;
     assert_eq!(graphql["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{graphql}");
-    // A retry of the create finds its session, and what was received is known to be.
+    // A repeated create returns its session, and a repeated part succeeds.
     assert_eq!(user.post("/uploads/sessions", new).await.expect(200).json()["session_id"], half);
     assert_eq!(user.status(half).await["received_parts"], json!(["1"]));
     user.put(half, 1, file[..10].to_vec()).await.expect(200);
@@ -51,7 +51,7 @@ async fn below_the_floor_nothing_new_is_taken_and_what_is_there_goes_on() {
 }
 
 #[tokio::test]
-async fn a_part_takes_its_own_space_and_not_the_whole_files() {
+async fn a_first_part_occupies_only_its_own_disk_space() {
     let app = TestApp::on_disk_with(|config| {
         config.limits.chunk_size = ByteSize::kib(4);
         config.limits.max_file_size = ByteSize::tib(1);
@@ -66,14 +66,14 @@ async fn a_part_takes_its_own_space_and_not_the_whole_files() {
     assert!(stored.blocks() * 512 <= 64 * 1024, "{} blocks", stored.blocks());
 }
 
-/// A small file system of its own.
-struct Small(tempfile::TempDir);
+/// A file system of 2 MiB, which can grow to 16 MiB.
+struct SmallDisk(tempfile::TempDir);
 
-impl Small {
-    /// `None` where this user may not mount.
+impl SmallDisk {
+    /// `None` if the test's user may not mount file systems.
     fn mount() -> Option<Self> {
-        let small = Self(tempfile::tempdir().unwrap());
-        small.run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).then_some(small)
+        let disk = Self(tempfile::tempdir().unwrap());
+        disk.run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).then_some(disk)
     }
 
     fn grow(&self) {
@@ -86,16 +86,16 @@ impl Small {
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         self.run("umount", &["--lazy"]);
     }
 }
 
 #[tokio::test]
-async fn a_disk_that_fills_up_in_mid_part_is_unavailable_and_the_part_can_be_sent_again() {
+async fn a_part_that_fills_the_disk_fails_with_unavailable_and_can_be_sent_again() {
     const MIB: usize = 1024 * 1024;
-    let Some(disk) = Small::mount() else { return };
+    let Some(disk) = SmallDisk::mount() else { return };
     let app = TestApp::on_disk_with(|config| {
         config.stores.storage = disk.0.path().to_str().unwrap().to_owned();
         config.limits.chunk_size = ByteSize::mib(1);
@@ -114,7 +114,7 @@ async fn a_disk_that_fills_up_in_mid_part_is_unavailable_and_the_part_can_be_sen
         }
         assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
     }
-    assert_ne!(user.status(&id).await["missing_parts"], json!(["4"]), "it was full");
+    assert_ne!(user.status(&id).await["missing_parts"], json!(["4"]), "the disk was full");
     disk.grow();
     for number in 1..=4 {
         assert!(user.put(&id, number, part(number)).await.status.is_success());

@@ -1,4 +1,4 @@
-//! What a strict object store makes of late, refused and failing puts: the real binary on a stand-in for S3.
+//! Late, refused and failing puts: the real binary on a fake S3 store.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -7,13 +7,13 @@ use crate::support::{FakeS3, Server, exchange, file_bytes, sha256_hex};
 
 const PART: usize = 5 * 1024 * 1024;
 
-struct OnS3 {
+struct ServerOnS3 {
     s3: FakeS3,
     server: Server,
     _folder: TempDir,
 }
 
-impl OnS3 {
+impl ServerOnS3 {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let s3 = FakeS3::start().await;
@@ -21,90 +21,90 @@ impl OnS3 {
         Self { s3, server, _folder: folder }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
         let (status, text) = exchange(&self.server.address, method, path, &self.server.first_token, body).unwrap();
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
     fn create(&self, size: usize) -> String {
         let new = json!({ "original_filename": "f", "total_size_bytes": size }).to_string();
-        let (status, session) = self.ask("POST", "/uploads/sessions", new.as_bytes());
+        let (status, session) = self.request("POST", "/uploads/sessions", new.as_bytes());
         assert_eq!(status, 201, "{session}");
         format!("/uploads/sessions/{}", session["session_id"].as_str().unwrap())
     }
 
     fn put(&self, session: &str, number: usize, file: &[u8]) -> (u16, Value) {
-        self.ask("PUT", &format!("{session}/parts/{number}"), file.chunks(PART).nth(number - 1).unwrap())
+        self.request("PUT", &format!("{session}/parts/{number}"), file.chunks(PART).nth(number - 1).unwrap())
     }
 
     fn finalize(&self, session: &str) -> (u16, Value) {
-        self.ask("POST", &format!("{session}/finalize"), b"{}")
+        self.request("POST", &format!("{session}/finalize"), b"{}")
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_put_that_lands_late_is_noticed_and_its_part_sent_again() {
-    let on = OnS3::start().await;
+async fn finalize_detects_a_late_put_and_asks_for_the_part_again() {
+    let server = ServerOnS3::start().await;
     let file = file_bytes(2 * PART + 100);
-    let session = on.create(file.len());
+    let session = server.create(file.len());
     for number in 1..=3 {
-        assert_eq!(on.put(&session, number, &file).0, 201);
+        assert_eq!(server.put(&session, number, &file).0, 201);
     }
-    on.s3.put_late(1, &vec![7; PART]);
-    on.s3.put_late(3, &file[2 * PART..]);
-    let (status, problem) = on.finalize(&session);
+    server.s3.put_late(1, &vec![7; PART]);
+    server.s3.put_late(3, &file[2 * PART..]);
+    let (status, problem) = server.finalize(&session);
     assert_eq!((status, &problem["code"]), (409, &json!("PARTS_MISSING")), "{problem}");
     assert_eq!(problem["missing_parts"], json!(["1", "3"]));
-    let (_, told) = on.ask("GET", &session, b"");
-    assert_eq!((&told["received_parts"], &told["bytes_received"]), (&json!(["2"]), &json!(PART)));
+    let (_, status) = server.request("GET", &session, b"");
+    assert_eq!((&status["received_parts"], &status["bytes_received"]), (&json!(["2"]), &json!(PART)));
     for number in [3, 1] {
-        assert_eq!(on.put(&session, number, &file).0, 201);
+        assert_eq!(server.put(&session, number, &file).0, 201);
     }
-    let (status, done) = on.finalize(&session);
+    let (status, done) = server.finalize(&session);
     assert_eq!((status, &done["file"]["sha256"]), (200, &json!(sha256_hex(&file))), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_that_was_forgotten_may_come_with_other_bytes() {
-    let on = OnS3::start().await;
+async fn the_client_can_send_a_replaced_part_again_with_other_bytes() {
+    let server = ServerOnS3::start().await;
     let (before, after) = (file_bytes(100), vec![9; 100]);
-    let session = on.create(100);
-    assert_eq!(on.put(&session, 1, &before).0, 201);
-    on.s3.put_late(1, &before);
-    assert_eq!(on.finalize(&session).0, 409);
-    assert_eq!(on.put(&session, 1, &after).0, 201);
-    assert_eq!(on.finalize(&session).1["file"]["sha256"], sha256_hex(&after));
+    let session = server.create(100);
+    assert_eq!(server.put(&session, 1, &before).0, 201);
+    server.s3.put_late(1, &before);
+    assert_eq!(server.finalize(&session).0, 409);
+    assert_eq!(server.put(&session, 1, &after).0, 201);
+    assert_eq!(server.finalize(&session).1["file"]["sha256"], sha256_hex(&after));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_put_is_told_at_once_turns_ready_red_and_keeps_nobody_waiting() {
-    let on = OnS3::start().await;
+async fn a_refused_put_fails_at_once_makes_the_server_not_ready_and_releases_the_lease() {
+    let server = ServerOnS3::start().await;
     let file = file_bytes(100);
-    let session = on.create(file.len());
-    assert_eq!(on.ask("GET", "/ready", b"").0, 200);
-    on.s3.refuse_puts(true);
+    let session = server.create(file.len());
+    assert_eq!(server.request("GET", "/ready", b"").0, 200);
+    server.s3.refuse_puts(true);
     for _ in 0..4 {
-        let (status, problem) = on.put(&session, 1, &file);
+        let (status, problem) = server.put(&session, 1, &file);
         assert_eq!((status, &problem["code"]), (503, &json!("UNAVAILABLE")), "{problem}");
-        assert_eq!(on.ask("GET", "/ready", b"").0, 503);
+        assert_eq!(server.request("GET", "/ready", b"").0, 503);
     }
-    on.s3.refuse_puts(false);
-    assert_eq!(on.put(&session, 1, &file).0, 201, "the claim was given back");
-    assert_eq!(on.ask("GET", "/ready", b"").0, 200);
-    assert_eq!(on.finalize(&session).1["file"]["sha256"], sha256_hex(&file));
+    server.s3.refuse_puts(false);
+    assert_eq!(server.put(&session, 1, &file).0, 201, "the refused put released its lease");
+    assert_eq!(server.request("GET", "/ready", b"").0, 200);
+    assert_eq!(server.finalize(&session).1["file"]["sha256"], sha256_hex(&file));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_that_the_store_has_dropped_ends_its_session() {
-    let on = OnS3::start().await;
+async fn a_session_fails_if_the_store_has_dropped_its_upload() {
+    let server = ServerOnS3::start().await;
     let file = file_bytes(PART + 100);
-    let [by_part, by_finalize] = [on.create(file.len()), on.create(file.len())];
+    let [by_part, by_finalize] = [server.create(file.len()), server.create(file.len())];
     for session in [&by_part, &by_finalize] {
-        assert_eq!(on.put(session, 1, &file).0, 201);
+        assert_eq!(server.put(session, 1, &file).0, 201);
     }
-    assert_eq!(on.put(&by_finalize, 2, &file).0, 201);
-    on.s3.drop_uploads();
-    for (status, problem) in [on.put(&by_part, 2, &file), on.finalize(&by_finalize)] {
+    assert_eq!(server.put(&by_finalize, 2, &file).0, 201);
+    server.s3.drop_uploads();
+    for (status, problem) in [server.put(&by_part, 2, &file), server.finalize(&by_finalize)] {
         assert_eq!((status, &problem["status_reason"]), (409, &json!("bytes_lost")), "{problem}");
     }
 }

@@ -1,4 +1,4 @@
-//! What every storage does: memory, the local disk, and S3 where `TEST_STORAGE_URL` names one.
+//! The contract of `Storage`, on the local disk, in memory, and on S3 if `TEST_STORAGE_URL` names a store.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use uuid::Uuid;
 use crate::support::{file_bytes, storage_url};
 
 const MIB: usize = 1024 * 1024;
-/// The smallest part that S3 takes, unless it is the last.
+/// The smallest part that S3 accepts, except for the last part.
 const PART: usize = 5 * MIB;
 const MEMORY: u64 = 64 * MIB as u64;
 
-/// Each storage that these tests run on; the folder is gone when it is dropped.
+/// All storages under test. Dropping the folder deletes the local disk's files.
 fn storages() -> (TempDir, Vec<Arc<dyn Storage>>) {
     let folder = tempfile::tempdir().unwrap();
     let mut storages: Vec<Arc<dyn Storage>> = vec![
@@ -56,7 +56,7 @@ fn session(size: usize) -> Session {
     }
 }
 
-/// Does what the service does for a part.
+/// Stores a part as the service does.
 async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[u8]) -> PartRecord {
     if session.storage_upload_id.is_none() {
         session.storage_upload_id = storage.begin(session).await.unwrap();
@@ -110,7 +110,7 @@ async fn parts_in_any_order_become_one_file_that_can_be_read_in_ranges() {
 }
 
 #[tokio::test]
-async fn completing_can_be_repeated_and_done_by_several_at_once() {
+async fn complete_can_be_repeated_and_can_run_concurrently() {
     let file = file_bytes(PART + 1);
     for storage in storages().1 {
         let mut session = session(file.len());
@@ -124,7 +124,7 @@ async fn completing_can_be_repeated_and_done_by_several_at_once() {
 }
 
 #[tokio::test]
-async fn an_empty_file_has_no_parts_and_no_bytes() {
+async fn a_session_of_an_empty_file_completes_without_parts() {
     for storage in storages().1 {
         let session = session(0);
         for _ in 0..2 {
@@ -136,7 +136,7 @@ async fn an_empty_file_has_no_parts_and_no_bytes() {
 }
 
 #[tokio::test]
-async fn what_is_discarded_is_gone_and_can_be_discarded_again() {
+async fn discard_deletes_the_bytes_and_can_be_repeated() {
     let file = file_bytes(PART + 1);
     for storage in storages().1 {
         let (mut unfinished, mut finished) = (session(file.len()), session(file.len()));
@@ -153,7 +153,7 @@ async fn what_is_discarded_is_gone_and_can_be_discarded_again() {
 }
 
 #[tokio::test]
-async fn a_part_that_was_not_recorded_can_be_put_again_with_other_bytes() {
+async fn an_unrecorded_part_can_be_put_again_with_other_bytes() {
     let (wrong, file) = (vec![7; PART + 1], file_bytes(PART + 1));
     for storage in storages().1 {
         let mut session = session(file.len());
@@ -165,7 +165,7 @@ async fn a_part_that_was_not_recorded_can_be_put_again_with_other_bytes() {
 }
 
 #[tokio::test]
-async fn bytes_are_hashed_before_the_file_is_complete_where_they_can_be_read_and_always_after_it() {
+async fn hash_works_after_completion_on_all_storages_and_before_it_on_the_local_disk() {
     let file = file_bytes(PART + 1_000);
     let range = |from: usize| from as u64..file.len() as u64;
     for storage in storages().1 {
@@ -181,7 +181,7 @@ async fn bytes_are_hashed_before_the_file_is_complete_where_they_can_be_read_and
 }
 
 #[tokio::test]
-async fn an_upload_that_was_begun_for_nothing_can_be_abandoned() {
+async fn an_upload_whose_id_was_not_kept_can_be_abandoned() {
     let file = file_bytes(100);
     for storage in storages().1 {
         let mut session = session(file.len());
@@ -196,7 +196,7 @@ async fn an_upload_that_was_begun_for_nothing_can_be_abandoned() {
 }
 
 #[tokio::test]
-async fn parts_in_memory_are_bounded_and_wait_their_turn() {
+async fn a_part_waits_while_other_parts_use_the_whole_memory_budget() {
     let storage = ObjectStorage::in_memory(PART as u64);
     let file = file_bytes(2 * PART);
     let mut session = session(file.len());
@@ -210,7 +210,7 @@ async fn parts_in_memory_are_bounded_and_wait_their_turn() {
 }
 
 #[test]
-fn a_url_that_names_no_store_is_refused() {
+fn a_url_that_is_not_an_object_store_is_refused() {
     for url in ["ftp://bucket/prefix", "bucket"] {
         assert!(matches!(ObjectStorage::open(url, MEMORY), Err(Error::Lost(_))), "{url}");
     }

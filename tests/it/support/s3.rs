@@ -1,5 +1,5 @@
-//! A stand-in for S3 that behaves as the strictest do: it keeps the last put of a part, invents etags as with SSE-KMS, and
-//! refuses to complete an upload with an etag that it does not have. It can be told to refuse puts.
+//! A fake S3 store, as strict as the strictest real one. It keeps the last put of a part, and its etags are not hashes, as with
+//! SSE-KMS. It refuses to complete an upload with an unknown etag. A test can make it refuse puts.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Etag and bytes by number.
+/// The etag and bytes of each part, by part number.
 type Parts = BTreeMap<u32, (String, Bytes)>;
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct Store {
     refuses_puts: AtomicBool,
 }
 
-/// A running one, on a port of its own, as long as the test's runtime runs.
+/// A running fake store on its own port. It stops with the test's runtime.
 pub(crate) struct FakeS3 {
     endpoint: String,
     store: Arc<Store>,
@@ -44,7 +44,7 @@ impl FakeS3 {
         Self { endpoint, store }
     }
 
-    /// What a server needs in its environment to use it.
+    /// The environment variables with which a server uses this store.
     pub(crate) fn settings(&self) -> [(&str, &str); 6] {
         [
             ("PARTWAY_STORAGE", "s3://bucket/prefix"),
@@ -56,14 +56,14 @@ impl FakeS3 {
         ]
     }
 
-    /// A put that was given up long ago lands now, in the only upload.
+    /// Puts a part into the only upload, like a delayed put that the server cancelled long ago.
     pub(crate) fn put_late(&self, part: u32, bytes: &[u8]) {
         let etag = self.store.etag();
         let mut uploads = self.store.uploads.lock().unwrap();
         uploads.values_mut().next().unwrap().insert(part, (etag, bytes.to_vec().into()));
     }
 
-    /// As a bucket's rule on incomplete uploads does.
+    /// Drops all uploads, as a bucket's lifecycle rule on incomplete uploads does.
     pub(crate) fn drop_uploads(&self) {
         self.store.uploads.lock().unwrap().clear();
     }
@@ -90,8 +90,8 @@ impl Store {
         match range {
             None => ([modified, (header::ETAG, etag)], object.clone()).into_response(),
             Some(range) => {
-                let told = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-                let headers = [modified, (header::ETAG, etag), (header::CONTENT_RANGE, told)];
+                let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+                let headers = [modified, (header::ETAG, etag), (header::CONTENT_RANGE, content_range)];
                 (StatusCode::PARTIAL_CONTENT, headers, object.slice(range)).into_response()
             }
         }
@@ -136,7 +136,7 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         (Method::GET, Some(id)) => {
             let uploads = store.uploads.lock().unwrap();
             let Some(parts) = uploads.get(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
-            // Pages of one, so that who asks has to ask on.
+            // Each page has one part, so the client must request several pages.
             let after: u32 = query.get("part-number-marker").map_or(0, |marker| marker.parse().unwrap());
             let page = parts.range(after + 1..).next().map(|(number, (etag, bytes))| {
                 let size = bytes.len();
@@ -150,13 +150,13 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         (Method::POST, Some(id)) => {
             let mut uploads = store.uploads.lock().unwrap();
             let Some(parts) = uploads.get(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
-            let said = String::from_utf8(body.to_vec()).unwrap().replace("&quot;", "\"");
+            let request = String::from_utf8(body.to_vec()).unwrap().replace("&quot;", "\"");
             let mut whole = Vec::new();
             for (number, (etag, bytes)) in parts {
-                if !said.contains(etag.as_str()) {
+                if !request.contains(etag.as_str()) {
                     return error(StatusCode::BAD_REQUEST, "InvalidPart");
                 }
-                assert!(said.contains(&format!("<PartNumber>{number}</PartNumber>")));
+                assert!(request.contains(&format!("<PartNumber>{number}</PartNumber>")));
                 whole.extend_from_slice(bytes);
             }
             uploads.remove(&id);
