@@ -58,7 +58,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Undoes [`begin`](Self::begin). The service calls it if a concurrent request has kept another upload id.
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
 
-    /// Starts to write a part. Waits for memory if necessary. The storage drops `write_guard` after the last write.
+    /// Starts to write a part. Waits for memory if necessary. The storage keeps `write_guard` until the last write has ended,
+    /// and returns it in [`PersistedPart`] if the part becomes durable.
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>>;
 
     /// Turns the session's parts into a stored file and returns its location. `parts` must be all parts, in order. The call

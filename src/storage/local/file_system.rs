@@ -1,7 +1,7 @@
 //! Checks that files can be renamed from `uploading/` to `stored/`.
 //!
 //! Owns the check at the start and the one for readiness. A rename crosses neither file systems nor two mounts of one file
-//! system. Without the check, the first finalize would be the first to fail.
+//! system. Without the check, the server would start and every finalize would fail.
 
 use std::{
     fs::{self, File},

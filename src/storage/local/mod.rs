@@ -120,8 +120,8 @@ impl LocalDisk {
         if let Ok(file) = options.open(path)
             && file.metadata().is_ok_and(|file| file.len() == size_bytes)
         {
-            // The server may have stopped right after it created the file. No recorded part has bytes in this file yet, so
-            // the mark can be set whatever it contains.
+            // An earlier request may have created the file just before the server stopped. No recorded part has bytes in the
+            // file yet, so its content does not matter and the server can set the mark.
             mtime_mark::set(&file).map_err(Error::io(format!("mark {}", path.display())))?;
             sync_dir(&self.root.join(UPLOADING))?;
             return Ok(file);

@@ -283,7 +283,7 @@ fn read_failed(error: io::Error) -> Error {
 
 fn unless_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
-        // The in-memory store reports a missing upload as `Generic` and has no other errors.
+        // The in-memory store reports a missing upload as `Generic`, and uses `Generic` for nothing else here.
         Err(StoreError::NotFound { .. } | StoreError::Generic { store: "InMemory", .. }) => Ok(None),
         done => done.map(Some),
     }
