@@ -2,12 +2,12 @@
 
 use sea_orm::entity::prelude::*;
 
-/// Begins the name of each column of a file in a join with its session. No column's own name has a dot in it.
+/// Prefix of a file's column names in a join with its session. No other column name contains a dot.
 pub const JOINED: &str = "file.";
 
 /// One row of `upload_file`.
 ///
-/// sqlx reads it from a join with its session: there, the name of each column begins with [`JOINED`].
+/// sqlx reads the row from a join with its session, in which each column name begins with [`JOINED`].
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, sqlx::FromRow)]
 #[sea_orm(table_name = "upload_file")]

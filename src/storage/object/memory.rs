@@ -37,8 +37,8 @@ impl MemoryBudget {
         Self { units: Arc::new(Semaphore::new(total as usize)), total, shares: Arc::default() }
     }
 
-    /// Reserves this many bytes, and waits if necessary. A part that is larger than the owner's share, or larger than the
-    /// whole budget, reserves all of it.
+    /// Reserves this many bytes, and waits if necessary. A part that is larger than the owner's share reserves the whole
+    /// share, and a part that is larger than the budget reserves the whole budget.
     ///
     /// # Errors
     /// [`Error::MemoryTimeout`]: the request waited for `MAX_WAIT`.
