@@ -3,18 +3,18 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// More than any server of this kind uses; some systems say "without limit" and then refuse it.
-const MOST: u64 = 1 << 20;
+const MAX_DESCRIPTORS: u64 = 1 << 20;
 /// Descriptors that are not for connections: the database, the log, folders while they are synced, refusals.
 const RESERVED: u64 = 96;
 /// A connection and the file, or the connection to an object store, that its request needs.
 const PER_CONNECTION: u64 = 2;
 /// Fewer connections make no server, whatever the limit.
-const FEWEST: u64 = 16;
+const MIN_CONNECTIONS: u64 = 16;
 
 /// Raises the soft limit to the hard one: the soft one is kept low for programs that use `select`, which this one does not.
 pub fn raise_descriptor_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.unwrap_or(MOST).min(MOST);
+    let wanted = maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
     if current.is_none_or(|current| current >= wanted) {
         return;
     }
@@ -27,7 +27,7 @@ pub fn raise_descriptor_limit() {
 /// As many connections as the limit of file descriptors allows, at most this many.
 pub(super) fn affordable(wanted: u32) -> u32 {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return wanted };
-    let affordable = (limit.saturating_sub(RESERVED) / PER_CONNECTION).max(FEWEST);
+    let affordable = (limit.saturating_sub(RESERVED) / PER_CONNECTION).max(MIN_CONNECTIONS);
     let connections = wanted.min(u32::try_from(affordable).unwrap_or(u32::MAX));
     if connections < wanted {
         tracing::warn!(

@@ -113,8 +113,8 @@ impl Drop for Asking {
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Peers {
-    most: usize,
-    most_per_address: usize,
+    max: usize,
+    max_per_address: usize,
     connected: Mutex<Connected>,
 }
 
@@ -125,34 +125,34 @@ struct Connected {
     per_address: HashMap<IpAddr, usize>,
 }
 
-/// A connection's place; it is free again when this is dropped.
+/// A connection's permit; it is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     peers: Arc<Peers>,
     number: u64,
 }
 
 impl Peers {
-    pub(super) fn new(most: usize, most_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_per_address, connected: Mutex::default() })
+    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, connected: Mutex::default() })
     }
 
-    /// A place for one more connection, if need be the place of an idle one. `None` if all are in use.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<(Arc<Peer>, Place)> {
+    /// A permit for one more connection, if need be the permit of an idle one. `None` if all are in use.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<(Arc<Peer>, ConnectionPermit)> {
         let address = client_of(address);
         let mut connected = self.connected();
         let from_there = connected.per_address.get(&address).copied().unwrap_or_default();
-        if from_there >= self.most_per_address {
+        if from_there >= self.max_per_address {
             connected.make_room(|other| other == address)?;
         }
-        if connected.peers.len() >= self.most {
+        if connected.peers.len() >= self.max {
             connected.make_room(|_| true)?;
         }
         connected.last_number += 1;
         let (number, peer) = (connected.last_number, Peer::new());
         *connected.per_address.entry(address).or_default() += 1;
         connected.peers.insert(number, (address, Arc::clone(&peer)));
-        Some((peer, Place { peers: Arc::clone(self), number }))
+        Some((peer, ConnectionPermit { peers: Arc::clone(self), number }))
     }
 
     /// Ends the connection that is idle for the longest.
@@ -186,7 +186,7 @@ impl Connected {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.peers.connected().remove(self.number);
     }

@@ -31,7 +31,7 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's head, once begun.
 const HEAD: Duration = Duration::from_secs(30);
 /// Connections that are being refused; those over that are closed without a word.
-const MOST_REFUSALS: usize = 32;
+const MAX_REFUSALS: usize = 32;
 /// How long a refusal may take.
 const REFUSAL: Duration = Duration::from_secs(5);
 /// How often it is logged that connections are refused.
@@ -71,9 +71,9 @@ impl Server {
         readiness: Readiness,
         settings: ConnectionSettings,
     ) -> Self {
-        let most = descriptors::affordable(settings.max_connections);
-        let most_per_address = match settings.max_connections_per_address {
-            0 => (most / 4 * 3).max(1),
+        let max = descriptors::affordable(settings.max_connections);
+        let max_per_address = match settings.max_connections_per_address {
+            0 => (max / 4 * 3).max(1),
             set => set,
         };
         Self {
@@ -82,8 +82,8 @@ impl Server {
             service,
             readiness,
             settings,
-            peers: Peers::new(most as usize, most_per_address as usize),
-            refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
+            peers: Peers::new(max as usize, max_per_address as usize),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             connections: TaskTracker::new(),
             warned_at: Mutex::default(),
         }
@@ -174,8 +174,8 @@ impl Server {
 
     fn admit(&self, stream: TcpStream, address: SocketAddr, rules: Rules, connections: &TaskTracker) {
         let rate = LeastRate::from(&self.settings);
-        if let Some((peer, place)) = self.peers.enter(address.ip()) {
-            connections.spawn(connection::serve(Socket::new(stream, peer, Some(place), rate), rules));
+        if let Some((peer, permit)) = self.peers.enter(address.ip()) {
+            connections.spawn(connection::serve(Socket::new(stream, peer, Some(permit), rate), rules));
             return;
         }
         self.service.metrics().connections_refused.inc();

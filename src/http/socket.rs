@@ -1,7 +1,7 @@
 //! A connection's socket.
 //!
 //! Owns what is seen of a client from its bytes: that it begins a request, and that it reads what it is answered, at the
-//! least rate. An event stream on which nothing happens has nothing to write, so it may last. Holds the connection's place
+//! least rate. An event stream on which nothing happens has nothing to write, so it may last. Holds the connection's permit
 //! as long as the socket is open, also when it has become a WebSocket.
 
 use std::{
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     least_rate::{LeastRate, Patience},
-    peers::{Peer, Place},
+    peers::{ConnectionPermit, Peer},
 };
 
 /// Bytes that the kernel may hold that are not on their way yet. By default it holds megabytes, and says that there is room
@@ -34,13 +34,13 @@ pub(super) struct Socket<S> {
     patience: Patience,
     written_bytes: u64,
     is_blocked: bool,
-    _place: Option<Place>,
+    _permit: Option<ConnectionPermit>,
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, peer: Arc<Peer>, place: Option<Place>, rate: LeastRate) -> Self {
+    pub(super) fn new(stream: S, peer: Arc<Peer>, permit: Option<ConnectionPermit>, rate: LeastRate) -> Self {
         let patience = Patience::new(rate);
-        Self { stream, peer, patience, written_bytes: 0, is_blocked: false, _place: place }
+        Self { stream, peer, patience, written_bytes: 0, is_blocked: false, _permit: permit }
     }
 
     pub(super) fn peer(&self) -> &Arc<Peer> {
