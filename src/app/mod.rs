@@ -83,7 +83,7 @@ async fn sweep_periodically(service: Arc<Service>, interval: Duration) {
 /// What `serve` would refuse; the message names the setting.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     Origins::new(config.server.cors_origins(), config.server.public_url()?.as_ref())?;
-    graphql::Documents::load(&config.documents).map(drop)
+    graphql::PersistedDocuments::load(&config.documents).map(drop)
 }
 
 /// The GraphQL schema, as `schema.graphql` holds it.
@@ -96,7 +96,7 @@ fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> an
     let observer = http::Observer::new(Arc::clone(service))?;
     let public_url = config.server.public_url()?;
     let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
-    let documents = graphql::Documents::load(&config.documents)?;
+    let documents = graphql::PersistedDocuments::load(&config.documents)?;
     let rate = LeastRate::from(&config.connections);
     // From the outside in, as one: a router that is given them one by one wraps every route again for each.
     let layers = ServiceBuilder::new()

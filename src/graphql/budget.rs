@@ -91,6 +91,11 @@ impl Budget {
         Ok(LongList { items, budget: Arc::clone(self) })
     }
 
+    /// A budget with the same limit that is whole again.
+    pub(super) fn renewed(&self) -> Arc<Self> {
+        self.limit.budget()
+    }
+
     pub(super) fn is_exceeded(&self) -> bool {
         self.drawn.load(Ordering::Relaxed) > self.limit.max_bytes
     }

@@ -1,10 +1,10 @@
 //! `GET` and `POST /graphql`.
 //!
-//! Owns the way of a request: who asks, what is asked, is it small enough, execute, answer.
+//! Owns what HTTP adds to an execution: methods, media types, statuses and headers.
 
 use std::{io, sync::Arc};
 
-use async_graphql::{Response, ServerError};
+use async_graphql::Response;
 use axum::{
     Router,
     extract::{Request, State},
@@ -12,17 +12,19 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use futures_util::StreamExt;
-use serde::Serialize;
 use tower_http::request_id::RequestId;
 
 use super::{
     GraphqlSettings,
-    documents::Documents,
-    endpoint::{Answer, Endpoint},
-    errors,
-    negotiation::{MediaType, is_request_error},
-    request, sse, websocket,
+    errors::refused,
+    execute::{Answer, Executor, Takes},
+    negotiation::MediaType,
+    persisted_documents::PersistedDocuments,
+    request,
+    response::{finish, write},
+    sse,
+    token_watch::token_ends,
+    websocket,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -31,115 +33,76 @@ use crate::{
 };
 
 /// The GraphQL routes.
-pub fn router(service: Arc<Service>, settings: GraphqlSettings, documents: Documents) -> Router {
-    let endpoint = Endpoint::new(service, settings, documents);
-    let sockets = websocket::Sockets::new(endpoint.clone());
+pub fn router(service: Arc<Service>, settings: GraphqlSettings, persisted: PersistedDocuments) -> Router {
+    let executor = Executor::new(service, settings, persisted);
+    let sockets = websocket::Sockets::new(executor.clone());
     Router::new()
-        .route("/graphql", get(execute).post(execute))
-        .with_state(endpoint)
+        .route("/graphql", get(handle).post(handle))
+        .with_state(executor)
         .merge(Router::new().route("/graphql/ws", get(websocket::upgrade)).with_state(sockets))
 }
 
-async fn execute(State(endpoint): State<Endpoint>, request: Request) -> axum::response::Response {
+async fn handle(State(executor): State<Executor>, request: Request) -> axum::response::Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let media_type = MediaType::accepted(request.headers());
-    let (mut head, answer) = match run(&endpoint, request, media_type).await {
-        Ok(Kind::Whole(answer)) => (media_type.head(&answer.response), answer),
-        Ok(Kind::Events(events)) => return events,
-        Err(error) => (refusal(error.code(), media_type), errors::refused(&error).into()),
-    };
-    let response = errors::finished(answer.response, id.as_ref());
-    let max_bytes = endpoint.limit().max_bytes();
-    let written = if answer.is_long {
-        let written = tokio::task::spawn_blocking(move || write(response, max_bytes)).await;
-        written.unwrap_or_else(|failed| Err(io::Error::other(failed)))
-    } else {
-        write(response, max_bytes)
-    };
-    let body = written.unwrap_or_else(|_| {
-        let response = errors::finished(errors::refused(&endpoint.limit().exceeded()), id.as_ref());
-        head = media_type.head(&response);
-        write(response, usize::MAX).unwrap_or_default()
-    });
-    *head.body_mut() = body.into();
-    head
+    let answered = answer(&executor, request, media_type, id.as_ref()).await;
+    answered.unwrap_or_else(|error| refusal(&error, media_type, id.as_ref()))
 }
 
-/// Status and headers of a request that is refused before its execution.
-fn refusal(code: Code, media_type: MediaType) -> axum::response::Response {
-    let mut head = http::error_head(code);
+/// The steps of a request, each of which is [`Executor`]'s.
+async fn answer(
+    executor: &Executor,
+    request: Request,
+    media_type: MediaType,
+    id: Option<&RequestId>,
+) -> Result<axum::response::Response> {
+    let token = http::bearer_token(request.headers())?.to_owned();
+    let principal = executor.authenticate(&token).await?;
+    let takes = if request.method() == Method::POST { Takes::All } else { Takes::QueriesAlone };
+    let request = executor.resolve(request::read(request).await?, takes)?;
+    if media_type == MediaType::EventStream {
+        let responses = executor.execute_stream(principal, request, id.cloned());
+        let service = &executor.service;
+        let token_ends = token_ends(Arc::clone(service), token);
+        return Ok(sse::events(responses, service.stopping().clone(), token_ends).into_response());
+    }
+    let answer = executor.execute(principal, request, id).await;
+    let head = media_type.head(&answer.response);
+    Ok(match written(answer, executor.limit().max_bytes()).await {
+        Ok(body) => with_body(head, body),
+        Err(_) => shown(&finish(refused(&executor.limit().exceeded()), id), media_type),
+    })
+}
+
+/// A long answer is written on a thread of its own.
+async fn written(answer: Answer, max_bytes: usize) -> io::Result<Vec<u8>> {
+    if !answer.is_long {
+        return write(&answer.response, max_bytes);
+    }
+    let written = tokio::task::spawn_blocking(move || write(&answer.response, max_bytes)).await;
+    written.unwrap_or_else(|failed| Err(io::Error::other(failed)))
+}
+
+/// The answer to a request that was refused before its execution.
+fn refusal(error: &Error, media_type: MediaType, id: Option<&RequestId>) -> axum::response::Response {
+    let response = finish(refused(error), id);
+    // Apollo's clients look for this code in an answer of the same status as any other.
+    if error.code() == Code::PersistedQueryNotFound {
+        return shown(&response, media_type);
+    }
+    let mut head = http::error_head(error.code());
     head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()));
-    if code == Code::MethodNotAllowed {
+    if error.code() == Code::MethodNotAllowed {
         head.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
-    head
+    with_body(head, write(&response, usize::MAX).unwrap_or_default())
 }
 
-/// An answer's JSON. Serialised as it is: a detour through `serde_json::Value` would lose the order of the query's fields.
-///
-/// # Errors
-/// It would have more than `max_bytes`.
-fn write(response: Response, max_bytes: usize) -> io::Result<Vec<u8>> {
-    let mut body = Bounded { bytes: Vec::new(), max_bytes };
-    if is_request_error(&response) {
-        serde_json::to_writer(&mut body, &RequestError { errors: &response.errors })?;
-    } else {
-        serde_json::to_writer(&mut body, &response)?;
-    }
-    Ok(body.bytes)
+/// A short response of GraphQL, as an answer of HTTP.
+fn shown(response: &Response, media_type: MediaType) -> axum::response::Response {
+    with_body(media_type.head(response), write(response, usize::MAX).unwrap_or_default())
 }
 
-/// Bytes, up to so many.
-struct Bounded {
-    bytes: Vec<u8>,
-    max_bytes: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + more.len() > self.max_bytes {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(more);
-        Ok(more.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The answer to a request that was not executed: it has no `data`, not even null.
-#[derive(Serialize)]
-struct RequestError<'a> {
-    errors: &'a [ServerError],
-}
-
-enum Kind {
-    Whole(Answer),
-    Events(axum::response::Response),
-}
-
-async fn run(endpoint: &Endpoint, request: Request, media_type: MediaType) -> Result<Kind> {
-    let token = http::bearer_token(request.headers())?.to_owned();
-    let principal = endpoint.service.authenticate(&token).await?;
-    let (method, id) = (request.method().clone(), request.extensions().get::<RequestId>().cloned());
-    let mut request = match request::read(request, &endpoint.documents).await {
-        Ok(request) => request,
-        // Told as the answer to a request that could be read: clients look for it there.
-        Err(error) if error.code() == Code::PersistedQueryNotFound => {
-            return Ok(Kind::Whole(errors::refused(&error).into()));
-        }
-        Err(error) => return Err(error),
-    };
-    if method != Method::POST && !request::selects_query(&mut request) {
-        return Err(Error::method_not_allowed("only queries can be sent by GET"));
-    }
-    if media_type == MediaType::EventStream {
-        let responses = endpoint.execute_stream(principal, request);
-        let responses = responses.map(move |response| errors::finished(response, id.as_ref()));
-        let (stopping, token_ends) = (endpoint.service.stopping().clone(), endpoint.token_ends(token));
-        return Ok(Kind::Events(sse::events(responses, stopping, token_ends).into_response()));
-    }
-    Ok(Kind::Whole(endpoint.execute(principal, request).await))
+fn with_body(head: axum::response::Response, body: Vec<u8>) -> axum::response::Response {
+    head.map(|_| body.into())
 }

@@ -4,10 +4,9 @@
 //! answer. Types here are made for callers and mirror no table; their doc comments are the schema's descriptions.
 
 mod budget;
-mod cursor;
-mod documents;
-mod endpoint;
+mod document_cache;
 mod errors;
+mod execute;
 mod http;
 mod limits;
 mod literals;
@@ -16,32 +15,33 @@ mod mutation;
 mod negotiation;
 mod nesting;
 mod objects;
+mod paging;
+mod persisted_documents;
 mod query;
 mod request;
+mod response;
 mod scalars;
+mod scope;
 mod settings;
 mod sse;
 mod subscription;
+mod time_limit;
+mod token_watch;
 mod tokens;
-mod validated;
 mod variables;
 mod websocket;
 
-use std::sync::Arc;
-
 use async_graphql::{SDLExportOptions, ValidationMode};
 
-pub use documents::Documents;
 pub use http::router;
+pub use persisted_documents::PersistedDocuments;
 pub use settings::{DocumentSettings, GraphqlSettings};
-
-use crate::service::Service;
 
 /// The schema with its resolvers.
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
-/// The schema over a service. `Fast` is for documents that have passed `Strict` before.
-fn schema(service: Arc<Service>, settings: &GraphqlSettings, validation: ValidationMode) -> Schema {
+/// The schema with its limits. `Fast` is for documents that have passed `Strict` before.
+fn schema(settings: &GraphqlSettings, validation: ValidationMode) -> Schema {
     let mut builder = builder()
         .validation_mode(validation)
         .limit_depth(settings.max_depth)
@@ -53,7 +53,7 @@ fn schema(service: Arc<Service>, settings: &GraphqlSettings, validation: Validat
     if !settings.suggestions {
         builder = builder.disable_suggestions();
     }
-    builder.data(service).finish()
+    builder.finish()
 }
 
 /// The schema in the GraphQL schema language, as `schema.graphql` holds it.

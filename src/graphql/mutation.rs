@@ -1,18 +1,17 @@
 //! The mutations: one `input` each, and a payload that says what the user can mend.
 
-use std::sync::Arc;
-
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::{
     errors::ApiError,
     objects::UploadSession,
     scalars::{BigInt, JsonObject},
+    scope::Scope,
 };
 use crate::{
-    domain::{Principal, SessionId, Upload},
+    domain::{SessionId, Upload},
     error::{Code, Error},
-    service::{CreateSession, DigestFields, Service},
+    service::{CreateSession, DigestFields},
 };
 
 /// Changes to your sessions. The bytes of parts go over REST: `PUT /uploads/sessions/{id}/parts/{n}`.
@@ -149,16 +148,17 @@ async fn outcome(
     id: Option<SessionId>,
     result: Result<Option<Upload>, Error>,
 ) -> Result<Outcome, ApiError> {
+    let scope = Scope::of(ctx);
+    let session = |upload| UploadSession::with_file(upload, scope);
     let error = match result {
-        Ok(upload) => return Ok((upload.map(Into::into), Vec::new())),
+        Ok(upload) => return Ok((upload.map(session), Vec::new())),
         Err(error) => user_error(error)?,
     };
-    let (service, principal) = (ctx.data_unchecked::<Arc<Service>>(), ctx.data_unchecked::<Principal>());
-    let session = match id.filter(|_| error.code != UserErrorCode::NotFound) {
-        Some(id) => Some(service.status(principal, id).await?.into()),
+    let upload = match id.filter(|_| error.code != UserErrorCode::NotFound) {
+        Some(id) => Some(scope.service.status(&scope.principal, id).await?),
         None => None,
     };
-    Ok((session, vec![error]))
+    Ok((upload.map(session), vec![error]))
 }
 
 fn find_id(id: &ID) -> Result<SessionId, Error> {
@@ -182,7 +182,8 @@ impl Mutation {
             metadata: input.metadata.map(|metadata| metadata.0),
             idempotency_key: input.idempotency_key,
         };
-        let created = ctx.data_unchecked::<Arc<Service>>().create(ctx.data_unchecked(), request).await;
+        let scope = Scope::of(ctx);
+        let created = scope.service.create(&scope.principal, request).await;
         let (upload_session, user_errors) = outcome(ctx, None, created.map(|creation| Some(creation.upload))).await?;
         Ok(CreateUploadSessionPayload { upload_session, user_errors })
     }
@@ -193,7 +194,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The session to finalize, and the digests to check.")] input: FinalizeUploadSessionInput,
     ) -> Result<FinalizeUploadSessionPayload, ApiError> {
-        let service = ctx.data_unchecked::<Arc<Service>>();
+        let scope = Scope::of(ctx);
         let id = find_id(&input.id);
         let known = id.as_ref().ok().copied();
         let result = match id {
@@ -202,7 +203,7 @@ impl Mutation {
                     sha256: input.sha256.as_deref(),
                     composite_sha256: input.composite_sha256.as_deref(),
                 };
-                service.finalize(ctx.data_unchecked(), id, expected, |_| true).await.map(Some)
+                scope.service.finalize(&scope.principal, id, expected, |_| true).await.map(Some)
             }
             Err(error) => Err(error),
         };
@@ -216,11 +217,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The session to abort.")] input: AbortUploadSessionInput,
     ) -> Result<AbortUploadSessionPayload, ApiError> {
-        let service = ctx.data_unchecked::<Arc<Service>>();
+        let scope = Scope::of(ctx);
         let id = find_id(&input.id);
         let known = id.as_ref().ok().copied();
         let result = match id {
-            Ok(id) => service.abort(ctx.data_unchecked(), id, |_| true).await,
+            Ok(id) => scope.service.abort(&scope.principal, id, |_| true).await,
             Err(error) => Err(error),
         };
         let (upload_session, user_errors) = outcome(ctx, known, result).await?;

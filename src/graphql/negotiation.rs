@@ -9,6 +9,8 @@ use axum::{
     response::IntoResponse,
 };
 
+use super::response::is_request_error;
+
 /// A media type that answers come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MediaType {
@@ -65,13 +67,6 @@ impl MediaType {
             Self::GraphqlResponse | Self::Json | Self::EventStream => StatusCode::OK,
         }
     }
-}
-
-/// Whether the request failed before anything was executed: then the answer has no `data` at all.
-pub(super) fn is_request_error(response: &Response) -> bool {
-    !response.errors.is_empty()
-        && response.data == async_graphql::Value::Null
-        && response.errors.iter().all(|error| error.path.is_empty())
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The queries.
 
-use std::sync::Arc;
-
 use async_graphql::{
     Context, ID, Object,
     connection::{Connection, Edge, query},
@@ -10,23 +8,16 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::{
-    cursor::Cursor,
     errors::{ApiError, invalid_page},
     objects::{Node, UploadSession, UploadSessionStatus},
+    paging::{Cursor, page_size},
     scalars::BigInt,
+    scope::Scope,
 };
 use crate::{
-    domain::{Direction, Principal, SessionId, SessionQuery},
+    domain::{Direction, SessionId, SessionQuery},
     error::Error,
-    service::Service,
 };
-
-/// How many items a page has that was asked for with `first` or `last`. Also what it is charged: never less than
-/// nothing, whatever was asked.
-pub(super) fn page_size(asked: Option<i32>) -> usize {
-    let asked = asked.map_or(SessionQuery::DEFAULT_LIMIT, |asked| u64::try_from(asked).unwrap_or_default());
-    usize::try_from(asked.min(SessionQuery::MAX_LIMIT)).unwrap_or_default()
-}
 
 /// Reads of your sessions and files.
 pub(crate) struct Query;
@@ -76,15 +67,17 @@ impl Query {
                 direction,
                 limit: limit as u64,
             };
-            let principal = ctx.data_unchecked::<Principal>();
-            let page = ctx.data_unchecked::<Arc<Service>>().list(principal, asked).await.map_err(ApiError::from)?;
+            let scope = Scope::of(ctx);
+            let page = scope.service.list(&scope.principal, asked).await.map_err(ApiError::from)?;
             let (has_previous, has_next) = match direction {
                 Direction::Forward => (has_after, page.has_more),
                 Direction::Backward => (page.has_more, has_before),
             };
             let mut connection = Connection::new(has_previous, has_next);
-            let edges = page.uploads.into_iter();
-            connection.edges.extend(edges.map(|upload| Edge::new(Cursor(upload.session.id.0), upload.into())));
+            let edges = page.uploads.into_iter().map(|upload| {
+                Edge::new(Cursor(upload.session.id.0), UploadSession::with_file(upload, scope))
+            });
+            connection.edges.extend(edges);
             Ok::<_, async_graphql::Error>(connection)
         })
         .await

@@ -8,11 +8,10 @@ use std::{
 use async_graphql::{Context, ID, Subscription};
 use futures_util::{Stream, StreamExt};
 
-use super::{budget::AnswerLimit, errors::ApiError, loaders::Loaders, objects::UploadSession};
+use super::{errors::ApiError, loaders::Loaders, objects::UploadSession, scope::Scope, time_limit::Timed};
 use crate::{
-    domain::{Principal, Session, SessionId},
+    domain::{Session, SessionId},
     error::Error,
-    service::Service,
 };
 
 /// Streams of changes.
@@ -30,7 +29,7 @@ struct StateLoaders(Arc<Mutex<HashMap<SessionId, OfState>>>);
 type OfState = (Weak<Session>, Arc<Loaders>);
 
 impl StateLoaders {
-    /// Those of this state. Loaders keep what they loaded, so every state has its own.
+    /// The loaders of this state. Loaders keep what they loaded, so every state has its own.
     fn of(&self, state: &Arc<Session>, new: impl FnOnce() -> Loaders) -> Arc<Loaders> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, loaders)) = known.get(&state.id)
@@ -38,7 +37,7 @@ impl StateLoaders {
         {
             return Arc::clone(loaders);
         }
-        // States that nobody has any more go before the map grows.
+        // States that no subscription has any more are removed before the map grows.
         if known.len() == known.capacity() {
             known.retain(|_, (state, _)| state.strong_count() > 0);
         }
@@ -57,18 +56,17 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The session's id.")] id: ID,
-    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<UploadSession>> + use<>> {
-        let service = Arc::clone(ctx.data_unchecked::<Arc<Service>>());
-        let principal = ctx.data_unchecked::<Principal>().clone();
-        let limit = ctx.data_unchecked::<AnswerLimit>().clone();
-        let id = id.parse().map_err(|_| Error::not_found("session"));
-        let states = service.watch(&principal, id.map_err(ApiError::from)?).await.map_err(ApiError::from)?;
-        let loaders = self.states.clone();
+    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Timed<UploadSession>>> + use<>> {
+        let scope = Arc::clone(Scope::of(ctx));
+        let id = id.parse().map_err(|_| ApiError::from(Error::not_found("session")))?;
+        let states = scope.service.watch(&scope.principal, id).await.map_err(ApiError::from)?;
+        let shared = self.states.clone();
         Ok(states.map(move |state| {
             let state = state.map_err(ApiError::from)?;
-            let new = || Loaders::new(Arc::clone(&service), principal.clone());
-            let loaders = loaders.of(&state.session, new);
-            Ok(UploadSession::from(state).with_own(loaders, limit.budget()))
+            let new = || Loaders::new(Arc::clone(&scope.service), scope.principal.clone());
+            let scope = scope.of_event(shared.of(&state.session, new));
+            let limit = scope.timeout;
+            Ok(Timed { value: UploadSession::of_state(state, &scope), limit })
         }))
     }
 }

@@ -20,7 +20,7 @@ pub(super) const MEDIA_TYPE: &str = "application/json";
 /// media type.
 ///
 /// # Errors
-/// `UNSUPPORTED_MEDIA_TYPE`, and those of [`read_whole`].
+/// `UNSUPPORTED_MEDIA_TYPE`, `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, or `UNAVAILABLE` if the body stops arriving.
 pub async fn read_json(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
     let is_json = is_json(request.headers());
     let body = read_whole(request, what, max_bytes).await?;

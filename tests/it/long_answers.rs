@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use futures_util::StreamExt;
 use partway::{config::Config, domain::PartSet};
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::timeout};
+use tower::ServiceExt;
 
-use crate::support::{TestApp, TestUser};
+use crate::{
+    support::{TestApp, TestUser},
+    websocket::{DEADLINE, Socket},
+};
 
 /// An app whose sessions may have 10,000 parts.
 async fn with_many_parts(change: impl FnOnce(&mut Config)) -> TestApp {
@@ -80,13 +87,67 @@ async fn no_answer_is_longer_than_the_setting() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_that_takes_too_long_is_given_up() {
+/// An app with a `graphql_timeout` that no answer to `slow` keeps.
+async fn with_short_timeout() -> (TestApp, TestUser, String) {
     let app = with_many_parts(|config| config.graphql.timeout = Duration::from_millis(1)).await;
     let user = app.user("ann").await;
     let id = create(&app, &user, 1).await.remove(0);
-    let answer = user.graphql(NODES, json!({ "ids": vec![id; 20] })).await;
+    (app, user, id)
+}
+
+/// Selects lists that take far longer than 1 ms to build, in many steps.
+fn slow(operation: &str, id: &str) -> Value {
+    let lists: String = (0..10).map(|n| format!(" l{n}: receivedParts {{ first last }}")).collect();
+    json!({ "query": format!("{operation} {{ uploadSession(id: \"{id}\") {{ {lists} }} }}") })
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_given_up_by_http() {
+    let (_app, user, id) = with_short_timeout().await;
+    let answer = user.post("/graphql", slow("query", &id)).await.json();
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer:.200}");
+}
+
+/// The first event of an answer over server-sent events.
+async fn first_event(user: &TestUser, body: &Value) -> String {
+    let request = user.request("POST", "/graphql").header("accept", "text/event-stream");
+    let request = request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();
+    let answer = user.router.clone().oneshot(request).await.unwrap();
+    let first = timeout(DEADLINE, answer.into_body().into_data_stream().next()).await.unwrap();
+    String::from_utf8(first.unwrap().unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_given_up_by_server_sent_events() {
+    let (_app, user, id) = with_short_timeout().await;
+    let event = first_event(&user, &slow("query", &id)).await;
+    assert!(event.contains(r#""code":"UNAVAILABLE""#), "{event:.200}");
+}
+
+/// A subscription lasts as long as the session, but none of its events may take too long.
+#[tokio::test]
+async fn an_event_that_takes_too_long_is_given_up() {
+    let (_app, user, id) = with_short_timeout().await;
+    let event = first_event(&user, &slow("subscription", &id)).await;
+    assert!(event.contains(r#""code":"UNAVAILABLE""#), "{event:.200}");
+    assert!(event.contains(r#""path":["uploadSession"]"#), "only this event fails: {event:.200}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_takes_too_long_is_given_up_by_websocket() {
+    let (_app, user, id) = with_short_timeout().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(axum::serve(listener, user.router.clone()).into_future());
+    let heard = tokio::task::spawn_blocking(move || {
+        let mut socket = Socket::open(&address.to_string());
+        socket.identify(&user.token);
+        socket.say(&json!({ "type": "subscribe", "id": "1", "payload": slow("query", &id) }));
+        socket.hear().unwrap().1
+    });
+    let message = String::from_utf8(heard.await.unwrap()).unwrap();
+    assert!(message.contains(r#""code":"UNAVAILABLE""#), "{message:.200}");
+    server.abort();
 }
 
 #[tokio::test]

@@ -15,13 +15,14 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 /// Longer than the server waits for anything.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
-struct Socket(TcpStream);
+/// A client's side of a socket.
+pub(crate) struct Socket(TcpStream);
 
 impl Socket {
-    fn open(server: &Server) -> Self {
-        Self::over(TcpStream::connect(&server.address).unwrap())
+    pub(crate) fn open(address: &str) -> Self {
+        Self::over(TcpStream::connect(address).unwrap())
     }
 
     /// That takes hardly anything in before it is read.
@@ -64,18 +65,18 @@ impl Socket {
         self.0.write_all(&frame)
     }
 
-    fn say(&mut self, message: &Value) {
+    pub(crate) fn say(&mut self, message: &Value) {
         self.send(TEXT, message.to_string().as_bytes()).unwrap();
     }
 
-    fn identify(&mut self, server: &Server) {
-        let token = format!("Bearer {}", server.first_token);
+    pub(crate) fn identify(&mut self, token: &str) {
+        let token = format!("Bearer {token}");
         self.say(&json!({ "type": "connection_init", "payload": { "Authorization": token } }));
         let (kind, text) = self.hear().unwrap();
         assert_eq!((kind, &*text), (TEXT, &br#"{"type":"connection_ack"}"#[..]));
     }
 
-    fn hear(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+    pub(crate) fn hear(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.0.read_exact(&mut head)?;
         let length = match head[1] {
@@ -83,6 +84,11 @@ impl Socket {
                 let mut length = [0; 2];
                 self.0.read_exact(&mut length)?;
                 usize::from(u16::from_be_bytes(length))
+            }
+            127 => {
+                let mut length = [0; 8];
+                self.0.read_exact(&mut length)?;
+                usize::try_from(u64::from_be_bytes(length)).unwrap()
             }
             length => usize::from(length),
         };
@@ -105,12 +111,12 @@ impl Socket {
 fn who_only_opens_sockets_keeps_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let mut silent: Vec<_> = (0..256).map(|_| Socket::open(&server)).collect();
-    let mut honest = Socket::open(&server);
+    let mut silent: Vec<_> = (0..256).map(|_| Socket::open(&server.address)).collect();
+    let mut honest = Socket::open(&server.address);
     assert_eq!(silent[0].close_code(), 1013, "the oldest makes room");
-    honest.identify(&server);
+    honest.identify(&server.first_token);
     // Who has said who it is makes no room.
-    silent.extend((0..256).map(|_| Socket::open(&server)));
+    silent.extend((0..256).map(|_| Socket::open(&server.address)));
     honest.say(&json!({ "type": "ping" }));
     assert_eq!(honest.hear().unwrap().1, br#"{"type":"pong"}"#);
 }
@@ -119,14 +125,14 @@ fn who_only_opens_sockets_keeps_nobody_out() {
 fn what_is_too_large_or_no_message_closes_with_its_code() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let mut large = Socket::open(&server);
+    let mut large = Socket::open(&server.address);
     // The head alone announces 16 MiB; the server does not wait for what it will not take.
     let mut frame = vec![0x80 | TEXT, 0x80 | 127];
     frame.extend((16_u64 << 20).to_be_bytes());
     large.0.write_all(&frame).unwrap();
     large.0.write_all(&vec![0; 100_000]).unwrap();
     assert_eq!(large.close_code(), 1009);
-    let mut in_pieces = Socket::open(&server);
+    let mut in_pieces = Socket::open(&server.address);
     for fin_and_kind in [TEXT, 0] {
         let mut frame = vec![fin_and_kind, 0x80 | 127];
         frame.extend(200_000_u64.to_be_bytes());
@@ -134,13 +140,13 @@ fn what_is_too_large_or_no_message_closes_with_its_code() {
         in_pieces.0.write_all(&frame).unwrap();
     }
     assert_eq!(in_pieces.close_code(), 1009);
-    let mut unmasked = Socket::open(&server);
+    let mut unmasked = Socket::open(&server.address);
     unmasked.0.write_all(&[0x80 | TEXT, 2, b'{', b'}']).unwrap();
     assert_eq!(unmasked.close_code(), 1002);
-    let mut no_text = Socket::open(&server);
+    let mut no_text = Socket::open(&server.address);
     no_text.send(TEXT, &[0xff, 0xfe]).unwrap();
     assert_eq!(no_text.close_code(), 1007);
-    let mut binary = Socket::open(&server);
+    let mut binary = Socket::open(&server.address);
     binary.send(2, b"{}").unwrap();
     assert_eq!(binary.close_code(), 4400);
 }
@@ -150,7 +156,7 @@ fn a_stranger_may_say_only_so_much() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     for ping in [json!({ "type": "ping" }).to_string().as_bytes(), b""] {
-        let mut socket = Socket::open(&server);
+        let mut socket = Socket::open(&server.address);
         let kind = if ping.is_empty() { PING } else { TEXT };
         // The server may close before the last one is sent.
         let _ = (0..16).try_for_each(|_| socket.send(kind, ping));
@@ -164,7 +170,7 @@ fn a_client_that_never_reads_ends() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let mut socket = Socket::open_narrow(&server);
-    socket.identify(&server);
+    socket.identify(&server.first_token);
     socket.0.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
     let query = "{ __schema { types { name description fields { name description } } } }";
     let begun = Instant::now();
@@ -188,9 +194,9 @@ fn a_client_that_closes_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     for is_identified in [true, false] {
-        let mut socket = Socket::open(&server);
+        let mut socket = Socket::open(&server.address);
         if is_identified {
-            socket.identify(&server);
+            socket.identify(&server.first_token);
         }
         socket.send(CLOSE, &1000_u16.to_be_bytes()).unwrap();
         assert_eq!(socket.close_code(), 1000);

@@ -10,7 +10,7 @@ pub(super) use file::UploadFile;
 pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 
-use super::{errors::ApiError, loaders::Loaders};
+use super::{errors::ApiError, scope::Scope};
 use crate::domain::{FileId, SessionId};
 
 /// An object with an id. Ids are UUIDs, unique across types, and the same in REST.
@@ -28,7 +28,8 @@ impl Node {
         if let Some(session) = UploadSession::find(ctx, SessionId(id)).await? {
             return Ok(Some(Self::UploadSession(session)));
         }
-        let file = ctx.data_unchecked::<Loaders>().file(FileId(id)).await?;
-        Ok(file.map(|file| Self::UploadFile(UploadFile::new(file, ctx.data_unchecked()))))
+        let scope = Scope::of(ctx);
+        let file = scope.loaders.file(FileId(id)).await?;
+        Ok(file.map(|file| Self::UploadFile(UploadFile::new(file, &scope.budget))))
     }
 }

@@ -12,12 +12,11 @@ use crate::{
     domain::{FileRecord, Session, SessionId, SessionStatus, Upload},
     error::Error,
     graphql::{
-        budget::{Budget, LongList},
-        cursor::Cursor,
+        budget::LongList,
         errors::{ApiError, invalid_page},
-        loaders::Loaders,
-        query::page_size,
+        paging::{Cursor, page_size},
         scalars::{BigInt, DateTime},
+        scope::Scope,
     },
     service::SessionState,
 };
@@ -68,52 +67,33 @@ impl From<UploadSessionStatus> for SessionStatus {
 pub(crate) struct UploadSession {
     session: Arc<Session>,
     file: Option<Arc<FileRecord>>,
-    /// Its own, where it lives longer than a request.
-    loaders: Option<Arc<Loaders>>,
-    budget: Option<Arc<Budget>>,
+    scope: Arc<Scope>,
 }
 
 impl UploadSession {
     /// The caller's session with this id. If the query asks for its file, the same statement reads that.
     pub(crate) async fn find(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>, ApiError> {
-        let loaders = ctx.data_unchecked::<Loaders>();
+        let scope = Scope::of(ctx);
         Ok(if ctx.look_ahead().field("file").exists() {
-            loaders.upload(id).await?.map(Into::into)
+            scope.loaders.upload(id).await?.map(|state| Self::of_state(state, scope))
         } else {
-            loaders.session(id).await?.map(Into::into)
+            scope.loaders.session(id).await?.map(|session| Self::new(session, None, scope))
         })
     }
 
-    pub(crate) fn with_own(mut self, loaders: Arc<Loaders>, budget: Arc<Budget>) -> Self {
-        self.loaders = Some(loaders);
-        self.budget = Some(budget);
-        self
+    /// As part of the answer that has this scope.
+    pub(crate) fn new(session: Arc<Session>, file: Option<Arc<FileRecord>>, scope: &Arc<Scope>) -> Self {
+        Self { session, file, scope: Arc::clone(scope) }
     }
 
-    fn own_budget<'a>(&'a self, ctx: &Context<'a>) -> &'a Arc<Budget> {
-        self.budget.as_ref().unwrap_or_else(|| ctx.data_unchecked())
+    /// The same, with a file that others share.
+    pub(crate) fn of_state(SessionState { session, file }: SessionState, scope: &Arc<Scope>) -> Self {
+        Self::new(session, Some(file), scope)
     }
 
-    fn own_loaders<'a>(&'a self, ctx: &Context<'a>) -> &'a Loaders {
-        self.loaders.as_deref().unwrap_or_else(|| ctx.data_unchecked())
-    }
-}
-
-impl From<Arc<Session>> for UploadSession {
-    fn from(session: Arc<Session>) -> Self {
-        Self { session, file: None, loaders: None, budget: None }
-    }
-}
-
-impl From<Upload> for UploadSession {
-    fn from(Upload { session, file }: Upload) -> Self {
-        Self { session: Arc::new(session), file: Some(Arc::new(file)), loaders: None, budget: None }
-    }
-}
-
-impl From<SessionState> for UploadSession {
-    fn from(SessionState { session, file }: SessionState) -> Self {
-        Self { session, file: Some(file), loaders: None, budget: None }
+    /// The same, with the file that the use case read.
+    pub(crate) fn with_file(Upload { session, file }: Upload, scope: &Arc<Scope>) -> Self {
+        Self::new(Arc::new(session), Some(Arc::new(file)), scope)
     }
 }
 
@@ -147,27 +127,26 @@ impl UploadSession {
 
     /// The parts that have arrived and are durable, as ranges.
     #[graphql(complexity = "LONG_LIST + child_complexity")]
-    async fn received_parts(&self, ctx: &Context<'_>) -> Result<LongList<PartRange>, ApiError> {
+    async fn received_parts(&self) -> Result<LongList<PartRange>, ApiError> {
         let received = &self.session.received;
-        self.own_budget(ctx).list(received.len(), received.ranges().map(Into::into)).await
+        self.scope.budget.list(received.len(), received.ranges().map(Into::into)).await
     }
 
     /// The parts that have not arrived, as ranges.
     #[graphql(complexity = "LONG_LIST + child_complexity")]
     async fn missing_parts(
         &self,
-        ctx: &Context<'_>,
         #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
     ) -> Result<LongList<PartRange>, ApiError> {
         let limit = first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or_default());
         let missing = self.session.received.missing(self.session.plan.total_parts()).take(limit).map(Into::into);
-        self.own_budget(ctx).list(self.session.received.len(), missing).await
+        self.scope.budget.list(self.session.received.len(), missing).await
     }
 
     /// The parts that have arrived as one line of text, as in `1-50,52,55-100`.
     #[graphql(complexity = "LONG_LIST")]
-    async fn received_parts_text(&self, ctx: &Context<'_>) -> Result<String, ApiError> {
-        self.own_budget(ctx).text(self.session.received.to_string()).await
+    async fn received_parts_text(&self) -> Result<String, ApiError> {
+        self.scope.budget.text(self.session.received.to_string()).await
     }
 
     /// The size in bytes of every part except the last, which may be smaller.
@@ -196,20 +175,19 @@ impl UploadSession {
     }
 
     /// The file that the session is for.
-    async fn file(&self, ctx: &Context<'_>) -> Result<UploadFile, ApiError> {
+    async fn file(&self) -> Result<UploadFile, ApiError> {
         if let Some(file) = &self.file {
-            return Ok(UploadFile::new(Arc::clone(file), self.own_budget(ctx)));
+            return Ok(UploadFile::new(Arc::clone(file), &self.scope.budget));
         }
-        let file = self.own_loaders(ctx).file(self.session.file_id).await?;
+        let file = self.scope.loaders.file(self.session.file_id).await?;
         let gone = || Error::internal(format!("session {}: its file has no row", self.session.id));
-        Ok(UploadFile::new(file.ok_or_else(gone)?, self.own_budget(ctx)))
+        Ok(UploadFile::new(file.ok_or_else(gone)?, &self.scope.budget))
     }
 
     /// The parts that have arrived, each with its digest, in the order of their numbers.
     #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
     async fn parts(
         &self,
-        ctx: &Context<'_>,
         #[graphql(desc = "The number of parts to return: at most 100, by default 20.")] first: Option<i32>,
         #[graphql(desc = "Only parts after this cursor.")] after: Option<String>,
         #[graphql(desc = "The number of parts to return from the end of the list: at most 100.")] last: Option<i32>,
@@ -221,7 +199,7 @@ impl UploadSession {
             let from_end = first.is_none() && last.is_some();
             let (after, before) = (after.map_or(0, cursor), before.map_or(u32::MAX, cursor));
             let page = self.session.received.page(after, before, limit, from_end);
-            let parts = self.own_loaders(ctx).parts(Arc::clone(&self.session), page.numbers).await?;
+            let parts = self.scope.loaders.parts(Arc::clone(&self.session), page.numbers).await?;
             let mut connection = Connection::new(page.has_previous, page.has_next);
             let edges = parts.iter().map(|part| Edge::new(Cursor(part.part.number), part.into()));
             connection.edges.extend(edges);

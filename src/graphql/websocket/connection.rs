@@ -1,8 +1,8 @@
 //! One socket, from its first message to its close.
 
-use std::{collections::HashMap, pin::pin, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
-use async_graphql::{Response, parser::types::OperationType};
+use async_graphql::Response;
 use axum::extract::ws::WebSocket;
 use futures_util::{
     StreamExt,
@@ -13,35 +13,33 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
-    Place, Sockets,
+    SocketPermit, Sockets,
     messages::{
         BAD_MESSAGE, ClientMessage, Close, FORBIDDEN, GOING_AWAY, INIT_TOO_LATE, NOT_INITIALISED, SAME_ID, SILENT,
         ServerMessage, TOO_MANY_BEFORE_INIT, TOO_MANY_INITS, TOO_MANY_SOCKETS, TRY_LATER,
     },
-    strangers::Stranger,
-    wire::{Heard, Wire},
+    unauthenticated::Unauthenticated,
+    wire::{Received, Wire},
 };
 use crate::{
     domain::Principal,
     error::{Code, Error},
     graphql::{
-        errors,
-        negotiation::is_request_error,
-        request::{Parameters, selected_operation},
+        errors::refused, execute::Takes, request::Parameters, response::is_request_error, token_watch::token_ends,
     },
 };
 
 /// How long a client may take to authenticate, and how many messages, pings included, it may send before that.
 const INIT_TIMEOUT: Duration = Duration::from_secs(5);
-const MOST_BEFORE_INIT: usize = 16;
-/// How often a client is asked for a sign of life; proxies cut sockets on which nothing comes.
+const MAX_MESSAGES_BEFORE_INIT: usize = 16;
+/// How often the server pings a client; proxies cut idle sockets.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a client may give none.
+/// How long a client may send nothing.
 const PEER_TIMEOUT: Duration = Duration::from_secs(45);
 /// Operations under way on one socket.
 const MAX_OPERATIONS: usize = 32;
 
-/// What an operation brings: a response, or that there are no more.
+/// An operation's next response, or `None` after the last.
 type Event = (String, Option<Response>);
 
 pub(super) struct Connection {
@@ -55,67 +53,67 @@ pub(super) struct Connection {
 struct Identity {
     token: String,
     principal: Principal,
-    _place: Place,
+    _permit: SocketPermit,
 }
 
 /// The token comes in the payload of `connection_init`, or came with the handshake.
 async fn identity(sockets: &Sockets, token: Option<String>) -> Result<Identity, Close> {
     let token = token.ok_or(FORBIDDEN)?;
-    let principal = sockets.endpoint.service.authenticate(&token).await.map_err(|error| {
+    let principal = sockets.executor.authenticate(&token).await.map_err(|error| {
         error.log();
-        // Told that it is forbidden, a client does not come back when the database does.
+        // A client that reads "forbidden" does not come back when the database does.
         if error.code() == Code::Unauthenticated { FORBIDDEN } else { TRY_LATER }
     })?;
-    let place = sockets.enter(&principal.owner).ok_or(TOO_MANY_SOCKETS)?;
-    Ok(Identity { token, principal, _place: place })
+    let permit = sockets.enter(&principal.owner).ok_or(TOO_MANY_SOCKETS)?;
+    Ok(Identity { token, principal, _permit: permit })
 }
 
 impl Connection {
     pub(super) fn new(socket: WebSocket, sockets: Sockets) -> Self {
         let mut events = SelectAll::new();
-        // Without one that never ends the set would be at its end, and asked in a circle.
+        // An empty set is at its end at once, and `select!` would spin; a pending stream keeps it open.
         events.push(stream::pending().boxed());
         Self { wire: Wire::new(socket), sockets, operations: HashMap::new(), events }
     }
 
     /// Serves the socket to its end. Browsers send no token with the handshake; others may.
-    pub(super) async fn run(mut self, token: Option<String>, stranger: Stranger) {
-        let stopping = self.sockets.endpoint.service.stopping().clone();
-        let makes_room = stranger.makes_room.clone();
+    pub(super) async fn run(mut self, token: Option<String>, unauthenticated: Unauthenticated) {
+        let stopping = self.sockets.executor.service.stopping().clone();
+        let evicted = unauthenticated.evicted.clone();
         let ended = tokio::select! {
             biased;
-            // First: a stream that ends because the server stops must not look complete. And whatever the socket waits for,
-            // such as a client that does not read, these are not waited for.
+            // First: a stream that ends because the server stops must not look complete. And these two do not wait for a
+            // client that does not read.
             () = stopping.cancelled() => Err(GOING_AWAY),
-            () = makes_room.cancelled() => Err(TRY_LATER),
-            ended = self.serve(token, stranger) => ended,
+            () = evicted.cancelled() => Err(TRY_LATER),
+            ended = self.serve(token, unauthenticated) => ended,
         };
         if let Err(close) = ended {
-            self.wire.close(close, makes_room.is_cancelled()).await;
+            self.wire.close(close, evicted.is_cancelled()).await;
         }
     }
 
     /// Ends with `Ok` when the client is gone.
-    async fn serve(&mut self, token: Option<String>, stranger: Stranger) -> Result<(), Close> {
+    async fn serve(&mut self, token: Option<String>, unauthenticated: Unauthenticated) -> Result<(), Close> {
         let identified = timeout(INIT_TIMEOUT, self.identify(token)).await.unwrap_or(Err(INIT_TOO_LATE))?;
         let Some(identity) = identified else { return Ok(()) };
-        drop(stranger);
-        self.wire.say(&ServerMessage::ConnectionAck).await?;
+        drop(unauthenticated);
+        self.wire.send(&ServerMessage::ConnectionAck).await?;
         self.converse(&identity).await
     }
 
     /// `None` when the client is gone.
     async fn identify(&mut self, token: Option<String>) -> Result<Option<Identity>, Close> {
-        for _ in 0..MOST_BEFORE_INIT {
-            match self.wire.hear().await? {
-                Heard::Message(ClientMessage::ConnectionInit(sent)) => {
+        for _ in 0..MAX_MESSAGES_BEFORE_INIT {
+            match self.wire.receive().await? {
+                Received::Message(ClientMessage::ConnectionInit(sent)) => {
                     return identity(&self.sockets, sent.or(token)).await.map(Some);
                 }
-                Heard::Message(ClientMessage::Subscribe { .. }) => return Err(NOT_INITIALISED),
-                Heard::Message(ClientMessage::Ping) => self.wire.say(&ServerMessage::Pong).await?,
-                Heard::Message(ClientMessage::Pong | ClientMessage::Complete { .. }) | Heard::Sign => {}
-                Heard::Ping => self.wire.pong().await?,
-                Heard::End => return Ok(None),
+                Received::Message(ClientMessage::Subscribe { .. }) => return Err(NOT_INITIALISED),
+                Received::Message(ClientMessage::Ping) => self.wire.send(&ServerMessage::Pong).await?,
+                Received::Message(ClientMessage::Pong | ClientMessage::Complete { .. }) | Received::SignOfLife => {}
+                Received::Ping => self.wire.pong().await?,
+                Received::End => return Ok(None),
             }
         }
         Err(TOO_MANY_BEFORE_INIT)
@@ -123,33 +121,33 @@ impl Connection {
 
     async fn converse(&mut self, identity: &Identity) -> Result<(), Close> {
         let mut silent = pin!(sleep(PEER_TIMEOUT));
-        let mut token_ends = pin!(self.sockets.endpoint.token_ends(identity.token.clone()));
+        let mut token_ends = pin!(token_ends(Arc::clone(&self.sockets.executor.service), identity.token.clone()));
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
             tokio::select! {
                 biased;
                 () = &mut token_ends => return Err(FORBIDDEN),
                 () = &mut silent => return Err(SILENT),
-                _ = pings.tick() => self.wire.say(&ServerMessage::Ping).await?,
+                _ = pings.tick() => self.wire.send(&ServerMessage::Ping).await?,
                 Some(event) = self.events.next() => self.pass_on(event).await?,
-                // Last: a client that floods the socket must not keep the times from being looked at.
-                heard = self.wire.hear() => {
+                // Last: a client that floods the socket must not keep the timers from being polled.
+                received = self.wire.receive() => {
                     silent.as_mut().reset(Instant::now() + PEER_TIMEOUT);
-                    match heard? {
-                        Heard::Message(message) => self.receive(message, &identity.principal).await?,
-                        Heard::Ping => self.wire.pong().await?,
-                        Heard::Sign => {}
-                        Heard::End => return Ok(()),
+                    match received? {
+                        Received::Message(message) => self.handle(message, &identity.principal).await?,
+                        Received::Ping => self.wire.pong().await?,
+                        Received::SignOfLife => {}
+                        Received::End => return Ok(()),
                     }
                 }
             }
         }
     }
 
-    async fn receive(&mut self, message: ClientMessage, principal: &Principal) -> Result<(), Close> {
+    async fn handle(&mut self, message: ClientMessage, principal: &Principal) -> Result<(), Close> {
         match message {
             ClientMessage::ConnectionInit(_) => Err(TOO_MANY_INITS),
-            ClientMessage::Ping => self.wire.say(&ServerMessage::Pong).await,
+            ClientMessage::Ping => self.wire.send(&ServerMessage::Pong).await,
             ClientMessage::Pong => Ok(()),
             ClientMessage::Subscribe { id, payload } => self.subscribe(id, &payload, principal).await,
             ClientMessage::Complete { id } => {
@@ -169,24 +167,17 @@ impl Connection {
         if parameters.as_ref().is_ok_and(|parameters| !parameters.is_request()) {
             return Err(BAD_MESSAGE);
         }
-        let request = parameters.and_then(|parameters| parameters.into_request(&self.sockets.endpoint.documents));
-        let mut request = match request {
-            Ok(request) => request,
-            Err(error) => return self.pass_on((id, Some(errors::refused(&error)))).await,
-        };
-        let refusal = if self.operations.len() >= MAX_OPERATIONS {
-            Some(Error::too_many_operations(MAX_OPERATIONS))
-        } else if selected_operation(&mut request) == Some(OperationType::Mutation) {
-            Some(Error::forbidden("send mutations by POST, so that each has an answer of its own"))
-        } else {
-            None
-        };
-        if let Some(error) = refusal {
-            return self.pass_on((id, Some(errors::refused(&error)))).await;
+        if self.operations.len() >= MAX_OPERATIONS {
+            return self.refuse(id, &Error::too_many_operations(MAX_OPERATIONS)).await;
         }
+        let executor = &self.sockets.executor;
+        let request = match parameters.and_then(|parameters| executor.resolve(parameters, Takes::AllButMutations)) {
+            Ok(request) => request,
+            Err(error) => return self.refuse(id, &error).await,
+        };
+        let responses = executor.execute_stream(who.clone(), request, None);
         let (abort, registration) = AbortHandle::new_pair();
         let (next_id, last_id) = (id.clone(), id.clone());
-        let responses = self.sockets.endpoint.execute_stream(who.clone(), request);
         let next = responses.map(move |response| (next_id.clone(), Some(response)));
         let events = next.chain(stream::once(async move { (last_id, None) }));
         self.events.push(Abortable::new(events, registration).boxed());
@@ -194,24 +185,27 @@ impl Connection {
         Ok(())
     }
 
+    async fn refuse(&mut self, id: String, error: &Error) -> Result<(), Close> {
+        self.pass_on((id, Some(refused(error)))).await
+    }
+
     async fn pass_on(&mut self, (id, response): Event) -> Result<(), Close> {
         let Some(response) = response else {
-            if self.sockets.endpoint.service.stopping().is_cancelled() {
+            if self.sockets.executor.service.stopping().is_cancelled() {
                 return Err(GOING_AWAY);
             }
             // Already gone after an error.
             return match self.operations.remove(&id) {
-                Some(_) => self.wire.say(&ServerMessage::Complete { id: &id }).await,
+                Some(_) => self.wire.send(&ServerMessage::Complete { id: &id }).await,
                 None => Ok(()),
             };
         };
-        let response = errors::finished(response, None);
         if is_request_error(&response) {
             if let Some(operation) = self.operations.remove(&id) {
                 operation.abort();
             }
-            return self.wire.say(&ServerMessage::Error { id: &id, payload: &response.errors }).await;
+            return self.wire.send(&ServerMessage::Error { id: &id, payload: &response.errors }).await;
         }
-        self.wire.say(&ServerMessage::Next { id: &id, payload: &response }).await
+        self.wire.send(&ServerMessage::Next { id: &id, payload: &response }).await
     }
 }

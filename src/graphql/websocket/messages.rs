@@ -1,4 +1,4 @@
-//! What both sides say, and the codes with which a connection is closed, as the protocol has them.
+//! The messages of both sides, and the codes with which a connection is closed, as the protocol has them.
 
 use async_graphql::{Response, ServerError};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub(super) enum ClientMessage {
     },
 }
 
-/// A message as it comes, its payload as text: nothing of it is read before it is known how.
+/// A message as it comes. Its payload stays text until its type is known.
 #[derive(Deserialize)]
 struct Envelope {
     r#type: String,
@@ -30,7 +30,7 @@ struct Envelope {
 }
 
 impl ClientMessage {
-    /// `None` if it is none.
+    /// `None` if the text is no message.
     pub(super) fn read(text: &str) -> Option<Self> {
         let Envelope { r#type, id, payload } = serde_json::from_str(text).ok()?;
         let is_object = payload.as_ref().is_some_and(|payload| payload.get().starts_with('{'));

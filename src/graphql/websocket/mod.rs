@@ -1,12 +1,12 @@
 //! `GET /graphql/ws`: operations over a WebSocket.
 //!
 //! Owns the [graphql-transport-ws protocol](https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md) on the
-//! server's side: who may connect, when a connection is closed and with which code. async-graphql's own implementation
-//! waits for ever for a client that says nothing, and closes with other codes.
+//! server's side: who may connect, when a connection is closed and with which code. async-graphql's own implementation has
+//! other codes, and no limits on sockets or operations, no pings and no end of a token.
 
 mod connection;
 mod messages;
-mod strangers;
+mod unauthenticated;
 mod wire;
 
 use std::{
@@ -24,8 +24,8 @@ use axum::{
     response::Response,
 };
 
-use self::{connection::Connection, strangers::Strangers};
-use super::{endpoint::Endpoint, request::MAX_REQUEST_BYTES};
+use self::{connection::Connection, unauthenticated::UnauthenticatedSockets};
+use super::{execute::Executor, request::MAX_REQUEST_BYTES};
 use crate::{
     domain::OwnerName,
     error::Error,
@@ -37,36 +37,36 @@ const MAX_SOCKETS: usize = 64;
 
 /// Read and write buffer of a socket. The library's own 128 KiB each are most of what an idle socket takes.
 const BUFFER_BYTES: usize = 4 * 1024;
-/// What may wait to be written to a socket: the largest answer. More than one never does.
+/// Bytes that may wait to be written to a socket: the largest answer. At most one answer waits.
 const MAX_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What sockets share.
 #[derive(Clone)]
 pub(super) struct Sockets {
-    endpoint: Endpoint,
+    executor: Executor,
     open: Arc<Mutex<HashMap<OwnerName, usize>>>,
-    strangers: Strangers,
+    unauthenticated: UnauthenticatedSockets,
 }
 
 impl Sockets {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, open: Arc::default(), strangers: Strangers::default() }
+    pub(super) fn new(executor: Executor) -> Self {
+        Self { executor, open: Arc::default(), unauthenticated: UnauthenticatedSockets::default() }
     }
 
-    /// Counts a socket of an owner for as long as the answer lives.
-    fn enter(&self, owner: &OwnerName) -> Option<Place> {
+    /// `None` if the owner has as many sockets as it may have.
+    fn enter(&self, owner: &OwnerName) -> Option<SocketPermit> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(owner.clone()).or_default();
         if *count >= MAX_SOCKETS {
             return None;
         }
         *count += 1;
-        Some(Place { sockets: self.clone(), owner: owner.clone() })
+        Some(SocketPermit { sockets: self.clone(), owner: owner.clone() })
     }
 }
 
-/// A handshake is a `GET` without CORS, so a foreign page's would get through. Origins in the settings are trusted before
-/// a request comes here.
+/// Browsers send a handshake as a `GET` without CORS, so a foreign page could open a socket. Origins in the settings are
+/// admitted before a request comes here.
 fn is_own_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return true };
@@ -74,12 +74,13 @@ fn is_own_page(headers: &HeaderMap) -> bool {
     authority.is_some() && authority.as_deref() == text(header::HOST)
 }
 
-struct Place {
+/// Counts an owner's socket until it is dropped.
+struct SocketPermit {
     sockets: Sockets,
     owner: OwnerName,
 }
 
-impl Drop for Place {
+impl Drop for SocketPermit {
     fn drop(&mut self) {
         let mut open = self.sockets.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.owner) {
@@ -99,7 +100,7 @@ pub(super) async fn upgrade(
     if !is_own_page(&headers) {
         return Err(http::foreign_origin());
     }
-    if sockets.endpoint.service.stopping().is_cancelled() {
+    if sockets.executor.service.stopping().is_cancelled() {
         // hyper would send `Connection: close` in the handshake answer, which clients reject.
         return Err(Error::stopping().into());
     }
@@ -109,7 +110,7 @@ pub(super) async fn upgrade(
         let offer = "must offer graphql-transport-ws";
         return Err(Error::invalid("sec_websocket_protocol", offer).into());
     }
-    let stranger = sockets.strangers.enter();
+    let unauthenticated = sockets.unauthenticated.enter();
     let token = http::bearer_token(&headers).ok().map(str::to_owned);
     let upgrade = upgrade
         .max_message_size(MAX_REQUEST_BYTES)
@@ -118,7 +119,7 @@ pub(super) async fn upgrade(
         .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(MAX_UNSENT_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let service = Arc::clone(&sockets.endpoint.service);
-        service.going_on(Connection::new(socket, sockets).run(token, stranger)).await;
+        let service = Arc::clone(&sockets.executor.service);
+        service.going_on(Connection::new(socket, sockets).run(token, unauthenticated)).await;
     }))
 }

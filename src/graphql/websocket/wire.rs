@@ -15,14 +15,14 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client may take to answer a close. One that is still sending would lose the code with the connection.
 const GOOD_BYE: Duration = Duration::from_secs(1);
 
-/// A client's side of the conversation.
-pub(super) enum Heard {
+/// What came from the client.
+pub(super) enum Received {
     Message(ClientMessage),
-    /// A sign of life that wants a pong.
+    /// A ping, which wants a pong.
     Ping,
     /// Any other sign of life.
-    Sign,
-    /// It is gone.
+    SignOfLife,
+    /// The client is gone.
     End,
 }
 
@@ -37,46 +37,46 @@ impl Wire {
         Self { socket, is_broken: false }
     }
 
-    /// What comes next. Loses nothing when it is given up.
-    pub(super) async fn hear(&mut self) -> Result<Heard, Close> {
+    /// The next message. Cancel safe.
+    pub(super) async fn receive(&mut self) -> Result<Received, Close> {
         let message = match self.socket.recv().await {
             Some(Ok(message)) => message,
             Some(Err(error)) => {
-                let Some(close) = close_for(error) else { return Ok(Heard::End) };
+                let Some(close) = close_for(error) else { return Ok(Received::End) };
                 self.is_broken = true;
                 return Err(close);
             }
-            None => return Ok(Heard::End),
+            None => return Ok(Received::End),
         };
         match message {
-            Message::Text(text) => ClientMessage::read(&text).map(Heard::Message).ok_or(BAD_MESSAGE),
+            Message::Text(text) => ClientMessage::read(&text).map(Received::Message).ok_or(BAD_MESSAGE),
             Message::Binary(_) => Err(BAD_MESSAGE),
             Message::Close(_) => {
                 // The library has queued the answer; without it a browser reports that the connection broke.
                 let _ = self.pong().await;
-                Ok(Heard::End)
+                Ok(Received::End)
             }
-            Message::Ping(_) => Ok(Heard::Ping),
-            Message::Pong(_) => Ok(Heard::Sign),
+            Message::Ping(_) => Ok(Received::Ping),
+            Message::Pong(_) => Ok(Received::SignOfLife),
         }
     }
 
-    /// Sends the pong that the library has queued. To be called before more is read: pongs to a client that does not read
-    /// must not pile up.
+    /// Sends the pong that the library has queued. Call it before the next read: pongs to a client that does not read must
+    /// not pile up.
     pub(super) async fn pong(&mut self) -> Result<(), Close> {
         tokio::time::timeout(WRITE_TIMEOUT, self.socket.flush()).await.map(drop).map_err(|_| SILENT)
     }
 
-    pub(super) async fn say(&mut self, message: &ServerMessage<'_>) -> Result<(), Close> {
+    pub(super) async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Close> {
         let text = serde_json::to_string(message).unwrap_or_default();
         match tokio::time::timeout(WRITE_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
-            // That a client is gone is noticed by the next look for its messages.
+            // The next read notices that a client is gone.
             Ok(sent) => sent.or_else(|error| close_for(error).map_or(Ok(()), Err)),
             Err(_) => Err(SILENT),
         }
     }
 
-    /// Says why it ends, and unless it is to end at once, waits a little for the answer.
+    /// Sends the reason, and waits a moment for the answer unless the socket must close at once.
     pub(super) async fn close(mut self, Close(code, reason): Close, is_at_once: bool) {
         let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         let good_bye = async {
@@ -87,12 +87,12 @@ impl Wire {
                 }
             }
         };
-        // Without any time what can be sent is sent all the same.
+        // With no time left, what can be sent without waiting is sent all the same.
         let _ = tokio::time::timeout(if is_at_once { Duration::ZERO } else { GOOD_BYE }, good_bye).await;
     }
 }
 
-/// What a client did wrong, unless it is just gone.
+/// The client's fault, unless it is just gone.
 fn close_for(error: axum::Error) -> Option<Close> {
     use tungstenite::{Error, error::ProtocolError};
     match *error.into_inner().downcast::<Error>().ok()? {

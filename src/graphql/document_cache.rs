@@ -1,9 +1,9 @@
-//! Documents that were found valid before.
+//! The document cache: documents that were found valid before.
 //!
-//! Owns the rule for not looking at a document twice. Parsing and validating cost more than executing, and clients send
-//! the same few documents for ever. A document is remembered once it has passed everything, together with its operation;
-//! it is known again only with variables that cannot make it invalid: scalars of the types that it declares, where any
-//! value of the type will do. With others (lists, enums, numbers that say how much is asked for) it is validated anew.
+//! Owns when a document need not be parsed and validated again, which costs more than executing it; clients send the same
+//! few documents over and over. A document enters the cache with its operation once it has passed every check. It is
+//! recalled only with variables that cannot make it invalid: scalars of the declared types, where any value of the type will
+//! do. With other variables (lists, enums, numbers that say how much is asked for) it is validated anew.
 
 use std::{
     num::NonZeroUsize,
@@ -12,20 +12,18 @@ use std::{
 
 use async_graphql::{
     Request, Value, Variables,
-    parser::types::{BaseType, ExecutableDocument, OperationDefinition},
+    parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use lru::LruCache;
 
-use super::request::operation;
+/// Documents in the cache; the least recently used one is evicted first.
+const MAX_DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// Longer documents are not cached, so that the cache takes a few MiB at most.
+const MAX_DOCUMENT_BYTES: usize = 4 * 1024;
 
-/// Documents that are remembered; the one that was not used for the longest time goes first.
-const MOST: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// Longer ones are not remembered, so that all of them take a few MiB.
-const MOST_BYTES: usize = 4 * 1024;
-
-/// What has passed.
+/// Documents that have passed.
 #[derive(Clone)]
-pub(super) struct Validated(Arc<Mutex<LruCache<Key, Arc<Entry>>>>);
+pub(super) struct DocumentCache(Arc<Mutex<LruCache<Key, Arc<Entry>>>>);
 
 /// The text of a document, and the name of the operation in it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -44,14 +42,14 @@ enum Scalar {
     Boolean,
 }
 
-impl Default for Validated {
+impl Default for DocumentCache {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(LruCache::new(MOST))))
+        Self(Arc::new(Mutex::new(LruCache::new(MAX_DOCUMENTS))))
     }
 }
 
-impl Validated {
-    /// Gives a request that is known to be valid its document.
+impl DocumentCache {
+    /// Gives a request its parsed document, if the cache has it. Answers whether it has.
     pub(super) fn recall(&self, request: &mut Request) -> bool {
         let key = Key(std::mem::take(&mut request.query), request.operation_name.take());
         let entry = self.entries().get(&key).map(Arc::clone);
@@ -61,9 +59,9 @@ impl Validated {
         true
     }
 
-    /// What is to be remembered of a request if it proves to be valid.
+    /// What to remember of a request if it proves to be valid.
     pub(super) fn candidate(request: &mut Request) -> Option<Candidate> {
-        if request.query.len() > MOST_BYTES {
+        if request.query.len() > MAX_DOCUMENT_BYTES {
             return None;
         }
         let key = Key(request.query.clone(), request.operation_name.clone());
@@ -81,7 +79,7 @@ impl Validated {
     }
 }
 
-/// A document on its way to be remembered.
+/// A document that enters the cache if it proves to be valid.
 pub(super) struct Candidate {
     key: Key,
     entry: Entry,
@@ -108,4 +106,22 @@ fn fit(values: &Variables, declared: &[(String, Scalar)]) -> bool {
         Some(Value::Boolean(_)) => *scalar == Scalar::Boolean,
         _ => false,
     })
+}
+
+/// The kind of the operation that would be executed, if there is one.
+pub(super) fn selected_operation(request: &mut Request) -> Option<OperationType> {
+    let name = request.operation_name.clone();
+    let document = request.parsed_query().ok()?;
+    operation(document, name.as_deref()).map(|operation| operation.ty)
+}
+
+/// The operation that would be executed: the one that is named, or the only one.
+fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
+    let selected = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next(),
+        _ => None,
+    };
+    selected.map(|operation| &operation.node)
 }

@@ -1,6 +1,6 @@
-//! Documents that are known by a hash.
+//! Persisted documents: a client sends a hash in place of a document.
 //!
-//! Owns two ways to send a hash in place of a document. Automatic persisted queries, as
+//! Owns the two ways to do that. Automatic persisted queries, as
 //! [Apollo's clients](https://www.apollographql.com/docs/apollo-server/performance/apq) speak them: the first one to send
 //! a document with its hash registers it. And trusted documents: a file of them, read at the start, to which a server
 //! can be restricted, so that it executes nothing that its own front end did not ship with.
@@ -22,12 +22,12 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Registered documents that are kept; the one that was not used for the longest time goes first.
+/// Registered documents; the least recently used one is evicted first.
 const MAX_REGISTERED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// The documents that a hash may stand for.
 #[derive(Clone, Debug)]
-pub struct Documents {
+pub struct PersistedDocuments {
     trusted: Arc<HashMap<String, String>>,
     trusted_only: bool,
     registered: Arc<Mutex<LruCache<Sha256Digest, String>>>,
@@ -47,7 +47,7 @@ struct PersistedQuery {
     sha256_hash: String,
 }
 
-impl Documents {
+impl PersistedDocuments {
     /// Reads the trusted documents: a JSON object of hash to document.
     ///
     /// # Errors
@@ -127,15 +127,15 @@ mod tests {
 
     const QUERY: &str = "{ __typename }";
 
-    fn load(trusted_documents: &Path, trusted_only: bool) -> anyhow::Result<Documents> {
-        Documents::load(&DocumentSettings { trusted_documents: trusted_documents.to_owned(), trusted_only })
+    fn load(trusted_documents: &Path, trusted_only: bool) -> anyhow::Result<PersistedDocuments> {
+        PersistedDocuments::load(&DocumentSettings { trusted_documents: trusted_documents.to_owned(), trusted_only })
     }
 
     fn hash(text: &str) -> Value {
         json!({ "persistedQuery": { "version": 1, "sha256Hash": Sha256Digest::of(text.as_bytes()).to_string() } })
     }
 
-    fn resolve(documents: &Documents, query: Option<&str>, extensions: &Value) -> Result<Option<String>> {
+    fn resolve(documents: &PersistedDocuments, query: Option<&str>, extensions: &Value) -> Result<Option<String>> {
         documents.resolve(query.map(str::to_owned), Some(&to_raw_value(extensions).unwrap()))
     }
 

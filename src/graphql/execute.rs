@@ -1,0 +1,183 @@
+//! A request's way through GraphQL, the same over every transport.
+//!
+//! Owns the order of the steps: authenticate the caller, resolve the document, check it, execute it within its time limit,
+//! finish the answer. HTTP and server-sent events take every step for each request; a WebSocket authenticates once.
+
+use std::{future::ready, sync::Arc};
+
+use async_graphql::{Request, Response, ValidationMode, parser::types::OperationType};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tower_http::request_id::RequestId;
+
+use super::{
+    GraphqlSettings, Schema,
+    budget::AnswerLimit,
+    document_cache::{DocumentCache, selected_operation},
+    errors::refused,
+    limits,
+    persisted_documents::PersistedDocuments,
+    request::Parameters,
+    response::{finish, is_request_error},
+    scope::Scope,
+    time_limit::within,
+};
+use crate::{
+    domain::Principal,
+    error::{Error, Result},
+    service::Service,
+};
+
+/// The schema, and what it may be asked.
+#[derive(Clone)]
+pub(super) struct Executor {
+    pub(super) service: Arc<Service>,
+    schema: Schema,
+    /// The same schema, for documents that are known to be valid.
+    trusting: Schema,
+    persisted: PersistedDocuments,
+    known: DocumentCache,
+    settings: GraphqlSettings,
+    limit: AnswerLimit,
+}
+
+/// The operations that a transport takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Takes {
+    All,
+    /// A foreign page can make a browser send a `GET`.
+    QueriesAlone,
+    /// A socket that breaks would leave the client without the answer to its mutation.
+    AllButMutations,
+}
+
+/// A request that may be executed.
+struct Checked {
+    request: Request,
+    /// Whether its document was found valid before.
+    is_known: bool,
+}
+
+/// The answer to a query or a mutation.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    /// Whether writing it takes long enough for others to notice.
+    pub(super) is_long: bool,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self { response, is_long: false }
+    }
+}
+
+impl Executor {
+    pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings, persisted: PersistedDocuments) -> Self {
+        let schema = super::schema(&settings, ValidationMode::Strict);
+        let trusting = super::schema(&settings, ValidationMode::Fast);
+        let limit = AnswerLimit::new(settings.max_response_bytes.0);
+        Self { service, schema, trusting, persisted, known: DocumentCache::default(), settings, limit }
+    }
+
+    /// Step 1: who asks.
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Principal> {
+        self.service.authenticate(token).await
+    }
+
+    /// Step 2: the document that the client sent or named, if the transport takes its operation.
+    pub(super) fn resolve(&self, parameters: Parameters, takes: Takes) -> Result<Request> {
+        let mut request = parameters.into_request(&self.persisted)?;
+        takes.check(&mut request)?;
+        Ok(request)
+    }
+
+    /// Steps 3 to 5 for a query or a mutation.
+    pub(super) async fn execute(&self, principal: Principal, request: Request, id: Option<&RequestId>) -> Answer {
+        let Answer { response, is_long } = match self.check(request) {
+            Ok(checked) => self.run(principal, checked).await,
+            Err(error) => refused(&error).into(),
+        };
+        Answer { response: finish(response, id), is_long }
+    }
+
+    /// Steps 3 to 5 for any operation. A subscription has many responses.
+    pub(super) fn execute_stream(
+        &self,
+        principal: Principal,
+        request: Request,
+        id: Option<RequestId>,
+    ) -> BoxStream<'static, Response> {
+        let responses = match self.check(request) {
+            Ok(checked) => self.run_stream(principal, checked),
+            Err(error) => stream::once(ready(refused(&error))).boxed(),
+        };
+        responses.map(move |response| finish(response, id.as_ref())).boxed()
+    }
+
+    /// Step 3: the limits on a document, unless it passed them before.
+    fn check(&self, mut request: Request) -> Result<Checked> {
+        let is_known = self.known.recall(&mut request);
+        if !is_known {
+            limits::check(&mut request, &self.settings)?;
+        }
+        Ok(Checked { request, is_known })
+    }
+
+    /// Step 4. An answer that would be too long is refused whole.
+    async fn run(&self, principal: Principal, Checked { mut request, is_known }: Checked) -> Answer {
+        let scope = self.scope(principal);
+        let candidate = if is_known { None } else { DocumentCache::candidate(&mut request) };
+        let execution = self.schema(is_known).execute(request.data(Arc::clone(&scope)));
+        let response = within(self.settings.timeout, execution).await;
+        if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
+            self.known.remember(candidate);
+        }
+        if scope.budget.is_exceeded() {
+            return refused(&self.limit.exceeded()).into();
+        }
+        Answer { response, is_long: scope.budget.is_long() }
+    }
+
+    /// Step 4 for any operation. A subscription lasts, and each of its events has the time limit of a query.
+    fn run_stream(&self, principal: Principal, mut checked: Checked) -> BoxStream<'static, Response> {
+        if selected_operation(&mut checked.request) == Some(OperationType::Subscription) {
+            return self.schema(checked.is_known).execute_stream(checked.request.data(self.scope(principal))).boxed();
+        }
+        let executor = self.clone();
+        stream::once(async move { executor.run(principal, checked).await.response }).boxed()
+    }
+
+    fn schema(&self, is_known: bool) -> &Schema {
+        if is_known { &self.trusting } else { &self.schema }
+    }
+
+    fn scope(&self, principal: Principal) -> Arc<Scope> {
+        Arc::new(Scope::new(Arc::clone(&self.service), principal, self.limit.budget(), self.settings.timeout))
+    }
+
+    /// How long an answer may become.
+    pub(super) fn limit(&self) -> &AnswerLimit {
+        &self.limit
+    }
+}
+
+impl Takes {
+    /// A document that cannot be parsed, or has no such operation, is refused by the execution.
+    fn check(self, request: &mut Request) -> Result<()> {
+        match self {
+            Self::All => Ok(()),
+            Self::QueriesAlone => match selected_operation(request) {
+                None | Some(OperationType::Query) => Ok(()),
+                Some(_) => Err(Error::method_not_allowed("only queries can be sent by GET")),
+            },
+            Self::AllButMutations => match selected_operation(request) {
+                Some(OperationType::Mutation) => {
+                    Err(Error::forbidden("send mutations by POST, so that each has an answer of its own"))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}

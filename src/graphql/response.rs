@@ -1,0 +1,123 @@
+//! The response of an execution, as clients get it.
+//!
+//! Owns that every error has a code, what a response without `data` means, and how a response becomes JSON.
+
+use std::io;
+
+use async_graphql::{Response, ServerError, Value};
+use serde::Serialize;
+use tower_http::request_id::RequestId;
+
+use super::errors::{ApiError, set_invalid};
+use crate::error::{Code, Error};
+
+/// How async-graphql's messages begin about a value that a scalar does not take, and about a missing variable. Both are
+/// faults of the request, although they have a path.
+const REQUEST_FAULTS: [&str; 2] = ["Failed to parse ", "Variable "];
+const MAX_MESSAGE_CHARS: usize = 300;
+/// As many as a list can have items.
+const MAX_ERRORS: usize = 100;
+
+/// Whether the request failed before anything was executed: then the answer has no `data` at all.
+pub(super) fn is_request_error(response: &Response) -> bool {
+    !response.errors.is_empty()
+        && response.data == Value::Null
+        && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+/// Gives every error a code, and adds the request's id to internal ones, so that operators find the cause in the log. Our own
+/// errors have a code; those without are async-graphql's, about the request itself.
+pub(super) fn finish(mut response: Response, id: Option<&RequestId>) -> Response {
+    let id = id.and_then(|id| id.header_value().to_str().ok());
+    let internal = Value::from(Code::Internal.as_str());
+    response.errors.truncate(MAX_ERRORS);
+    for error in &mut response.errors {
+        // Of a syntax error async-graphql quotes the whole line.
+        if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            error.message.truncate(end);
+        }
+        let has_code = error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some());
+        let is_request_fault = REQUEST_FAULTS.iter().any(|begin| error.message.starts_with(begin));
+        if !has_code && !error.path.is_empty() && !is_request_fault {
+            // Our own errors have a code, so this one is unexpected, and its message is not for clients.
+            let cause = std::mem::take(&mut error.message);
+            let shown = async_graphql::Error::from(ApiError::from(Error::internal(cause)));
+            (error.message, error.extensions) = (shown.message, shown.extensions);
+        }
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            set_invalid(extensions);
+        }
+        if extensions.get("code") == Some(&internal) {
+            extensions.set("requestId", id.unwrap_or_default());
+        }
+    }
+    response
+}
+
+/// The JSON of a response. It does not pass through `serde_json::Value`, which would lose the order of the query's fields.
+///
+/// # Errors
+/// The JSON would have more than `max_bytes`.
+pub(super) fn write(response: &Response, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let mut body = Bounded { bytes: Vec::new(), max_bytes };
+    if is_request_error(response) {
+        serde_json::to_writer(&mut body, &RequestError { errors: &response.errors })?;
+    } else {
+        serde_json::to_writer(&mut body, response)?;
+    }
+    Ok(body.bytes)
+}
+
+/// Bytes, at most `max_bytes`.
+struct Bounded {
+    bytes: Vec<u8>,
+    max_bytes: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + more.len() > self.max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The answer to a request that was not executed: it has no `data`, not even null.
+#[derive(Serialize)]
+struct RequestError<'a> {
+    errors: &'a [ServerError],
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{PathSegment, Pos};
+
+    use super::*;
+
+    fn finished_error(message: &str, path: Vec<PathSegment>) -> (String, Value) {
+        let mut error = ServerError::new(message, Some(Pos::default()));
+        error.path = path;
+        let error = finish(Response::from_errors(vec![error]), None).errors.remove(0);
+        (error.message, error.extensions.unwrap().get("code").unwrap().clone())
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_the_requests_fault_or_is_not_shown() {
+        let path = || vec![PathSegment::Field("file".to_owned())];
+        let shown = |message: &str, code: &str| (message.to_owned(), Value::from(code));
+        assert_eq!(finished_error("Unknown field", vec![]), shown("Unknown field", "INVALID_INPUT"));
+        let scalar = "Failed to parse \"BigInt\": expected a whole number";
+        assert_eq!(finished_error(scalar, path()), shown(scalar, "INVALID_INPUT"));
+        let missing = "Variable id is not defined.";
+        assert_eq!(finished_error(missing, path()), shown(missing, "INVALID_INPUT"));
+        let leak = finished_error("no such table: upload_file", path());
+        assert_eq!(leak, shown("an internal error occurred", "INTERNAL"));
+    }
+}

@@ -1,0 +1,61 @@
+//! How long an answer may take.
+//!
+//! Owns the time limit on a query or a mutation, and on each event of a subscription. The time between two events does not
+//! count.
+
+use std::{borrow::Cow, time::Duration};
+
+use async_graphql::{
+    ContextSelectionSet, OutputType, Positioned, Response, ServerResult, Value, parser::types::Field,
+    registry::Registry,
+};
+use tokio::time::timeout;
+
+use super::errors::{ApiError, refused};
+use crate::error::Error;
+
+/// The response of an execution, or an error if that takes too long.
+pub(super) async fn within(limit: Duration, execution: impl Future<Output = Response>) -> Response {
+    timeout(limit, execution).await.unwrap_or_else(|_| refused(&Error::too_slow(limit)))
+}
+
+/// A value that is to be resolved within a time limit: an event of a subscription.
+pub(crate) struct Timed<T> {
+    pub(super) value: T,
+    pub(super) limit: Duration,
+}
+
+impl<T: OutputType> OutputType for Timed<T> {
+    fn type_name() -> Cow<'static, str> {
+        T::type_name()
+    }
+
+    fn qualified_type_name() -> String {
+        T::qualified_type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        T::create_type_info(registry)
+    }
+
+    async fn resolve(&self, ctx: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
+        timeout(self.limit, self.value.resolve(ctx, field)).await.unwrap_or_else(|_| {
+            let error = async_graphql::Error::from(ApiError::from(Error::too_slow(self.limit)));
+            Err(ctx.set_error_path(error.into_server_error(field.pos)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_execution_that_does_not_end_is_given_up_with_a_code() {
+        let response = within(Duration::from_millis(1), std::future::pending()).await;
+        let extensions = response.errors[0].extensions.as_ref().unwrap();
+        assert_eq!(extensions.get("code"), Some(&Value::from("UNAVAILABLE")));
+        let response = within(Duration::from_mins(1), async { Response::new(Value::from(1)) }).await;
+        assert!(response.errors.is_empty());
+    }
+}
