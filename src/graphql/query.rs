@@ -74,9 +74,10 @@ impl Query {
                 Direction::Backward => (page.has_more, has_before),
             };
             let mut connection = Connection::new(has_previous, has_next);
-            let edges = page.uploads.into_iter().map(|upload| {
-                Edge::new(Cursor(upload.session.id.0), UploadSession::with_file(upload, scope))
-            });
+            let edges = page
+                .uploads
+                .into_iter()
+                .map(|upload| Edge::new(Cursor(upload.session.id.0), UploadSession::with_file(upload, scope)));
             connection.edges.extend(edges);
             Ok::<_, async_graphql::Error>(connection)
         })

@@ -18,8 +18,8 @@ use futures_util::{StreamExt, stream};
 use partway::{
     domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest},
     storage::{
-        ByteStream, Compared, Error, WriteGuard, LocalDisk, ObjectStorage, PartWriter, PersistedPart, Result, StagedPart,
-        Storage, SyncParts,
+        ByteStream, Compared, Error, LocalDisk, ObjectStorage, PartWriter, PersistedPart, Result, StagedPart, Storage,
+        SyncParts, WriteGuard,
     },
 };
 use rustix::io::Errno;
