@@ -102,7 +102,9 @@ impl Service {
         let session = &finalize.upload.session;
         finalize.parts = Some(self.db.all_parts(session).await?);
         // Bytes that another process wrote to are compared with what arrived, even if nobody asks for a digest.
-        finalize.must_hash |= session.status.is_open() && self.storage.externally_modified_at(session).await?.is_some();
+        if let Some(folder) = self.storage.as_folder().filter(|_| session.status.is_open()) {
+            finalize.must_hash |= folder.externally_modified_at(session).await?.is_some();
+        }
         Ok(())
     }
 

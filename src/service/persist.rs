@@ -27,7 +27,7 @@ const RENEWAL: Duration = Duration::from_secs(3);
 
 impl Service {
     pub(super) async fn persist(&self, session: Session, part: Part, staged: Box<dyn StagedPart>) -> Result<Receipt> {
-        if !self.storage.is_shared() {
+        if self.storage.as_multipart().is_none() {
             let sha256 = staged.sha256();
             return match staged.persist().await {
                 Ok(persisted) => self.record(session, part, sha256, persisted, None).await,

@@ -155,7 +155,10 @@ impl PrefixHashes {
     ) -> storage::Result<Option<Sha256Digest>> {
         let running = self.running(session.id);
         let mut state = running.state.lock().await;
-        let changed_at = storage.externally_modified_at(session).await?;
+        let changed_at = match storage.as_folder() {
+            Some(folder) => folder.externally_modified_at(session).await?,
+            None => None,
+        };
         if changed_at.is_some() && state.changed_at != changed_at {
             // The bytes may have changed after they were hashed.
             *running.own() = PartSet::new();

@@ -143,20 +143,19 @@ impl Service {
     /// Starts the store's multipart upload for the first part of a session and records its id. If two first parts do so at
     /// once, one id is kept and the other upload is abandoned. Does nothing on a local disk.
     async fn ensure_upload_started(&self, mut session: Session) -> Result<Session> {
-        if session.storage_upload_id.is_some() {
+        let Some(store) = self.storage.as_multipart().filter(|_| session.storage_upload_id.is_none()) else {
             return Ok(session);
+        };
+        let started = store.start(&session).await?;
+        let kept = self.db.keep_upload_id(&session.owner, session.id, &started).await?;
+        if kept.as_ref() != Some(&started) {
+            store.abandon(&session, &started).await?;
         }
-        if let Some(started) = self.storage.begin(&session).await? {
-            let kept = self.db.keep_upload_id(&session.owner, session.id, &started).await?;
-            if kept.as_ref() != Some(&started) {
-                self.storage.abandon(&session, &started).await?;
-            }
-            if kept.is_none() {
-                session = self.db.session(&session.owner, session.id).await?.unwrap_or(session);
-                return Err(Error::session_closed(&session));
-            }
-            session.storage_upload_id = kept;
+        if kept.is_none() {
+            session = self.db.session(&session.owner, session.id).await?.unwrap_or(session);
+            return Err(Error::session_closed(&session));
         }
+        session.storage_upload_id = kept;
         Ok(session)
     }
 

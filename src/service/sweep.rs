@@ -91,7 +91,7 @@ impl Service {
     /// Finds lost bytes before a client does: after a restore of the database or the folder, no client may send a part for
     /// days.
     async fn fail_lost_uploads(&self) -> Result<usize> {
-        if self.storage.is_shared() {
+        if self.storage.as_folder().is_none() {
             // An object store cannot list the parts of open uploads cheaply.
             return Ok(0);
         }
@@ -122,9 +122,10 @@ impl Service {
     /// rows that a restore has lost. `partway check` reports them.
     async fn remove_leftovers(&self) -> Result<usize> {
         let mut removed = 0;
-        for ids in self.storage.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+        let Some(folder) = self.storage.as_folder() else { return Ok(0) };
+        for ids in folder.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             for id in self.db.sessions_among(ids, false).await? {
-                self.storage.discard_upload(id).await?;
+                folder.discard_upload(id).await?;
                 tracing::warn!(session.id = %id, "removed bytes of a session that has ended");
                 removed += 1;
             }

@@ -4,25 +4,19 @@
 //! service records a part in the database only after this module has made its bytes durable.
 
 mod compare;
+mod error;
 mod local;
 mod object;
 
-use std::{
-    any::Any,
-    error::Error as StdError,
-    fmt, io,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{any::Any, fmt, io, ops::Range, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use compare::Compared;
+pub use error::{Error, Result};
 use futures_util::stream::BoxStream;
 pub use local::{LocalDisk, SyncParts};
 pub use object::{ObjectStorage, PartSettings};
-use rustix::io::Errno;
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -34,9 +28,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Fails if the storage is not ready to use.
     async fn ping(&self) -> Result<()>;
 
-    /// Whether several servers can write to this storage at once. If so, the storage keeps the last put of a part, and the
-    /// service must ensure that only one server puts a part at a time.
-    fn is_shared(&self) -> bool;
+    /// What only an object store can do; `None` for a folder.
+    fn as_multipart(&self) -> Option<&dyn MultipartStorage> {
+        None
+    }
+
+    /// What only a folder can do; `None` for an object store.
+    fn as_folder(&self) -> Option<&dyn FolderStorage> {
+        None
+    }
 
     /// The id that binds this storage to its database. `None` before the first start.
     async fn binding(&self) -> Result<Option<Uuid>>;
@@ -50,13 +50,6 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// At most `MAX_SAMPLED_IDS` ids of sessions that have parts here, and as many ids of stored files. Empty only if the
     /// storage holds no bytes.
     async fn sample_ids(&self) -> Result<Vec<Uuid>>;
-
-    /// Prepares for the first part of a session. Returns the upload id that the service must keep with the session, or
-    /// `None` if this storage has no upload ids.
-    async fn begin(&self, session: &Session) -> Result<Option<String>>;
-
-    /// Undoes [`begin`](Self::begin). The service calls it if a concurrent request has kept another upload id.
-    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
 
     /// Starts to write a part. Waits for memory if necessary. The storage keeps `write_guard` until the last write has ended,
     /// and returns it in [`PersistedPart`] if the part becomes durable.
@@ -80,18 +73,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// can read the bytes only after completion.
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>>;
 
-    /// The last time that another process wrote to a session's bytes. `None` if only this server did, or if there are no
-    /// bytes.
-    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>>;
-
     /// Reads a range of a stored file. Fails with [`Error::Lost`] if the file is missing or its size is not `size_bytes`.
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream>;
-
-    /// The sessions whose parts this storage can list. An object store lists none.
-    async fn uploads(&self) -> Result<Vec<SessionId>>;
-
-    /// Frees the parts of one session that [`uploads`](Self::uploads) returned.
-    async fn discard_upload(&self, session: SessionId) -> Result<()>;
 
     /// Checks that an open session with parts still has its bytes, as parts or as a complete file. Looks only at what is
     /// cheap to see, such as a file's size. Fails with [`Error::Lost`] if the bytes are missing, which is also the case if
@@ -103,6 +86,31 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Checks that a stored file exists and has this size. Fails with [`Error::Lost`] otherwise.
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()>;
+}
+
+/// A store that takes a session's parts as a multipart upload of its own. Several nodes can put parts, and the store keeps
+/// the last put of each: the service must ensure that only one node puts a part at a time.
+#[async_trait]
+pub trait MultipartStorage: Send + Sync {
+    /// Starts the multipart upload of a session. The service must keep the returned id with the session.
+    async fn start(&self, session: &Session) -> Result<String>;
+
+    /// Ends a multipart upload whose id the service did not keep, because a concurrent request had started another.
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
+}
+
+/// A folder of this server alone. It can list the parts that it has, and people can change them behind the server's back.
+#[async_trait]
+pub trait FolderStorage: Send + Sync {
+    /// The sessions that have parts here.
+    async fn uploads(&self) -> Result<Vec<SessionId>>;
+
+    /// Frees the parts of one of these sessions.
+    async fn discard_upload(&self, session: SessionId) -> Result<()>;
+
+    /// The last time that another process wrote to a session's bytes. `None` if only this server did, or if there are no
+    /// bytes.
+    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>>;
 }
 
 /// Writes a part's bytes in order. The bytes are not durable before [`StagedPart::persist`] returns, so the server must not
@@ -153,71 +161,6 @@ pub type WriteGuard = Arc<dyn Any + Send + Sync>;
 
 /// The bytes of a stored file, as a stream.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
-
-/// Why a storage operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The operating system returned an error.
-    #[error("{action}")]
-    Io {
-        /// The operation, as a verb and its object.
-        action: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// The object store failed or did not answer. The request, or an earlier attempt of it, may still take effect.
-    #[error("{action}")]
-    Store {
-        /// The operation, as a verb and its object.
-        action: String,
-        /// The last error.
-        source: Box<dyn StdError + Send + Sync>,
-    },
-    /// The object store refused the request. The request has no effect.
-    #[error("{action}")]
-    Refused {
-        /// The operation, as a verb and its object.
-        action: String,
-        /// The store's answer.
-        source: Box<dyn StdError + Send + Sync>,
-    },
-    /// The part waited this long for memory and got none.
-    #[error("no memory became free for the part within {0:?}")]
-    MemoryTimeout(Duration),
-    /// The object store has other bytes for these parts than the bytes that were recorded.
-    #[error("the object store has other bytes for the parts {0:?} than the database recorded")]
-    Replaced(Vec<u32>),
-    /// Recorded bytes are missing or differ.
-    #[error("{0}")]
-    Lost(String),
-}
-
-impl Error {
-    fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let action = action.into();
-        move |source| Self::Io { action, source }
-    }
-
-    /// Whether the process or the system had no free file descriptor. A later retry may succeed.
-    pub fn is_out_of_descriptors(&self) -> bool {
-        let Self::Io { source, .. } = self else { return false };
-        matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
-    }
-
-    /// Whether the object store answered with a failure, so that no attempt of the request can take effect later.
-    pub fn is_definite(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Lost(_))
-    }
-
-    /// Whether the disk or the quota is full. A later retry may succeed.
-    pub fn is_full(&self) -> bool {
-        let Self::Io { source, .. } = self else { return false };
-        matches!(Errno::from_io_error(source), Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG))
-    }
-}
-
-/// The result of a storage operation.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Runs blocking work on a thread of tokio's blocking pool.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

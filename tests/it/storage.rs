@@ -9,7 +9,7 @@ use partway::{
         Clock, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest,
         SystemClock,
     },
-    storage::{Error, LocalDisk, ObjectStorage, Storage, SyncParts},
+    storage::{Error, LocalDisk, MultipartStorage, ObjectStorage, Storage, SyncParts},
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -58,8 +58,8 @@ fn session(size: usize) -> Session {
 
 /// Stores a part as the service does.
 async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[u8]) -> PartRecord {
-    if session.storage_upload_id.is_none() {
-        session.storage_upload_id = storage.begin(session).await.unwrap();
+    if let (Some(store), None) = (storage.as_multipart(), &session.storage_upload_id) {
+        session.storage_upload_id = Some(store.start(session).await.unwrap());
     }
     let part = session.plan.part(number).unwrap();
     let bytes = file.chunks(PART).nth(number as usize - 1).unwrap();
@@ -172,7 +172,7 @@ async fn hash_works_after_completion_on_all_storages_and_before_it_on_the_local_
         let mut session = session(file.len());
         let parts = put_all(&*storage, &mut session, &file, &[2, 1]).await;
         let before = storage.hash(&session, Sha256::new(), range(0)).await.unwrap();
-        assert_eq!(before.is_none(), storage.is_shared());
+        assert_eq!(before.is_none(), storage.as_multipart().is_some());
         storage.complete(&session, &parts).await.unwrap();
         let first_half = Sha256::new_with_prefix(&file[..PART]);
         let after = storage.hash(&session, first_half, range(PART)).await.unwrap().unwrap();
@@ -186,9 +186,10 @@ async fn an_upload_whose_id_was_not_kept_can_be_abandoned() {
     for storage in storages().1 {
         let mut session = session(file.len());
         let kept = put_all(&*storage, &mut session, &file, &[1]).await;
-        if let Some(other) = storage.begin(&session).await.unwrap() {
-            storage.abandon(&session, &other).await.unwrap();
-            storage.abandon(&session, &other).await.unwrap();
+        if let Some(store) = storage.as_multipart() {
+            let other = store.start(&session).await.unwrap();
+            store.abandon(&session, &other).await.unwrap();
+            store.abandon(&session, &other).await.unwrap();
         }
         let location = storage.complete(&session, &kept).await.unwrap();
         assert!(read(&*storage, &location, file.len(), 0..file.len()).await == file, "{storage:?}");
@@ -200,7 +201,7 @@ async fn a_part_waits_while_other_parts_use_the_whole_memory_budget() {
     let storage = ObjectStorage::in_memory(PART as u64);
     let file = file_bytes(2 * PART);
     let mut session = session(file.len());
-    session.storage_upload_id = storage.begin(&session).await.unwrap();
+    session.storage_upload_id = Some(storage.start(&session).await.unwrap());
     let [first, second] = [1, 2].map(|number| session.plan.part(number).unwrap());
     let writer = storage.part_writer(&session, first, Arc::new(())).await.unwrap();
     let mut waiting = std::pin::pin!(storage.part_writer(&session, second, Arc::new(())));

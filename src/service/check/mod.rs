@@ -94,7 +94,10 @@ impl Service {
     /// The storage cannot be listed. All else is in the report.
     pub async fn check(self: &Arc<Self>, options: CheckOptions) -> Result<Report> {
         // Rows are written before bytes: what is listed here has its row by now.
-        let uploads = self.storage.uploads().await?.into_iter().collect();
+        let uploads = match self.storage.as_folder() {
+            Some(folder) => folder.uploads().await?.into_iter().collect(),
+            None => HashSet::new(),
+        };
         let stored = self.storage.stored_files().await?.into_iter().collect();
         let mut check = Check { service: self, options, report: Report::default(), uploads, stored, total_bytes: 0 };
         check.rows().await;

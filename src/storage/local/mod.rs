@@ -30,7 +30,7 @@ pub use part_writer::SyncParts;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{ByteStream, Compared, Error, PartWriter, Result, Storage, WriteGuard, off_thread};
+use super::{ByteStream, Compared, Error, FolderStorage, PartWriter, Result, Storage, WriteGuard, off_thread};
 use crate::{
     domain::{FileId, Part, PartRecord, Session, SessionId},
     group_commit::GroupCommit,
@@ -180,9 +180,9 @@ impl Storage for LocalDisk {
         off_thread(move || file_system::check(&root)).await
     }
 
-    /// False: parts are written in place, under claims in this process's memory. A lock file keeps other servers out.
-    fn is_shared(&self) -> bool {
-        false
+    /// Parts are written in place, under claims in this process's memory. A lock file keeps other servers out.
+    fn as_folder(&self) -> Option<&dyn FolderStorage> {
+        Some(self)
     }
 
     async fn binding(&self) -> Result<Option<Uuid>> {
@@ -203,14 +203,6 @@ impl Storage for LocalDisk {
             ids.extend(list(self.root.join(folder)).await?.into_iter().take(super::MAX_SAMPLED_IDS));
         }
         Ok(ids)
-    }
-
-    async fn begin(&self, _: &Session) -> Result<Option<String>> {
-        Ok(None)
-    }
-
-    async fn abandon(&self, _: &Session, _: &str) -> Result<()> {
-        Ok(())
     }
 
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
@@ -244,33 +236,8 @@ impl Storage for LocalDisk {
         content::compare(self.paths(session), hasher, parts).await.map(Some)
     }
 
-    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
-        let paths = self.paths(session);
-        off_thread(move || {
-            let Some(file) = paths.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };
-            let modified_at = if mtime_mark::is_set(&file) { None } else { file.modified().ok() };
-            Ok(modified_at)
-        })
-        .await
-    }
-
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
         Ok(content::read(&self.stored(location), size_bytes, range).await?.boxed())
-    }
-
-    async fn uploads(&self) -> Result<Vec<SessionId>> {
-        Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
-    }
-
-    async fn discard_upload(&self, session: SessionId) -> Result<()> {
-        let (uploading, creation) = (self.uploading(session), Arc::clone(&self.creation));
-        off_thread(move || {
-            // A concurrent first part may be about to rename the unfinished file.
-            let _no_concurrent_creation = creation.lock().unwrap_or_else(PoisonError::into_inner);
-            remove(&uploading.with_extension(UNFINISHED))?;
-            remove(&uploading)
-        })
-        .await
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
@@ -294,5 +261,33 @@ impl Storage for LocalDisk {
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
         let path = self.root.join(location);
         off_thread(move || expect_size(&path, size_bytes)).await
+    }
+}
+
+#[async_trait]
+impl FolderStorage for LocalDisk {
+    async fn uploads(&self) -> Result<Vec<SessionId>> {
+        Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
+    }
+
+    async fn discard_upload(&self, session: SessionId) -> Result<()> {
+        let (uploading, creation) = (self.uploading(session), Arc::clone(&self.creation));
+        off_thread(move || {
+            // A concurrent first part may be about to rename the unfinished file.
+            let _no_concurrent_creation = creation.lock().unwrap_or_else(PoisonError::into_inner);
+            remove(&uploading.with_extension(UNFINISHED))?;
+            remove(&uploading)
+        })
+        .await
+    }
+
+    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
+        let paths = self.paths(session);
+        off_thread(move || {
+            let Some(file) = paths.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };
+            let modified_at = if mtime_mark::is_set(&file) { None } else { file.modified().ok() };
+            Ok(modified_at)
+        })
+        .await
     }
 }

@@ -13,12 +13,7 @@ mod open;
 mod part_writer;
 mod put_health;
 
-use std::{
-    io,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, ops::Range, sync::Arc, time::Duration};
 
 use answers::{ANSWER_TIMEOUT, failed, with_timeout};
 use async_trait::async_trait;
@@ -37,11 +32,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    BINDING, ByteStream, Compared, Error, MAX_SAMPLED_IDS, PartWriter, Result, Storage, WriteGuard,
+    BINDING, ByteStream, Compared, Error, MAX_SAMPLED_IDS, MultipartStorage, PartWriter, Result, Storage, WriteGuard,
     compare::{PartComparer, byte_range},
     parse_binding,
 };
-use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
+use crate::domain::{FileId, Part, PartRecord, Session};
 
 const STORED: &str = "stored";
 /// How long a completed object may take to become visible.
@@ -86,13 +81,6 @@ impl ObjectStorage {
     fn path(&self, location: &str) -> Path {
         location.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
-
-    /// Aborts a multipart upload. Succeeds if the upload does not exist.
-    async fn abort(&self, session: &Session, upload_id: &str) -> Result<()> {
-        let path = self.path(&Self::location(session));
-        let aborted = self.uploads.abort_multipart(&path, &upload_id.to_owned()).await;
-        unless_missing(aborted).map(drop).map_err(failed("abort an upload"))
-    }
 }
 
 #[async_trait]
@@ -104,8 +92,8 @@ impl Storage for ObjectStorage {
         self.put_health.check(|| async { self.objects.put(&ping, PutPayload::from_static(b"ping")).await }).await
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn as_multipart(&self) -> Option<&dyn MultipartStorage> {
+        Some(self)
     }
 
     async fn binding(&self) -> Result<Option<Uuid>> {
@@ -136,15 +124,6 @@ impl Storage for ObjectStorage {
         let some = self.objects.list(Some(&stored)).take(MAX_SAMPLED_IDS).try_collect::<Vec<_>>().await;
         let id = |object: &object_store::ObjectMeta| object.location.filename()?.parse().ok();
         Ok(some.map_err(failed("list the bucket"))?.iter().filter_map(id).collect())
-    }
-
-    async fn begin(&self, session: &Session) -> Result<Option<String>> {
-        let path = self.path(&Self::location(session));
-        with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await.map(Some)
-    }
-
-    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
-        self.abort(session, upload_id).await
     }
 
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
@@ -195,7 +174,7 @@ impl Storage for ObjectStorage {
 
     async fn discard_parts(&self, session: &Session) -> Result<()> {
         match &session.storage_upload_id {
-            Some(upload_id) => self.abort(session, upload_id).await,
+            Some(upload_id) => self.abandon(session, upload_id).await,
             None => Ok(()),
         }
     }
@@ -224,11 +203,6 @@ impl Storage for ObjectStorage {
         Ok(Some(comparer.finish()))
     }
 
-    /// `None`: the server writes an object once, and nothing can change it in place.
-    async fn externally_modified_at(&self, _: &Session) -> Result<Option<SystemTime>> {
-        Ok(None)
-    }
-
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
         if range.is_empty() {
             // An HTTP range cannot be empty.
@@ -245,15 +219,6 @@ impl Storage for ObjectStorage {
         };
         super::expect_size(location, found.meta.size, size_bytes)?;
         Ok(found.into_stream().map_err(io::Error::other).boxed())
-    }
-
-    /// Empty: the bucket's lifecycle rule on incomplete uploads removes uploads that a crash left behind.
-    async fn uploads(&self) -> Result<Vec<SessionId>> {
-        Ok(Vec::new())
-    }
-
-    async fn discard_upload(&self, _: SessionId) -> Result<()> {
-        Ok(())
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
@@ -274,6 +239,22 @@ impl Storage for ObjectStorage {
         let path = self.path(location);
         let found = with_timeout("inspect an object", ANSWER_TIMEOUT, self.objects.head(&path)).await?.size;
         super::expect_size(path, found, size_bytes)
+    }
+}
+
+#[async_trait]
+impl MultipartStorage for ObjectStorage {
+    async fn start(&self, session: &Session) -> Result<String> {
+        let path = self.path(&Self::location(session));
+        with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await
+    }
+
+    /// Succeeds if the upload does not exist. The bucket's lifecycle rule on incomplete uploads removes those that a crash
+    /// left behind.
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
+        let path = self.path(&Self::location(session));
+        let aborted = self.uploads.abort_multipart(&path, &upload_id.to_owned()).await;
+        unless_missing(aborted).map(drop).map_err(failed("abort an upload"))
     }
 }
 

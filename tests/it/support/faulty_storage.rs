@@ -9,17 +9,17 @@ use std::{
     ops::Range,
     path::Path,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use partway::{
-    domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest},
+    domain::{FileId, Part, PartRecord, Session, Sha256Digest},
     storage::{
-        ByteStream, Compared, Error, LocalDisk, ObjectStorage, PartWriter, PersistedPart, Result, StagedPart, Storage,
-        SyncParts, WriteGuard,
+        ByteStream, Compared, Error, FolderStorage, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
+        PersistedPart, Result, StagedPart, Storage, SyncParts, WriteGuard,
     },
 };
 use rustix::io::Errno;
@@ -230,8 +230,12 @@ impl Storage for FaultyStorage {
         self.inner.ping().await
     }
 
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
+    fn as_multipart(&self) -> Option<&dyn MultipartStorage> {
+        self.inner.as_multipart().map(|_| self as &dyn MultipartStorage)
+    }
+
+    fn as_folder(&self) -> Option<&dyn FolderStorage> {
+        self.inner.as_folder()
     }
 
     async fn binding(&self) -> Result<Option<Uuid>> {
@@ -248,14 +252,6 @@ impl Storage for FaultyStorage {
 
     async fn sample_ids(&self) -> Result<Vec<Uuid>> {
         self.inner.sample_ids().await
-    }
-
-    async fn begin(&self, session: &Session) -> Result<Option<String>> {
-        self.faults.around(Step::Begin, self.inner.begin(session)).await
-    }
-
-    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
-        self.inner.abandon(session, upload_id).await
     }
 
     async fn part_writer(&self, session: &Session, part: Part, guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
@@ -283,10 +279,6 @@ impl Storage for FaultyStorage {
         self.faults.around(Step::Compare, self.inner.compare(session, hasher, parts)).await
     }
 
-    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
-        self.inner.externally_modified_at(session).await
-    }
-
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
         let bytes = self.faults.around(Step::Read, self.inner.read(location, size_bytes, range)).await?;
         if self.faults.meet(When::Before, Step::ReadOn).await.is_ok() {
@@ -295,14 +287,6 @@ impl Storage for FaultyStorage {
         let cut = stream::once(async { Err(io::Error::from(Errno::IO)) });
         let first = bytes.take(1).map(|bytes| bytes.map(|bytes| bytes.slice(..bytes.len() / 2)));
         Ok(first.chain(cut).boxed())
-    }
-
-    async fn uploads(&self) -> Result<Vec<SessionId>> {
-        self.inner.uploads().await
-    }
-
-    async fn discard_upload(&self, session: SessionId) -> Result<()> {
-        self.inner.discard_upload(session).await
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
@@ -315,6 +299,23 @@ impl Storage for FaultyStorage {
 
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
         self.inner.check(location, size_bytes).await
+    }
+}
+
+#[async_trait]
+impl MultipartStorage for FaultyStorage {
+    async fn start(&self, session: &Session) -> Result<String> {
+        self.faults.around(Step::Begin, self.multipart().start(session)).await
+    }
+
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
+        self.multipart().abandon(session, upload_id).await
+    }
+}
+
+impl FaultyStorage {
+    fn multipart(&self) -> &dyn MultipartStorage {
+        self.inner.as_multipart().expect("only a multipart storage is asked")
     }
 }
 
