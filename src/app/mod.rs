@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     domain::Clock,
     graphql,
-    http::{self, ConnectionSettings, LeastRate, PacedBody, Readiness, Server, StopRequest},
+    http::{self, ConnectionSettings, LeastRate, PacedBody, Server, Shutdown, StopRequest},
     rest::{self, PublicUrl},
     service::Service,
     web,
@@ -32,7 +32,8 @@ pub struct App {
     /// Every route.
     pub router: Router,
     overloaded: Router,
-    readiness: Readiness,
+    /// Stops what the routes serve.
+    pub shutdown: Shutdown,
     settings: ConnectionSettings,
     sweep_interval: Duration,
 }
@@ -53,16 +54,16 @@ impl App {
     /// # Errors
     /// Settings of the edges that make no sense.
     pub fn over(service: Arc<Service>, config: &Config) -> anyhow::Result<Self> {
-        let readiness = Readiness::default();
-        let (router, overloaded) = routers(&service, &readiness, config)?;
+        let shutdown = Shutdown::default();
+        let (router, overloaded) = routers(&service, &shutdown, config)?;
         let (settings, sweep_interval) = (config.connections, config.server.sweep_interval);
-        Ok(Self { service, router, overloaded, readiness, settings, sweep_interval })
+        Ok(Self { service, router, overloaded, shutdown, settings, sweep_interval })
     }
 
     /// Serves until it is asked to stop, and sweeps meanwhile.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let sweeping = tokio::spawn(sweep_periodically(Arc::clone(&self.service), self.sweep_interval));
-        let server = Server::new(self.router, self.overloaded, self.service, self.readiness, self.settings);
+        let server = Server::new(self.router, self.overloaded, self.service, self.shutdown, self.settings);
         server.run(listener, stop).await;
         sweeping.abort();
     }
@@ -92,7 +93,7 @@ pub fn sdl() -> String {
 }
 
 /// Every route, and what answers in their place when there are too many connections.
-fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> anyhow::Result<(Router, Router)> {
+fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyhow::Result<(Router, Router)> {
     let observer = http::Observer::new(Arc::clone(service))?;
     let public_url = config.server.public_url()?;
     let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
@@ -109,8 +110,8 @@ fn routers(service: &Arc<Service>, readiness: &Readiness, config: &Config) -> an
         .map_request(http::drain_unread_body)
         .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
     let router = Router::new()
-        .merge(rest::router(Arc::clone(service), readiness.clone(), PublicUrl::new(public_url.as_ref())))
-        .merge(graphql::router(Arc::clone(service), config.graphql, documents))
+        .merge(rest::router(Arc::clone(service), shutdown.clone(), PublicUrl::new(public_url.as_ref())))
+        .merge(graphql::router(Arc::clone(service), shutdown.clone(), config.graphql, documents))
         .merge(web::router())
         .fallback(http::no_such_route)
         .method_not_allowed_fallback(http::no_such_method)

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     domain::Principal,
     error::{Error, Result},
+    http::Shutdown,
     service::Service,
 };
 
@@ -34,6 +35,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Executor {
     pub(super) service: Arc<Service>,
+    pub(super) shutdown: Shutdown,
     schema: Schema,
     /// The same schema, for documents that are known to be valid.
     trusting: Schema,
@@ -74,11 +76,16 @@ impl From<Response> for Answer {
 }
 
 impl Executor {
-    pub(super) fn new(service: Arc<Service>, settings: GraphqlSettings, persisted: PersistedDocuments) -> Self {
+    pub(super) fn new(
+        service: Arc<Service>,
+        shutdown: Shutdown,
+        settings: GraphqlSettings,
+        persisted: PersistedDocuments,
+    ) -> Self {
         let schema = super::schema(&settings, ValidationMode::Strict);
         let trusting = super::schema(&settings, ValidationMode::Fast);
         let limit = AnswerLimit::new(settings.max_response_bytes.0);
-        Self { service, schema, trusting, persisted, known: DocumentCache::default(), settings, limit }
+        Self { service, shutdown, schema, trusting, persisted, known: DocumentCache::default(), settings, limit }
     }
 
     /// Step 1: who asks.

@@ -28,13 +28,18 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    http,
+    http::{self, Shutdown},
     service::Service,
 };
 
 /// The GraphQL routes.
-pub fn router(service: Arc<Service>, settings: GraphqlSettings, persisted: PersistedDocuments) -> Router {
-    let executor = Executor::new(service, settings, persisted);
+pub fn router(
+    service: Arc<Service>,
+    shutdown: Shutdown,
+    settings: GraphqlSettings,
+    persisted: PersistedDocuments,
+) -> Router {
+    let executor = Executor::new(service, shutdown, settings, persisted);
     let sockets = websocket::Sockets::new(executor.clone());
     Router::new()
         .route("/graphql", get(handle).post(handle))
@@ -62,9 +67,8 @@ async fn answer(
     let request = executor.resolve(request::read(request).await?, takes)?;
     if media_type == MediaType::EventStream {
         let responses = executor.execute_stream(principal, request, id.cloned());
-        let service = &executor.service;
-        let token_ends = token_ends(Arc::clone(service), token);
-        return Ok(sse::events(responses, service.stopping().clone(), token_ends).into_response());
+        let token_ends = token_ends(Arc::clone(&executor.service), token);
+        return Ok(sse::events(responses, executor.shutdown.stopping().clone(), token_ends).into_response());
     }
     let answer = executor.execute(principal, request, id).await;
     let head = media_type.head(&answer.response);

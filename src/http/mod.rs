@@ -19,9 +19,9 @@ mod observe;
 mod peers;
 mod preconditions;
 mod problem;
-mod readiness;
 mod server;
 mod settings;
+mod shutdown;
 mod socket;
 
 pub use auth::{authenticate, bearer_token, parse_bearer};
@@ -34,6 +34,6 @@ pub use lingering_close::drain_unread_body;
 pub use observe::{Observer, observe};
 pub use preconditions::{Freshness, Preconditions, Validator, allows_range};
 pub use problem::{Problem, head as error_head};
-pub use readiness::Readiness;
 pub use server::{Server, StopRequest};
 pub use settings::ConnectionSettings;
+pub use shutdown::Shutdown;

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ConnectionSettings, LeastRate, Readiness,
+    ConnectionSettings, LeastRate, Shutdown,
     connection::{self, Rules},
     descriptors,
     peers::{Peer, Peers, Waits},
@@ -54,7 +54,7 @@ pub struct Server {
     router: Router,
     overloaded: Router,
     service: Arc<Service>,
-    readiness: Readiness,
+    shutdown: Shutdown,
     settings: ConnectionSettings,
     peers: Arc<Peers>,
     refusals: Arc<Semaphore>,
@@ -68,7 +68,7 @@ impl Server {
         router: Router,
         overloaded: Router,
         service: Arc<Service>,
-        readiness: Readiness,
+        shutdown: Shutdown,
         settings: ConnectionSettings,
     ) -> Self {
         let max = descriptors::affordable(settings.max_connections);
@@ -80,7 +80,7 @@ impl Server {
             router,
             overloaded,
             service,
-            readiness,
+            shutdown,
             settings,
             peers: Peers::new(max as usize, max_per_address as usize),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -93,16 +93,16 @@ impl Server {
     /// server is stopping, and a client that connects late may send one request.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let request = self.accept_until(&listener, stop).await;
-        self.readiness.closing().cancel();
-        if request == StopRequest::Terminate && self.readiness.was_asked() && !self.settings.drain_delay.is_zero() {
-            tracing::info!(delay = ?self.settings.drain_delay, "stopping soon: `/ready` is red, requests are still taken");
+        self.shutdown.close();
+        if request == StopRequest::Terminate && self.shutdown.was_probed() && !self.settings.drain_delay.is_zero() {
+            tracing::info!(delay = ?self.settings.drain_delay, "closing: `/ready` answers 503, requests are still served");
             self.accept_until(&listener, tokio::time::sleep(self.settings.drain_delay)).await;
         }
-        tracing::info!("stopping: running requests may end");
-        self.service.stop();
+        tracing::info!("stopping: requests under way may finish");
+        self.shutdown.stop();
         let drained = tokio::time::timeout(self.settings.shutdown_timeout, self.drain(&listener)).await;
         if drained.is_err() {
-            tracing::warn!("requests that did not end in time are cut off");
+            tracing::warn!("requests that did not finish in time are cut off");
         }
         tracing::info!("stopped");
     }
@@ -121,7 +121,7 @@ impl Server {
     async fn drain(&self, listener: &TcpListener) {
         self.connections.close();
         let (late, last_call) = (TaskTracker::new(), CancellationToken::new());
-        let mut ended = pin!(async { tokio::join!(self.connections.wait(), self.service.stopped()) });
+        let mut ended = pin!(async { tokio::join!(self.connections.wait(), self.shutdown.tasks_ended()) });
         loop {
             let (stream, address) = tokio::select! {
                 accepted = self.accept(listener) => accepted,
@@ -157,8 +157,8 @@ impl Server {
             router: self.router.clone(),
             waits: Waits { first_byte: FIRST_BYTE, head: HEAD, keep_alive: self.settings.keep_alive_timeout },
             keeps_alive: true,
-            closing: self.readiness.closing().clone(),
-            stop: self.service.stopping().clone(),
+            closing: self.shutdown.closing().clone(),
+            stop: self.shutdown.stopping().clone(),
         }
     }
 

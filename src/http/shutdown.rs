@@ -1,36 +1,66 @@
-//! Whether the server wants new requests.
+//! The shutdown of a server.
 //!
-//! Owns the moment at which the server begins to close, which a load balancer sees at `/ready`. That is earlier than the
-//! stop: in between the server still takes requests.
+//! Owns its two steps and who waits for whom. First the server *closes*: `/ready` answers 503, so load balancers choose
+//! another node, and requests are still served. Then it *stops*: streams and sockets end, and requests under way may
+//! finish. Does not own the signals that cause it: those are `cli/serve`.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Turns red before the server stops, so that a load balancer chooses another server.
+/// The shutdown of one server, shared by all that take part in it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness {
+pub struct Shutdown {
     closing: CancellationToken,
-    was_asked: Arc<AtomicBool>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    was_probed: Arc<AtomicBool>,
 }
 
-impl Readiness {
-    /// Whether the server is about to stop. Records that `/ready` was asked.
-    pub fn is_closing(&self) -> bool {
-        self.was_asked.store(true, Ordering::Relaxed);
+impl Shutdown {
+    /// Step 1: the server wants no new requests.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Step 2: whatever would run on without an end, such as a stream, ends now.
+    pub fn stop(&self) {
+        self.closing.cancel();
+        self.stopping.cancel();
+        self.tasks.close();
+    }
+
+    /// Whether the server is closing, for `/ready`. Records that `/ready` was requested.
+    pub fn probe(&self) -> bool {
+        self.was_probed.store(true, Ordering::Relaxed);
         self.closing.is_cancelled()
     }
 
-    /// Fires when the server wants no more requests.
+    /// Whether `/ready` was ever requested. If not, no load balancer has to notice the shutdown.
+    pub(super) fn was_probed(&self) -> bool {
+        self.was_probed.load(Ordering::Relaxed)
+    }
+
+    /// Fires when the server closes.
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
-    /// Whether `/ready` was ever asked: without a load balancer there is nothing to wait for.
-    pub(super) fn was_asked(&self) -> bool {
-        self.was_asked.load(Ordering::Relaxed)
+    /// Fires when the server stops.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Runs a task that outlives its request, such as a WebSocket, so that the server waits for its end.
+    pub fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tasks.track_future(task)
+    }
+
+    /// Waits until all tracked tasks have ended.
+    pub(super) async fn tasks_ended(&self) {
+        self.tasks.wait().await;
     }
 }

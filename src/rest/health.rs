@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    http::{Problem, Readiness},
+    http::{Problem, Shutdown},
     service::Service,
 };
 
-pub(super) fn router(service: Arc<Service>, readiness: Readiness) -> Router {
+pub(super) fn router(service: Arc<Service>, shutdown: Shutdown) -> Router {
     Router::new()
         .route("/health", get(alive))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state((service, readiness))
+        .with_state((service, shutdown))
 }
 
-type Health = State<(Arc<Service>, Readiness)>;
+type Health = State<(Arc<Service>, Shutdown)>;
 
 async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-async fn ready(State((service, readiness)): Health) -> Result<Json<Value>, Problem> {
-    if readiness.is_closing() {
+async fn ready(State((service, shutdown)): Health) -> Result<Json<Value>, Problem> {
+    if shutdown.probe() {
         return Err(Error::stopping().into());
     }
     service.ready().await?;

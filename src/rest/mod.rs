@@ -21,13 +21,13 @@ use axum::{
 
 pub use public_url::PublicUrl;
 
-use crate::{http::Readiness, service::Service};
+use crate::{http::Shutdown, service::Service};
 
 /// Largest JSON body.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// All REST routes.
-pub fn router(service: Arc<Service>, readiness: Readiness, public_url: PublicUrl) -> Router {
+pub fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
     Router::new()
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
@@ -38,5 +38,5 @@ pub fn router(service: Arc<Service>, readiness: Readiness, public_url: PublicUrl
         .route("/files/{id}/content", get(files::content))
         .layer(Extension(public_url))
         .with_state(Arc::clone(&service))
-        .merge(health::router(service, readiness))
+        .merge(health::router(service, shutdown))
 }

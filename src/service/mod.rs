@@ -1,8 +1,8 @@
 //! The use cases, one file each.
 //!
-//! Owns what Partway does: it puts the rules of the domain, the database and the bytes together, and is the only place
-//! that does. Both protocols call the methods of [`Service`], so they cannot differ in meaning. Knows nothing of HTTP
-//! or GraphQL. Every method that touches an owner's things takes the [`Principal`](crate::domain::Principal) first.
+//! Owns what Partway does: only here the rules of the domain, the database and the storage come together. All protocols
+//! call the methods of [`Service`], so they have the same meaning. Does not own HTTP or GraphQL. Every method on an
+//! owner's sessions and files takes the [`Principal`](crate::domain::Principal) first.
 
 mod abort;
 mod authenticate;
@@ -29,7 +29,6 @@ mod watch;
 
 use std::sync::Arc;
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 pub use check::{CheckOptions, Finding, Report};
@@ -51,7 +50,7 @@ use crate::{
     storage::Storage,
 };
 
-/// How long database and storage have to answer before they count as not reachable.
+/// How long database and storage may take to answer.
 const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// Runs these steps in a task of their own, so that they run to their end even if the request that began them is dropped:
@@ -77,8 +76,6 @@ pub struct Service {
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::Tokens,
     watchers: watch::Watchers,
-    stopping: CancellationToken,
-    going_on: TaskTracker,
 }
 
 impl std::fmt::Debug for Service {
@@ -109,62 +106,38 @@ impl Service {
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::Tokens::default(),
             watchers: watch::Watchers::default(),
-            stopping: CancellationToken::new(),
-            going_on: TaskTracker::new(),
         }
     }
 
-    /// Whether everything can be taken: database and storage can be reached and have room.
+    /// Whether uploads can be accepted: database and storage answer and have free space.
     ///
     /// # Errors
-    /// `UNAVAILABLE` if one of them cannot or has not.
+    /// `UNAVAILABLE` if not.
     pub async fn ready(&self) -> Result<()> {
         self.reachable().await?;
         self.check_room(0).await
     }
 
-    /// Whether database and storage can be reached.
+    /// Whether database and storage answer.
     ///
     /// # Errors
-    /// `UNAVAILABLE` if one of them cannot.
+    /// `UNAVAILABLE` if one of them does not, within 8 seconds.
     pub async fn reachable(&self) -> Result<()> {
         let unreachable = "database or storage cannot be reached";
         let ready = async {
             self.db.ping().await.map_err(|error| Error::unavailable(unreachable, error))?;
             self.storage.ping().await.map_err(|error| Error::unavailable(unreachable, error))
         };
-        // Who asks wants to know now.
         let in_time = tokio::time::timeout(READY_TIMEOUT, ready).await;
         in_time.unwrap_or_else(|late| Err(Error::unavailable(unreachable, late)))
     }
 
-    /// Asks everything that would go on by itself to end: the server is about to stop.
-    pub fn stop(&self) {
-        self.stopping.cancel();
-        self.going_on.close();
-    }
-
-    /// Waits until all that was asked to end has ended.
-    pub async fn stopped(&self) {
-        self.going_on.wait().await;
-    }
-
-    /// Leaves the database complete in its file and closes it; the last call before the process ends.
+    /// Closes the database; the last call before the process ends. A SQLite database is then complete in its one file.
     pub async fn close(&self) {
         if let Err(error) = self.db.checkpoint().await {
-            tracing::warn!(%error, "the write-ahead log was not moved into the database; keep it beside the database");
+            tracing::warn!(%error, "cannot move the write-ahead log into the database file; keep the log beside it");
         }
         self.db.close().await;
-    }
-
-    /// Something that goes on by itself, such as a socket, and that a stopping server waits for.
-    pub fn going_on<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
-        self.going_on.track_future(task)
-    }
-
-    /// Fires when the server is about to stop.
-    pub fn stopping(&self) -> &CancellationToken {
-        &self.stopping
     }
 
     /// Whether the SHA-256 of the whole file is computed even if nobody asks for it at finalize.

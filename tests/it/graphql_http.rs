@@ -226,7 +226,7 @@ async fn only_a_stream_that_has_come_to_its_end_says_so() {
     assert!(ended.text().contains("event: next") && ended.text().contains("event: complete"), "{}", ended.text());
 
     let open = user.create_id(5).await;
-    app.service.stop();
+    app.shutdown.stop();
     let cut = user.send(subscription(&user, &open)).await.expect(200);
     assert!(!cut.text().contains("event: complete"), "{}", cut.text());
 }

@@ -1,8 +1,11 @@
 //! Following a session. The protocols over which it is followed are tested with real clients, in `tests/clients`.
 
+use axum::body::Body;
 use futures_util::{StreamExt, future::join_all};
+use http_body_util::BodyExt;
 use partway::domain::{OwnerName, Principal, SessionId, SessionStatus};
 use serde_json::json;
+use tower::ServiceExt;
 
 use crate::support::{TestApp, TestUser};
 
@@ -52,10 +55,15 @@ async fn a_stopping_server_ends_what_is_followed() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let session = user.create_id(25).await;
-    let mut states = std::pin::pin!(app.service.watch(&ann(), id(&session)).await.unwrap());
-    states.next().await.unwrap().unwrap();
-    app.service.stop();
-    assert!(states.next().await.is_none());
+    let query = format!("subscription {{ uploadSession(id: \"{session}\") {{ version }} }}");
+    let request = user.request("POST", "/graphql").header("content-type", "application/json");
+    let request = request.header("accept", "text/event-stream");
+    let request = request.body(Body::from(json!({ "query": query }).to_string())).unwrap();
+    let mut events = user.router.clone().oneshot(request).await.unwrap().into_body();
+    let state = events.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(state.starts_with(b"event: next"), "{state:?}");
+    app.shutdown.stop();
+    assert!(events.frame().await.is_none());
 }
 
 #[tokio::test]

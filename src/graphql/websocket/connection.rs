@@ -78,7 +78,7 @@ impl Connection {
 
     /// Serves the socket to its end. Browsers send no token with the handshake; others may.
     pub(super) async fn run(mut self, token: Option<String>, unauthenticated: Unauthenticated) {
-        let stopping = self.sockets.executor.service.stopping().clone();
+        let stopping = self.sockets.executor.shutdown.stopping().clone();
         let evicted = unauthenticated.evicted.clone();
         let ended = tokio::select! {
             biased;
@@ -191,7 +191,7 @@ impl Connection {
 
     async fn pass_on(&mut self, (id, response): Event) -> Result<(), Close> {
         let Some(response) = response else {
-            if self.sockets.executor.service.stopping().is_cancelled() {
+            if self.sockets.executor.shutdown.stopping().is_cancelled() {
                 return Err(GOING_AWAY);
             }
             // Already gone after an error.

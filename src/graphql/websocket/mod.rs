@@ -100,7 +100,7 @@ pub(super) async fn upgrade(
     if !is_own_page(&headers) {
         return Err(http::foreign_origin());
     }
-    if sockets.executor.service.stopping().is_cancelled() {
+    if sockets.executor.shutdown.stopping().is_cancelled() {
         // hyper would send `Connection: close` in the handshake answer, which clients reject.
         return Err(Error::stopping().into());
     }
@@ -119,7 +119,7 @@ pub(super) async fn upgrade(
         .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(MAX_UNSENT_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let service = Arc::clone(&sockets.executor.service);
-        service.going_on(Connection::new(socket, sockets).run(token, unauthenticated)).await;
+        let shutdown = sockets.executor.shutdown.clone();
+        shutdown.track(Connection::new(socket, sockets).run(token, unauthenticated)).await;
     }))
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 pub(super) use self::followed::Watchers;
 use self::followed::{Joined, Place};
@@ -38,14 +37,13 @@ impl From<Upload> for SessionState {
 /// A watcher's place: what it saw last and when, and whether that was the end.
 struct Watcher {
     joined: Joined,
-    stopping: CancellationToken,
     seen: Option<(u64, Instant)>,
     has_ended: bool,
     _place: Place,
 }
 
 impl Service {
-    /// The states of a session of the caller's, from the one now to its end, or to the end of the server.
+    /// The states of a session of the caller's, from the one now to its end.
     ///
     /// # Errors
     /// `NOT_FOUND` if the caller has no such session; `RATE_LIMITED` if the caller watches too much at once.
@@ -60,8 +58,7 @@ impl Service {
         // What changes from here on is told; what changed before is read. Others may know an older state than this caller
         // has seen by other ways.
         joined.offer(self.status(principal, id).await?);
-        let stopping = self.stopping.clone();
-        let watcher = Watcher { joined, stopping, seen: None, has_ended: false, _place: place };
+        let watcher = Watcher { joined, seen: None, has_ended: false, _place: place };
         Ok(stream::unfold(watcher, |mut watcher| async move {
             let next = watcher.next().await?;
             Some((next, watcher))
@@ -74,7 +71,7 @@ impl Watcher {
         if self.has_ended {
             return None;
         }
-        let next = self.stopping.run_until_cancelled(self.joined.newer_than(self.seen)).await??;
+        let next = self.joined.newer_than(self.seen).await?;
         match &next {
             Ok(state) => {
                 self.seen = Some((state.session.version, Instant::now()));

@@ -14,6 +14,7 @@ use partway::{
     app::{App, open_existing_service, open_service_over},
     config::Config,
     domain::{Clock, ManualClock, SystemClock},
+    http::Shutdown,
     service::{CheckOptions, Finding, Service},
 };
 use sqlx::{Connection, Executor};
@@ -24,6 +25,7 @@ use super::{Faults, Place, database_url, storage_url};
 pub(crate) struct TestApp {
     pub(crate) router: Router,
     pub(crate) service: Arc<Service>,
+    pub(crate) shutdown: Shutdown,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) config: Config,
     data: Arc<Data>,
@@ -98,7 +100,7 @@ impl TestApp {
                 App::over(Arc::new(service), &config).unwrap()
             }
         };
-        Self { router: app.router, service: app.service, clock, config, data }
+        Self { router: app.router, service: app.service, shutdown: app.shutdown, clock, config, data }
     }
 
     /// The test damages rows or bytes, past the server, and may leave them so: they are not checked at its end.
