@@ -10,7 +10,7 @@ use entity::{upload_part, upload_session};
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
 
 use super::{
-    Db, PartClaim, Result, Transaction, at_most_one, changes,
+    Db, PartLease, Result, Transaction, at_most_one, changes,
     error::retry_transaction,
     rows,
     sessions::{gone, locked},
@@ -24,8 +24,8 @@ pub struct NewPart {
     pub session: SessionId,
     /// The part.
     pub part: PartRecord,
-    /// The claim under which it was put, where storage is shared.
-    pub claim: Option<PartClaim>,
+    /// The lease under which the request put the part. `None` on a local disk.
+    pub lease: Option<PartLease>,
 }
 
 /// What became of a part that was to be recorded.
@@ -39,8 +39,8 @@ pub enum Recorded {
     Closed(Box<Session>),
     /// Another transaction has the session just now; nothing changed, and it can be tried again.
     Locked,
-    /// The claim on the part lapsed and somebody else has it; nothing changed.
-    ClaimLost,
+    /// The lease on the part expired, and another request took it. Nothing changed.
+    LeaseLost,
 }
 
 /// Most rows in one insert: SQLite takes 32,766 values, PostgreSQL 65,535.
@@ -71,7 +71,7 @@ impl Db {
             };
             let so_far = new.len();
             for &at in &members {
-                let NewPart { part, claim, .. } = &parts[at];
+                let NewPart { part, lease, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
                     let key = (id.0, i64::from(part.part.number));
                     let row = at_most_one(upload_part::Entity::find_by_id(key), &tx)
@@ -82,10 +82,10 @@ impl Db {
                     if before != *part {
                         recorded[at] = Some(Recorded::Before(Box::new(session.clone()), before));
                     }
-                } else if let Some(claim) = claim
-                    && !claim.delete(&tx).await?
+                } else if let Some(lease) = lease
+                    && !lease.delete(&tx).await?
                 {
-                    recorded[at] = Some(Recorded::ClaimLost);
+                    recorded[at] = Some(Recorded::LeaseLost);
                 } else if !session.record_part(part.part, part.received_at, ttl) {
                     recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
                 } else {

@@ -1,7 +1,7 @@
-//! Statements of the sweep: what is due, and who tidies it up.
+//! Statements of the sweep: which sessions are due, and which node frees their bytes.
 //!
-//! Several servers sweep one database. Each session is claimed by a conditional update, for a time that outlasts the
-//! work; if the server dies, another one takes it up when that time is over.
+//! Several nodes may sweep one database. A node takes a freeing lease on a session by a conditional update, for longer than
+//! the work takes. If the node dies, the lease expires and another node takes one.
 
 use entity::upload_session;
 use sea_orm::{
@@ -42,14 +42,15 @@ impl Db {
         found.into_iter().map(|remains| session_of(remains, now)).collect()
     }
 
-    /// Claims one of them until then. False if another server was faster.
-    pub async fn claim_to_free(&self, id: SessionId, now: Timestamp, until: Timestamp) -> Result<bool> {
-        let claim = upload_session::Entity::update_many()
+    /// Takes the freeing lease on a session of [`sessions_to_free`](Self::sessions_to_free), until the moment `until`. False
+    /// if another node has it.
+    pub async fn lease_to_free(&self, id: SessionId, now: Timestamp, until: Timestamp) -> Result<bool> {
+        let lease = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
             .filter(upload_session::COLUMN.id.eq(id.0))
             .filter(is_to_be_freed(now));
-        let claimed = claim.exec(&self.write).await?;
-        Ok(claimed.rows_affected > 0)
+        let leased = lease.exec(&self.write).await?;
+        Ok(leased.rows_affected > 0)
     }
 
     /// Notes that the bytes of a session that ended without a file are gone.

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 
 use super::{Disposition, Receipt, Service, events::Event};
 use crate::{
-    db::{LockWait, NewPart, PartClaim, Recorded},
+    db::{LockWait, NewPart, PartLease, Recorded},
     domain::{Part, PartRecord, Session, Sha256Digest},
     error::{Error, Result},
     group_commit::GroupCommit,
@@ -34,24 +34,24 @@ impl Service {
                 Err(error) => Err(self.refuse_failed(&session, error, lacks(part)).await),
             };
         }
-        let claim = PartClaim::new(session.id, part.number);
-        if !self.db.claim_part(&session.owner, &claim, self.clock.now(), LEASE).await? {
+        let lease = PartLease::new(session.id, part.number);
+        if !self.db.lease_part(&session.owner, &lease, self.clock.now(), LEASE).await? {
             return Err(Error::busy(LEASED));
         }
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
         // Another node may have recorded the part before this one got the lease. It must not be put again.
         if let Some(before) = self.db.part(&session, part.number).await? {
-            self.db.release_claim(&claim).await?;
+            self.db.release_lease(&lease).await?;
             return compare(session_now, before, staged.sha256());
         }
-        self.persist_claimed(&claim, session, part, staged).await
+        self.persist_leased(&lease, session, part, staged).await
     }
 
     /// Puts and records a part under a lease. Releases the lease if the store refused the part. Lets it expire if the put
     /// failed without an answer: those bytes may still reach the store, and must not overwrite the part of the next lease.
-    async fn persist_claimed(
+    async fn persist_leased(
         &self,
-        claim: &PartClaim,
+        lease: &PartLease,
         session: Session,
         part: Part,
         staged: Box<dyn StagedPart>,
@@ -62,17 +62,17 @@ impl Service {
             tokio::select! {
                 persisted = &mut persisting => break persisted,
                 () = tokio::time::sleep(RENEWAL) => {
-                    if !self.db.renew_claim(claim, self.clock.now(), LEASE).await? {
+                    if !self.db.renew_lease(lease, self.clock.now(), LEASE).await? {
                         return Err(Error::busy(LEASED));
                     }
                 }
             }
         };
         match persisted {
-            Ok(persisted) => self.record(session, part, sha256, persisted, Some(claim)).await,
+            Ok(persisted) => self.record(session, part, sha256, persisted, Some(lease)).await,
             Err(error) => {
                 if error.is_definite() {
-                    self.db.release_claim(claim).await?;
+                    self.db.release_lease(lease).await?;
                 }
                 Err(self.refuse_failed(&session, error, lacks(part)).await)
             }
@@ -122,12 +122,12 @@ impl Service {
         part: Part,
         sha256: Sha256Digest,
         persisted: PersistedPart,
-        claim: Option<&PartClaim>,
+        lease: Option<&PartLease>,
     ) -> Result<Receipt> {
         let PersistedPart { write_guard, etag, bytes } = persisted;
         let now = self.clock.now();
         let record = PartRecord { part, sha256, storage_etag: etag, received_at: now };
-        let new = NewPart { session: session.id, part: record.clone(), claim: claim.copied() };
+        let new = NewPart { session: session.id, part: record.clone(), lease: lease.copied() };
         let recorded = self.record_when_free(&new).await;
         drop(write_guard);
         match recorded? {
@@ -139,7 +139,7 @@ impl Service {
                 Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
             }
             Recorded::Before(session, before) => compare(*session, before, sha256),
-            Recorded::ClaimLost => Err(Error::busy(LEASED)),
+            Recorded::LeaseLost => Err(Error::busy(LEASED)),
             Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has the session")),
             Recorded::Closed(session) => {
                 // The session ended while the bytes arrived. This request may have written after the bytes were freed.

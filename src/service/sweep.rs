@@ -78,7 +78,7 @@ impl Service {
         loop {
             let (before, now) = (freed, self.clock.now());
             for session in self.db.sessions_to_free(now, BATCH).await? {
-                if self.db.claim_to_free(session.id, now, now + FREEING_LEASE).await? {
+                if self.db.lease_to_free(session.id, now, now + FREEING_LEASE).await? {
                     freed += usize::from(logged(self.free(&session).await).is_some());
                 }
             }

@@ -39,7 +39,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
             storage_etag: None,
             received_at: now,
         },
-        claim: None,
+        lease: None,
     };
     let batch = [part(&other, 2), part(&open, 3), part(&open, 1), part(&aborted, 1), part(&open, 5), part(&other, 4)];
     for _ in 0..2 {
@@ -51,7 +51,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
                 Recorded::New(session) => format!("new {}", session.received),
                 Recorded::Before(_, part) => format!("before {}", part.part.number),
                 Recorded::Closed(_) => "closed".to_owned(),
-                Recorded::ClaimLost => "claim lost".to_owned(),
+                Recorded::LeaseLost => "lease lost".to_owned(),
                 Recorded::Locked => "locked".to_owned(),
             })
             .collect();
