@@ -1,7 +1,7 @@
-//! Recording parts: many at once, of whichever sessions.
+//! Recording parts, in batches.
 //!
-//! Owns the one transaction that a batch of parts shares. It skips a session that another transaction has locked, so
-//! that the lock delays only that session's parts.
+//! Owns the transaction that records a batch of parts of one or more sessions. It skips a session that another transaction
+//! has locked, so the lock delays only the parts of that session. Does not collect the batch: that is `service::persist`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::{PartRecord, Session, SessionId};
 
-/// A part that is durable and to be recorded.
+/// A durable part that is not recorded yet.
 #[derive(Clone, Debug)]
 pub struct NewPart {
     /// Its session.
@@ -28,27 +28,27 @@ pub struct NewPart {
     pub lease: Option<PartLease>,
 }
 
-/// What became of a part that was to be recorded.
+/// The result of recording one part.
 #[derive(Debug)]
 pub enum Recorded {
-    /// It was recorded; the session as it is now.
+    /// The part is recorded. The session after the change.
     New(Box<Session>),
-    /// It had been recorded before; nothing changed.
-    Before(Box<Session>, PartRecord),
-    /// The session has ended; nothing changed.
+    /// The part was recorded before, maybe with other bytes. The session, and the recorded part. Nothing changed.
+    Replay(Box<Session>, PartRecord),
+    /// The session has ended. Nothing changed.
     Closed(Box<Session>),
-    /// Another transaction has the session just now; nothing changed, and it can be tried again.
+    /// Another transaction has locked the session. Nothing changed; the caller can retry.
     Locked,
     /// The lease on the part expired, and another request took it. Nothing changed.
     LeaseLost,
 }
 
-/// Most rows in one insert: SQLite takes 32,766 values, PostgreSQL 65,535.
-const ROWS: usize = 1_000;
+/// The largest number of rows in one insert. A row has 6 values; SQLite takes 32,766 in a statement, PostgreSQL 65,535.
+const MAX_ROWS: usize = 1_000;
 
 impl Db {
-    /// Records that parts are durable: inserts their rows, moves their sessions and deletes their claims, in one
-    /// transaction. Each session then expires `ttl` after its latest part. Answers one result for each part.
+    /// Records parts in one transaction: inserts their rows, updates their sessions and deletes their leases. Each session
+    /// then expires `ttl` after its latest part. Returns one result for each part, in their order.
     pub async fn record_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Vec<Recorded>> {
         retry_transaction(|| self.try_record_parts(parts, ttl)).await
     }
@@ -62,15 +62,15 @@ impl Db {
         let mut sessions = lock_sessions(&tx, by_session.keys()).await?;
         let mut recorded: Vec<Option<Recorded>> = parts.iter().map(|_| None).collect();
         let mut new = Vec::new();
-        for (id, members) in by_session {
+        for (id, indexes) in by_session {
             let Some(mut session) = sessions.remove(&id) else {
-                for at in members {
+                for at in indexes {
                     recorded[at] = Some(Recorded::Locked);
                 }
                 continue;
             };
-            let so_far = new.len();
-            for &at in &members {
+            let new_before = new.len();
+            for &at in &indexes {
                 let NewPart { part, lease, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
                     let key = (id.0, i64::from(part.part.number));
@@ -78,9 +78,9 @@ impl Db {
                         .await?
                         .ok_or_else(|| gone("upload_part"))?;
                     let before = rows::part(&row, &session.plan)?;
-                    // This very one, if its commit went through and only the answer was lost.
+                    // An equal record is this one: an earlier attempt committed it, and only the answer was lost.
                     if before != *part {
-                        recorded[at] = Some(Recorded::Before(Box::new(session.clone()), before));
+                        recorded[at] = Some(Recorded::Replay(Box::new(session.clone()), before));
                     }
                 } else if let Some(lease) = lease
                     && !lease.delete(&tx).await?
@@ -92,15 +92,15 @@ impl Db {
                     new.push(rows::part_row(id, part)?);
                 }
             }
-            if new.len() > so_far {
+            if new.len() > new_before {
                 rows::session_moves(&session)?.update_without_returning(&tx).await?;
                 changes::notify(&tx, &session).await?;
             }
-            for at in members {
+            for at in indexes {
                 recorded[at].get_or_insert_with(|| Recorded::New(Box::new(session.clone())));
             }
         }
-        for rows in new.chunks(ROWS) {
+        for rows in new.chunks(MAX_ROWS) {
             upload_part::Entity::insert_many(rows.to_vec()).exec_without_returning(&tx).await?;
         }
         tx.commit().await?;
@@ -108,18 +108,19 @@ impl Db {
     }
 }
 
-/// Those of these sessions that no other transaction has, kept from others until this one ends.
+/// Locks these sessions until the transaction ends. Returns those that it could lock; skips those that another transaction
+/// has locked.
 async fn lock_sessions(
     tx: &Transaction,
     ids: impl ExactSizeIterator<Item = &SessionId> + Clone,
 ) -> Result<HashMap<SessionId, Session>> {
-    let among = |ids: Vec<uuid::Uuid>| upload_session::Entity::find().filter(upload_session::COLUMN.id.is_in(ids));
-    let wanted = among(ids.clone().map(|id| id.0).collect()).order_by_asc(upload_session::COLUMN.id);
+    let by_ids = |ids: Vec<uuid::Uuid>| upload_session::Entity::find().filter(upload_session::COLUMN.id.is_in(ids));
+    let wanted = by_ids(ids.clone().map(|id| id.0).collect()).order_by_asc(upload_session::COLUMN.id);
     let found = locked(wanted, LockBehavior::SkipLocked).all(tx).await?;
     let found: HashMap<_, _> =
         found.into_iter().map(|row| Ok((SessionId(row.id), rows::session(row)?))).collect::<Result<_>>()?;
-    let passed_over: Vec<_> = ids.filter(|id| !found.contains_key(*id)).map(|id| id.0).collect();
-    if !passed_over.is_empty() && among(passed_over.clone()).all(tx).await?.len() < passed_over.len() {
+    let skipped: Vec<_> = ids.filter(|id| !found.contains_key(*id)).map(|id| id.0).collect();
+    if !skipped.is_empty() && by_ids(skipped.clone()).all(tx).await?.len() < skipped.len() {
         return Err(gone("upload_session").into());
     }
     Ok(found)

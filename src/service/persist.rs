@@ -138,7 +138,7 @@ impl Service {
                 }
                 Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
             }
-            Recorded::Before(session, before) => compare(*session, before, sha256),
+            Recorded::Replay(session, before) => compare(*session, before, sha256),
             Recorded::LeaseLost => Err(Error::busy(LEASED)),
             Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has the session")),
             Recorded::Closed(session) => {

@@ -49,13 +49,13 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
             .iter()
             .map(|outcome| match outcome {
                 Recorded::New(session) => format!("new {}", session.received),
-                Recorded::Before(_, part) => format!("before {}", part.part.number),
+                Recorded::Replay(_, part) => format!("replay {}", part.part.number),
                 Recorded::Closed(_) => "closed".to_owned(),
                 Recorded::LeaseLost => "lease lost".to_owned(),
                 Recorded::Locked => "locked".to_owned(),
             })
             .collect();
-        assert_eq!(told, ["new 2,4", "new 1,3,5", "before 1", "closed", "new 1,3,5", "new 2,4"]);
+        assert_eq!(told, ["new 2,4", "new 1,3,5", "replay 1", "closed", "new 1,3,5", "new 2,4"]);
     }
     let status = user.status(&open).await;
     assert_eq!(
