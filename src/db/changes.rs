@@ -1,8 +1,9 @@
-//! Learning that sessions have changed, by this server or another on the same database.
+//! Changes of sessions, made by this node or by another one on the same database.
 //!
-//! Owns the two ways of it. SQLite has a version of the whole file, which the server reads ten times a second; to learn
-//! which sessions changed, it reads their versions. PostgreSQL notifies: the transaction that changes a session sends its
-//! id and version with its commit, and one connection listens.
+//! Owns the two ways to detect a change. On SQLite the server reads the version of the whole database file every 100
+//! ms, and then the versions of the sessions that it follows. On PostgreSQL the transaction that changes a session
+//! sends a notification with the session's id and version when it commits, and one connection of each node listens.
+//! Does not read the changed sessions: that is `service::watch`.
 
 use std::{fmt, time::Duration};
 
@@ -27,18 +28,18 @@ use crate::domain::{Session, SessionId};
 
 const CHANNEL: &str = "partway_session";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// After this time without a notification the connection is tested.
-const QUIET: Duration = Duration::from_secs(5);
+/// After this time without a notification, the server tests the connection.
+const TEST_AFTER: Duration = Duration::from_secs(5);
 
-/// Most sessions in one statement.
-const IDS_AT_ONCE: usize = 500;
+/// The largest number of sessions in one statement.
+const MAX_IDS: usize = 500;
 
-/// Where changes come from.
+/// The source of changes.
 #[derive(Clone)]
 pub(super) enum ChangeSource {
-    /// On a connection that never writes.
+    /// A connection that never writes, on which the server reads the version of the database.
     Sqlite(DatabaseConnection),
-    /// On a connection that each watch opens.
+    /// Where to connect in order to listen. Each [`Changes`] opens a connection.
     Postgres(Box<PgConnectOptions>),
 }
 
@@ -52,26 +53,26 @@ impl fmt::Debug for ChangeSource {
     }
 }
 
-/// What is known of a change.
+/// A change in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This session has this version now.
+    /// This session now has this version.
     Session(SessionId, u64),
     /// Any session may have changed.
     Any,
 }
 
-/// The changes from now on.
+/// The changes since this value was created.
 #[derive(Debug)]
 pub enum Changes {
-    /// Reads the database's version again and again.
+    /// Reads the version of the SQLite database at each tick: the connection, the version last read, the ticks.
     Polled(DatabaseConnection, Option<i64>, Interval),
-    /// Listens for notifications.
+    /// Listens for notifications of PostgreSQL.
     Notified(Box<PgListener>),
 }
 
 impl Db {
-    /// Begins to watch. Changes before this returns may be missed.
+    /// Starts to listen for changes. Does not report changes that were made before it returns.
     pub async fn changes(&self) -> Result<Changes> {
         match &self.change_source {
             ChangeSource::Sqlite(observe) => {
@@ -91,17 +92,17 @@ impl Db {
 }
 
 impl Db {
-    /// The versions of these sessions, of any owner, without those that do not exist.
+    /// The versions of these sessions, of any owner. Leaves out sessions that do not exist.
     pub async fn session_versions(&self, ids: &[SessionId]) -> Result<Vec<(SessionId, u64)>> {
         let mut versions = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(IDS_AT_ONCE) {
-            let asked = || {
-                let asked = upload_session::Entity::find().select_only();
-                let asked = asked.columns([upload_session::Column::Id, upload_session::Column::Version]);
-                let asked = asked.filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)));
-                asked.into_tuple::<(Uuid, i64)>().all(&self.read)
+        for ids in ids.chunks(MAX_IDS) {
+            let read = || {
+                let select = upload_session::Entity::find().select_only();
+                let select = select.columns([upload_session::Column::Id, upload_session::Column::Version]);
+                let select = select.filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)));
+                select.into_tuple::<(Uuid, i64)>().all(&self.read)
             };
-            for (id, version) in retry_transient(asked).await? {
+            for (id, version) in retry_transient(read).await? {
                 versions.push((SessionId(id), rows::version(SessionId(id), version)?));
             }
         }
@@ -110,7 +111,8 @@ impl Db {
 }
 
 impl Changes {
-    /// Waits for the next change. After an error, changes may have been missed: watch again.
+    /// Waits for the next change. After an error, changes may have been missed: the caller must call [`Db::changes`]
+    /// again.
     pub async fn next(&mut self) -> Result<Change> {
         match self {
             Self::Polled(observe, seen, ticks) => loop {
@@ -122,9 +124,11 @@ impl Changes {
             },
             // `None` means that the listener has reconnected; it may have missed notifications.
             Self::Notified(listener) => loop {
-                match tokio::time::timeout(QUIET, listener.try_recv()).await {
-                    Ok(told) => return Ok(told?.map_or(Change::Any, |notification| parse(notification.payload()))),
-                    // A dead connection is as silent as one without notifications, so test it.
+                match tokio::time::timeout(TEST_AFTER, listener.try_recv()).await {
+                    Ok(received) => {
+                        return Ok(received?.map_or(Change::Any, |notification| parse(notification.payload())));
+                    }
+                    // No notification arrives on a dead connection either, so test it.
                     Err(_) => within(PING_TIMEOUT, (**listener).execute("SELECT 1")).await.map(drop)?,
                 }
             },
@@ -132,8 +136,8 @@ impl Changes {
     }
 }
 
-/// A number that changes whenever the database does, by this process or another. The connection must be one that never
-/// writes: a connection does not count its own changes.
+/// A number that changes with every commit to the SQLite database, by this process or another one. SQLite does not
+/// count the commits of the connection that asks, so that connection must never write.
 async fn data_version(connection: &DatabaseConnection) -> Result<i64> {
     let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
     let row = connection.query_one_raw(statement).await?;
@@ -146,7 +150,7 @@ fn parse(payload: &str) -> Change {
     parts.map_or(Change::Any, |(id, version)| Change::Session(SessionId(id), version))
 }
 
-/// Notifies all servers when the transaction commits.
+/// Makes PostgreSQL notify all nodes when the transaction commits. Does nothing on SQLite.
 pub(super) async fn notify(tx: &Transaction, session: &Session) -> Result<()> {
     if tx.get_database_backend() == DbBackend::Postgres {
         let payload = format!("{} {}", session.id.0, session.version);

@@ -1,7 +1,8 @@
-//! Looks for rows that cannot be read or disagree: the received set and the counters of every session against its part rows,
-//! and its file's row against both.
+//! Statements of `partway check`: rows that are invalid or contradict each other.
 //!
-//! One row at a time, so that what is damaged does not hide the rest.
+//! Owns the comparison of each session's received set and counters with its part rows, and of the session with its
+//! file's row. Reads one row at a time, so that a damaged row does not hide the others. Does not look at bytes, and
+//! repairs nothing: that is `service::check`.
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
@@ -13,20 +14,21 @@ use uuid::Uuid;
 use super::{Db, Error, Result, Transaction, rows};
 use crate::domain::{FileId, FileRecord, FileStatus, PartSet, SessionId, SessionStatus, Upload};
 
-/// An upload whose rows agree.
+/// An upload whose rows are consistent.
 #[derive(Debug)]
 pub struct CheckedUpload {
     /// The session and its file.
     pub upload: Upload,
-    /// Whether its row says that its bytes are gone.
+    /// Whether the session's row says that its bytes are freed.
     pub is_freed: bool,
 }
 
+/// The number of ids in one statement.
 const PAGE: u64 = 1_000;
 
 impl Db {
-    /// What SQLite finds wrong in the database's pages and indexes; nothing on PostgreSQL, which checks pages as it reads
-    /// them.
+    /// The damage that SQLite finds in the database's pages and indexes. Empty on PostgreSQL, which checks a page when
+    /// it reads it.
     pub async fn integrity_problems(&self) -> Result<Vec<String>> {
         if self.read.get_database_backend() != DbBackend::Sqlite {
             return Ok(Vec::new());
@@ -37,19 +39,20 @@ impl Db {
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
 
-    /// The ids of all sessions, ascending, and what kept some of them from being read.
+    /// The ids of all sessions, ascending. With an error if some of them cannot be read.
     pub async fn session_ids(&self) -> (Vec<SessionId>, Option<Error>) {
         let (ids, error) = self.ids::<upload_session::Entity>(upload_session::Column::Id).await;
         (ids.into_iter().map(SessionId).collect(), error)
     }
 
-    /// The same of all files.
+    /// The ids of all files, ascending. With an error if some of them cannot be read.
     pub async fn file_ids(&self) -> (Vec<FileId>, Option<Error>) {
         let (ids, error) = self.ids::<upload_file::Entity>(upload_file::Column::Id).await;
         (ids.into_iter().map(FileId).collect(), error)
     }
 
-    /// From both ends, so that a damaged page hides what is on it alone.
+    /// Reads the ids from the first one on. If that fails, reads also from the last one backwards, so that a damaged
+    /// page hides only the ids on it.
     async fn ids<E: EntityTrait>(&self, id: E::Column) -> (Vec<Uuid>, Option<Error>) {
         let mut ids = Vec::new();
         let error = loop {
@@ -59,10 +62,10 @@ impl Db {
                 Err(error) => break error,
             }
         };
-        let (known, mut from_end) = (ids.last().copied(), Vec::new());
+        let (last_read, mut from_end) = (ids.last().copied(), Vec::new());
         while let Ok(page) = self.id_page::<E>(id, from_end.last().map(|last| id.lt(*last)), Order::Desc).await {
             let before = from_end.len();
-            from_end.extend(page.into_iter().take_while(|id| known.is_none_or(|known| *id > known)));
+            from_end.extend(page.into_iter().take_while(|id| last_read.is_none_or(|last| *id > last)));
             if from_end.len() == before {
                 break;
             }
@@ -79,7 +82,7 @@ impl Db {
         Ok(select.order_by(id, order).limit(PAGE).into_tuple().all(&self.read).await?)
     }
 
-    /// How many bytes a look at all digests reads.
+    /// The number of bytes that a comparison of all digests reads.
     pub async fn bytes_to_compare(&self) -> Result<u64> {
         let sum = |column: &'static str| Expr::cust(format!("CAST(SUM({column}) AS BIGINT)"));
         let stored = upload_file::Entity::find().filter(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()));
@@ -93,7 +96,7 @@ impl Db {
         Ok(totals.into_iter().flatten().filter_map(|total| u64::try_from(total).ok()).sum())
     }
 
-    /// A transaction that sees one state of the database, as every one does on SQLite.
+    /// A transaction in which all statements see the same state of the database. On SQLite every transaction does.
     async fn snapshot(&self) -> Result<Transaction> {
         let isolation_level = match self.read.get_database_backend() {
             DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
@@ -102,8 +105,8 @@ impl Db {
         Ok(self.read.begin(TransactionOptions { isolation_level, ..Default::default() }).await?)
     }
 
-    /// A session with its file, or what is wrong with their rows. In one transaction, so that a part that arrives in between
-    /// is in all of them or in none.
+    /// A session with its file, or a text that says what is wrong with their rows. Reads all rows in one transaction,
+    /// so a part that is recorded meanwhile is in all of them or in none.
     pub async fn check_session(&self, id: SessionId) -> Result<Result<CheckedUpload, String>> {
         let tx = self.snapshot().await?;
         let Some(row) = super::at_most_one(upload_session::Entity::find_by_id(id.0), &tx).await? else {
@@ -148,7 +151,7 @@ impl Db {
         })
     }
 
-    /// A file, or what is wrong with its row.
+    /// A file, or a text that says what is wrong with its row.
     pub async fn check_file(&self, id: FileId) -> Result<Result<FileRecord, String>> {
         let row = super::at_most_one(upload_file::Entity::find_by_id(id.0), &self.read).await?;
         Ok(match row.map(rows::file) {

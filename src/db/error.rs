@@ -1,7 +1,7 @@
-//! What can go wrong with the database, and when a statement is retried.
+//! Errors of the database, and the retry policy of statements.
 //!
-//! Owns the meaning of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure passes by itself, and whether
-//! the statement can be retried at once.
+//! Owns the meaning of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure is temporary, and whether
+//! the server retries the statement at once. Does not own the error codes for clients: that is `error`.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlErr, sqlx};
 
 use super::CorruptRow;
 
-/// What can go wrong with the database.
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database refused or cannot be reached.
+    /// The database refused the statement, or the server cannot reach it.
     #[error(transparent)]
     Sql(#[from] DbErr),
-    /// A row makes no sense.
+    /// A row has an invalid value.
     #[error(transparent)]
     Corrupt(#[from] CorruptRow),
     /// The database's schema is not the one that this version needs.
@@ -37,18 +37,18 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// Whether the same request may succeed later: no connection in time, a lock, a full disk, no file
-    /// descriptor.
+    /// Whether the same request may succeed later. Examples are a connection time-out, a lock, a full disk, and a lack
+    /// of file descriptors.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Sql(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => true,
             _ if self.is_transient() => true,
-            // SQLite's primary result codes are the low byte: BUSY 5, LOCKED 6, IOERR 10, FULL 13, and
-            // CANTOPEN 14, where a new connection finds no file descriptor.
+            // The low byte of SQLite's code is the primary result code: BUSY 5, LOCKED 6, IOERR 10, FULL 13, and
+            // CANTOPEN 14, which a new connection gets if there is no free file descriptor.
             _ => {
                 self.sqlite_code().is_some_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14)) || {
-                    // Insufficient resources (a full disk among them), a lock not had in time, a statement that took too
-                    // long, a server that became a standby.
+                    // 53: insufficient resources, such as a full disk. 55P03: lock time-out. 57014: statement time-out.
+                    // 25006: the database server is now a standby.
                     let states = ["55P03", "57014", "25006"];
                     self.sql_state().is_some_and(|state| state.starts_with("53") || states.contains(&state))
                 }
@@ -56,17 +56,18 @@ impl Error {
         }
     }
 
-    /// Whether a row was read that makes no sense, so that the same read will always fail.
+    /// Whether a row has an invalid value, so that reading it will always fail.
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt(_) | Self::Sql(DbErr::Type(_) | DbErr::RecordNotFound(_)))
             || matches!(self.driver(), Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)))
     }
 
-    /// Whether what failed was undone, or its connection lost, so that running it again may well succeed.
+    /// Whether the database rolled the statement back, or its connection is lost, so that a retry will probably
+    /// succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self.driver() {
             Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
-            // Two transactions that cannot both be; a connection that failed, or whose server is stopping or starting.
+            // A serialization failure or a deadlock; a connection that failed, or whose server is stopping or starting.
             _ => self.sql_state().is_some_and(|state| {
                 state.starts_with("08")
                     || matches!(state, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05")
@@ -74,7 +75,7 @@ impl Error {
         }
     }
 
-    /// Whether a row with the same key is there.
+    /// Whether a row with the same key exists.
     pub(super) fn is_duplicate(&self) -> bool {
         matches!(self, Self::Sql(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
@@ -108,17 +109,17 @@ fn sql_state(error: &sqlx::Error) -> Option<&str> {
     Some(error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.code())
 }
 
-/// How long to wait before each retry. In all, longer than a pool trusts a connection without a test: if all connections
-/// were cut at once, the last retry gets a new one.
+/// The pause before each retry. Their sum is longer than `TRUSTED_IDLE`, after which a pool tests a connection before
+/// use. So if all connections were cut at once, the last retry gets a new one.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
-/// After this time a statement is not retried.
+/// After this time the server does not retry a statement.
 const RETRY_FOR: Duration = Duration::from_secs(10);
-/// How long to wait for a lock in all.
+/// The longest time that a request waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// How long to wait between two attempts to get it, at first and at most. No connection is in use meanwhile.
+/// The first and the longest pause between two attempts to get a lock. The request holds no connection in a pause.
 const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// Waiting for a lock that another transaction holds.
+/// The wait for a lock that another transaction holds: retries with a growing pause.
 #[derive(Debug)]
 pub struct LockWait {
     begun: Instant,
@@ -132,7 +133,7 @@ impl Default for LockWait {
 }
 
 impl LockWait {
-    /// Waits before the next attempt, each time for longer. False, at once, if the time is up.
+    /// Waits before the next attempt, twice as long each time. Returns false at once if the total time is used up.
     pub async fn pause(&mut self) -> bool {
         if self.begun.elapsed() >= LOCK_WAIT {
             return false;
@@ -143,7 +144,7 @@ impl LockWait {
     }
 }
 
-/// An error that tells whether another transaction holds a lock that was needed.
+/// An error that may mean that another transaction holds a needed lock.
 pub(super) trait MayBeLocked {
     fn is_locked(&self) -> bool;
 }
@@ -160,8 +161,8 @@ impl MayBeLocked for Error {
     }
 }
 
-/// Retries a statement or a transaction while another transaction holds the lock that it needs. A refused lock undoes the
-/// attempt, so nothing is done twice.
+/// Retries a statement or a transaction while another transaction holds the lock that it needs. The database rolls back
+/// an attempt that does not get its lock, so nothing happens twice.
 pub(super) async fn unless_locked<T, E: MayBeLocked, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, E> {
@@ -178,7 +179,7 @@ pub(super) async fn unless_locked<T, E: MayBeLocked, F: Future<Output = Result<T
     }
 }
 
-/// Retries a statement that may run twice while its error is transient.
+/// Retries a statement while its error is transient. Only for statements that may run twice.
 pub(super) async fn retry_transient<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
@@ -186,7 +187,7 @@ pub(super) async fn retry_transient<T, E: Into<Error>, F: Future<Output = Result
     for pause in PAUSES {
         match attempt().await.map_err(Into::into) {
             Err(error) if error.is_transient() && begun.elapsed() < RETRY_FOR => {
-                tracing::debug!(%error, "retrying");
+                tracing::debug!(%error, "retrying a statement after a transient error");
                 tokio::time::sleep(pause).await;
             }
             done => return done,
@@ -195,8 +196,8 @@ pub(super) async fn retry_transient<T, E: Into<Error>, F: Future<Output = Result
     attempt().await.map_err(Into::into)
 }
 
-/// Retries a transaction that may run twice while its error is transient, or while another transaction holds a lock that
-/// it needs.
+/// Retries a transaction while its error is transient, or while another transaction holds a lock that it needs. Only
+/// for transactions that may run twice.
 pub(super) async fn retry_transaction<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> Result<T> {
     retry_transient(|| unless_locked(&attempt)).await
 }

@@ -1,4 +1,4 @@
-//! Statements over files.
+//! Reads of files.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,7 @@ use super::{Db, Result, rows, unreadable::each};
 use crate::domain::{FileId, FileRecord, OwnerName};
 
 impl Db {
-    /// Those of the owner's files that have one of these ids, in one statement. A row that cannot be read is an error of its
-    /// own.
+    /// The owner's files with these ids, in one statement. If a row is invalid, only its own entry is an error.
     pub async fn files(&self, owner: &OwnerName, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
         let wanted = upload_file::Entity::find()
             .filter(upload_file::COLUMN.owner.eq(owner.as_str()))

@@ -1,6 +1,7 @@
-//! Taking back that parts were recorded.
+//! Forgetting recorded parts.
 //!
-//! Owns the one transaction in which a session loses parts, for a store that kept other bytes of them.
+//! Owns the one transaction that removes parts from a session. The service uses it if an object store has other bytes
+//! than were recorded, so that the client sends those parts again.
 
 use entity::upload_part;
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter};
@@ -9,7 +10,8 @@ use super::{Db, Result, changes, error::retry_transaction, rows, sessions::locke
 use crate::domain::{PartRecord, Session, Timestamp};
 
 impl Db {
-    /// Forgets these parts of an open session, those that are still recorded like this. Answers the session as it is then.
+    /// Forgets these parts of an open session. Skips a part that is now recorded with another ETag. Returns the session
+    /// after the change.
     pub async fn forget_parts(&self, session: &Session, parts: &[PartRecord], now: Timestamp) -> Result<Session> {
         retry_transaction(|| self.try_forget_parts(session, parts, now)).await
     }

@@ -1,9 +1,10 @@
-//! Noticing that PostgreSQL does not answer, without an error that says so.
+//! Detecting that PostgreSQL does not answer.
 //!
-//! Owns the time-out around every statement. When a host hangs, or its address moves to another host, the old connections
-//! stay open and silent: TCP reports no error for minutes, and sqlx cannot set keepalive or a user time-out on its sockets.
-//! So no statement waits for longer than [`ANSWER_TIMEOUT`]. After that, this gives up all connections of the pool, because
-//! the others are silent too. `pools` then makes a new pool.
+//! Owns the time-out around every statement, and the decision to abandon a pool. If a host hangs, or its address moves
+//! to another host, the old connections stay open and nothing arrives on them. TCP reports no error for minutes, and
+//! sqlx cannot set keepalive or a user time-out on its sockets. So a statement waits at most [`ANSWER_TIMEOUT`]. After
+//! that, the server abandons all connections of the pool, because the other ones will not get answers either. `pools`
+//! then creates a new pool.
 
 use std::{
     io,
@@ -22,84 +23,87 @@ use sea_orm::{
 
 use super::ACQUIRE_TIMEOUT;
 
-/// How long a statement may take, the wait for its connection included. Longer than [`ACQUIRE_TIMEOUT`] and PostgreSQL's own
-/// `statement_timeout` together, so that only silence reaches it.
+/// The longest time that a statement may take, including the wait for its connection. Longer than the sum of
+/// [`ACQUIRE_TIMEOUT`] (3 s) and PostgreSQL's `statement_timeout` (5 s), so a statement reaches it only if PostgreSQL
+/// does not answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
-/// How long PostgreSQL may take to answer a ping.
+/// The longest time that PostgreSQL may take to answer a ping.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// For this long after a caller abandoned a statement, every connection is tested before it goes back to the pool.
-const DOUBT: Duration = Duration::from_secs(10);
+/// For this long after a request abandoned a statement, the server tests every connection before it returns to the
+/// pool.
+const SUSPECT_FOR: Duration = Duration::from_secs(10);
 
-/// Waits for the answer of PostgreSQL for this long.
+/// Waits for an answer of PostgreSQL, at most `timeout`.
 pub(super) async fn within<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(Silent.into()))
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(NoAnswer.into()))
 }
 
-/// What is known of the connections of one pool.
+/// Whether PostgreSQL answers on the connections of one pool.
 #[derive(Debug)]
 pub(super) struct Health {
-    is_given_up: AtomicBool,
+    is_abandoned: AtomicBool,
     times: Mutex<Times>,
 }
 
 #[derive(Debug)]
 struct Times {
-    /// When a statement was last answered.
+    /// When PostgreSQL last answered a statement.
     answered: Option<Instant>,
-    /// When a caller last abandoned a statement.
-    doubted: Option<Instant>,
+    /// When a request last abandoned a statement.
+    suspected: Option<Instant>,
 }
 
-/// No answer came in time. What the statement did is not known.
+/// PostgreSQL did not answer in time. The effect of the statement is unknown.
 #[derive(Debug)]
-pub(super) struct Silent;
+pub(super) struct NoAnswer;
 
-/// An error of sqlx, or of sea-orm around it.
-pub(super) trait DriverError: From<Silent> {
-    /// Whether no connection was to be had in time.
+/// An error of sqlx, or an error of sea-orm that contains one.
+pub(super) trait DriverError: From<NoAnswer> {
+    /// Whether the request waited for a free connection until the time-out.
     fn is_acquire_timeout(&self) -> bool;
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        let times = Times { answered: None, doubted: None };
-        Self { is_given_up: AtomicBool::new(false), times: Mutex::new(times) }
+        let times = Times { answered: None, suspected: None };
+        Self { is_abandoned: AtomicBool::new(false), times: Mutex::new(times) }
     }
 
-    /// Whether the pool is to be replaced.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.is_given_up.load(Ordering::Relaxed)
+    /// Whether the server has abandoned the pool. Then `pools` replaces it.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Relaxed)
     }
 
-    fn give_up(&self) {
-        if !self.is_given_up.swap(true, Ordering::Relaxed) {
-            tracing::warn!("PostgreSQL does not answer; all connections are made anew");
+    fn abandon(&self) {
+        if !self.is_abandoned.swap(true, Ordering::Relaxed) {
+            tracing::warn!("PostgreSQL does not answer; the server opens new connections");
         }
     }
 
-    /// Waits for the work, but not for longer than [`ANSWER_TIMEOUT`].
+    /// Waits for `work`, at most [`ANSWER_TIMEOUT`].
     pub(super) async fn bounded<T, E: DriverError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let work = pin!(work);
-        // Drops before `work` does, so that the connection comes back as doubted.
-        let mut doubt = Doubt(Some(self));
+        // If the request drops this future, Rust drops this value before `work`: the pool is suspect before the
+        // connection returns to it.
+        let mut suspicion = Suspicion(Some(self));
         let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
-        doubt.0 = None;
+        suspicion.0 = None;
         match done {
             Err(_) => {
-                self.give_up();
-                Err(Silent.into())
+                self.abandon();
+                Err(NoAnswer.into())
             }
-            // No free connection. Either many callers share them and get answers, or the connections are all silent:
-            // then no statement has been answered for as long.
+            // No connection is free. Either many requests share the connections and get answers, or no connection gets
+            // answers: then the last answer is older than this wait.
             Ok(Err(error)) if error.is_acquire_timeout() => {
                 if self.times().answered.is_some_and(|at| at.elapsed() >= ACQUIRE_TIMEOUT) {
-                    self.give_up();
+                    self.abandon();
                 }
-                // A retry will find the new pool.
-                if self.is_given_up() { Err(Silent.into()) } else { Err(error) }
+                // As a transient error, so that the statement is retried, on the new pool.
+                if self.is_abandoned() { Err(NoAnswer.into()) } else { Err(error) }
             }
             Ok(done) => {
                 self.times().answered = Some(Instant::now());
@@ -108,22 +112,22 @@ impl Health {
         }
     }
 
-    /// Whether the connection answers.
+    /// Pings the connection. If there is no answer, abandons the pool.
     pub(super) async fn test(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if self.is_given_up() {
-            return Err(Silent.into());
+        if self.is_abandoned() {
+            return Err(NoAnswer.into());
         }
         tokio::time::timeout(PING_TIMEOUT, connection.ping()).await.unwrap_or_else(|_| {
-            self.give_up();
-            Err(Silent.into())
+            self.abandon();
+            Err(NoAnswer.into())
         })
     }
 
-    /// Tests a connection before it goes back to the pool, if there is a reason for doubt. sqlx's own ping follows, and
-    /// that one has no time-out.
-    pub(super) async fn test_if_doubted(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let is_doubted = self.times().doubted.is_some_and(|at| at.elapsed() < DOUBT);
-        if self.is_given_up() || is_doubted { self.test(connection).await } else { Ok(()) }
+    /// Tests a connection that returns to the pool, if the pool is suspect. sqlx then pings it too, but without a
+    /// time-out.
+    pub(super) async fn test_if_suspect(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let is_suspect = self.times().suspected.is_some_and(|at| at.elapsed() < SUSPECT_FOR);
+        if self.is_abandoned() || is_suspect { self.test(connection).await } else { Ok(()) }
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
@@ -131,26 +135,26 @@ impl Health {
     }
 }
 
-/// Notes, when it is dropped, that a caller abandoned a statement.
-struct Doubt<'a>(Option<&'a Health>);
+/// Makes the pool suspect when it is dropped with a value: the request has abandoned a statement.
+struct Suspicion<'a>(Option<&'a Health>);
 
-impl Drop for Doubt<'_> {
+impl Drop for Suspicion<'_> {
     fn drop(&mut self) {
         if let Some(health) = self.0 {
-            health.times().doubted = Some(Instant::now());
+            health.times().suspected = Some(Instant::now());
         }
     }
 }
 
-impl From<Silent> for sqlx::Error {
-    fn from(_: Silent) -> Self {
+impl From<NoAnswer> for sqlx::Error {
+    fn from(_: NoAnswer) -> Self {
         Self::Io(io::Error::new(io::ErrorKind::TimedOut, "PostgreSQL did not answer in time"))
     }
 }
 
-impl From<Silent> for DbErr {
-    fn from(silent: Silent) -> Self {
-        Self::Exec(RuntimeErr::SqlxError(sqlx::Error::from(silent).into()))
+impl From<NoAnswer> for DbErr {
+    fn from(error: NoAnswer) -> Self {
+        Self::Exec(RuntimeErr::SqlxError(sqlx::Error::from(error).into()))
     }
 }
 

@@ -1,6 +1,7 @@
-//! The id of the storage that this database belongs to.
+//! The table `instance`: the id of the storage that belongs to this database.
 //!
-//! Owns its one row, which also has the pause of the sweep. What a mismatch means is the service's.
+//! Owns the table's single row, which also holds the pause of expiry. Does not decide what a mismatch means: that is
+//! `service::bind`.
 
 use entity::{instance, upload_file, upload_session};
 use sea_orm::{ActiveValue::Set, EntityTrait, QueryFilter, QuerySelect, sea_query::OnConflict};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::{Db, Result};
 use crate::domain::ExpiryPause;
 
+/// The key of the single row.
 const ROW: i32 = 1;
 
 impl Db {
@@ -18,10 +20,10 @@ impl Db {
         Ok(row.map(|row| row.storage_id))
     }
 
-    /// Keeps this id if there is none yet; answers the one that is kept.
+    /// Stores this id if there is none yet. Returns the stored id.
     pub async fn bind_storage(&self, id: Uuid) -> Result<Uuid> {
-        let keep = OnConflict::column(instance::Column::Id).do_nothing().to_owned();
-        self.insert_storage_id(id, keep).await?;
+        let keep_existing = OnConflict::column(instance::Column::Id).do_nothing().to_owned();
+        self.insert_storage_id(id, keep_existing).await?;
         Ok(self.storage_id().await?.unwrap_or(id))
     }
 
@@ -38,7 +40,8 @@ impl Db {
         Ok(())
     }
 
-    /// Notes what becomes of the pause in which nothing expires; answers it. Servers that do so at once note the same.
+    /// Computes the next state of the pause in which no session expires, stores it, and returns it. Nodes that do so at
+    /// the same time store about the same state, so it needs no lock.
     pub async fn note_expiry_pause(&self, next: impl Fn(ExpiryPause) -> ExpiryPause) -> Result<ExpiryPause> {
         let row = super::at_most_one(instance::Entity::find_by_id(ROW), &self.write).await?;
         let before = row.map_or_else(ExpiryPause::default, |row| ExpiryPause {
@@ -64,7 +67,7 @@ impl Db {
         Ok(!any.is_empty())
     }
 
-    /// Whether one of these ids is a session's or a file's.
+    /// Whether there is a session or a file with one of these ids.
     pub async fn knows_any(&self, ids: &[Uuid]) -> Result<bool> {
         let ids = || ids.iter().copied();
         let sessions = upload_session::Entity::find().filter(upload_session::COLUMN.id.is_in(ids())).limit(1);

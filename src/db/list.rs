@@ -1,7 +1,7 @@
 //! The list of an owner's sessions.
 //!
-//! Owns the statement behind every page of it. Whatever it is narrowed to, an index has the order of the list: a page costs
-//! the same at any number of sessions.
+//! Owns the statement that reads a page of the list. For every filter there is an index in the order of the list, so
+//! the cost of a page does not grow with the number of sessions.
 
 use entity::{upload_file, upload_session};
 use sea_orm::{ConnectionTrait, DbBackend, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo, sea_query::Expr};
@@ -10,8 +10,8 @@ use super::{Db, Result, sessions::joined, unreadable::read_each};
 use crate::domain::{Direction, OwnerName, SessionQuery, UploadPage, filename_key};
 
 impl Db {
-    /// A page of the owner's sessions, with their files, in one statement, unless there are rows that cannot be read: they
-    /// are logged and left out, and others read in their place.
+    /// A page of the owner's sessions, with their files, in one statement. If rows are invalid, it logs them, leaves
+    /// them out, and reads more rows in their place.
     pub async fn list_sessions(&self, owner: &OwnerName, query: &SessionQuery) -> Result<UploadPage> {
         let (mut rest, mut uploads) = (query.clone(), Vec::new());
         while uploads.len() as u64 <= query.limit {
@@ -23,7 +23,9 @@ impl Db {
             for (id, read) in found {
                 match read {
                     Ok(upload) => uploads.push(upload),
-                    Err(error) => tracing::error!(session.id = %id, %error, "left out of a list"),
+                    Err(error) => {
+                        tracing::error!(session.id = %id, %error, "an invalid session is left out of a list");
+                    }
                 }
             }
             if is_end {
@@ -56,7 +58,7 @@ fn listed(
         select = select.filter(upload_session::COLUMN.filename_key.eq(filename_key(name)));
     }
     if let Some(size) = query.total_size_bytes {
-        // No file is larger than a column can say.
+        // No stored file has a size that does not fit the column.
         select = select.filter(match i64::try_from(size) {
             Ok(size) => upload_session::COLUMN.total_size_bytes.eq(size),
             Err(_) => Expr::val(false),
@@ -68,7 +70,7 @@ fn listed(
     if let Some(id) = query.before {
         select = select.filter(upload_session::COLUMN.id.gt(id.0));
     }
-    // By owner too, although there is one: the index is taken only for all of its columns.
+    // Order by owner too, although there is only one: the database uses the index only for all of its columns.
     let order = match query.direction {
         Direction::Forward => Order::Desc,
         Direction::Backward => Order::Asc,
@@ -94,7 +96,7 @@ mod tests {
     use crate::domain::{SessionId, SessionStatus};
 
     #[tokio::test]
-    async fn every_list_is_read_in_order_from_an_index() {
+    async fn sqlite_reads_every_list_in_order_from_an_index() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&folder.path().join("partway.db")).await.unwrap();
         db.migrate().await.unwrap();
@@ -126,7 +128,7 @@ mod tests {
                 let sql = format!("EXPLAIN QUERY PLAN {}", select.build(DbBackend::Sqlite));
                 let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
                 let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-                // The session, and its file by its id: no sorting.
+                // Two steps: find the session, find its file by id. A third would be a sort.
                 assert_eq!(steps.len(), 2, "{steps:?}");
                 assert!(steps[0].contains(index), "{query:?}: {steps:?}");
             }
@@ -134,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn postgresql_is_not_told_of_an_equality() {
+    fn the_statement_for_postgresql_filters_by_owner_in_a_list() {
         let owner = OwnerName::parse("ann").unwrap();
         let query = SessionQuery { status: Some(SessionStatus::Init), ..Default::default() };
         let sql = listed(&owner, &query, DbBackend::Postgres).build(DbBackend::Postgres).to_string();
-        let (_, asked) = sql.split_once("WHERE ").unwrap();
+        let (_, condition) = sql.split_once("WHERE ").unwrap();
         assert_eq!(
-            asked,
+            condition,
             r#""upload_session"."owner" IN ('ann', 'ann') AND "upload_session"."status" = 'INIT' ORDER BY "upload_session"."owner" DESC, "upload_session"."id" DESC"#
         );
     }

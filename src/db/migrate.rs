@@ -1,7 +1,7 @@
-//! Bringing the schema up to what this binary needs.
+//! Migrating the schema to the version that this binary needs.
 //!
-//! Owns when that is done, that two servers do not do it at once, and that a schema from a newer version is refused. What
-//! is done is the crate `migration`'s.
+//! Owns when to migrate, the lock that lets only one node migrate at a time, and the refusal of a schema from a newer
+//! version. Does not own the migrations: those are in the crate `migration`.
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DbErr};
@@ -9,15 +9,15 @@ use sea_orm::{DatabaseConnection, DbErr};
 use super::{
     Db, Error, Result,
     changes::ChangeSource,
-    postgres::{SchemaLock, unhurried},
+    postgres::{SchemaLock, without_timeouts},
 };
 
 impl Db {
-    /// Brings the schema up to date. A schema that is up to date is only looked at, so that a server whose database user
-    /// may not change it can start.
+    /// Applies the migrations that are missing. If none is missing, it only reads, so a server whose database user may
+    /// not change the schema can start.
     ///
     /// # Errors
-    /// [`Error::Schema`] if a newer version was here, or if something is to be done and may not be.
+    /// [`Error::Schema`] if a newer version of Partway has migrated the schema, or if a migration fails.
     pub async fn migrate(&self) -> Result<()> {
         if self.pending().await? == 0 {
             return Ok(());
@@ -26,8 +26,8 @@ impl Db {
             ChangeSource::Sqlite(_) => Box::pin(apply(&self.pools.current().write)).await,
             ChangeSource::Postgres(target) => {
                 let lock = SchemaLock::take(target).await?;
-                // Another server may have done it while this one waited; then nothing is left to do.
-                let connection = unhurried(target).await?;
+                // Another node may have migrated while this one waited. Then there is nothing left to apply.
+                let connection = without_timeouts(target).await?;
                 let applied = Box::pin(apply(&connection)).await;
                 connection.close().await?;
                 applied?;
@@ -36,18 +36,19 @@ impl Db {
         }
     }
 
-    /// Whether nothing has ever been in it.
+    /// Whether no migration has ever been applied.
     pub async fn is_new(&self) -> Result<bool> {
         Ok(self.pending().await? == Migrator::migrations().len())
     }
 
-    /// How many migrations are still to be applied.
+    /// The number of migrations that are not applied yet.
     async fn pending(&self) -> Result<usize> {
         match Migrator::get_pending_migrations_read_only(&self.write).await {
             Ok(pending) => Ok(pending.len()),
-            // The one way in which sea-orm tells of an applied migration that it has no file for.
+            // sea-orm reports an applied migration that it does not have as `Custom`, and nothing else.
             Err(DbErr::Custom(unknown)) => Err(Error::Schema(format!(
-                "the schema was made by a newer version of partway; use that one, or a backup from before it ({unknown})"
+                "a newer version of partway migrated this schema; use that version, or restore a backup from before it \
+                 ({unknown})"
             ))),
             Err(error) => Err(error.into()),
         }
@@ -56,6 +57,6 @@ impl Db {
 
 async fn apply(connection: &DatabaseConnection) -> Result<()> {
     Migrator::up(connection, None).await.map_err(|error| {
-        Error::Schema(format!("the schema cannot be brought up to date; `partway migrate` does only this: {error}"))
+        Error::Schema(format!("cannot migrate the schema; `partway migrate` tries it again without a server: {error}"))
     })
 }

@@ -1,11 +1,12 @@
 //! SQL, through sea-orm.
 //!
-//! Owns connections, transactions and statements, and turns rows into checked domain values. Decides nothing: a rule
-//! that depends on what a row says is handed in by the service as a closure over the domain value, and runs inside the
-//! transaction. Knows nothing of bytes or protocols.
+//! Owns connections, transactions and statements, and converts rows to checked domain values. Does not own rules: those
+//! are in
+//! `domain`. If a rule depends on a row, the service passes a closure over the domain value, and the closure runs
+//! inside the transaction. Does not handle bytes or protocols.
 //!
-//! SQLite and PostgreSQL differ in how they are opened (`sqlite`, `postgres`), migrated and watched; the statements
-//! are the same.
+//! The statements are the same for SQLite and PostgreSQL. The two differ in how the server opens them (`sqlite`,
+//! `postgres`), migrates them (`migrate`) and detects changes (`changes`).
 
 mod changes;
 mod check;
@@ -49,7 +50,7 @@ pub use unreadable::EndedUnreadable;
 
 use crate::domain::OwnerName;
 
-/// How long a request waits for a connection.
+/// The longest time that a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The database.
@@ -64,25 +65,25 @@ pub struct Db {
 }
 
 impl Db {
-    /// Over these pools, up to `writers` of whose connections write.
+    /// Uses these pools. At most `writers` connections write at the same time.
     fn new(pools: Arc<Pools>, writers: u32, change_source: ChangeSource, statements: Counter) -> Self {
         let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers));
         let session_statements = session_read::Statements::new(read.get_database_backend());
         Self { pools, read, write, change_source, session_statements, statements }
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     pub async fn ping(&self) -> Result<()> {
         Ok(self.read.ping().await?)
     }
 
-    /// Counts the statements that are run.
+    /// The counter of executed statements.
     pub fn statements(&self) -> &Counter {
         &self.statements
     }
 
-    /// A transaction that will write, in an owner's turn or in the server's. On PostgreSQL it reads what is committed when
-    /// each statement begins.
+    /// Begins a transaction that will write. It takes a turn of this owner, or the server's own turn. On PostgreSQL its
+    /// isolation level is READ COMMITTED.
     async fn begin(&self, owner: Option<&OwnerName>) -> Result<Transaction> {
         let options = TransactionOptions::default();
         Ok(match owner {
@@ -92,8 +93,8 @@ impl Db {
     }
 }
 
-/// The row of a select that finds one at most. sea-orm's `one()` adds a bound LIMIT, for which SQLite prepares the
-/// statement again at every use: that took half the time of a status read.
+/// The row of a select that finds at most one. sea-orm's `one()` adds a LIMIT with a bound parameter, and SQLite
+/// prepares such a statement again for each use, which took half the time of a status read.
 async fn at_most_one<E: EntityTrait>(
     select: sea_orm::Select<E>,
     connection: &impl ConnectionTrait,

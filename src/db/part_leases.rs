@@ -1,9 +1,9 @@
 //! Leases on parts that a request puts into an object store.
 //!
-//! Owns the rule that only one request at a time, on any node, may put a given part. An object store keeps the bytes of the
-//! last put, and the database must record the same bytes. A request takes a lease by a conditional insert and renews it
-//! while the put runs. The lease is a row of the table `upload_part_claim`. The transaction that records the part deletes
-//! that row. A lease that nobody renews expires.
+//! Owns the rule that only one request at a time, on any node, may put a given part. An object store keeps the bytes of
+//! the last put, and the database must record the same bytes. A request takes a lease by a conditional insert and
+//! renews it while the put runs. The lease is a row of the table `upload_part_claim`. The transaction that records the
+//! part deletes that row. A lease that nobody renews expires.
 
 use chrono::TimeDelta;
 use entity::upload_part_claim;
@@ -45,8 +45,8 @@ impl PartLease {
 }
 
 impl Db {
-    /// Takes the lease for the time `duration`. False if another request has it. The statement takes a turn of this owner.
-    /// `now` is used on SQLite only: see `moment`.
+    /// Takes the lease for the time `duration`. False if another request has it. The statement takes a turn of this
+    /// owner. `now` is used on SQLite only: see `moment`.
     pub async fn lease_part(
         &self,
         owner: &OwnerName,
@@ -81,8 +81,8 @@ impl Db {
         Ok(renewed.rows_affected > 0)
     }
 
-    /// The moment `offset` after now. On PostgreSQL it is computed from the database's clock, because the clocks of the nodes
-    /// may differ. On SQLite there is only one node, and its clock is `now`.
+    /// The moment `offset` after now. On PostgreSQL it is computed from the database's clock, because the clocks of the
+    /// nodes may differ. On SQLite there is only one node, and its clock is `now`.
     fn moment(&self, now: Timestamp, offset: TimeDelta) -> Expr {
         match self.write.get_database_backend() {
             DbBackend::Postgres => {

@@ -1,4 +1,6 @@
-//! Statements over parts: the detail behind a session's received set.
+//! Reads of parts.
+//!
+//! Does not tell which parts are received: the received set in the session's row does.
 
 use std::collections::HashMap;
 
@@ -29,8 +31,8 @@ impl Db {
         Ok(found.iter().map(|row| rows::part(row, &session.plan)).collect::<Result<_, _>>()?)
     }
 
-    /// The parts of each of these sessions from one number to another, both included, in one statement. Only those that
-    /// the session as it was read has received. A row that cannot be read is an error of its session alone.
+    /// The parts of each of these sessions, from the first number to the last, both included, in one statement. Returns
+    /// only parts in the given session's received set. If a row is invalid, only the entry of its session is an error.
     pub async fn parts_of_many(
         &self,
         wanted: &[(&Session, u32, u32)],
@@ -54,7 +56,7 @@ impl Db {
             let Some(session) = sessions.get(&row.session_id) else { continue };
             let read = parts.entry(session.id).or_insert_with(|| Ok(Vec::new()));
             match (rows::part(row, &session.plan), &mut *read) {
-                // A part may have arrived within the range since the session was read.
+                // Another part of the range may have been recorded since the session was read; it is left out.
                 (Ok(record), Ok(records)) if session.received.contains(record.part.number) => records.push(record),
                 (Err(corrupt), Ok(_)) => *read = Err(corrupt.into()),
                 _ => {}

@@ -1,7 +1,8 @@
-//! The pools of connections, and which statement uses which pool.
+//! The pools of connections.
 //!
-//! Reads have connections of their own, so that a status read never waits for a writer that waits for a row. Writes take
-//! turns by owner. When PostgreSQL does not answer, new pools replace the old ones.
+//! Owns which statement uses which pool, and the replacement of pools when PostgreSQL does not answer. Reads have their
+//! own connections, so a status read never waits for a writer that waits for a row lock. Does not own the order of
+//! writers: that is `turns`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,12 +21,12 @@ use super::{
 };
 use crate::domain::OwnerName;
 
-/// What pools are made from.
+/// What the server needs to create pools.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// A file does not go away; its pools stay.
+    /// Nothing: the server never replaces the pools of a SQLite file.
     Sqlite,
-    /// Up to this many connections.
+    /// `connections` is the largest number of connections in all pools together.
     Postgres { target: Box<PgConnectOptions>, connections: u32, statements: Counter },
 }
 
@@ -35,7 +36,7 @@ pub(super) struct Pool {
     pub(super) read: DatabaseConnection,
     pub(super) write: DatabaseConnection,
     pub(super) lookups: ReadPool,
-    /// `None` on SQLite, which is never silent.
+    /// `None` on SQLite, which always answers.
     health: Option<Arc<Health>>,
 }
 
@@ -49,7 +50,7 @@ impl Pool {
         Self { read, write, lookups, health }
     }
 
-    /// Waits for the work, on PostgreSQL with a time-out.
+    /// Waits for `work`. On PostgreSQL there is a time-out.
     pub(super) async fn bounded<T, E: DriverError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match &self.health {
             Some(health) => health.bounded(work).await,
@@ -70,15 +71,15 @@ impl Pools {
         Arc::new(Self { current: RwLock::new(Arc::new(pool)), source })
     }
 
-    /// The pools to use now: new ones, if the old ones fell silent.
+    /// The pools to use. Creates new ones if PostgreSQL does not answer on the old ones.
     pub(super) fn current(&self) -> Arc<Pool> {
-        let is_well = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_given_up());
+        let is_usable = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_abandoned());
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         match &self.source {
-            Source::Postgres { target, connections, statements } if !is_well(&current) => {
+            Source::Postgres { target, connections, statements } if !is_usable(&current) => {
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                 // Another request may have replaced them already.
-                if !is_well(&current) {
+                if !is_usable(&current) {
                     *current = Arc::new(super::postgres::pool(target, *connections, statements));
                 }
                 Arc::clone(&current)
@@ -92,7 +93,7 @@ impl Pools {
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pools: Arc<Pools>,
-    /// Writes wait here for their turn; `None` for reads.
+    /// Where a write waits for its turn. `None` for reads.
     turns: Option<Turns>,
     owner: Option<OwnerName>,
 }
@@ -102,12 +103,12 @@ impl Connection {
         Self { pools: Arc::clone(pools), turns: None, owner: None }
     }
 
-    /// Writes on up to this many connections at once.
+    /// Writes on at most `connections` connections at the same time.
     pub(super) fn writing(pools: &Arc<Pools>, connections: u32) -> Self {
         Self { pools: Arc::clone(pools), turns: Some(Turns::new(connections)), owner: None }
     }
 
-    /// The same, but writes take this owner's turns. Without an owner they take the server's own.
+    /// The same, but a write takes a turn of this owner. Without an owner it takes the server's own turn.
     pub(super) fn of(&self, owner: &OwnerName) -> Self {
         Self { owner: Some(owner.clone()), ..self.clone() }
     }
@@ -116,8 +117,8 @@ impl Connection {
         Box::pin(self.run(|connection| async move { connection.ping().await })).await
     }
 
-    /// On SQLite a transaction that will write is IMMEDIATE: SQLite may refuse the first write of one that began with a
-    /// read.
+    /// Begins a transaction. On SQLite a transaction that will write is IMMEDIATE. If it began as a read, SQLite could
+    /// refuse its first write.
     pub(super) async fn begin(&self, options: TransactionOptions) -> Result<Transaction, DbErr> {
         let turn = self.turn().await?;
         let mode = turn.is_some().then_some(SqliteTransactionMode::Immediate);
@@ -127,7 +128,7 @@ impl Connection {
         Ok(Transaction { tx, pool, _turn: turn })
     }
 
-    /// Runs one statement: in its turn, with a time-out, and again while another transaction holds a lock that it needs.
+    /// Runs one statement in its turn, with a time-out. Retries while another transaction holds a lock that it needs.
     async fn run<T, F>(&self, work: impl Fn(DatabaseConnection) -> F + Send + Sync) -> Result<T, DbErr>
     where
         F: Future<Output = Result<T, DbErr>> + Send,
@@ -181,7 +182,7 @@ impl ConnectionTrait for Connection {
     }
 }
 
-/// A transaction whose statements have a time-out each. Rolled back if it is dropped before [`commit`](Self::commit).
+/// A transaction. Each of its statements has a time-out. Dropping it before [`commit`](Self::commit) rolls it back.
 #[derive(Debug)]
 pub(super) struct Transaction {
     tx: DatabaseTransaction,
@@ -190,7 +191,7 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// After an error it is not known whether the commit took effect.
+    /// Commits. After an error, the transaction may or may not be committed.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         self.pool.bounded(Box::pin(self.tx.commit())).await
     }

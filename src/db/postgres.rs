@@ -1,6 +1,7 @@
-//! PostgreSQL: many servers on one database.
+//! Opening PostgreSQL, which several nodes can share.
 //!
-//! Owns how it is connected to, with which time-outs, and the locks that keep servers apart where no row can.
+//! Owns the settings of its connections, such as their time-outs, and the lock for migrations. Does not own the pools'
+//! use: that is `pools`.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -22,23 +23,25 @@ use super::{
     read_pool::{ReadPool, TRUSTED_IDLE, Target},
 };
 
-/// Set on each new connection, not in the startup message: poolers such as PgBouncer refuse it there. Our statements
-/// are short, and a transaction holds a row lock for only a few of them. A lock that is not free at once is requested
-/// again, on any free connection. PostgreSQL rolls back a transaction that stands still, for example when its server
-/// hangs, and frees its lock; its side of TCP notices a server that is gone.
+/// The time-outs of each connection. The server sets them after connecting, because poolers such as PgBouncer refuse
+/// them in the startup message. Statements are short, and a transaction holds a row lock during a few statements. A
+/// statement that does not get a lock within 20 ms fails, and the server retries it on any free connection. If a node
+/// hangs in a transaction, PostgreSQL rolls it back after 10 s and frees its locks. If a node is gone, PostgreSQL's TCP
+/// notices it.
 const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '20ms'; \
                         SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '15s'; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
-/// How often the schema lock is requested.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// The pause between two attempts to get the schema lock.
+const SCHEMA_LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Db {
-    /// Connects to PostgreSQL with up to this many connections, and one more that listens. Does not migrate.
+    /// Connects to PostgreSQL with at most `connections` connections, and one more that listens for changes. Does not
+    /// migrate.
     ///
     /// # Errors
-    /// The URL cannot be read, or nothing answers there.
+    /// The URL is invalid, or PostgreSQL does not answer there.
     pub async fn open_postgres(url: &str, connections: u32) -> Result<Self> {
-        // We read no floats; poolers refuse what they do not know.
+        // Partway reads no floats, and poolers refuse startup parameters that they do not support.
         let target =
             PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().extra_float_digits(None);
         let target = if target.get_application_name().is_none() { target.application_name("partway") } else { target };
@@ -52,7 +55,7 @@ impl Db {
     }
 }
 
-/// How many of the connections are for what.
+/// How the connections are divided among the pools.
 struct Share {
     writers: u32,
     readers: u32,
@@ -60,19 +63,19 @@ struct Share {
 }
 
 impl Share {
-    /// Half for writing, and a quarter for reading one session. At least one each.
+    /// Half for writes, a quarter for reads of one session, the rest for other reads. At least one each.
     fn of(connections: u32) -> Self {
         let (writers, lookups) = ((connections / 2).max(1), (connections / 4).max(1));
         Self { writers, readers: connections.saturating_sub(writers + lookups).max(1), lookups }
     }
 }
 
-/// Pools that connect on first use.
+/// Creates pools that connect on first use.
 pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Counter) -> Pool {
     let health = Arc::new(Health::new());
     let pool = |connections| {
         let (acquiring, releasing) = (Arc::clone(&health), Arc::clone(&health));
-        // No minimum number of connections: sqlx would connect in the background with a time-out of five minutes.
+        // No minimum number of connections: sqlx would open them in the background with a time-out of five minutes.
         let options = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -89,7 +92,7 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Cou
             .after_connect(|connection, _| Box::pin(async move { connection.execute(TIMEOUTS).await.map(drop) }))
             .after_release(move |connection, _| {
                 let health = Arc::clone(&releasing);
-                Box::pin(async move { health.test_if_doubted(connection).await.map(|()| true) })
+                Box::pin(async move { health.test_if_suspect(connection).await.map(|()| true) })
             });
         count_statements(options.connect_lazy_with(target.clone()).into(), statements)
     };
@@ -99,8 +102,8 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Cou
     Pool::new(read, write, ReadPool::new(target, lookups), Some(health))
 }
 
-/// A connection without time-outs, for long statements. Close it after use.
-pub(super) async fn unhurried(target: &PgConnectOptions) -> Result<DatabaseConnection> {
+/// A connection without time-outs, for long statements. The caller must close it.
+pub(super) async fn without_timeouts(target: &PgConnectOptions) -> Result<DatabaseConnection> {
     let options = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).max_lifetime(None);
     let pool: PgPool = Box::pin(options.connect_with(target.clone())).await.map_err(conn)?;
     Ok(pool.into())
@@ -110,12 +113,12 @@ fn conn(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
-/// A lock of the whole schema, on a connection of its own: it is free again when this is dropped, however that comes.
+/// An advisory lock on the whole schema, held by its own connection. PostgreSQL frees it when the connection ends.
 #[derive(Debug)]
 pub(super) struct SchemaLock(PgConnection);
 
 impl SchemaLock {
-    /// Waits for the lock for as long as another server migrates.
+    /// Takes the lock. Waits while another node migrates, without a limit.
     pub(super) async fn take(target: &PgConnectOptions) -> Result<Self> {
         let connecting = Box::pin(PgConnection::connect_with(target));
         let mut connection = within(ANSWER_TIMEOUT, connecting).await.map_err(conn)?;
@@ -126,7 +129,7 @@ impl SchemaLock {
             if is_locked {
                 return Ok(Self(connection));
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            tokio::time::sleep(SCHEMA_LOCK_PAUSE).await;
         }
     }
 

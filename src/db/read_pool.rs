@@ -1,8 +1,9 @@
-//! Connections for reads of one row.
+//! The pool of connections for reads of one row.
 //!
-//! sqlx's pool pings every connection that comes back to it: one more trip to the database for each read, more than a
-//! quarter of what a status cost. So these connections have a pool of their own. It tests a connection only if that was
-//! idle, and drops one whose last statement failed or was abandoned.
+//! Owns these connections, and when one is tested or dropped. sqlx's pool pings every connection that returns to it.
+//! That is one more round trip for each read, more than a quarter of the cost of a status read. This pool pings a
+//! connection only if it was idle for longer than [`TRUSTED_IDLE`], and drops a connection whose last statement failed
+//! or was abandoned. Does not own the statements: those are in `session_read`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,27 +17,27 @@ use sqlx::{
 use super::{ACQUIRE_TIMEOUT, health::Health};
 use crate::domain::{OwnerName, SessionId};
 
-/// A PostgreSQL connection that was idle for longer is tested before use. Testing it each time would cost a round trip.
+/// The server tests a PostgreSQL connection before use if it was idle for longer than this.
 pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// What both drivers can read from a row.
+/// A type that both drivers can read from a row.
 pub(super) trait Read: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 
 impl<T> Read for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 
-/// The values that a statement takes.
+/// The parameters of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'a> {
     pub(super) owner: &'a OwnerName,
     pub(super) id: SessionId,
 }
 
-/// Where connections are made.
+/// Where to connect.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// A local file, which does not go away between two uses.
+    /// A local file. Its connections need no test.
     Sqlite(Box<SqliteConnectOptions>),
-    /// `set_up` is executed on every new connection.
+    /// A PostgreSQL server. `set_up` is executed on every new connection.
     Postgres { options: Box<PgConnectOptions>, set_up: &'static str, health: Arc<Health> },
 }
 
@@ -51,12 +52,12 @@ impl ReadPool {
         Self(pool.expect("a pool without time-outs needs no runtime"))
     }
 
-    /// Runs a statement that finds one row at most.
+    /// Runs a statement that returns at most one row.
     pub(super) async fn fetch_optional<T: Read>(&self, text: SqlStr, key: Key<'_>) -> Result<Option<T>, sqlx::Error> {
         let mut connection = self.connection().await?;
         let fetched = connection.fetch_optional(text, key).await;
         if !connection.is_usable {
-            // What broke this connection may have broken those that are idle.
+            // The cause may have broken the idle connections too, so drop them.
             self.0.retain(|_, _| false);
         }
         fetched
@@ -70,7 +71,7 @@ impl ReadPool {
         })
     }
 
-    /// Closes the idle connections. Those in use are closed when they come back.
+    /// Closes the idle connections now, and each connection in use when it returns.
     pub(super) async fn close(&self) {
         let idle = self.0.retain(|_, _| false).removed;
         self.0.close();
@@ -83,11 +84,12 @@ impl ReadPool {
     }
 }
 
-/// A connection of either kind.
+/// A connection to SQLite or PostgreSQL.
 #[derive(Debug)]
 pub(super) struct ReadConnection {
     driver: Driver,
-    /// False while a statement runs, so that a connection whose statement was abandoned is not used again.
+    /// False while a statement runs. So if a request abandons its statement, the pool does not use the connection
+    /// again.
     is_usable: bool,
 }
 
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     const READ: &str = "SELECT 1 WHERE ? IS NOT NULL AND ? = 'ann'";
-    /// Takes longer than a test looks at it.
+    /// Is still running when the test drops it.
     const SLOW: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000)
                         SELECT max(x) FROM n WHERE ? IS NOT NULL AND ? IS NOT NULL";
 
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_reads_than_connections_share_them() {
+    async fn many_reads_share_a_few_connections() {
         let pool = pool(2);
         for found in join_all((0..20).map(|_| read(&pool, READ))).await {
             assert_eq!(found.unwrap(), Some((1,)));
@@ -181,12 +183,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_whose_statement_failed_is_not_used_again_nor_are_those_that_were_idle() {
+    async fn after_a_failed_statement_neither_its_connection_nor_an_idle_one_is_used_again() {
         let pool = pool(2);
         let (one, other) = (pool.connection().await.unwrap(), pool.connection().await.unwrap());
         drop((one, other));
         read(&pool, "SELECT nonsense").await.unwrap_err();
-        assert_eq!(pool.0.status().available, 1, "the one that failed, which the next read drops");
+        assert_eq!(pool.0.status().available, 1, "only the failed connection is left, and the next read drops it");
         assert_eq!(read(&pool, READ).await.unwrap(), Some((1,)));
         assert_eq!(pool.0.status().size, 1);
     }
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_row_that_cannot_be_read_is_no_fault_of_its_connection() {
+    async fn a_connection_is_used_again_after_a_row_that_cannot_be_decoded() {
         let pool = pool(1);
         let before = connection_id(&pool).await;
         read(&pool, "SELECT 'text' WHERE ? IS NOT NULL AND ? IS NOT NULL").await.unwrap_err();

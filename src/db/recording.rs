@@ -1,7 +1,8 @@
 //! Recording parts, in batches.
 //!
-//! Owns the transaction that records a batch of parts of one or more sessions. It skips a session that another transaction
-//! has locked, so the lock delays only the parts of that session. Does not collect the batch: that is `service::persist`.
+//! Owns the transaction that records a batch of parts of one or more sessions. It skips a session that another
+//! transaction has locked, so the lock delays only the parts of that session. Does not collect the batch: that is
+//! `service::persist`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -47,8 +48,8 @@ pub enum Recorded {
 const MAX_ROWS: usize = 1_000;
 
 impl Db {
-    /// Records parts in one transaction: inserts their rows, updates their sessions and deletes their leases. Each session
-    /// then expires `ttl` after its latest part. Returns one result for each part, in their order.
+    /// Records parts in one transaction: inserts their rows, updates their sessions and deletes their leases. Each
+    /// session then expires `ttl` after its latest part. Returns one result for each part, in their order.
     pub async fn record_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Vec<Recorded>> {
         retry_transaction(|| self.try_record_parts(parts, ttl)).await
     }
@@ -108,8 +109,8 @@ impl Db {
     }
 }
 
-/// Locks these sessions until the transaction ends. Returns those that it could lock; skips those that another transaction
-/// has locked.
+/// Locks these sessions until the transaction ends. Returns those that it could lock; skips those that another
+/// transaction has locked.
 async fn lock_sessions(
     tx: &Transaction,
     ids: impl ExactSizeIterator<Item = &SessionId> + Clone,

@@ -1,6 +1,7 @@
-//! Row to domain value, checked, and back.
+//! Conversion of rows to domain values, and back.
 //!
-//! Owns what a column must hold to make sense. A row that does not is an error that names it, never a guess.
+//! Owns which values of a column are valid. A row with an invalid value is an error that names its table, id and
+//! column. There are no substitute values.
 
 use entity::{upload_file, upload_part, upload_session};
 use sea_orm::ActiveValue::{NotSet, Set};
@@ -11,9 +12,9 @@ use crate::domain::{
     SessionStatus, Sha256Digest, StatusReason, Upload, filename_key,
 };
 
-/// A row that makes no sense.
+/// A row with an invalid value in a column.
 #[derive(Debug, thiserror::Error)]
-#[error("{table} {id}: column {column} makes no sense")]
+#[error("{table} {id}: column {column} has an invalid value")]
 pub struct CorruptRow {
     table: &'static str,
     id: Uuid,
@@ -26,7 +27,7 @@ impl CorruptRow {
     }
 }
 
-/// Names the row that a column belongs to.
+/// The table and the id of a row, for errors.
 #[derive(Clone, Copy)]
 struct Row(&'static str, Uuid);
 
@@ -39,7 +40,7 @@ impl Row {
         self.check(column, T::try_from(value).ok())
     }
 
-    /// A size or count as the column holds it. Settings and domain keep all of them below `i64::MAX`.
+    /// Converts a size or a count for its column. The settings and `domain` limit all of them to `i64::MAX`.
     fn stored(self, column: &'static str, value: u64) -> Result<i64, CorruptRow> {
         self.check(column, i64::try_from(value).ok())
     }
@@ -104,7 +105,7 @@ pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_se
     })
 }
 
-/// The columns that a move of the session changes.
+/// The columns that change when a session changes.
 pub(super) fn session_moves(session: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
     let at = Row("upload_session", session.id.0);
     Ok(upload_session::ActiveModel {

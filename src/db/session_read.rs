@@ -1,8 +1,10 @@
-//! Reads of one session by its id: what a status costs.
+//! Reads of one session by its id, as a status needs them.
 //!
-//! Owns the texts of these statements, which are built once: building one for each read took a quarter of its time. The
-//! rows are read by sqlx's derives on the entities. sea-orm's own way to the driver took a tenth of the time, and its
-//! reading of a row, which formats an error for every NULL, another.
+//! Owns the texts of these statements. The server builds them once, because building one took a quarter of the time of
+//! a read. They bypass sea-orm and use sqlx's derives on the entities. sea-orm's dispatch to the driver took a tenth of
+//! the time, and its decoding of a row, which formats an error for every NULL, another tenth. Does not own the
+//! connections: those are in
+//! `read_pool`.
 
 use entity::{upload_file, upload_session};
 use sea_orm::{DbBackend, EntityTrait, Iden, Iterable, QueryFilter, QuerySelect, QueryTrait};
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::domain::{OwnerName, Session, SessionId, Upload};
 
-/// The statements' texts. Each takes a session's id and its owner.
+/// The texts of the statements. The parameters of each are a session's id and its owner.
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
     session: SqlStr,
@@ -54,7 +56,7 @@ struct WithFile {
 }
 
 impl Db {
-    /// The owner's session with this id. One row of one table, whatever the number of parts.
+    /// The owner's session with this id. Reads one row of one table, for any number of parts.
     pub async fn session(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Session>> {
         let found = self.fetch(&self.session_statements.session, Key { owner, id }).await?;
         Ok(found.map(rows::session).transpose()?)
@@ -68,7 +70,7 @@ impl Db {
             .transpose()
     }
 
-    /// The version of the owner's session with this id, for those who know the rest of it.
+    /// The version of the owner's session with this id, for callers that have the rest of the session.
     pub async fn session_version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
         let found = self.fetch(&self.session_statements.version, Key { owner, id }).await?;
         Ok(found.map(|(version,)| rows::version(id, version)).transpose()?)

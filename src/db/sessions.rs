@@ -1,7 +1,7 @@
 //! Statements over sessions.
 //!
-//! Owns the transactions in which a session changes. Every read takes the owner, so that no query can forget whose rows
-//! it may see.
+//! Owns the transactions that change a session. Every read takes the owner and filters by it, so no read returns the
+//! rows of another owner. Does not own the rules of a change: those are in `domain::Upload`.
 
 use std::collections::HashMap;
 
@@ -26,24 +26,24 @@ pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus:
 pub(super) const ENDED: [&str; 3] =
     [SessionStatus::Complete.as_str(), SessionStatus::Failed.as_str(), SessionStatus::Aborted.as_str()];
 
-/// What became of an upload that was to be created.
+/// The result of creating an upload.
 #[derive(Debug)]
 pub enum Created {
-    /// It was inserted.
+    /// The upload was inserted.
     New,
-    /// The owner has a session with this idempotency key; nothing was inserted.
+    /// The owner has a session with this idempotency key. Nothing was inserted.
     KeyTaken(Box<Upload>),
-    /// The owner has as many open sessions as allowed; nothing was inserted.
+    /// The owner has `max_open` open sessions. Nothing was inserted.
     TooManyOpen,
 }
 
 impl Db {
-    /// Creates an upload, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL, creates at the
-    /// same moment can exceed that by as many.
+    /// Creates an upload, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL, requests
+    /// that run at the same time do not see each other, so an owner can get a few sessions more than `max_open`.
     pub async fn create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
         let create = || unless_locked(|| self.try_create_upload(new, max_open));
         match create().await {
-            // Another server took the key since this one looked; it is there now.
+            // Another request inserted the key after this one had looked for it. Now this one finds it.
             Err(error) if error.is_duplicate() => create().await,
             done => done,
         }
@@ -74,8 +74,7 @@ impl Db {
         Ok(Created::New)
     }
 
-    /// Those of the owner's sessions that have one of these ids, in one statement. A row that cannot be read is an error of
-    /// its own.
+    /// The owner's sessions with these ids, in one statement. If a row is invalid, only its own entry is an error.
     pub async fn sessions(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Result<Session>>> {
         if let [id] = ids {
             return Ok(self.session(owner, *id).await?.into_iter().map(|session| (*id, Ok(session))).collect());
@@ -86,7 +85,8 @@ impl Db {
         Ok(found.into_iter().map(|(id, read)| (SessionId(id), read)).collect())
     }
 
-    /// The uploads of the owner's sessions with these ids, in one statement.
+    /// The owner's sessions with these ids, and their files, in one statement. If a row is invalid, only its own entry
+    /// is an error.
     pub async fn uploads(&self, owner: &OwnerName, ids: &[SessionId]) -> Result<HashMap<SessionId, Result<Upload>>> {
         if let [id] = ids {
             return Ok(self.upload(owner, *id).await?.into_iter().map(|found| (*id, Ok(found))).collect());
@@ -97,7 +97,8 @@ impl Db {
         Ok(read_each(&self.read, &wanted).await?.into_iter().collect())
     }
 
-    /// Lets `change` move the upload and stores the move, unless `change` returns false. Answers the upload and what
+    /// Locks an upload, applies `change` and stores the upload, unless `change` returns false. Returns the upload and
+    /// what
     /// `change` returned. Takes a turn of this owner, or the server's own turn.
     pub async fn change_upload(
         &self,
@@ -129,8 +130,8 @@ impl Db {
         Ok((upload, has_changed))
     }
 
-    /// Keeps the object store's id of an open session's upload, unless there is one. Answers the one that is kept;
-    /// `None` if the session has ended without one.
+    /// Stores the id of an open session's multipart upload, unless there is one. Returns the stored id; `None` if the
+    /// session ended without one.
     pub async fn keep_upload_id(&self, owner: &OwnerName, id: SessionId, upload_id: &str) -> Result<Option<String>> {
         let keep = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
@@ -162,15 +163,16 @@ pub(super) fn upload((session, file): Joined) -> Result<Upload> {
     Ok(Upload { session: rows::session(session)?, file: rows::file(file)? })
 }
 
-/// The session, kept from other transactions until this one ends.
+/// Reads a session and locks its row until the transaction ends. Fails if another transaction has locked it.
 pub(super) async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Session> {
     let found = locked(upload_session::Entity::find_by_id(id.0), LockBehavior::Nowait);
     let row = at_most_one(found, tx).await?;
     Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)
 }
 
-/// Nobody waits for a row on a connection that others need. NO KEY: inserting a part takes FOR KEY SHARE on its session, and
-/// two transactions that have that much would wait for each other to get more.
+/// Adds FOR NO KEY UPDATE to a select. `behavior` never waits for the lock, because a request that waits would hold a
+/// connection that others need. Not FOR UPDATE: inserting a part takes FOR KEY SHARE on its session's row, and two
+/// transactions that both had it and then wanted FOR UPDATE would deadlock.
 pub(super) fn locked(
     select: sea_orm::Select<upload_session::Entity>,
     behavior: LockBehavior,
@@ -178,7 +180,7 @@ pub(super) fn locked(
     select.lock_with_behavior(LockType::NoKeyUpdate, behavior)
 }
 
-/// A row that a foreign key or an earlier read promised.
+/// The error for a missing row that must exist, because of a foreign key or because an earlier read returned it.
 pub(super) fn gone(table: &str) -> sea_orm::DbErr {
-    sea_orm::DbErr::RecordNotFound(format!("{table}: a row that must be there is not"))
+    sea_orm::DbErr::RecordNotFound(format!("{table}: a row that must exist is missing"))
 }

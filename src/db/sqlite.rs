@@ -1,7 +1,7 @@
-//! SQLite: one file, one writer.
+//! Opening SQLite: one file, one writer.
 //!
-//! Owns how the file is opened. There are two pools: one connection that writes, for which requests queue fairly instead
-//! of polling for a lock, and several that read and, in WAL mode, never wait for the writer.
+//! Owns the settings of its connections. One connection writes; requests queue for it in `turns`, instead of polling
+//! for a lock. The other connections read, and in WAL mode never wait for the writer.
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
@@ -20,20 +20,21 @@ use super::{
     read_pool::{ReadPool, Target},
 };
 
-/// Connections that read; each is a thread that SQLite runs on.
+/// The number of connections for reads. sqlx runs each on its own thread.
 const READERS: u32 = 4;
-/// Connections that read one session.
+/// The number of connections for reads of one session.
 const LOOKUPS: u32 = 4;
-/// How long a write waits for another process, such as `partway token create`.
+/// The longest time that a write waits for another process, such as `partway token create`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Db {
-    /// Opens the SQLite database in this file, creating it where there is none. Does not migrate.
+    /// Opens the SQLite database in this file. Creates the file if it is missing. Does not migrate.
     pub async fn open_sqlite(file: &Path) -> Result<Self> {
-        // SQLite would make it with the umask's mode, and its companions with the file's.
-        let mut made = OpenOptions::new();
-        let made = made.create(true).truncate(false).write(true).mode(0o600).open(file);
-        made.map_err(|error| DbErr::Custom(error.to_string()))?;
+        // Only the server's user may read it. SQLite would create the file with the mode of the umask. It creates the
+        // files of its write-ahead log with the mode of this file.
+        let mut options = OpenOptions::new();
+        let opened = options.create(true).truncate(false).write(true).mode(0o600).open(file);
+        opened.map_err(|error| DbErr::Custom(error.to_string()))?;
         let statements = Counter::default();
         // The writer first: it switches the file to WAL.
         let write = count_statements(connect(file, 1).await?, &statements);
@@ -55,8 +56,8 @@ impl Db {
         Ok(())
     }
 
-    /// Closes all connections. The last one that is closed leaves a SQLite database in one file. What does not end in time is
-    /// left to the end of the process.
+    /// Closes all connections. When the last one closes, SQLite moves its write-ahead log into the database file. Waits
+    /// at most 3 seconds; the end of the process closes the rest.
     pub async fn close(&self) {
         let pool = self.pools.current();
         let close = async {
@@ -68,7 +69,7 @@ impl Db {
             let _ = pool.write.close_by_ref().await;
         };
         if tokio::time::timeout(super::ACQUIRE_TIMEOUT, close).await.is_err() {
-            tracing::warn!("the database is still in use and was not closed");
+            tracing::warn!("the database is still in use; the server stops without closing it");
         }
     }
 }
@@ -86,11 +87,11 @@ fn pool_options(file: &Path, connections: u32) -> ConnectOptions {
         .acquire_timeout(super::ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
-        // A local file does not go away between two uses.
+        // Connections to a local file need no test.
         .test_before_acquire(false)
         .sqlx_logging(false)
-        // On a full disk SQLite rolls back by itself; sqlx's own rollback then fails and it goes on to believe in a
-        // transaction, within which every later commit would be a mere savepoint. Such a connection is thrown away.
+        // If the disk is full, SQLite rolls back by itself. sqlx's own rollback then fails, and sqlx still counts an
+        // open transaction: every later commit would only release a savepoint. So drop such a connection.
         .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .map_sqlx_sqlite_opts(move |_| connect_options.clone());
     options
@@ -98,11 +99,11 @@ fn pool_options(file: &Path, connections: u32) -> ConnectOptions {
 
 fn connect_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
-        // Not through the URL, in which `%` and `?` mean something.
+        // Not in a URL, where `%` and `?` have a meaning.
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // FULL: a commit is on the disk before it is acknowledged. NORMAL could lose it with the power.
+        // FULL: a commit is on disk before the server acknowledges it. With NORMAL, a power cut could lose it.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
@@ -129,13 +130,14 @@ mod tests {
         Ok(())
     }
 
-    /// Found on a full disk: after one failed transaction the server acknowledged everything and kept nothing.
+    /// A bug on a full disk: after one failed transaction, the server acknowledged all later commits and stored none of
+    /// them.
     #[tokio::test]
-    async fn after_a_full_disk_what_is_committed_is_kept() {
+    async fn after_a_full_disk_the_database_keeps_later_commits() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&folder.path().join("a.db")).await.unwrap();
         db.migrate().await.unwrap();
-        // The limit is of the connection; a new one has room again.
+        // The limit belongs to this connection. A new connection has none.
         db.write.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
         let mut kept = 0;
         let refused = loop {
@@ -150,7 +152,7 @@ mod tests {
                 kept += 1;
             }
         }
-        assert_eq!(db.tokens().await.unwrap().len(), kept, "a reader sees all that was committed, and nothing else");
-        assert!(kept >= 4, "there was room again");
+        assert_eq!(db.tokens().await.unwrap().len(), kept, "a reader sees exactly the committed rows");
+        assert!(kept >= 4, "later transactions succeed on a new connection");
     }
 }

@@ -1,7 +1,7 @@
 //! Statements of the sweep: which sessions are due, and which node frees their bytes.
 //!
-//! Several nodes may sweep one database. A node takes a freeing lease on a session by a conditional update, for longer than
-//! the work takes. If the node dies, the lease expires and another node takes one.
+//! Several nodes may sweep one database. A node takes a freeing lease on a session by a conditional update, for longer
+//! than the work takes. If the node dies, the lease expires and another node takes one.
 
 use entity::upload_session;
 use sea_orm::{
@@ -21,29 +21,29 @@ use super::{
 };
 use crate::domain::{Session, SessionId, Timestamp};
 
-// The conditions of the partial indexes that the sweep uses, word for word: a bound parameter would hide from SQLite that
-// a statement asks for nothing else.
+// The conditions of the partial indexes that the sweep uses, with the same text. SQLite uses a partial index only if
+// the statement's condition implies the index's condition, and it cannot see that through a bound parameter.
 const IS_OPEN: &str = "status IN ('INIT', 'IN_PROGRESS')";
 const HAS_BYTES_TO_FREE: &str = "NOT bytes_freed AND status IN ('FAILED', 'ABORTED')";
 
 impl Db {
-    /// Open sessions that should have been touched before `now`, the longest overdue first.
+    /// The ids of open sessions that have expired at `now`, in the order of their expiry.
     pub async fn expired_sessions(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
         let due = expired(now).limit(limit);
         let found = retry_transient(|| ids_of(due.clone()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Sessions that ended without a file, whose bytes may still be there and which no server is freeing. Reads only
-    /// the ids, so that one invalid row does not block the others.
+    /// Sessions that ended without a file, whose bytes may not be freed yet, and on which no node has a freeing lease.
+    /// Reads only the columns that locate the bytes, so that one invalid row does not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now).limit(limit);
         let found = retry_transient(|| remains_of(due.clone()).all(&self.read)).await?;
         found.into_iter().map(|remains| session_of(remains, now)).collect()
     }
 
-    /// Takes the freeing lease on a session of [`sessions_to_free`](Self::sessions_to_free), until the moment `until`. False
-    /// if another node has it.
+    /// Takes the freeing lease on a session of [`sessions_to_free`](Self::sessions_to_free), until the moment `until`.
+    /// False if another node has it.
     pub async fn lease_to_free(&self, id: SessionId, now: Timestamp, until: Timestamp) -> Result<bool> {
         let lease = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
@@ -53,7 +53,7 @@ impl Db {
         Ok(leased.rows_affected > 0)
     }
 
-    /// Notes that the bytes of a session that ended without a file are gone.
+    /// Records that the bytes of a session that ended without a file are freed.
     pub async fn mark_freed(&self, id: SessionId) -> Result<()> {
         let freed = upload_session::ActiveModel { id: Unchanged(id.0), bytes_freed: Set(true), ..Default::default() };
         retry_transient(|| freed.clone().update_without_returning(&self.write)).await?;
@@ -66,7 +66,7 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Which of these ids belong to open sessions, or to ones that have ended, whoever owns them.
+    /// Those of these ids that belong to open sessions (`open`) or to ended ones, of any owner.
     pub async fn sessions_among(&self, ids: &[SessionId], open: bool) -> Result<Vec<SessionId>> {
         let status = if open { OPEN.as_slice() } else { ENDED.as_slice() };
         let wanted = upload_session::Entity::find()
@@ -76,18 +76,19 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// The sessions with these ids that are open, of any owner. An invalid row is logged and left out.
+    /// The open sessions with these ids, of any owner. Logs an invalid row and leaves it out.
     pub async fn open_sessions(&self, ids: &[SessionId]) -> Result<Vec<Session>> {
         let open = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
             .filter(upload_session::COLUMN.status.is_in(OPEN));
-        let readable =
-            |(_, read): (_, Result<Session>)| read.inspect_err(|error| tracing::error!(%error, "cannot be read")).ok();
+        let readable = |(_, read): (_, Result<Session>)| {
+            read.inspect_err(|error| tracing::error!(%error, "the row of a session is invalid")).ok()
+        };
         Ok(each(&self.read, &open, rows::session).await?.into_iter().filter_map(readable).collect())
     }
 }
 
-/// In the order of an index of open sessions alone.
+/// Open sessions with parts, in the order of an index that has only open sessions.
 fn with_parts() -> Select<upload_session::Entity> {
     upload_session::Entity::find()
         .filter(Expr::cust(IS_OPEN))
@@ -125,7 +126,7 @@ mod tests {
     use crate::domain::{Clock, SystemClock};
 
     #[tokio::test]
-    async fn the_sweep_finds_what_is_due_by_an_index_of_its_own() {
+    async fn the_sweep_finds_due_sessions_by_a_partial_index() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&folder.path().join("partway.db")).await.unwrap();
         db.migrate().await.unwrap();

@@ -1,4 +1,6 @@
-//! Statements over tokens. Only hashes are kept; the token itself is seen once, by the person who made it.
+//! Statements over tokens.
+//!
+//! Owns the rows of tokens, which hold only hashes. The server shows a token once, to the person who creates it.
 
 use entity::api_token;
 use sea_orm::{
@@ -13,52 +15,53 @@ use super::{
 };
 use crate::domain::{OwnerName, Principal, Timestamp, TokenHash};
 
-/// How many are noted in one transaction: others wait for it.
-const NOTED_AT_ONCE: usize = 100;
+/// The largest number of tokens in one transaction. Other writers wait for it.
+const MAX_NOTED: usize = 100;
 
-/// A token to be kept.
+/// A token to store.
 #[derive(Debug)]
 pub struct NewToken {
     /// Its id.
     pub id: Uuid,
-    /// Whose sessions it opens.
+    /// The owner whose sessions it gives access to.
     pub owner: OwnerName,
-    /// What it is for.
+    /// What the owner uses it for.
     pub name: String,
-    /// SHA-256 of the token.
+    /// The SHA-256 of the token.
     pub hash: TokenHash,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it stops working.
+    /// When it expires. `None` if never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What is known of a token; never the token itself.
+/// A stored token, without its hash.
 #[derive(Clone, Debug)]
 pub struct TokenRecord {
     /// Its id.
     pub id: Uuid,
-    /// Whose sessions it opens.
+    /// The owner whose sessions it gives access to.
     pub owner: String,
-    /// What it is for.
+    /// What the owner uses it for.
     pub name: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it stops working.
+    /// When it expires. `None` if never.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, to within a sweep interval.
+    /// When it was last used. The server updates it at each sweep.
     pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When it was revoked. `None` if it was not.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl Db {
-    /// Keeps a token.
+    /// Stores a token.
     pub async fn create_token(&self, token: &NewToken) -> Result<()> {
         insert(token, &self.write).await
     }
 
-    /// Keeps a token if there is none at all, so that two first starts at once make one.
+    /// Stores a token if there is none at all; false if there is one. If two nodes start for the first time at once,
+    /// only one of them stores a token.
     pub async fn create_first_token(&self, token: &NewToken) -> Result<bool> {
         unless_locked(|| self.try_create_first_token(token)).await
     }
@@ -66,7 +69,7 @@ impl Db {
     async fn try_create_first_token(&self, token: &NewToken) -> Result<bool> {
         let tx = self.begin(None).await?;
         if tx.get_database_backend() == DbBackend::Postgres {
-            // Keeps other writers away until the commit; readers do not notice.
+            // Blocks other writers until the commit, and no readers.
             tx.execute_unprepared("LOCK TABLE api_token IN SHARE ROW EXCLUSIVE MODE").await?;
         }
         if api_token::Entity::find().count(&tx).await? > 0 {
@@ -77,7 +80,8 @@ impl Db {
         Ok(true)
     }
 
-    /// Whom the token with this hash authenticates and until when, if it is neither revoked nor expired.
+    /// The principal of the token with this hash, and when the token expires. `None` if the token is unknown, revoked
+    /// or expired.
     pub async fn principal(&self, hash: &TokenHash, now: Timestamp) -> Result<Option<(Principal, Option<Timestamp>)>> {
         let wanted = api_token::Entity::find().filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()));
         let found = retry_transient(|| at_most_one(wanted.clone(), &self.read)).await?;
@@ -87,13 +91,13 @@ impl Db {
         Ok(Some((Principal { owner, token_id: row.id }, row.expires_at)))
     }
 
-    /// Every token, oldest first.
+    /// All tokens, the oldest first.
     pub async fn tokens(&self) -> Result<Vec<TokenRecord>> {
         let found = api_token::Entity::find().order_by_asc(api_token::COLUMN.id).all(&self.read).await?;
         Ok(found.into_iter().map(record).collect())
     }
 
-    /// Makes a token useless; false if there is none with this id that was in use.
+    /// Revokes a token. False if there is no token with this id, or if it is revoked already.
     pub async fn revoke_token(&self, id: Uuid, now: Timestamp) -> Result<bool> {
         let revoked = api_token::Entity::update_many()
             .set(api_token::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
@@ -104,12 +108,12 @@ impl Db {
         Ok(revoked.rows_affected > 0)
     }
 
-    /// Notes when tokens were last used.
+    /// Records when tokens were last used.
     pub async fn note_token_use(&self, used: &[(Uuid, Timestamp)]) -> Result<()> {
-        // In one order, so that servers that do this at once do not wait for each other crosswise.
+        // Always in the same order, so that two nodes do not deadlock.
         let mut used = used.to_vec();
         used.sort_unstable();
-        for used in used.chunks(NOTED_AT_ONCE) {
+        for used in used.chunks(MAX_NOTED) {
             retry_transaction(|| self.try_note_token_use(used)).await?;
         }
         Ok(())

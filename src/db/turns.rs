@@ -1,8 +1,9 @@
 //! Turns for writing to the database.
 //!
-//! Owns fairness between owners. There are as many turns as connections that write: one, on SQLite. A request waits
-//! behind earlier requests of the same owner; owners are served round-robin, one turn each. So an owner waits only for
-//! the writes that are running, however many requests other owners have queued.
+//! Owns fairness between owners. There are as many turns as connections for writes (one on SQLite). Each owner has a
+//! queue of requests, and the queues are served round-robin, one request at a time. So the wait of an owner's first
+//! request does not grow with the number of requests that another owner has queued. Does not own the connections: those
+//! are in `pools`.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::OwnerName;
 
-/// How long a request waits for a turn. It holds no connection meanwhile.
+/// The longest time that a request waits for a turn. It holds no connection while it waits.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The turns, and the requests that wait for one.
@@ -24,20 +25,21 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Turns(Arc<Mutex<State>>);
 
 struct State {
+    /// The number of turns that no request has.
     free: u32,
-    /// The owner who is served next comes first. `None` is the server itself.
+    /// The queue of each owner. The first one is served next. `None` is the server itself.
     waiting: VecDeque<(Option<OwnerName>, VecDeque<oneshot::Sender<Turn>>)>,
 }
 
-/// The right to write, until it is dropped.
+/// The right to write. Dropping it passes it on to the next request.
 pub(super) struct Turn(Option<Turns>);
 
 impl Turns {
-    pub(super) fn new(places: u32) -> Self {
-        Self(Arc::new(Mutex::new(State { free: places, waiting: VecDeque::new() })))
+    pub(super) fn new(turns: u32) -> Self {
+        Self(Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new() })))
     }
 
-    /// Waits for a turn of the owner's.
+    /// Waits for a turn of this owner, or of the server itself.
     pub(super) async fn take(&self, owner: Option<&OwnerName>) -> Result<Turn, DbErr> {
         let mine = {
             let mut state = self.state();
@@ -56,7 +58,7 @@ impl Turns {
         turn.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
     }
 
-    /// Gives the turn to the next waiter; frees it if there is none.
+    /// Gives the turn to the next request. Frees it if no request waits.
     fn pass_on(self) {
         let turns = self.clone();
         let mut state = turns.state();
@@ -68,8 +70,8 @@ impl Turns {
             }
             match next.send(turn) {
                 Ok(()) => return,
-                // That waiter has given up.
-                Err(back) => turn = back,
+                // That request no longer waits.
+                Err(returned) => turn = returned,
             }
         }
         turn.0 = None;
@@ -109,7 +111,7 @@ mod tests {
         OwnerName::parse(name).unwrap()
     }
 
-    /// Takes one turn after the other as they come, and answers whose they were.
+    /// Queues one request for each of these owners, in this order. Returns the order in which they get a turn.
     async fn order(turns: &Turns, waiting: &[&'static str]) -> Vec<&'static str> {
         let (order, held) = (Arc::new(Mutex::new(Vec::new())), turns.take(None).await.unwrap());
         let mut takers: Vec<_> = waiting
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn owners_write_in_turn_however_many_of_one_are_waiting() {
+    async fn owners_get_turns_round_robin() {
         let turns = Turns::new(1);
         let served = order(&turns, &["ann", "ann", "ann", "ann", "bob", "cid", "bob"]).await;
         assert_eq!(served, ["ann", "bob", "cid", "ann", "bob", "ann", "ann"]);
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_is_passed_over_and_loses_no_turn() {
+    async fn a_request_that_stops_waiting_takes_no_turn() {
         let turns = Turns::new(1);
         let held = turns.take(None).await.unwrap();
         let (ann, bob) = (owner("ann"), owner("bob"));
@@ -150,7 +152,7 @@ mod tests {
         assert!(futures_util::poll!(&mut last).is_pending());
         drop(waiting);
         drop(held);
-        // Given up with the turn already on its way.
+        // This request stops waiting when it has been sent a turn, but has not received it.
         drop(last);
         assert_eq!(turns.state().free, 1);
         turns.take(Some(&ann)).await.unwrap();

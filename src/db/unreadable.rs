@@ -1,7 +1,8 @@
-//! Rows that cannot be read.
+//! Invalid rows.
 //!
-//! Owns reading rows one by one, so that one that makes no sense does not take the others down, and ending a session of
-//! which no more is known than where its bytes are.
+//! Owns two things. It converts the rows of a page one by one, so that one invalid row does not make the whole page
+//! fail. And it ends a session with an invalid row by using only the columns that locate its bytes. Does not decide
+//! which values are valid: that is `rows`.
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
@@ -24,26 +25,27 @@ use crate::domain::{
     Upload,
 };
 
-/// What sea-orm puts before the columns of a session and of its file, where both are read.
+/// The prefixes that sea-orm gives to the columns of the session and of the file in a join.
 const SESSION: &str = "A_";
 const FILE: &str = "B_";
 
-/// The columns that tell where a session's bytes are, and which of them go.
+/// The columns that locate a session's bytes (id, file id, upload id), and its status reason, which decides which bytes
+/// are freed.
 pub(super) type Remains = (Uuid, Uuid, Option<String>, Option<String>);
 
-/// What became of a session that cannot be read and was to be ended.
+/// The result of ending a session with an invalid row.
 #[derive(Debug)]
 pub enum EndedUnreadable {
-    /// It is ended, now or before; its bytes are to be freed. Only its ids are true.
+    /// The session has ended, now or before, and its bytes must be freed. Only the ids in this value are real.
     WithoutFile(Box<Session>),
-    /// It is complete; nothing changed. Only its ids and its status are true.
+    /// The session is complete. Nothing changed. Only the ids and the status in this value are real.
     Complete(Box<Session>),
-    /// The owner has none with this id.
+    /// The owner has no session with this id.
     Unknown,
 }
 
 impl Db {
-    /// Ends a session whose row, or whose file's row, cannot be read: by the columns alone that say so.
+    /// Ends a session whose row, or whose file's row, is invalid. Writes only the columns that record the end.
     pub async fn end_unreadable(
         &self,
         owner: Option<&OwnerName>,
@@ -68,7 +70,7 @@ impl Db {
         }
         let Some(remains) = remains_of(own).all(&tx).await?.pop() else { return Ok(EndedUnreadable::Unknown) };
         let session = session_of(remains, now)?;
-        // A damaged status must not take a complete file from its owner.
+        // The session's status may be damaged, so look at the file: its owner must not lose a complete file.
         let complete = upload_file::Entity::find_by_id(session.file_id.0).filter(
             Condition::any()
                 .add(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()))
@@ -104,7 +106,7 @@ impl Db {
     }
 }
 
-/// Reads each row by itself, under the session's id. Rows whose id cannot be read are not told.
+/// Converts each row on its own. Returns the results with their session ids. Leaves out a row whose id is invalid.
 pub(super) async fn read_each(
     connection: &Connection,
     select: &sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity>,
@@ -119,7 +121,7 @@ fn read(row: &QueryResult) -> Result<Upload> {
     upload((session, upload_file::Model::from_query_result_optional(row, FILE)?))
 }
 
-/// Reads each row by itself, under its id.
+/// Converts each row on its own. Returns the results with the rows' ids. Leaves out a row whose id is invalid.
 pub(super) async fn each<E: EntityTrait, T>(
     connection: &Connection,
     select: &sea_orm::Select<E>,
@@ -143,8 +145,9 @@ pub(super) fn remains_of(
     select.select_only().columns(columns).into_tuple()
 }
 
-/// A session of which only its ids and its reason are true: enough to free its bytes. Without a reason that can be read,
-/// only its parts may go, as if they were lost: a complete file may be all that is left.
+/// A session in which only the ids and the reason are real, which is enough to free its bytes. If the reason is
+/// invalid, it becomes `bytes_lost`, for which the server frees only the parts and keeps a complete file: that file may
+/// be all that is left.
 pub(super) fn session_of((id, file_id, storage_upload_id, reason): Remains, now: Timestamp) -> Result<Session> {
     let unknown = |column| rows::CorruptRow::new("upload_session", id, column);
     Ok(Session {
