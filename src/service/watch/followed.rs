@@ -1,7 +1,8 @@
-//! The sessions that are watched.
+//! The sessions that clients follow.
 //!
-//! Owns one reader for each, so that a change costs one read for any number of watchers; the listening for changes, by
-//! this server or another, which goes on while anything is watched; and how much one owner watches at once.
+//! Owns one reader task per followed session, so a change costs one read for any number of watchers. Owns the one task
+//! that listens for changes by any node, which runs while at least one session is followed. Owns the limit of streams
+//! per owner. Does not own the stream that a client gets: that is the parent module.
 
 use std::{
     collections::HashMap,
@@ -22,83 +23,84 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How often a session is read, and a watcher hears of changes, at most.
+/// The shortest time between two reads of a session, and between two states that a watcher gets.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long to wait before the database is asked again after it failed.
+/// The pause before the server retries after an error of the database.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// What a session's reader read last.
-type Seen = Result<SessionState, Arc<Error>>;
+/// What a reader read last: a state, or an error.
+type LastRead = Result<SessionState, Arc<Error>>;
 
-/// The sessions that are watched, their watchers, and where changes are sent.
+/// All followed sessions, and the streams of each owner.
 #[derive(Clone, Debug, Default)]
-pub(in crate::service) struct Watchers(Arc<Mutex<Watched>>);
+pub(in crate::service) struct Watchers(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-struct Watched {
+struct State {
     sessions: HashMap<SessionId, Followed>,
-    /// Streams of each owner.
+    /// The number of open streams of each owner.
     streams: HashMap<OwnerName, u64>,
-    /// Ends the listening.
+    /// Stops the task that listens for changes. `None` while no session is followed.
     listening: Option<CancellationToken>,
 }
 
 #[derive(Debug)]
 struct Followed {
-    /// The version that the session is known to have; the reader ends when this is gone.
-    told: watch::Sender<Option<u64>>,
-    states: watch::Sender<Option<Seen>>,
+    /// The newest version that a change has reported. The reader task ends when this sender is dropped.
+    newest: watch::Sender<Option<u64>>,
+    states: watch::Sender<Option<LastRead>>,
 }
 
-/// A watcher's share in a session's reader. The last one ends the reading, and of the last session the listening.
-pub(super) struct Joined {
+/// One watcher of a session. When the last one of a session is dropped, the session's reader ends. When the last one of
+/// all is dropped, the server stops to listen for changes.
+pub(super) struct Subscription {
     watchers: Watchers,
     id: SessionId,
-    offered: watch::Sender<Option<Seen>>,
-    /// Gone once it is dropped.
-    states: Option<watch::Receiver<Option<Seen>>>,
+    sender: watch::Sender<Option<LastRead>>,
+    /// An `Option`, so that `drop` can drop the receiver under the lock and then count the remaining ones.
+    states: Option<watch::Receiver<Option<LastRead>>>,
 }
 
-/// One of an owner's streams.
-pub(super) struct Place {
+/// The right to one stream, counted against the limit of its owner. Dropping it frees the stream.
+pub(super) struct StreamPermit {
     watchers: Watchers,
     owner: OwnerName,
 }
 
 impl Watchers {
-    /// Counts a stream of an owner for as long as the answer lives.
-    pub(super) fn enter(&self, owner: &OwnerName, most: u64) -> Result<Place> {
-        let mut watched = self.watched();
-        let streams = watched.streams.entry(owner.clone()).or_default();
-        if *streams >= most {
-            return Err(Error::too_many_streams(most));
+    /// Takes a permit for one stream of this owner, who may have `limit` streams.
+    pub(super) fn permit(&self, owner: &OwnerName, limit: u64) -> Result<StreamPermit> {
+        let mut state = self.state();
+        let streams = state.streams.entry(owner.clone()).or_default();
+        if *streams >= limit {
+            return Err(Error::too_many_streams(limit));
         }
         *streams += 1;
-        Ok(Place { watchers: self.clone(), owner: owner.clone() })
+        Ok(StreamPermit { watchers: self.clone(), owner: owner.clone() })
     }
 
-    /// Joins who watch this session, which is the owner's, or begins to.
-    pub(super) fn join(&self, db: &Db, owner: &OwnerName, id: SessionId) -> Joined {
-        let mut watched = self.watched();
-        let followed = watched.sessions.entry(id).or_insert_with(|| {
-            let (told, states) = (watch::Sender::new(None), watch::Sender::new(None));
+    /// Adds a watcher to a session of this owner. Starts the session's reader and the listening if they do not run yet.
+    pub(super) fn subscribe(&self, db: &Db, owner: &OwnerName, id: SessionId) -> Subscription {
+        let mut state = self.state();
+        let followed = state.sessions.entry(id).or_insert_with(|| {
+            let (newest, states) = (watch::Sender::new(None), watch::Sender::new(None));
             let (db, owner) = (db.clone(), owner.clone());
-            tokio::spawn(Reader { db, owner, id, told: told.subscribe(), states: states.clone() }.run());
-            Followed { told, states }
+            tokio::spawn(Reader { db, owner, id, newest: newest.subscribe(), states: states.clone() }.run());
+            Followed { newest, states }
         });
-        let (offered, states) = (followed.states.clone(), Some(followed.states.subscribe()));
-        if watched.listening.is_none() {
+        let (sender, states) = (followed.states.clone(), Some(followed.states.subscribe()));
+        if state.listening.is_none() {
             let stop = CancellationToken::new();
-            watched.listening = Some(stop.clone());
+            state.listening = Some(stop.clone());
             tokio::spawn(stop.run_until_cancelled_owned(self.clone().listen(db.clone())));
         }
-        Joined { watchers: self.clone(), id, offered, states }
+        Subscription { watchers: self.clone(), id, sender, states }
     }
 
     async fn listen(self, db: Db) {
         loop {
             if let Err(error) = self.listen_once(&db).await {
-                tracing::warn!(%error, "cannot listen for changes; trying again");
+                tracing::warn!(%error, "cannot listen for changes of sessions; the server retries");
             }
             sleep(RECONNECT).await;
         }
@@ -106,78 +108,80 @@ impl Watchers {
 
     async fn listen_once(&self, db: &Db) -> db::Result<()> {
         let mut changes = db.changes().await?;
-        // Whatever happened before.
+        // Sessions may have changed before the listening began.
         let mut change = Change::Any;
         loop {
             match change {
-                Change::Session(id, version) => self.tell(&[(id, version)]),
+                Change::Session(id, version) => self.report_versions(&[(id, version)]),
                 Change::Any => {
-                    let watched: Vec<_> = self.watched().sessions.keys().copied().collect();
-                    self.tell(&db.session_versions(&watched).await?);
+                    let followed: Vec<_> = self.state().sessions.keys().copied().collect();
+                    self.report_versions(&db.session_versions(&followed).await?);
                 }
             }
             change = changes.next().await?;
         }
     }
 
-    fn tell(&self, versions: &[(SessionId, u64)]) {
-        let watched = self.watched();
+    /// Wakes the readers of sessions that have a newer version.
+    fn report_versions(&self, versions: &[(SessionId, u64)]) {
+        let state = self.state();
         for (id, version) in versions {
-            let Some(session) = watched.sessions.get(id) else { continue };
-            session.told.send_if_modified(|told| {
-                let is_news = Some(*version) > *told;
-                *told = (*told).max(Some(*version));
-                is_news
+            let Some(session) = state.sessions.get(id) else { continue };
+            session.newest.send_if_modified(|newest| {
+                let is_newer = Some(*version) > *newest;
+                *newest = (*newest).max(Some(*version));
+                is_newer
             });
         }
     }
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Joined {
-    /// Shares what one reader read with all watchers.
-    pub(super) fn offer(&self, upload: Upload) {
-        offer(&self.offered, Ok(upload.into()));
+impl Subscription {
+    /// Gives a state that this watcher has read to all watchers of the session.
+    pub(super) fn publish(&self, upload: Upload) {
+        publish(&self.sender, Ok(upload.into()));
     }
 
-    /// The first state with another version than the one seen, not too soon after that.
-    pub(super) async fn newer_than(&mut self, seen: Option<(u64, Instant)>) -> Option<Seen> {
-        if let Some((_, at)) = seen {
+    /// Waits for a state that is newer than the version in `last`, and for `INTERVAL` since the moment in `last`.
+    /// `None` if the reader has ended.
+    pub(super) async fn newer_than(&mut self, last: Option<(u64, Instant)>) -> Option<LastRead> {
+        if let Some((_, at)) = last {
             sleep_until(at + INTERVAL).await;
         }
-        let seen = seen.map(|(version, _)| version);
-        let is_news = |state: &Seen| state.is_err() || version(state) > seen;
-        let next = self.states.as_mut()?.wait_for(|state| state.as_ref().is_some_and(is_news)).await.ok()?;
+        let last = last.map(|(version, _)| version);
+        let is_newer = |state: &LastRead| state.is_err() || version(state) > last;
+        let next = self.states.as_mut()?.wait_for(|state| state.as_ref().is_some_and(is_newer)).await.ok()?;
         next.clone()
     }
 }
 
-impl Drop for Joined {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut watched = self.watchers.watched();
-        // Under the lock, so that of two that go at once one sees that it is the last.
+        let mut state = self.watchers.state();
+        // Under the lock: if the last two watchers leave at the same time, the second one counts no receivers.
         drop(self.states.take());
-        if watched.sessions.get(&self.id).is_some_and(|session| session.states.receiver_count() == 0) {
-            watched.sessions.remove(&self.id);
+        if state.sessions.get(&self.id).is_some_and(|session| session.states.receiver_count() == 0) {
+            state.sessions.remove(&self.id);
         }
-        if watched.sessions.is_empty()
-            && let Some(listening) = watched.listening.take()
+        if state.sessions.is_empty()
+            && let Some(listening) = state.listening.take()
         {
             listening.cancel();
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut watched = self.watchers.watched();
-        if let Some(streams) = watched.streams.get_mut(&self.owner) {
+        let mut state = self.watchers.state();
+        if let Some(streams) = state.streams.get_mut(&self.owner) {
             *streams -= 1;
             if *streams == 0 {
-                watched.streams.remove(&self.owner);
+                state.streams.remove(&self.owner);
             }
         }
     }
@@ -188,37 +192,39 @@ struct Reader {
     db: Db,
     owner: OwnerName,
     id: SessionId,
-    told: watch::Receiver<Option<u64>>,
-    states: watch::Sender<Option<Seen>>,
+    newest: watch::Receiver<Option<u64>>,
+    states: watch::Sender<Option<LastRead>>,
 }
 
 impl Reader {
-    /// Ends with the session, or when its last watcher leaves.
+    /// Reads the session after each change, until it has ended or its last watcher leaves.
     async fn run(mut self) {
         loop {
             let states = &self.states;
-            let is_news = |told: &Option<u64>| *told > states.borrow().as_ref().and_then(version);
-            if self.told.wait_for(is_news).await.is_err() {
+            let is_newer = |newest: &Option<u64>| *newest > states.borrow().as_ref().and_then(version);
+            if self.newest.wait_for(is_newer).await.is_err() {
                 return;
             }
             let next_at = Instant::now() + INTERVAL;
             match self.read().await {
                 Ok(state) => {
                     let watchers = self.states.receiver_count();
-                    tracing::debug!(session.id = %self.id, version = state.session.version, watchers, "read for all");
+                    let version = state.session.version;
+                    tracing::debug!(session.id = %self.id, version, watchers, "one read for all watchers");
                     let has_ended = !state.session.status.is_open();
-                    offer(&self.states, Ok(state));
+                    publish(&self.states, Ok(state));
                     if has_ended {
                         return;
                     }
                 }
-                // Streams outlast a database that is away for a while.
+                // The streams stay open while the database is unavailable.
                 Err(error) if error.code().is_retryable() => {
-                    tracing::warn!(session.id = %self.id, error = %error.with_causes(), "cannot be read; trying again");
+                    let error = error.with_causes();
+                    tracing::warn!(session.id = %self.id, error, "cannot read the session; the server retries");
                     sleep(RECONNECT).await;
                 }
                 Err(error) => {
-                    offer(&self.states, Err(Arc::new(error)));
+                    publish(&self.states, Err(Arc::new(error)));
                     sleep(RECONNECT).await;
                 }
             }
@@ -232,18 +238,19 @@ impl Reader {
     }
 }
 
-/// The version of a state that could be read.
-fn version(seen: &Seen) -> Option<u64> {
-    seen.as_ref().ok().map(|state| state.session.version)
+/// The version of a state. `None` for an error.
+fn version(read: &LastRead) -> Option<u64> {
+    read.as_ref().ok().map(|state| state.session.version)
 }
 
-/// Replaces what was seen before, unless that is newer: states come from several readers.
-fn offer(states: &watch::Sender<Option<Seen>>, seen: Seen) {
+/// Replaces the previous state, unless that is newer. States come from the reader and from watchers that have just
+/// joined.
+fn publish(states: &watch::Sender<Option<LastRead>>, new: LastRead) {
     states.send_if_modified(|before| {
-        let is_news = seen.is_err() || version(&seen) > before.as_ref().and_then(version);
-        if is_news {
-            *before = Some(seen);
+        let is_newer = new.is_err() || version(&new) > before.as_ref().and_then(version);
+        if is_newer {
+            *before = Some(new);
         }
-        is_news
+        is_newer
     });
 }

@@ -1,8 +1,8 @@
 //! Following a session.
 //!
-//! Owns the stream of a session's states: the one now, then one after every change, none twice and none older than one
-//! before, until it has ended. A watcher takes a state when it is ready for it and at most ten times a second, so a slow
-//! one misses states in between and never the last. Where states come from is `followed`'s.
+//! Owns the stream of a session's states: first the present one, then newer ones, until the session has ended. The
+//! stream has each version at most once, in rising order, and at most ten states per second. A slow watcher misses
+//! states in between, but never the last one. Does not read the states: that is `followed`.
 
 mod followed;
 
@@ -12,19 +12,19 @@ use futures_util::{Stream, stream};
 use tokio::time::Instant;
 
 pub(super) use self::followed::Watchers;
-use self::followed::{Joined, Place};
+use self::followed::{StreamPermit, Subscription};
 use super::Service;
 use crate::{
     domain::{FileRecord, Principal, Session, SessionId, Upload},
     error::{Error, Result},
 };
 
-/// A session and its file, shared among all who watch it.
+/// A session and its file, shared by all watchers of the session.
 #[derive(Clone, Debug)]
 pub struct SessionState {
     /// The session.
     pub session: Arc<Session>,
-    /// The file it is for.
+    /// The file of the session.
     pub file: Arc<FileRecord>,
 }
 
@@ -34,31 +34,31 @@ impl From<Upload> for SessionState {
     }
 }
 
-/// A watcher's place: what it saw last and when, and whether that was the end.
+/// A stream under way: the version that it returned last, and whether the session has ended.
 struct Watcher {
-    joined: Joined,
-    seen: Option<(u64, Instant)>,
+    subscription: Subscription,
+    last: Option<(u64, Instant)>,
     has_ended: bool,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 impl Service {
-    /// The states of a session of the caller's, from the one now to its end.
+    /// The states of one of the caller's sessions, from the present one on. The stream ends when the session has ended.
     ///
     /// # Errors
-    /// `NOT_FOUND` if the caller has no such session; `RATE_LIMITED` if the caller watches too much at once.
+    /// `NOT_FOUND` if the caller has no such session. `RATE_LIMITED` if the caller has `max_streams_per_owner` streams.
     pub async fn watch(
         self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
     ) -> Result<impl Stream<Item = Result<SessionState, Arc<Error>>> + Send + use<>> {
-        let place = self.watchers.enter(&principal.owner, self.limits.max_streams_per_owner)?;
+        let permit = self.watchers.permit(&principal.owner, self.limits.max_streams_per_owner)?;
         self.version(principal, id).await?;
-        let joined = self.watchers.join(&self.db, &principal.owner, id);
-        // What changes from here on is told; what changed before is read. Others may know an older state than this caller
-        // has seen by other ways.
-        joined.offer(self.status(principal, id).await?);
-        let watcher = Watcher { joined, seen: None, has_ended: false, _place: place };
+        let subscription = self.watchers.subscribe(&self.db, &principal.owner, id);
+        // The subscription reports changes from here on. This read returns the earlier ones: the caller may have seen a
+        // newer state elsewhere than the reader has read.
+        subscription.publish(self.status(principal, id).await?);
+        let watcher = Watcher { subscription, last: None, has_ended: false, _permit: permit };
         Ok(stream::unfold(watcher, |mut watcher| async move {
             let next = watcher.next().await?;
             Some((next, watcher))
@@ -71,10 +71,10 @@ impl Watcher {
         if self.has_ended {
             return None;
         }
-        let next = self.joined.newer_than(self.seen).await?;
+        let next = self.subscription.newer_than(self.last).await?;
         match &next {
             Ok(state) => {
-                self.seen = Some((state.session.version, Instant::now()));
+                self.last = Some((state.session.version, Instant::now()));
                 self.has_ended = !state.session.status.is_open();
             }
             Err(_) => self.has_ended = true,
