@@ -109,7 +109,7 @@ async fn what_no_row_knows_is_named_and_never_removed() {
     for place in &places {
         fs::write(place, "x").unwrap();
     }
-    assert_eq!(found(&repair(&app).await.problems, "no row knows it"), 2);
+    assert_eq!(found(&repair(&app).await.problems, "no row refers to it"), 2);
     app.service.sweep().await;
     assert!(places.iter().all(|place| place.exists()));
 }
@@ -160,7 +160,8 @@ async fn the_command_works_beside_a_server_and_goes_on_after_a_damaged_page() {
 
     let database = folder.path().join("partway.db");
     let mut bytes = fs::read(&database).unwrap();
-    // A page in the midst of the files' rows, whose names are long. Where a page was split, a copy is left on another one.
+    // A page in the midst of the files' rows, whose names are long. Where a page was split, a copy is left on another
+    // one.
     let name = format!("150{}", "x".repeat(200));
     for page in bytes.chunks_mut(4096) {
         const LEAF_OF_A_TABLE: u8 = 13;

@@ -1,4 +1,6 @@
-//! Every byte against the digests that its part arrived with.
+//! Comparing bytes with their digests.
+//!
+//! Owns reading every byte of an upload and comparing it with the digest of its part, and with the file's digest.
 
 use sha2::{Digest, Sha256};
 
@@ -8,12 +10,13 @@ use crate::{
     storage,
 };
 
-/// How much is read in one go, unless a part is larger.
+/// Bytes that are read in one step. A larger part is one step.
 const STEP_BYTES: u64 = 64 * 1024 * 1024;
+/// The number of part rows in one statement.
 const PAGE: u64 = 1_000;
 
 impl Check<'_> {
-    /// Compares the parts of an open session, or of a stored file with its own digest too.
+    /// Compares the parts of an open session (`file` is `None`), or of a stored file, whose own digest it compares too.
     pub(super) async fn compare(&mut self, session: &Session, file: Option<&FileRecord>) {
         let place = match file {
             Some(file) => format!("file {} ({:?} of {})", file.id, file.original_filename, file.owner),
@@ -35,7 +38,7 @@ impl Check<'_> {
                         }
                         hasher = compared.hasher;
                     }
-                    // An object store gives nothing back before the object is complete.
+                    // An object store returns no bytes before the upload is complete.
                     Ok(None) => return,
                     Err(error @ storage::Error::Lost(_)) if file.is_none() => {
                         return self.lost(session.id, error).await;
@@ -60,7 +63,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether two parts are read in one go: they lie beside each other, in the same step of the file.
+/// Whether two parts are read in the same step: they are neighbours in the file, and begin in the same step of it.
 fn belongs_to_step(one: &PartRecord, next: &PartRecord, chunk_size_bytes: u64) -> bool {
     let step = (STEP_BYTES / chunk_size_bytes).max(1);
     let step_of = |record: &PartRecord| u64::from(record.part.number - 1) / step;

@@ -1,8 +1,9 @@
-//! Looking for damage, on a server that runs or not: rows that cannot be read or disagree, bytes that are gone or others,
-//! and what a crash left unfinished.
+//! `partway check`: looking for damage, also while a server runs.
 //!
-//! Owns the report, and what is wrong as opposed to merely unfinished. Goes on after whatever is damaged. Mends only when
-//! asked to, and only what is certain: no byte is removed that a row could still need or that no row knows.
+//! Owns the report, and the difference between damage and unfinished work. Damage is an invalid row, rows that
+//! contradict each other, or bytes that are missing or changed. Unfinished work is what a crash left and the server
+//! finishes by itself. The check continues after every damage that it finds. It repairs only on request, and
+//! only what it can repair with certainty. It never removes bytes that a row may still need, or that have no row.
 
 mod digests;
 mod session;
@@ -16,18 +17,18 @@ use crate::{
 };
 
 const RESTORE_ROWS: &str =
-    "restore the database from a backup, or save what can be read with `sqlite3 partway.db .recover`";
-const RESTORE_BYTES: &str = "restore this file from a backup, or have it uploaded again";
-const KEEP: &str = "keep it until you know that no database needs it (another one, or one before a restore); then remove it \
-                    by hand";
+    "restore the database from a backup, or recover the readable rows with `sqlite3 partway.db .recover`";
+const RESTORE_BYTES: &str = "restore this file from a backup, or ask its owner to upload it again";
+const KEEP: &str = "keep it until you are sure that no other database and no backup of this one has a row for it; \
+                    then remove it by hand";
 
-/// What to do besides looking.
+/// What a check does besides comparing rows and files.
 #[derive(Clone, Default)]
 pub struct CheckOptions {
-    /// Mend what can be mended for certain. No server may run on the same folder or SQLite database.
+    /// Repair what can be repaired with certainty. No server may run on the same folder or SQLite database.
     pub repairs: bool,
-    /// Read every byte and compare it with the digests. Told as it goes on: how many bytes there are in all, how many were
-    /// read now.
+    /// If set: read every byte and compare it with the digests. The check calls this after each step with the total
+    /// number of bytes, and the number of bytes in the step.
     pub on_read: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
 
@@ -37,27 +38,27 @@ impl std::fmt::Debug for CheckOptions {
     }
 }
 
-/// Something that was found.
+/// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
+    /// What the check found.
     pub what: String,
     /// What to do about it.
     pub advice: &'static str,
 }
 
-/// What was looked at and what was found.
+/// The results of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Sessions that were looked at.
+    /// The number of checked sessions.
     pub sessions: u64,
-    /// Stored files that were looked at.
+    /// The number of checked stored files.
     pub files: u64,
-    /// What is wrong.
+    /// Damage.
     pub problems: Vec<Finding>,
-    /// What a crash left unfinished, and the server or its clients finish by themselves.
+    /// Unfinished work that the server or a client will finish.
     pub unfinished: Vec<Finding>,
-    /// What was wrong or unfinished, and is mended.
+    /// Damage and unfinished work that the check has repaired.
     pub repaired: Vec<Finding>,
 }
 
@@ -75,25 +76,27 @@ impl Report {
     }
 }
 
-/// A look that is under way.
+/// A check under way.
 struct Check<'a> {
     service: &'a Arc<Service>,
     options: CheckOptions,
     report: Report,
-    /// What the storage holds that no row has been found for yet.
+    /// Uploads in the storage for which the check has found no row yet.
     uploads: HashSet<SessionId>,
+    /// Stored files in the storage for which the check has found no row yet.
     stored: HashSet<FileId>,
-    /// Bytes that a look at all digests reads.
+    /// Bytes that a comparison of all digests reads.
     total_bytes: u64,
 }
 
 impl Service {
-    /// Looks at everything.
+    /// Checks all rows and all files.
     ///
     /// # Errors
-    /// The storage cannot be listed. All else is in the report.
+    /// The storage cannot list its files. All other errors are in the report.
     pub async fn check(self: &Arc<Self>, options: CheckOptions) -> Result<Report> {
-        // Rows are written before bytes: what is listed here has its row by now.
+        // List the storage before the rows. A session's row is written before its bytes, so every listed file has its
+        // row.
         let uploads = match self.storage.as_folder() {
             Some(folder) => folder.uploads().await?.into_iter().collect(),
             None => HashSet::new(),
@@ -133,7 +136,7 @@ impl Check<'_> {
         self.files(&seen, is_whole).await;
     }
 
-    /// The files that no session led to, and what no row knows.
+    /// Checks the file rows that no session refers to, and reports files without a row.
     async fn files(&mut self, seen: &HashSet<FileId>, mut is_whole: bool) {
         let (files, unread) = self.service.db.file_ids().await;
         if let Some(error) = unread {
@@ -146,23 +149,23 @@ impl Check<'_> {
                 Ok(Ok(file)) => {
                     self.stored_file(&file).await;
                 }
-                // Its session's row told it too, if that could be read.
+                // The check of its session reports it too, if the session's row is valid.
                 Ok(Err(problem)) => self.report.problem(format!("file {id}: {problem}"), RESTORE_ROWS),
                 Err(error) => {
                     self.report.problem(format!("file {id}: its row cannot be read: {error}"), RESTORE_ROWS);
                 }
             }
         }
-        let nobody = if is_whole { "no row knows it" } else { "no row that can be read knows it" };
+        let reason = if is_whole { "no row refers to it" } else { "no readable row refers to it" };
         let mut unknown: Vec<_> = self.uploads.iter().map(|id| format!("uploading/{id}")).collect();
         unknown.extend(self.stored.iter().map(|id| format!("stored/{id}")));
         unknown.sort();
         for what in unknown {
-            self.report.problem(format!("{what}: {nobody}"), KEEP);
+            self.report.problem(format!("{what}: {reason}"), KEEP);
         }
     }
 
-    /// Whether the bytes of a file that its row calls stored are there, as many as there should be.
+    /// Checks that the bytes of a stored file exist and have its size. False if not, or if the file is not stored.
     async fn stored_file(&mut self, file: &FileRecord) -> bool {
         let Some(location) = file.location.as_deref().filter(|_| file.status == FileStatus::Stored) else {
             return false;

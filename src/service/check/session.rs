@@ -1,4 +1,6 @@
-//! One session: its rows, its bytes, and what is left to be done for it.
+//! The check of one session.
+//!
+//! Owns what is damage and what is unfinished for each status of a session, and the repairs.
 
 use uuid::Uuid;
 
@@ -10,18 +12,19 @@ use crate::{
     storage,
 };
 
-const ENDS: &str = "the server fails it with `bytes_lost` when it notices, as --repair does; its client begins anew";
-const BEGIN_ANEW: &str = "it has failed with `bytes_lost`; its client begins anew";
-const FINALIZE: &str = "finalize was cut off; its client's next finalize takes the file, as --repair does";
-const SWEEP: &str = "the sweep of a running server frees it, as --repair does";
-const OLDER: &str = "the database is older than the storage: restore a newer one. A part that is sent now ends the session, and \
-                     the file stays";
-const UNREACHABLE: &str = "its session has failed, so nobody can reach it: restore a database that knows it as stored, or remove it \
-                           by hand";
+const ENDS: &str = "the server fails the session with `bytes_lost` when it detects this, as --repair does; the client \
+                    must upload again";
+const BEGIN_ANEW: &str = "the session has failed with `bytes_lost`; the client must upload again";
+const FINALIZE: &str = "a finalize was interrupted; the client's next finalize completes the session, as --repair does";
+const SWEEP: &str = "the sweep of a running server frees the bytes, as --repair does";
+const OLDER: &str = "the database is older than the storage: restore a newer one. If a client sends a part now, the \
+                     session fails, and the file stays";
+const UNREACHABLE: &str = "its session has failed, so no client can read it: restore a database in which it is stored, \
+                           or remove it by hand";
 const DONE: &str = "nothing is left to do";
 
 impl Check<'_> {
-    /// Answers its file, if that is known.
+    /// Checks one session. Returns the id of its file; `None` if its rows are invalid.
     pub(super) async fn session(&mut self, id: SessionId) -> Option<FileId> {
         let in_uploading = self.uploads.remove(&id);
         let checked = match self.service.db.check_session(id).await {
@@ -57,11 +60,12 @@ impl Check<'_> {
     async fn open(&mut self, checked: &CheckedUpload, in_uploading: bool, in_stored: bool) {
         let session = &checked.upload.session;
         if in_stored && !in_uploading {
-            let what = format!("stored/{}: complete, but its session {} is open", session.file_id, session.id);
+            let what =
+                format!("stored/{}: the file is complete, but its session {} is open", session.file_id, session.id);
             if !session.has_all_parts() {
                 self.report.problem(format!("{what} and lacks parts"), OLDER);
             } else if self.options.repairs {
-                // What its client would do next.
+                // The same as the client's next finalize.
                 let owner = Principal { owner: session.owner.clone(), token_id: Uuid::nil() };
                 match self.service.finalize(&owner, session.id, DigestFields::default(), |_| true).await {
                     Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
@@ -83,7 +87,8 @@ impl Check<'_> {
         }
     }
 
-    /// Looks at the row again: on a server that runs, the session may have ended since.
+    /// Reports lost bytes, or fails the session. Reads the row again first: if a server runs, the session may have
+    /// ended meanwhile.
     pub(super) async fn lost(&mut self, id: SessionId, problem: storage::Error) {
         let Ok(Ok(CheckedUpload { upload, .. })) = self.service.db.check_session(id).await else { return };
         let session = upload.session;
@@ -107,11 +112,11 @@ impl Check<'_> {
             self.leftover(checked).await;
         }
         if is_kept {
-            self.report.problem(format!("stored/{}: complete", session.file_id), UNREACHABLE);
+            self.report.problem(format!("stored/{}: the file is complete", session.file_id), UNREACHABLE);
         }
     }
 
-    /// Bytes of a session that has ended.
+    /// Bytes that are left of a session that has ended.
     async fn leftover(&mut self, checked: &CheckedUpload) {
         let session = &checked.upload.session;
         let what = format!("session {}: it is {}, and its bytes are not freed", session.id, session.status.as_str());
