@@ -1,28 +1,28 @@
-//! Logs: where log lines go and how they look.
+//! The log.
 //!
-//! Owns the set-up of the log. The code where something happens decides what to log.
+//! Owns where log lines go, and their format. Does not decide what to log: each module does.
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object per line, for log collectors.
     Json,
 }
 
-/// Sends logs to standard error. Standard output is kept for what a command was asked for.
+/// Starts the log on standard error. Standard output is for the results of commands.
 pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sea_orm_migration=warn"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        // It reports a line that cannot be written with `eprintln!`, which panics where standard error is closed or full.
+        // Otherwise it reports a failed write with `eprintln!`, which panics if standard error is closed or full.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => logs.init(),

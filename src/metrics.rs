@@ -1,6 +1,6 @@
-//! Metrics: what an operator can count.
+//! Metrics for operators.
 //!
-//! Owns the counters, their names and their text format. The code where something happens decides when to count it.
+//! Owns the counters, their names and their text format. Does not decide when to count: the use cases and the edges do.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
@@ -8,19 +8,20 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Counters of one server, in the [Prometheus text format](https://prometheus.io/docs/instrumenting/exposition_formats/).
+/// Counters of one server, in the [Prometheus text
+/// format](https://prometheus.io/docs/instrumenting/exposition_formats/).
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Sessions by what happened to them.
+    /// Events of sessions.
     pub sessions: Family<SessionLabels, Counter>,
-    /// Parts by what became of them.
+    /// Parts by outcome.
     pub parts: Family<PartLabels, Counter>,
-    /// Bytes of parts that were acknowledged for the first time.
+    /// Bytes of received parts, without replays.
     pub part_bytes: Counter,
-    /// Connections for which there was no place.
+    /// Connections that the server refused because there were too many.
     pub connections_refused: Counter,
-    /// Requests by route and status, and how long they took.
+    /// Durations of requests, by method, route and status.
     pub requests: Family<RequestLabels, Histogram>,
     /// Statements sent to the database.
     pub db_statements: Counter,
@@ -29,11 +30,11 @@ pub struct Metrics {
 /// Labels of [`Metrics::sessions`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SessionLabels {
-    /// What happened.
+    /// The event.
     pub event: SessionEvent,
 }
 
-/// What can happen to a session.
+/// An event of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum SessionEvent {
@@ -47,11 +48,11 @@ pub enum SessionEvent {
 /// Labels of [`Metrics::parts`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PartLabels {
-    /// What became of it.
+    /// The outcome.
     pub outcome: PartOutcome,
 }
 
-/// What can become of a part.
+/// The outcome of a request that sends a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum PartOutcome {
@@ -65,14 +66,14 @@ pub enum PartOutcome {
 pub struct RequestLabels {
     /// HTTP method.
     pub method: String,
-    /// Route template; never the path, which has ids in it.
+    /// Route template. Not the path, which contains ids.
     pub route: String,
     /// HTTP status.
     pub status: u16,
 }
 
 impl Metrics {
-    /// All at zero, except that the database counts its own statements.
+    /// Creates counters that begin at zero. `db_statements` is the database's own counter.
     pub fn new(db_statements: Counter) -> Self {
         let mut registry = Registry::with_prefix("partway");
         let sessions = Family::default();
@@ -82,7 +83,7 @@ impl Metrics {
         let part_bytes = Counter::default();
         registry.register_with_unit("parts_received", "Bytes received in parts", Unit::Bytes, part_bytes.clone());
         let connections_refused = Counter::default();
-        registry.register("connections_refused", "Connections without a place", connections_refused.clone());
+        registry.register("connections_refused", "Refused connections", connections_refused.clone());
         let requests = Family::<RequestLabels, Histogram>::new_with_constructor(|| {
             Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0])
         });
@@ -91,7 +92,7 @@ impl Metrics {
         Self { registry, sessions, parts, part_bytes, connections_refused, requests, db_statements }
     }
 
-    /// Counts something that happened to a session.
+    /// Counts an event of a session.
     pub fn count_session(&self, event: SessionEvent) {
         self.sessions.get_or_create(&SessionLabels { event }).inc();
     }

@@ -1,6 +1,7 @@
 //! One constructor per kind of error: its code, its message and its details.
 //!
-//! Owns the words. Which code has which HTTP status is in the table of the parent module.
+//! Owns the texts for callers. Does not own the codes and their HTTP statuses: those are in the table of the parent
+//! module.
 
 use std::error::Error as StdError;
 
@@ -10,56 +11,56 @@ use super::{Code, Error};
 use crate::domain::{PartSet, Session, Sha256Digest};
 
 impl Error {
-    /// No valid token.
+    /// The request has no valid token.
     pub fn unauthenticated() -> Self {
         Self::new(Code::Unauthenticated, "a valid bearer token is required")
     }
 
-    /// Nothing there for this caller; `what` is a noun.
+    /// The thing does not exist for this caller. `what` is a noun.
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no such {what}"))
     }
 
-    /// An input field that is wrong.
+    /// An input field has an invalid value.
     pub fn invalid(field: &'static str, problem: impl std::fmt::Display) -> Self {
         let mut error = Self::new(Code::InvalidInput, format!("{field}: {problem}")).with("field", field);
         error.field = Some(field);
         error
     }
 
-    /// A request that cannot be read at all.
+    /// The request is malformed as a whole.
     pub fn malformed(problem: impl Into<String>) -> Self {
         Self::new(Code::InvalidInput, problem)
     }
 
-    /// A method that the route does not take; `why` is shown.
+    /// The route does not support the method. `why` is the message.
     pub fn method_not_allowed(why: &str) -> Self {
         Self::new(Code::MethodNotAllowed, why)
     }
 
-    /// A body of another media type than JSON.
+    /// The body has another media type than JSON.
     pub fn not_json() -> Self {
         Self::new(Code::UnsupportedMediaType, "the body must be JSON, with Content-Type: application/json")
     }
 
-    /// A range that begins after the end of a file of this size.
+    /// The range begins after the end of a file of this size.
     pub fn range_not_satisfiable(size_bytes: u64) -> Self {
         Self::new(Code::RangeNotSatisfiable, "the range begins after the end of the file")
             .with("size_bytes", size_bytes)
     }
 
-    /// More bytes than `limit_bytes`; `what` is a noun.
+    /// There are more bytes than `limit_bytes`. `what` is a noun.
     pub fn too_large(what: &str, limit_bytes: u64) -> Self {
         Self::new(Code::TooLarge, format!("{what} may have at most {limit_bytes} bytes"))
             .with("limit_bytes", limit_bytes)
     }
 
-    /// An idempotency key that names another request.
+    /// The owner used the idempotency key before, with other input.
     pub fn idempotency_key_reused() -> Self {
         Self::new(Code::IdempotencyKeyReused, "this idempotency key was used before with other input")
     }
 
-    /// A part number beyond the plan.
+    /// The session has no part with this number.
     pub fn part_out_of_range(total_parts: u32) -> Self {
         let message = match total_parts {
             0 => "the file is empty and has no parts".to_owned(),
@@ -68,7 +69,8 @@ impl Error {
         Self::new(Code::PartOutOfRange, message).with("total_parts", total_parts)
     }
 
-    /// A body of the wrong length. `received_bytes` is what was declared or had arrived when it was clear.
+    /// The body does not have the size of the part. `received_bytes` is the declared length, or the number of bytes
+    /// that the server had received when it refused the body.
     pub fn part_size_mismatch(expected_bytes: u64, received_bytes: u64) -> Self {
         let message = format!("this part has exactly {expected_bytes} bytes, not {received_bytes}");
         Self::new(Code::PartSizeMismatch, message)
@@ -76,7 +78,7 @@ impl Error {
             .with("received_bytes", received_bytes)
     }
 
-    /// A body that stopped coming before its end.
+    /// The body of a part ended too early.
     pub fn body_cut(expected_bytes: u64, received_bytes: u64) -> Self {
         let message = format!("the body stopped after {received_bytes} of {expected_bytes} bytes; send the part again");
         Self::new(Code::Unavailable, message)
@@ -84,40 +86,40 @@ impl Error {
             .with("received_bytes", received_bytes)
     }
 
-    /// A body that is not stored and stopped coming before its end.
+    /// The body of another request ended too early.
     pub fn body_stopped() -> Self {
         Self::new(Code::Unavailable, "the body stopped before its end; send the request again")
     }
 
-    /// A part that was received before with other bytes.
+    /// The part was received before, with other bytes.
     pub fn part_conflict(stored: Sha256Digest, received: Sha256Digest) -> Self {
         Self::new(Code::PartConflict, "this part was received before with other bytes")
             .with("stored_sha256", stored.to_string())
             .with("received_sha256", received.to_string())
     }
 
-    /// Bytes that are not the declared ones; `what` is a noun.
+    /// The bytes do not have the declared SHA-256. `what` is a noun.
     pub fn checksum_mismatch(what: &str, declared: Sha256Digest, actual: Sha256Digest) -> Self {
         Self::new(Code::ChecksumMismatch, format!("the {what} does not have the declared SHA-256"))
             .with("declared_sha256", declared.to_string())
             .with("actual_sha256", actual.to_string())
     }
 
-    /// Bytes of which the SHA-512 is not the declared one.
+    /// The bytes do not have the declared SHA-512.
     pub fn sha512_mismatch(declared: &[u8; 64], actual: &[u8; 64]) -> Self {
         Self::new(Code::ChecksumMismatch, "the body does not have the declared SHA-512")
             .with("declared_sha512", hex::encode(declared))
             .with("actual_sha512", hex::encode(actual))
     }
 
-    /// Parts that are not the client's: their composite digest is another one.
+    /// The received parts do not have the composite digest that the client expects.
     pub fn composite_mismatch(expected: Sha256Digest, actual: Sha256Digest) -> Self {
-        Self::new(Code::ChecksumMismatch, "the file's parts do not have the composite SHA-256 that you expect")
+        Self::new(Code::ChecksumMismatch, "the parts of the file do not have the expected composite SHA-256")
             .with("expected_composite_sha256", expected.to_string())
             .with("actual_composite_sha256", actual.to_string())
     }
 
-    /// A finalize that came too early.
+    /// The client finalizes a session that lacks parts.
     pub fn parts_missing(received: &PartSet, total_parts: u32) -> Self {
         let missing: Vec<String> = received.missing(total_parts).map(|run| run.to_string()).collect();
         let count = total_parts - received.len();
@@ -125,12 +127,12 @@ impl Error {
             .with("missing_parts", missing)
     }
 
-    /// A condition that does not hold.
+    /// A condition of the request does not hold.
     pub fn precondition_failed() -> Self {
-        Self::new(Code::PreconditionFailed, "what the request's conditions name is not what is there")
+        Self::new(Code::PreconditionFailed, "the resource does not meet the conditions of the request; read it again")
     }
 
-    /// A session that has ended.
+    /// The session has ended.
     pub fn session_closed(session: &Session) -> Self {
         let reason = session.status_reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
         Self::new(Code::SessionClosed, format!("the session has ended: it is {}{reason}", session.status.as_str()))
@@ -138,77 +140,77 @@ impl Error {
             .with("status_reason", json!(session.status_reason.map(|reason| reason.as_str())))
     }
 
-    /// Too many open sessions.
+    /// The owner has too many open sessions.
     pub fn too_many_sessions(limit: u64) -> Self {
         Self::new(Code::RateLimited, format!("at most {limit} sessions may be open at once; finalize or abort some"))
             .with("limit", limit)
     }
 
-    /// Too many streams.
+    /// The owner has too many open streams.
     pub fn too_many_streams(limit: u64) -> Self {
-        Self::new(Code::RateLimited, format!("at most {limit} streams may be open at once; end some"))
+        Self::new(Code::RateLimited, format!("at most {limit} streams may be open at once; close some"))
             .with("limit", limit)
     }
 
-    /// A part that another request has; `why` is shown.
+    /// Another request is writing the part. `why` is the message.
     pub fn busy(why: &str) -> Self {
         Self::new(Code::Busy, why)
     }
 
-    /// A dependency that cannot take the request now; `what` is shown, the cause is not.
+    /// A dependency cannot take the request now. `what` is the message; only the log has the cause.
     pub fn unavailable(what: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Unavailable, what).caused_by(cause)
     }
 
-    /// Taking so many bytes would leave less free than must stay free.
+    /// After storing these bytes, the storage would have less than `min_free_space` free.
     pub fn storage_full(needed_bytes: u64, free_bytes: u64, min_free_bytes: u64) -> Self {
-        Self::new(Code::Unavailable, "the storage is full: less than min_free_space would stay free")
+        Self::new(Code::Unavailable, "the storage is full: it would have less than min_free_space left")
             .with("needed_bytes", needed_bytes)
             .with("free_bytes", free_bytes)
             .with("min_free_bytes", min_free_bytes)
     }
 
-    /// A query that took longer than it may.
+    /// The query took longer than its limit.
     pub fn too_slow(limit: std::time::Duration) -> Self {
-        Self::new(Code::Unavailable, format!("the query took longer than {limit:?} and was given up"))
+        Self::new(Code::Unavailable, format!("the query took longer than {limit:?}, and the server stopped it"))
     }
 
-    /// A request that is not allowed, whoever sends it; `why` is shown.
+    /// The request is not allowed for any caller. `why` is the message.
     pub fn forbidden(why: &str) -> Self {
         Self::new(Code::Forbidden, why)
     }
 
-    /// A hash that stands for no document. The words are those that Apollo's clients look for.
+    /// The server has no document with this hash. Apollo's clients look for exactly this text.
     pub fn persisted_query_not_found() -> Self {
         Self::new(Code::PersistedQueryNotFound, "PersistedQueryNotFound")
     }
 
-    /// More operations on one socket than it may have.
+    /// The socket has too many operations under way.
     pub fn too_many_operations(limit: usize) -> Self {
         Self::new(Code::RateLimited, format!("a socket may have at most {limit} operations under way"))
     }
 
-    /// More connections than the server takes, in all or from one address.
+    /// There are too many connections, in total or from one address.
     pub fn too_many_connections() -> Self {
         Self::new(Code::Unavailable, "there are too many connections; try again later")
     }
 
-    /// A server that is about to stop.
+    /// The server is stopping.
     pub fn stopping() -> Self {
         Self::new(Code::Unavailable, "the server is stopping")
     }
 
-    /// Stored bytes that are not there any more, or are others than were stored.
+    /// Stored bytes are missing, or are not the bytes that were stored.
     pub fn bytes_lost(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(Code::BytesLost, "the stored bytes of this file are gone or damaged").caused_by(cause)
+        Self::new(Code::BytesLost, "the stored bytes of this file are missing or damaged").caused_by(cause)
     }
 
-    /// A database and a storage that do not belong together; told at a start, to those who run the server.
+    /// The database and the storage do not belong together. The operator sees this when the server starts.
     pub fn misbound(problem: String) -> Self {
         Self::new(Code::Internal, problem)
     }
 
-    /// A fault of the server.
+    /// The server failed.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Internal, "an internal error occurred").caused_by(cause)
     }

@@ -1,8 +1,8 @@
-//! What can go wrong, as the outside sees it.
+//! The errors that callers see.
 //!
-//! Owns the one table of codes (code, HTTP status, whether trying again can help) and the one error type that every use
-//! case returns. REST shows it as problem+json, GraphQL as `extensions.code`; how, is theirs. The cause of an error is
-//! kept for the log and never shown. What each error says is in `constructors`.
+//! Owns the one table of codes (code, HTTP status, whether a retry can succeed) and the one error type that every use
+//! case returns. The cause of an error goes to the log, and never to the caller. Does not own the formats of the
+//! protocols: REST writes problem+json and GraphQL `extensions.code`. The texts are in `constructors`.
 
 mod constructors;
 
@@ -20,7 +20,7 @@ macro_rules! codes {
             /// Every code, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The code as both protocols spell it.
+            /// The code as both protocols send it.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
             }
@@ -39,21 +39,21 @@ macro_rules! codes {
 }
 
 codes! {
-    /// No token, or one that is unknown, expired or revoked.
+    /// The request has no token, or one that is unknown, expired or revoked.
     Unauthenticated = "UNAUTHENTICATED", 401, false;
-    /// The request is not allowed from where it comes.
+    /// The request is not allowed for any caller, for example because of its origin.
     Forbidden = "FORBIDDEN", 403, false;
-    /// There is no such thing for this caller.
+    /// The resource does not exist for this caller.
     NotFound = "NOT_FOUND", 404, false;
     /// The request is malformed; the message names the field.
     InvalidInput = "INVALID_INPUT", 400, false;
-    /// The route does not take this method; `Allow` names those that it takes.
+    /// The route does not support this method; `Allow` lists the methods that it supports.
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false;
-    /// The body has another media type than the route takes; `Accept` names the one.
+    /// The route does not support the media type of the body; `Accept` names the one that it supports.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false;
     /// The `Range` begins after the end of the file.
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", 416, false;
-    /// The file or the request is larger than this server takes.
+    /// The file or the request is larger than the limit of this server.
     TooLarge = "TOO_LARGE", 413, false;
     /// The idempotency key was used before, with other input.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false;
@@ -67,21 +67,21 @@ codes! {
     ChecksumMismatch = "CHECKSUM_MISMATCH", 400, false;
     /// The session cannot be finalized: parts have not arrived.
     PartsMissing = "PARTS_MISSING", 409, false;
-    /// The hash stands for no document that this server knows; send the document with it.
+    /// The server has no document with this hash; send the document with it.
     PersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND", 400, false;
-    /// What the request's conditions (`If-Match`, …) name is not what is there.
+    /// A condition of the request, such as `If-Match`, does not hold.
     PreconditionFailed = "PRECONDITION_FAILED", 412, false;
     /// The session has ended.
     SessionClosed = "SESSION_CLOSED", 409, false;
-    /// The file's stored bytes are gone or damaged. Its record stays; the log says what was found.
+    /// The file's stored bytes are missing or damaged. The file's record stays; the log has the details.
     BytesLost = "BYTES_LOST", 410, false;
-    /// Too much at once for one owner.
+    /// The owner has reached a limit, such as the number of open sessions.
     RateLimited = "RATE_LIMITED", 429, true;
-    /// Another request for the same part took over, or is being stored.
+    /// Another request is writing the same part.
     Busy = "BUSY", 409, true;
     /// The database or the storage cannot take the request now.
     Unavailable = "UNAVAILABLE", 503, true;
-    /// A fault of the server; the log has the cause under the request id.
+    /// The server failed; the log has the cause with the request id.
     Internal = "INTERNAL", 500, false;
 }
 
@@ -113,34 +113,34 @@ impl Error {
         self
     }
 
-    /// Its stable code.
+    /// The stable code.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// What the caller may read.
+    /// The text for the caller.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The input field that is wrong, in `snake_case`.
+    /// The input field with an invalid value, in `snake_case`.
     pub fn field(&self) -> Option<&'static str> {
         self.field
     }
 
-    /// What a program can use: missing parts, digests, limits. Keys are `snake_case`.
+    /// Details for programs, such as missing parts, digests or limits. Keys are `snake_case`.
     pub fn details(&self) -> &Map<String, Value> {
         &self.details
     }
 
-    /// Writes the cause to the log, if there is one. Called once, by the edge that shows the error.
+    /// Writes the cause to the log, if there is one. The edge that sends the error calls this once.
     pub fn log(&self) {
         if self.cause.is_some() {
             tracing::error!(code = self.code.as_str(), cause = self.with_causes(), "request failed");
         }
     }
 
-    /// The message and what caused it, for those who run the server.
+    /// The message and the chain of its causes, for operators.
     pub fn with_causes(&self) -> String {
         let mut text = self.message.clone();
         let mut next = self.cause.as_ref().map(|cause| &**cause as &dyn StdError);
