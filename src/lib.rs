@@ -1,18 +1,19 @@
-//! Partway: a resumable-upload server that can be asked what has arrived.
+//! Partway: a resumable-upload server that reports which parts have arrived.
 //!
-//! The crate's map, from the outside in. Who may import whom is drawn in `docs/architecture.md` and held by a test.
+//! The map of the crate, from the outside in. `docs/architecture.md` shows which module may import which, and a test
+//! checks it.
 //!
 //! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`logs`] the log.
 //! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL).
 //! - [`http`] what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
-//! - [`metrics`] the counters; edges and use cases count.
+//! - [`metrics`] the counters, which edges and use cases increment.
 //! - [`db`] SQL; [`storage`] bytes.
-//! - [`group_commit`] group commit: one sync, or one transaction, for what arrives together.
+//! - [`group_commit`] one sync, or one transaction, for items that arrive together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
-//! - [`client`] the HTTP client that resumes; it knows the server by its REST contract alone.
+//! - [`client`] the HTTP client that resumes uploads; it uses only the REST contract of the server.
 
-// They panic where the output is closed or full; `cli::output` does not.
+// `println!` and `eprintln!` panic if the output is closed or full; `cli::output` does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod app;

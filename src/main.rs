@@ -1,4 +1,4 @@
-//! The `partway` command: parse, run, exit code.
+//! The `partway` command: parses the arguments, runs the command and returns its exit code.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

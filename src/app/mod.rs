@@ -1,6 +1,7 @@
-//! The composition root: settings in, a router out.
+//! The composition root: from settings to a router.
 //!
-//! The one file that knows all parts. Owns which layers a request passes and in which order; decides nothing else.
+//! The only file that imports all parts. Owns which layers a request passes, and their order. Does not own any
+//! behaviour of its own, except the timer of the sweep.
 
 mod origins;
 mod stores;
@@ -24,12 +25,12 @@ use crate::{
     web,
 };
 
-/// A server that only lacks a socket.
+/// A server without its listening socket.
 #[derive(Debug)]
 pub struct App {
     /// The use cases.
     pub service: Arc<Service>,
-    /// Every route.
+    /// All routes.
     pub router: Router,
     overloaded: Router,
     /// Stops what the routes serve.
@@ -39,7 +40,7 @@ pub struct App {
 }
 
 impl App {
-    /// Opens everything and wires it. Nothing is opened lazily: what is wrong is told now.
+    /// Opens the database and the storage, and wires the routes. Opens nothing lazily, so errors appear at the start.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let service = Arc::new(open_bound_service(config, clock).await?);
         service.reachable().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
@@ -49,10 +50,10 @@ impl App {
         Self::over(service, config)
     }
 
-    /// Wires the routes over a service that is open.
+    /// Wires the routes over an open service.
     ///
     /// # Errors
-    /// Settings of the edges that make no sense.
+    /// A setting of an edge is invalid.
     pub fn over(service: Arc<Service>, config: &Config) -> anyhow::Result<Self> {
         let shutdown = Shutdown::default();
         let (router, overloaded) = routers(&service, &shutdown, config)?;
@@ -60,7 +61,7 @@ impl App {
         Ok(Self { service, router, overloaded, shutdown, settings, sweep_interval })
     }
 
-    /// Serves until it is asked to stop, and sweeps meanwhile.
+    /// Serves requests and runs the periodic sweep, until `stop` completes and the requests have drained.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let sweeping = tokio::spawn(sweep_periodically(Arc::clone(&self.service), self.sweep_interval));
         let server = Server::new(self.router, self.overloaded, self.service, self.shutdown, self.settings);
@@ -78,28 +79,29 @@ async fn sweep_periodically(service: Arc<Service>, interval: Duration) {
     }
 }
 
-/// Checks what single settings cannot tell: origins, and the file of trusted documents.
+/// Checks the settings that `config` cannot check: origins, and the file of trusted documents.
 ///
 /// # Errors
-/// What `serve` would refuse; the message names the setting.
+/// `serve` would refuse a setting. The message names it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     Origins::new(config.server.cors_origins(), config.server.public_url()?.as_ref())?;
     graphql::PersistedDocuments::load(&config.documents).map(drop)
 }
 
-/// The GraphQL schema, as `schema.graphql` holds it.
+/// The GraphQL schema, as in `schema.graphql`.
 pub fn sdl() -> String {
     graphql::sdl()
 }
 
-/// Every route, and what answers in their place when there are too many connections.
+/// All routes, and the router that answers instead while there are too many connections.
 fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyhow::Result<(Router, Router)> {
     let observer = http::Observer::new(Arc::clone(service))?;
     let public_url = config.server.public_url()?;
     let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
     let documents = graphql::PersistedDocuments::load(&config.documents)?;
     let rate = LeastRate::from(&config.connections);
-    // From the outside in, as one: a router that is given them one by one wraps every route again for each.
+    // The outermost layer first. Combined into one, because a router wraps every route again for each layer that it
+    // gets.
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(observer, http::observe))
         .option_layer(origins.cors())

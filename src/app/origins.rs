@@ -1,7 +1,7 @@
-//! Which pages may use this server from a browser: its own, and those of the origins in the settings.
+//! Which web pages may use this server from a browser.
 //!
-//! Owns the settings `cors_origins` and `public_url` as far as they name origins, and the layers that hold them. Callers
-//! are known by a header that no browser adds by itself, so this is the second lock on the door.
+//! Owns the origins in the settings `cors_origins` and `public_url`, and the layers that apply them. This is a second
+//! line of defence: a request also needs a bearer token, and no browser adds that header by itself.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use axum::{
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use url::Url;
 
-/// Headers of answers that a page of another origin may read, beside those that each may.
+/// Response headers that a page of another origin may read, in addition to those that the CORS standard always allows.
 const EXPOSED: [&str; 12] = [
     "accept-ranges",
     "allow",
@@ -32,10 +32,10 @@ const EXPOSED: [&str; 12] = [
 /// The origins in the settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
-    /// Their pages may send requests and read the answers.
+    /// Pages of these origins may send requests and read the responses.
     cors: Vec<HeaderValue>,
-    /// Their requests are not told from those of a program: those of `cors`, and the server's own public one, which a
-    /// proxy that rewrites `Host` hides.
+    /// Requests from these origins pass the CSRF check: the origins in `cors`, and the origin of `public_url`, which
+    /// the check cannot recognize behind a proxy that rewrites `Host`.
     trusted: Arc<HashSet<HeaderValue>>,
 }
 
@@ -43,7 +43,7 @@ impl Origins {
     /// Reads `cors_origins` and `public_url`.
     ///
     /// # Errors
-    /// An entry that no browser would ever send as an origin.
+    /// No browser sends an entry as an origin. The message names the setting.
     pub(super) fn new<'a>(cors: impl Iterator<Item = &'a str>, public: Option<&Url>) -> anyhow::Result<Self> {
         let cors = cors
             .map(|text| origin(text).with_context(|| format!("cors_origins: {text}")))
@@ -54,7 +54,7 @@ impl Origins {
         Ok(Self { cors, trusted: Arc::new(trusted) })
     }
 
-    /// The layer that lets pages of the named origins read answers; none if no origin is named.
+    /// The layer that lets pages of the origins in `cors_origins` read responses. `None` if that is empty.
     pub(super) fn cors(&self) -> Option<CorsLayer> {
         if self.cors.is_empty() {
             return None;
@@ -62,15 +62,15 @@ impl Origins {
         let layer = CorsLayer::new()
             .allow_origin(self.cors.clone())
             .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
-            // Clients add headers of their own (traceparent, baggage, x-apollo-operation-name); none gives rights.
+            // Clients add headers such as traceparent, baggage and x-apollo-operation-name. None of them grants access.
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(EXPOSED.map(HeaderName::from_static))
             .max_age(Duration::from_hours(1));
         Some(layer)
     }
 
-    /// Removes the marks of a cross-origin request if its origin is trusted, so that the check that follows refuses only
-    /// the others. That check itself takes origins of the web alone, not those of apps, as `capacitor://localhost`.
+    /// Removes the headers that mark a cross-origin request, if its origin is trusted. So the CSRF check that follows
+    /// refuses only other origins. That check itself cannot be given origins of apps, such as `capacitor://localhost`.
     pub(super) fn admit(&self, mut request: Request) -> Request {
         let headers = request.headers_mut();
         if headers.get(header::ORIGIN).is_some_and(|origin| self.trusted.contains(origin)) {
@@ -81,20 +81,20 @@ impl Origins {
     }
 }
 
-/// An origin as browsers write it: scheme, host and, if it is not the scheme's own, port.
+/// An origin as browsers send it: the scheme, the host, and the port if it is not the scheme's default.
 fn origin(text: &str) -> anyhow::Result<HeaderValue> {
-    ensure!(!text.contains('*'), "name each origin; patterns are not taken");
-    ensure!(text != "null", "pages of every sandbox and every file have this origin; name a real one");
-    let url = Url::parse(text).context("this is no origin such as https://app.example.org")?;
-    ensure!(url.has_host(), "this is no origin such as https://app.example.org");
+    ensure!(!text.contains('*'), "name each origin; patterns are not supported");
+    ensure!(text != "null", "all sandboxed pages and local files have the origin `null`; name another one");
+    let url = Url::parse(text).context("not an origin such as https://app.example.org")?;
+    ensure!(url.has_host(), "not an origin such as https://app.example.org");
     let bare = url.path().trim_start_matches('/').is_empty() && url.query().is_none() && url.fragment().is_none();
     ensure!(bare && url.username().is_empty() && url.password().is_none(), "an origin is a scheme, a host and a port");
-    let browsers_spelling = match url.origin() {
+    let as_sent = match url.origin() {
         tuple @ url::Origin::Tuple(..) => tuple.ascii_serialization(),
-        // The URL standard gives other schemes no origin; web views send scheme and host as the app has them.
+        // The URL standard defines no origin for other schemes. Web views send the scheme and the host of the app.
         url::Origin::Opaque(_) => text.trim_end_matches('/').to_ascii_lowercase(),
     };
-    Ok(browsers_spelling.try_into()?)
+    Ok(as_sent.try_into()?)
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_spelled_as_browsers_do() {
+    fn an_origin_is_written_as_browsers_send_it() {
         for (text, sent) in [
             ("https://app.example.org", "https://app.example.org"),
             ("HTTPS://App.Example.org/", "https://app.example.org"),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_refused() {
+    fn an_origin_that_no_browser_sends_is_refused() {
         for text in [
             "*",
             "https://*.example.org",

@@ -1,4 +1,6 @@
-//! Opening the database and the storage that the settings name.
+//! Opening the database and the storage.
+//!
+//! Owns the lock files, the creation of folders, and the order in which the two stores are opened.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -19,18 +21,18 @@ use crate::{
     storage::{LocalDisk, ObjectStorage, Storage},
 };
 
-/// Keeps other servers away from a database file and a folder until it is dropped: which of two requests for a part may
-/// write there is decided in memory. PostgreSQL and object stores need none.
+/// An exclusive lock on a SQLite database and a storage folder, until it is dropped. Two processes must not use them,
+/// because claims on parts are in memory. PostgreSQL and object stores need no lock: there nodes use leases.
 #[derive(Debug)]
 pub struct Lock {
     _files: Vec<File>,
 }
 
 impl Lock {
-    /// Takes it.
+    /// Takes the lock.
     ///
     /// # Errors
-    /// Another server has it.
+    /// Another process has it.
     pub fn take(config: &Config) -> anyhow::Result<Self> {
         let mut files = Vec::new();
         if let DatabaseTarget::Sqlite(file) = config.stores.database()? {
@@ -55,20 +57,20 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// The use cases over the configured database and storage, with the schema brought up to date.
+/// The use cases over the configured database and storage. Migrates the schema.
 async fn open_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let db = Box::pin(migrate(config)).await?;
     closed_if_failed(service(db.clone(), config, clock), &db).await
 }
 
-/// The same, only if there is a database already: one that is made by mistake would be in a mistyped place.
+/// The use cases over an existing database. Does not create one, because the operator may have mistyped its place.
 ///
 /// # Errors
-/// There is none.
+/// The database does not exist or has no tables of Partway.
 pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     let missing = |name: &str| {
         anyhow::anyhow!(
-            "there is no {name} yet: `partway serve` and `partway migrate` make it. Or say where it is, with --data or \
+            "there is no {name}: `partway serve` and `partway migrate` create it. If it is elsewhere, use --data or \
              --database"
         )
     };
@@ -80,7 +82,7 @@ pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> an
     let (db, name) = Box::pin(open_database(config)).await?;
     let open = async {
         if db.is_new().await.with_context(|| name.clone())? {
-            return Err(missing(&format!("table of Partway's in {name}")));
+            return Err(missing(&format!("table of Partway in {name}")));
         }
         Box::pin(db.migrate()).await.context(name)?;
         service(db.clone(), config, clock)
@@ -88,7 +90,8 @@ pub async fn open_existing_service(config: &Config, clock: Arc<dyn Clock>) -> an
     closed_if_failed(open.await, &db).await
 }
 
-/// A database that is not closed keeps some of it in its write-ahead log.
+/// Closes the database after an error. A SQLite database that is not closed keeps a part of its content in the
+/// write-ahead log.
 async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Result<T> {
     if opened.is_err() {
         db.close().await;
@@ -96,7 +99,7 @@ async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Resu
     opened
 }
 
-/// The same as `open_service`, for commands that access bytes: only if database and storage belong together.
+/// The use cases over the configured database and storage, which must belong together. For commands that access bytes.
 pub async fn open_bound_service(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Service> {
     bind(open_service(config, clock).await?).await
 }
@@ -110,7 +113,8 @@ async fn bind(service: Service) -> anyhow::Result<Service> {
     Ok(service)
 }
 
-/// The use cases over the configured database and this storage, which must belong together. Nobody watches its free space.
+/// The use cases over the configured database and this storage, which must belong together. Does not check the free
+/// space of the storage.
 ///
 /// # Errors
 /// The database cannot be opened, or they do not belong together.
@@ -123,7 +127,7 @@ pub async fn open_service_over(
     bind(service).await
 }
 
-/// The configured database, with the schema brought up to date.
+/// The configured database. Migrates the schema.
 pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
     let (db, name) = Box::pin(open_database(config)).await?;
     let migrated = Box::pin(db.migrate()).await.context(name);
@@ -131,7 +135,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Db> {
     Ok(db)
 }
 
-/// The configured database, and how to call it in an error.
+/// The configured database, and its name for error messages.
 async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
     Ok(match config.stores.database()? {
         DatabaseTarget::Sqlite(file) => {
@@ -139,7 +143,7 @@ async fn open_database(config: &Config) -> anyhow::Result<(Db, String)> {
             let name = format!("database {}", file.display());
             (Db::open_sqlite(&file).await.with_context(|| name.clone())?, name)
         }
-        // The URL may have a password in it.
+        // The name is not the URL, which may contain a password.
         DatabaseTarget::Postgres(url) => {
             let db = Db::open_postgres(&url, config.stores.database_connections).await.context("PostgreSQL")?;
             (db, "PostgreSQL".to_owned())
@@ -175,16 +179,16 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 fn create_dir(dir: &Path) -> anyhow::Result<()> {
-    // Only the server's own user may read what people upload.
+    // Only the server's user may read uploaded files.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.and_then(|()| sync_parent(dir)).with_context(|| format!("create folder {}", dir.display()))
 }
 
-/// A name is durable only when the folder that it is in is synced.
+/// Makes the name of a new folder durable: that needs a sync of its parent folder.
 fn sync_parent(dir: &Path) -> io::Result<()> {
     match File::open(folder_of(dir)) {
-        // Others' folders may be passed through and not be read, which syncing takes. Then the name was there before, or the
-        // system writes it in its own time.
+        // A sync needs permission to read the parent folder, which the server may not have. Then the folder existed
+        // before, or the operating system writes its name later.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         opened => opened?.sync_all(),
     }

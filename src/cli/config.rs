@@ -1,4 +1,4 @@
-//! `partway config`: every setting with its value and its source.
+//! `partway config`: prints every setting with its value and its source, or only checks them.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ pub(super) struct ShowConfig {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Only say whether the settings can be used
+    /// Only check the settings
     Check(Check),
 }
 
@@ -32,7 +32,7 @@ impl ShowConfig {
         match self.action {
             Some(Action::Check(check)) => {
                 crate::app::check(&super::flags::settings(&check.flags)?)?;
-                output::note("the settings can be used");
+                output::note("the settings are valid");
             }
             None => {
                 let sources = super::flags::sources(&self.flags)?;
@@ -41,7 +41,7 @@ impl ShowConfig {
                     format!("{line:<60} # {}", setting.source)
                 });
                 output::answer(lines.collect::<Vec<_>>().join("\n"))?;
-                // The settings are shown before the check, so that the wrong one is visible.
+                // Print the settings before the check, so that the invalid one is visible.
                 crate::app::check(&sources.config()?)?;
             }
         }

@@ -1,6 +1,7 @@
-//! The settings that can be given as flags, and reading all settings with them.
+//! Settings as flags.
 //!
-//! Owns which settings have a flag. What a setting means and may be is `config`'s.
+//! Owns which settings have a flag, and reads all settings together with the flags. Does not own their meaning and
+//! valid values: those are in `config`.
 
 use std::collections::HashSet;
 
@@ -22,7 +23,7 @@ pub(super) struct ServeFlags {
     stores: StoreFlags,
 }
 
-/// Where the data is: the flags of every command that opens it.
+/// The flags of every command that opens the database or the storage.
 #[derive(Clone, Debug, Default, Serialize, Args)]
 pub(super) struct StoreFlags {
     /// Folder for the database and the files.
@@ -39,19 +40,19 @@ pub(super) struct StoreFlags {
     storage: Option<String>,
 }
 
-/// The settings in force for this process.
+/// The settings of this process.
 pub(super) fn settings(flags: &impl Serialize) -> anyhow::Result<Config> {
     sources(flags)?.config()
 }
 
-/// The same, with where each value comes from.
+/// The settings of this process with the source of each value.
 pub(super) fn sources(flags: &impl Serialize) -> anyhow::Result<Sources> {
     let mut of_commands = HashSet::new();
     add_variables(&Cli::command(), &mut of_commands);
     Sources::read(flags, &of_commands)
 }
 
-/// The environment variables that a command and its subcommands take; those of the client are no settings.
+/// Adds the environment variables that a command and its subcommands take. The client's variables are not settings.
 fn add_variables(command: &Command, found: &mut HashSet<String>) {
     let names = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
     found.extend(names.map(str::to_owned));
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_of_the_client_are_found_on_its_commands() {
+    fn the_variables_of_all_commands_are_found() {
         let mut found = HashSet::new();
         add_variables(&Cli::command(), &mut found);
         for name in ["PARTWAY_TOKEN", "PARTWAY_SERVER", "PARTWAY_DATA"] {

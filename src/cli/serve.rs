@@ -1,6 +1,7 @@
-//! `partway serve`: settings, the greeting and the signals.
+//! `partway serve`: runs the server.
 //!
-//! Owns what a person at the terminal sees and does. The server itself is in `http`, the sweep's timer in `app`.
+//! Owns the greeting and the signals. Does not own the server, which is in `http`, or the sweep's timer, which is in
+//! `app`.
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
@@ -21,10 +22,10 @@ use crate::{
     service::Service,
 };
 
-/// What a shell reports for a process that SIGINT or SIGTERM ended.
+/// The exit codes of a process that SIGINT or SIGTERM ended, as shells report them.
 const INTERRUPTED: i32 = 130;
 const TERMINATED: i32 = 143;
-/// The owner of the token that a first start makes.
+/// The owner of the token that the first start creates.
 const FIRST_OWNER: &str = "local";
 
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ impl Serve {
             .await
             .with_context(|| format!("listen on {}", config.server.listen))?;
         let address = listener.local_addr()?;
-        // Before the server announces itself: a signal without a handler ends the process at once.
+        // Install the handlers before the greeting: a signal without a handler ends the process at once.
         let stop = stop_signal()?;
         greet(&app.service, address).await?;
         app.serve(listener, stop).await;
@@ -59,7 +60,8 @@ impl Serve {
     }
 }
 
-/// Tells where the server is, and at a first start on this machine alone, how to get in.
+/// Prints the server's address. At the first start, if it listens on a loopback address only, it also creates a token
+/// and prints it.
 async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
     let mut text = format!("Partway listens on http://{address}");
     let first = if address.ip().is_loopback() {
@@ -70,19 +72,19 @@ async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
     if let Some(first) = first {
         let token = first.token.reveal();
         text +=
-            &format!("\n\nA token for owner `{FIRST_OWNER}`, shown this once:\n\n    export PARTWAY_TOKEN={token}\n");
-        text += &format!("\nGraphiQL with it: http://{address}/graphiql#token={token}");
+            &format!("\n\nA token for owner `{FIRST_OWNER}`, shown only once:\n\n    export PARTWAY_TOKEN={token}\n");
+        text += &format!("\nGraphiQL with this token: http://{address}/graphiql#token={token}");
     } else if service.tokens().await.map_err(super::internal)?.is_empty() {
-        text += "\nThere are no tokens yet: make one with `partway token create --owner NAME`.";
+        text += "\nThere are no tokens yet: create one with `partway token create --owner NAME`.";
     }
     if let Err(error) = super::output::answer(text) {
-        tracing::warn!(%error, "the address could not be shown");
+        tracing::warn!(%error, "cannot print the address");
     }
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok(())
 }
 
-/// The first signal asks to stop, the second one ends the process.
+/// Completes at the first signal, which stops the server gracefully. The second signal ends the process at once.
 fn stop_signal() -> anyhow::Result<impl Future<Output = StopRequest>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -99,7 +101,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = StopRequest>> {
                 StopRequest::Interrupt => INTERRUPTED,
                 StopRequest::Terminate => TERMINATED,
             };
-            tracing::warn!("asked twice to stop: ended at once");
+            tracing::warn!("a second signal arrived; the process ends at once");
             std::process::exit(code);
         });
         first

@@ -1,6 +1,7 @@
-//! The settings of the server, put together: where each value comes from, and which values are possible.
+//! The settings of the server.
 //!
-//! A module defines the settings that it takes; this one reads them all. Nothing below `app` imports it.
+//! Owns the sources of the settings and the check of their values. Does not own the settings of single modules: each
+//! module defines the settings that it takes. Nothing below `app` imports this module.
 
 mod settings;
 mod sources;
@@ -16,10 +17,10 @@ pub use self::{
 };
 
 impl Config {
-    /// The defaults and these settings, whatever the environment and the working directory hold: for tests.
+    /// The defaults and these settings. Ignores the environment and the working directory. For tests.
     ///
     /// # Errors
-    /// A setting that there is not, or that cannot have its value.
+    /// A setting does not exist or has an invalid value.
     pub fn from_defaults(settings: &impl Serialize) -> anyhow::Result<Self> {
         Sources::from(figment::Figment::new(), std::iter::empty(), settings)?.config()
     }

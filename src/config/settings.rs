@@ -1,7 +1,7 @@
-//! All settings: those that each module takes, and those that wire the server.
+//! The types of the settings.
 //!
-//! A module owns the type of its own settings; the types here are of what no module below takes as it is.
-//! `config.default.toml` says what each setting means, and has its default.
+//! Owns the type of all settings, and the settings that no single module takes. Does not own the settings of modules:
+//! each module has its own type. `config.default.toml` documents every setting and has its default.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -21,21 +21,21 @@ use crate::{
 /// Every setting of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the server listens, and what it tells of itself.
+    /// The settings of the server itself.
     pub server: ServerSettings,
-    /// Where rows and bytes are.
+    /// Where the database and the storage are.
     pub stores: StoreSettings,
     /// The limits that the use cases apply.
     pub limits: Limits,
-    /// How many connections there may be, and for how long.
+    /// The limits and the time-outs of connections.
     pub connections: ConnectionSettings,
-    /// What a GraphQL request may cost.
+    /// The limits of GraphQL requests.
     pub graphql: GraphqlSettings,
-    /// Which GraphQL documents may be executed.
+    /// Which GraphQL documents the server executes.
     pub documents: DocumentSettings,
 }
 
-/// Where the server listens, and what it tells of itself.
+/// The settings of the server itself.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct ServerSettings {
@@ -47,7 +47,7 @@ pub struct ServerSettings {
     pub log_format: LogFormat,
 }
 
-/// Where rows and bytes are.
+/// Where the database and the storage are.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct StoreSettings {
@@ -61,10 +61,10 @@ pub struct StoreSettings {
 }
 
 impl ServerSettings {
-    /// The address under which clients reach this server, if it is set.
+    /// The URL at which clients reach this server, if it is set.
     ///
     /// # Errors
-    /// Anything but an `http` or `https` URL that ends with its path.
+    /// The URL is not `http` or `https`, or has a user, a password, a query or a fragment.
     pub fn public_url(&self) -> anyhow::Result<Option<Url>> {
         if self.public_url.is_empty() {
             return Ok(None);

@@ -1,7 +1,8 @@
-//! Where settings come from.
+//! The sources of settings.
 //!
-//! Owns the order embedded defaults < `partway.toml` < environment < flags, and refuses what it does not know. The
-//! defaults are the commented file `config.default.toml` itself, so the two cannot differ.
+//! Owns their order (embedded defaults < `partway.toml` < environment < flags), and the refusal of unknown settings.
+//! The embedded defaults are the commented file `config.default.toml` itself, so documentation and defaults cannot
+//! differ.
 
 use std::{collections::HashSet, io::ErrorKind};
 
@@ -17,11 +18,11 @@ use super::Config;
 
 /// The embedded defaults.
 const DEFAULTS: &str = include_str!("../../config.default.toml");
-/// The file in the working directory that may override them.
+/// The file in the working directory that overrides them.
 const FILE: &str = "partway.toml";
 const ENV_PREFIX: &str = "PARTWAY_";
 
-/// Every source that sets something, the strongest last.
+/// The values of all sources. A later source overrides an earlier one.
 #[derive(Debug)]
 pub struct Sources {
     layers: Vec<(Source, Dict)>,
@@ -36,25 +37,25 @@ enum Source {
     Flag,
 }
 
-/// One setting, for people.
+/// One setting, for display.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its name in `partway.toml`.
     pub name: String,
-    /// Its value as `partway.toml` would have it; the password of a URL is hidden.
+    /// Its value in the syntax of `partway.toml`. The password of a URL is hidden.
     pub value: String,
-    /// What set it: `default`, `partway.toml`, the variable or the flag.
+    /// Its source: `default`, `partway.toml`, the name of the variable, or the flag.
     pub source: String,
 }
 
 impl Sources {
-    /// Reads all sources of this process. `of_commands` are the environment variables that commands take; they are not
-    /// judged here.
+    /// Reads all sources of this process. `of_commands` are the environment variables that commands take. They need not
+    /// be settings.
     ///
     /// # Errors
-    /// A file that is no TOML, a variable that names no setting.
+    /// The file is not TOML, or a setting in a source does not exist.
     pub fn read(flags: &impl Serialize, of_commands: &HashSet<String>) -> anyhow::Result<Self> {
-        // A variable that is no text cannot be ours.
+        // A variable that is not Unicode cannot be a setting.
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let variables = variables.filter(|(name, _)| !of_commands.contains(name) || is_setting(name));
@@ -84,7 +85,7 @@ impl Sources {
     /// The settings in force.
     ///
     /// # Errors
-    /// A setting that cannot have its value; the message names it.
+    /// A setting has an invalid value. The message names it.
     pub fn config(&self) -> anyhow::Result<Config> {
         let config = Config {
             server: self.extract("")?,
@@ -115,17 +116,17 @@ impl Sources {
             .map_err(|errors| anyhow::anyhow!(errors.into_iter().map(describe).collect::<Vec<_>>().join("; ")))
     }
 
-    /// What set a setting, and to what.
+    /// The source of a setting, and its value.
     fn source(&self, name: &str) -> Option<(Source, &Value)> {
         let (source, value) =
             self.layers.iter().rev().find_map(|(source, values)| Some((*source, values.get(name)?)))?;
         let environment = self.layers.iter().find(|(source, _)| *source == Source::Environment)?.1.get(name);
-        // clap reads the variable of a flag itself.
+        // clap fills a flag from its environment variable, so that is the real source.
         let is_from_clap = source == Source::Flag && environment == Some(value);
         Some((if is_from_clap { Source::Environment } else { source }, value))
     }
 
-    /// Every setting in the order of `config.default.toml`.
+    /// All settings, in the order of `config.default.toml`.
     pub fn settings(&self) -> impl Iterator<Item = Setting> {
         names().map(|name| {
             let (source, value) = self.source(name).expect("every name is one of the defaults");
@@ -145,7 +146,8 @@ impl Source {
     }
 }
 
-/// The text of the file, if there is one. One that is there and cannot be read is no file that is missing.
+/// The text of `partway.toml`. Empty if the file does not exist. An error if it exists and the server cannot read it,
+/// also if it is a dangling link.
 fn file() -> anyhow::Result<String> {
     match std::fs::read_to_string(FILE) {
         Err(_) if std::fs::symlink_metadata(FILE).is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
@@ -159,7 +161,7 @@ fn defaults() -> Dict {
     Figment::from(Toml::string(DEFAULTS)).extract().expect("config.default.toml is valid, as a test shows")
 }
 
-/// The names of all settings in the order of the file that documents them.
+/// The names of all settings, in the order of `config.default.toml`.
 fn names() -> impl Iterator<Item = &'static str> {
     DEFAULTS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once(" = ")?.0))
 }
@@ -168,16 +170,17 @@ fn is_setting(variable: &str) -> bool {
     variable.strip_prefix(ENV_PREFIX).is_some_and(|name| names().any(|setting| setting == name.to_lowercase()))
 }
 
-/// A value as TOML, without the password that a URL may have. JSON's text, numbers and booleans are TOML's.
+/// A value as TOML, without the password of a URL. Strings, numbers and booleans have the same syntax in JSON and TOML.
 fn shown(value: &Value) -> String {
     let hidden = value.as_str().map(|text| Value::from(without_password(text)));
     serde_json::json!(hidden.as_ref().unwrap_or(value)).to_string()
 }
 
-/// Hides the password of a URL, after the user's name or as a parameter.
+/// Hides the password of a URL. It may follow the user's name, or be a parameter.
 fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    // A password may have any of these in it, although it should not; a bucket's path may have an `@`.
+    // The password of a PostgreSQL URL may contain `/`, `?` or `#`, although they should be escaped. So search for them
+    // after the last `@`. Not in other URLs: the path in a bucket may contain an `@`.
     let host = if scheme.starts_with("postgres") { rest.rfind('@').unwrap_or(0) } else { 0 };
     let end = rest[host..].find(['/', '?', '#']).map_or(rest.len(), |at| host + at);
     let (authority, path) = rest.split_at(end);
@@ -199,8 +202,8 @@ fn without_password(text: &str) -> String {
     format!("{scheme}://{authority}{path}{}", parameters.unwrap_or_default())
 }
 
-/// Settings from `PARTWAY_…` variables. A misspelt one is refused; those that Kubernetes sets for a service called
-/// `partway` are not ours to judge.
+/// Settings from `PARTWAY_…` variables. A variable that is not a setting is an error. Ignores the variables that
+/// Kubernetes sets for a service with the name `partway`.
 fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Dict> {
     let mut settings = Dict::new();
     for (name, value) in variables {
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_documented_ones() {
+    fn the_defaults_are_those_of_the_documentation() {
         let config = load("", &[], &json!({})).unwrap();
         assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.limits.chunk_size, ByteSize::mib(5));
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_source_wins() {
+    fn a_later_source_overrides_an_earlier_one() {
         let variables = [("PARTWAY_DATA", "from-env"), ("PARTWAY_MAX_PARTS", "12"), ("PARTWAY_CHUNK_SIZE", "1048576")];
         let file = "data = \"from-file\"\nmax_parts = 9\nsession_ttl = \"1h\"";
         let config = load(file, &variables, &json!({ "data": "from-flag" })).unwrap();
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_tells_its_source() {
+    fn each_setting_names_its_source() {
         let variables = [("PARTWAY_MAX_PARTS", "12"), ("PARTWAY_STORAGE", "files")];
         let flags = json!({ "data": "from-flag", "storage": "files" });
         let sources = read("session_ttl = \"1h\"", &variables, &flags).unwrap();
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn the_displayed_settings_are_a_valid_file() {
         let file: String = read("", &[], &json!({ "data": "a\"b\\c\td" }))
             .unwrap()
             .settings()
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_not_shown() {
+    fn passwords_are_hidden() {
         for (url, shown) in [
             ("postgres://me:se:c@ret@host:5432/db?sslmode=require", "postgres://me:***@host:5432/db?sslmode=require"),
             ("postgres://host/db?user=me&password=secret", "postgres://host/db?user=me&password=***"),
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_or_wrong_is_refused_by_name() {
+    fn an_error_names_the_unknown_or_invalid_setting() {
         let refused =
             |file: &str, variables: &[(&str, &str)]| format!("{:#}", load(file, variables, &json!({})).unwrap_err());
         assert!(refused("chunk_sise = 1", &[]).contains("chunk_sise"));
@@ -322,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_read_and_an_error_names_it_and_its_source() {
+    fn every_setting_is_read_and_an_error_names_its_source() {
         for name in names() {
             let refused = load(&format!("{name} = []"), &[], &json!({})).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("{name}: ")) && refused.ends_with("(from partway.toml)"), "{refused}");
@@ -333,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_are_not_settings_of_the_server_are_left_alone() {
+    fn variables_of_kubernetes_and_of_other_programs_are_ignored() {
         let variables =
             [("PARTWAY_SERVICE_HOST", "10.0.0.1"), ("PARTWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"), ("PATH", "/bin")];
         assert!(load("", &variables, &json!({})).is_ok());

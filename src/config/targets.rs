@@ -1,4 +1,6 @@
-//! Which database and which storage the settings name.
+//! Which database and which storage to use.
+//!
+//! Owns the meaning of the settings `database` and `storage`. Does not open them: that is `app`.
 
 use std::path::PathBuf;
 
@@ -6,7 +8,7 @@ use anyhow::bail;
 
 use super::StoreSettings;
 
-/// A database.
+/// Which database to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseTarget {
     /// SQLite in this file.
@@ -15,7 +17,7 @@ pub enum DatabaseTarget {
     Postgres(String),
 }
 
-/// A place for bytes.
+/// Where to store bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageTarget {
     /// This folder.
@@ -25,7 +27,10 @@ pub enum StorageTarget {
 }
 
 impl StoreSettings {
-    /// The database that the settings name.
+    /// The configured database.
+    ///
+    /// # Errors
+    /// `database` has an unknown scheme, or a SQLite URL with parameters.
     pub fn database(&self) -> anyhow::Result<DatabaseTarget> {
         let url = self.database.as_str();
         Ok(match url.split_once("://").map_or("", |(scheme, _)| scheme) {
@@ -39,7 +44,10 @@ impl StoreSettings {
         })
     }
 
-    /// The storage that the settings name.
+    /// The configured storage.
+    ///
+    /// # Errors
+    /// `storage` has an unknown scheme, or a URL without a bucket.
     pub fn storage(&self) -> anyhow::Result<StorageTarget> {
         let url = self.storage.as_str();
         Ok(match url.split_once("://") {
@@ -66,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_name_what_they_look_like() {
+    fn a_scheme_selects_the_database_and_the_storage() {
         let target = |database: &str| stores(database, "").database().ok();
         assert_eq!(target("sqlite://a.db"), Some(DatabaseTarget::Sqlite("a.db".into())));
         assert_eq!(target("/x/a.db"), Some(DatabaseTarget::Sqlite("/x/a.db".into())));

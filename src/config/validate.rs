@@ -1,7 +1,8 @@
-//! Which values a setting may have.
+//! Which values are valid.
 //!
-//! Owns the limits of single settings and how they go together. A module checks itself what it alone knows (an origin
-//! that is malformed, a folder that it cannot write, the parts that an object store takes), also at the start.
+//! Owns the limits of single settings, and the checks across settings. Does not own checks that need a module's
+//! knowledge, such as a malformed origin or a folder without write permission: that module checks them when the server
+//! starts.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use anyhow::{bail, ensure};
 use super::{Config, StorageTarget};
 use crate::{domain::PartPlan, storage::PartSettings};
 
-/// Far enough that no time of day overflows.
-const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+/// The longest duration of a setting, 100 years: short enough that adding it to the present time does not overflow.
+const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Config {
-    /// Refuses what cannot work, by the setting's name.
+    /// Refuses invalid settings. The message names the setting.
     pub(super) fn validate(&self) -> anyhow::Result<()> {
         let Self { server, stores, limits, connections, graphql, documents: _ } = self;
         ensure!(limits.chunk_size.0 > 0, "chunk_size must be at least one byte");
@@ -39,7 +40,7 @@ impl Config {
             ("drain_delay", connections.drain_delay),
             ("graphql_timeout", graphql.timeout),
         ] {
-            ensure!(duration <= LONGEST, "{name} must be at most 100 years");
+            ensure!(duration <= MAX_DURATION, "{name} must be at most 100 years");
         }
         ensure!(graphql.max_response_bytes.0 >= 64 * 1024, "graphql_max_response_bytes must be at least 64KiB");
         ensure!(

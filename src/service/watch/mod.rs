@@ -55,8 +55,8 @@ impl Service {
         let permit = self.watchers.permit(&principal.owner, self.limits.max_streams_per_owner)?;
         self.version(principal, id).await?;
         let subscription = self.watchers.subscribe(&self.db, &principal.owner, id);
-        // The subscription reports changes from here on. This read returns the earlier ones: the caller may have seen a
-        // newer state elsewhere than the reader has read.
+        // The subscription reports changes from here on. The reader's last state may be older than one that the caller has
+        // already seen, so the stream begins with a state that is read now.
         subscription.publish(self.status(principal, id).await?);
         let watcher = Watcher { subscription, last: None, has_ended: false, _permit: permit };
         Ok(stream::unfold(watcher, |mut watcher| async move {
