@@ -1,10 +1,10 @@
-//! A row that makes no sense takes nothing but itself down. They are written past the server here.
+//! An invalid row affects no other row. The tests write invalid rows directly into the database.
 
 use serde_json::json;
 
 use crate::support::{TestApp, TestUser, file_bytes};
 
-/// Ways to break a session or its file, by the file's name.
+/// Statements that each make a session or its file invalid. They find it by the name of the file.
 const BREAK: [&str; 6] = [
     "UPDATE upload_file SET metadata = 'no JSON' WHERE original_filename = 'bad.bin'",
     "UPDATE upload_file SET status = 'NONSENSE' WHERE original_filename = 'bad.bin'",
@@ -20,7 +20,7 @@ async fn create(user: &TestUser, name: &str) -> String {
     created["session_id"].as_str().unwrap().to_owned()
 }
 
-/// A session that is broken between two that are not: all with a part.
+/// Creates three sessions with one part each. Makes the second one invalid.
 async fn three(app: &TestApp, user: &TestUser, statement: &'static str) -> [String; 3] {
     app.expect_damage();
     let ids = [create(user, "a.bin").await, create(user, "bad.bin").await, create(user, "b.bin").await];
@@ -45,7 +45,7 @@ async fn listed(user: &TestUser) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_others_are_listed_and_the_bad_one_can_be_deleted() {
+async fn the_other_sessions_are_listed_and_the_invalid_one_can_be_aborted() {
     for statement in BREAK {
         let app = TestApp::on_disk().await;
         let user = app.user("ann").await;
@@ -77,7 +77,7 @@ async fn the_others_are_listed_and_the_bad_one_can_be_deleted() {
 }
 
 #[tokio::test]
-async fn an_abort_by_graphql_has_no_session_to_show() {
+async fn an_abort_of_an_invalid_session_by_graphql_returns_no_session() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let [_, bad, _] = three(&app, &user, BREAK[0]).await;
@@ -89,7 +89,7 @@ async fn an_abort_by_graphql_has_no_session_to_show() {
 }
 
 #[tokio::test]
-async fn a_bad_part_is_an_error_of_its_session_alone() {
+async fn an_invalid_part_is_an_error_of_its_session_only() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let ids = three(
@@ -107,7 +107,7 @@ async fn a_bad_part_is_an_error_of_its_session_alone() {
 }
 
 #[tokio::test]
-async fn the_sweep_keeps_what_may_be_open_and_ends_what_is_overdue() {
+async fn the_sweep_ends_an_invalid_session_only_if_its_row_says_that_it_has_expired() {
     for statement in BREAK {
         let app = TestApp::on_disk().await;
         let user = app.user("ann").await;
@@ -119,14 +119,14 @@ async fn the_sweep_keeps_what_may_be_open_and_ends_what_is_overdue() {
             app.service.sweep().await;
         }
         assert_eq!(user.status(&older).await["status"], "ABORTED", "{statement}");
-        // A session of which nobody knows whether it is open is never overdue.
+        // A session with an invalid status may have ended, so it does not expire.
         let left = usize::from(statement.contains("upload_session SET status"));
         assert_eq!(app.bytes_on_disk().len(), left, "{statement}");
     }
 }
 
 #[tokio::test]
-async fn a_hundred_bad_rows_do_not_hold_up_the_sweep() {
+async fn a_hundred_invalid_rows_do_not_block_the_sweep() {
     let app = TestApp::on_disk().await;
     app.expect_damage();
     let user = app.user("ann").await;
@@ -143,7 +143,7 @@ async fn a_hundred_bad_rows_do_not_hold_up_the_sweep() {
 }
 
 #[tokio::test]
-async fn a_damaged_status_takes_no_complete_file_from_its_owner() {
+async fn an_owner_keeps_a_complete_file_whose_session_has_a_damaged_status() {
     for statement in [BREAK[2], BREAK[3]] {
         let app = TestApp::on_disk().await;
         app.expect_damage();

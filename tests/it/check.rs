@@ -1,4 +1,4 @@
-//! `partway check`: what is wrong, what is merely unfinished, and what it mends.
+//! `partway check`: which damage and which unfinished work it finds, and what it repairs.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -26,7 +26,7 @@ fn found(findings: &[Finding], text: &str) -> usize {
     findings.iter().filter(|finding| finding.what.contains(text)).count()
 }
 
-/// Changes a byte, and leaves the file as it was otherwise.
+/// Changes one byte of a file. Keeps its size and its time of modification.
 fn flip(path: &Path) {
     let before = fs::metadata(path).unwrap().modified().unwrap();
     let mut bytes = fs::read(path).unwrap();
@@ -36,17 +36,17 @@ fn flip(path: &Path) {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_unfinished_is_no_problem_and_can_be_finished() {
+async fn unfinished_work_of_a_crash_is_no_damage_and_can_be_repaired() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(25);
     let (uploading, stored) = (app.storage().join("uploading"), app.storage().join("stored"));
-    // Between the rename and the row of a finalize.
+    // As after a crash between the rename and the commit of a finalize.
     let cut = user.create(25).await;
     let cut_id = cut["session_id"].as_str().unwrap();
     user.put_parts(cut_id, &file, 1..=3).await;
     fs::rename(uploading.join(cut_id), stored.join(cut["file"]["file_id"].as_str().unwrap())).unwrap();
-    // Between the commit and the removal of an abort.
+    // As after a crash between the commit of an abort and the removal of the bytes.
     let aborted = user.create_id(25).await;
     user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
     fs::write(uploading.join(&aborted), "x").unwrap();
@@ -63,21 +63,21 @@ async fn what_a_crash_left_unfinished_is_no_problem_and_can_be_finished() {
 }
 
 #[tokio::test]
-async fn lost_bytes_are_named_and_mending_ends_the_session() {
+async fn lost_bytes_are_reported_and_a_repair_fails_the_session() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     user.put(&id, 1, "0123456789").await.expect(201);
     fs::remove_file(app.storage().join("uploading").join(&id)).unwrap();
     assert_eq!(found(&look(&app).await.problems, &id), 1);
-    assert_eq!(user.status(&id).await["status"], "IN_PROGRESS", "looking changes nothing");
+    assert_eq!(user.status(&id).await["status"], "IN_PROGRESS", "a check without repair changes nothing");
     let report = repair(&app).await;
     assert_eq!((report.problems.len(), found(&report.repaired, &id)), (0, 1), "{report:?}");
     assert_eq!(user.status(&id).await["status_reason"], "bytes_lost");
 }
 
 #[tokio::test]
-async fn one_bad_row_hides_no_other() {
+async fn an_invalid_row_hides_no_other() {
     let app = TestApp::on_disk().await;
     app.expect_damage();
     let user = app.user("ann").await;
@@ -96,12 +96,12 @@ async fn one_bad_row_hides_no_other() {
     assert_eq!(found(&report.problems, &id(&first)), 1, "{report:?}");
     assert_eq!(found(&report.problems, &id(&last)), 1, "{report:?}");
     assert_eq!(found(&report.problems, "metadata"), 2, "of the session and of the file: {report:?}");
-    assert_eq!(found(&report.problems, "no row"), 0, "their files are known all the same: {report:?}");
+    assert_eq!(found(&report.problems, "no row"), 0, "their files still have rows: {report:?}");
     assert_eq!((report.sessions, report.problems.len()), (3, 3));
 }
 
 #[tokio::test]
-async fn what_no_row_knows_is_named_and_never_removed() {
+async fn bytes_without_a_row_are_reported_and_never_removed() {
     let app = TestApp::on_disk().await;
     app.expect_damage();
     let unknown = "01890000-0000-7000-8000-000000000000";
@@ -115,7 +115,7 @@ async fn what_no_row_knows_is_named_and_never_removed() {
 }
 
 #[tokio::test]
-async fn flipped_bytes_are_found_by_their_digests_alone() {
+async fn changed_bytes_are_found_only_by_their_digests() {
     let app = TestApp::on_disk().await;
     app.expect_damage();
     let user = app.user("ann").await;
@@ -134,9 +134,9 @@ async fn flipped_bytes_are_found_by_their_digests_alone() {
     assert_eq!(found(&report.problems, whole["file"]["file_id"].as_str().unwrap()), 0);
 }
 
-/// The real command, beside a server that runs, and on a database with a damaged page.
+/// Runs the real command: first beside a running server, then on a database with a damaged page.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_command_works_beside_a_server_and_goes_on_after_a_damaged_page() {
+async fn the_command_runs_beside_a_server_and_continues_after_a_damaged_page() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [("PARTWAY_DATABASE", ""), ("PARTWAY_CHUNK_SIZE", "10")];
     let server = Server::start(folder.path(), &settings);
@@ -177,13 +177,13 @@ async fn the_command_works_beside_a_server_and_goes_on_after_a_damaged_page() {
     assert!(told.lines().filter(|line| line.starts_with("problem: session ")).count() < 50, "{told}");
 }
 
-/// Whoever copies `partway.db` alone has all of it, whichever command was the last one and whatever came of it.
+/// After every command, also after one that failed, a copy of `partway.db` alone is complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_leaves_the_database_in_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [("PARTWAY_DATABASE", "")];
     let data = folder.path().to_str().unwrap();
-    // Its address is taken.
+    // Another socket has this address, so the server does not start.
     let other = Server::start(&folder.path().join("other"), &settings);
     let commands: [&[&str]; 6] = [
         &["token", "list"],
@@ -196,7 +196,7 @@ async fn every_command_leaves_the_database_in_one_file() {
     for command in commands {
         Server::start(folder.path(), &settings).kill();
         let log = folder.path().join("partway.db-wal");
-        assert!(log.exists(), "a server that is killed leaves its log");
+        assert!(log.exists(), "a killed server leaves its write-ahead log");
         Cli::new(&[command, &["--data", data]].concat()).on_sqlite().run();
         assert!(!log.exists(), "{command:?}");
     }

@@ -1,4 +1,4 @@
-//! Many requests at once, in one process.
+//! Many requests at the same time, in one process.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -28,7 +28,7 @@ async fn app_with_large_parts() -> (TestApp, TestUser) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_part_with_the_same_bytes_by_many_is_stored_once() {
+async fn many_requests_with_the_same_bytes_for_one_part_store_it_once() {
     let (app, user) = app_with_large_parts().await;
     let file = file_bytes(600 * 1024);
     let id = user.create_id(file.len()).await;
@@ -41,13 +41,13 @@ async fn the_same_part_with_the_same_bytes_by_many_is_stored_once() {
     for answer in answers.iter().filter(|answer| answer.status.as_u16() >= 400) {
         assert_eq!(answer.problem(), (409, "BUSY".to_owned()));
     }
-    assert_eq!(user.status(&id).await["version"], 2, "nothing was doubled");
+    assert_eq!(user.status(&id).await["version"], 2, "the part was recorded once");
     assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
     assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_different_bytes_for_one_part_exactly_one_wins_and_is_what_is_stored() {
+async fn if_requests_send_different_bytes_for_one_part_exactly_one_is_stored() {
     let (app, user) = app_with_large_parts().await;
     for _ in 0..5 {
         let id = user.create_id(600 * 1024).await;
@@ -66,11 +66,11 @@ async fn of_different_bytes_for_one_part_exactly_one_wins_and_is_what_is_stored(
 }
 
 #[tokio::test]
-async fn a_newer_request_takes_over_from_one_that_stalls() {
+async fn a_newer_request_takes_over_from_a_stalled_one() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
-    // A sender that brings half of a part and then neither ends nor goes on.
+    // This client sends half of a part, and then neither ends the body nor continues.
     let (sender, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let body = Body::from_stream(stream::unfold(body, |mut body| async { Some((body.recv().await?, body)) }));
     let request = user.request("PUT", &format!("/uploads/sessions/{id}/parts/1")).body(body).unwrap();
@@ -79,7 +79,7 @@ async fn a_newer_request_takes_over_from_one_that_stalls() {
         async move { user.send(request).await }
     });
     sender.send(Ok(Bytes::from_static(b"XXXXX"))).await.unwrap();
-    // A second piece fits into the channel only when the first was taken.
+    // The channel holds one piece, so a second one fits only after the server has read the first.
     sender.send(Ok(Bytes::from_static(b"XX"))).await.unwrap();
     sender.reserve().await.unwrap();
 
@@ -93,7 +93,7 @@ async fn a_newer_request_takes_over_from_one_that_stalls() {
 }
 
 #[tokio::test]
-async fn another_owner_cannot_take_a_part_over() {
+async fn another_owner_cannot_take_over_a_part() {
     let app = TestApp::new().await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let id = ann.create_id(10).await;
@@ -113,7 +113,7 @@ async fn another_owner_cannot_take_a_part_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn different_parts_arrive_at_once_and_none_is_lost() {
+async fn no_part_is_lost_if_many_arrive_at_the_same_time() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(2_000);
@@ -130,7 +130,7 @@ async fn different_parts_arrive_at_once_and_none_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parts_and_an_abort_at_once_leave_nothing_behind() {
+async fn an_abort_while_parts_arrive_leaves_no_bytes() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(200);
@@ -151,7 +151,7 @@ async fn parts_and_an_abort_at_once_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn many_writes_of_one_owner_put_another_off_by_a_few() {
+async fn many_queued_writes_of_one_owner_delay_another_owner_only_a_little() {
     let app = TestApp::new().await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     for user in [&ann, &bob] {

@@ -1,4 +1,4 @@
-//! The table of codes, and what an error shows.
+//! The table of codes, and the content of an error response.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::TestApp;
 
 #[test]
-fn the_documented_table_is_the_table() {
+fn the_documented_table_of_codes_is_complete() {
     let docs = include_str!("../../docs/api.md");
     let rows: Vec<&str> = docs.lines().filter(|line| line.starts_with("| `") && line.split('|').count() == 6).collect();
     let expected = Code::ALL.iter().map(|code| {
@@ -16,13 +16,13 @@ fn the_documented_table_is_the_table() {
         format!("| `{}` | {} | {retry} |", code.as_str(), code.http_status())
     });
     let expected: HashSet<String> = expected.collect();
-    assert_eq!(expected.len(), Code::ALL.len(), "each code has a name of its own");
+    assert_eq!(expected.len(), Code::ALL.len(), "no two codes have the same name");
     for row in &expected {
         assert!(rows.iter().any(|line| line.starts_with(row)), "docs/api.md lacks the row {row}");
     }
     let is_code = |line: &&&str| ["yes", "no"].contains(&line.split('|').nth(3).unwrap_or_default().trim());
     for row in rows.iter().filter(is_code) {
-        assert!(expected.iter().any(|code| row.starts_with(code)), "docs/api.md has a row of no code: {row}");
+        assert!(expected.iter().any(|code| row.starts_with(code)), "docs/api.md has a row for an unknown code: {row}");
     }
 }
 
@@ -37,7 +37,7 @@ async fn a_problem_has_a_code_and_the_request_id() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_taken_over_only_if_it_is_short_and_plain() {
+async fn the_server_accepts_a_request_id_only_if_it_is_short_and_plain() {
     let app = TestApp::new().await;
     let user = app.anonymous();
     let longest = "x".repeat(128);
@@ -51,7 +51,7 @@ async fn a_request_id_is_taken_over_only_if_it_is_short_and_plain() {
 }
 
 #[tokio::test]
-async fn metrics_are_shown_by_a_browser_and_typed_for_a_scraper() {
+async fn metrics_have_a_content_type_for_a_browser_and_one_for_a_scraper() {
     let app = TestApp::new().await;
     let user = app.anonymous();
     for (accept, expected) in [
@@ -67,7 +67,7 @@ async fn metrics_are_shown_by_a_browser_and_typed_for_a_scraper() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_are_nobodys_are_problems_too() {
+async fn unknown_paths_and_methods_get_problems_too() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     assert_eq!(user.get("/uploads").await.problem(), (404, "NOT_FOUND".to_owned()));
@@ -76,9 +76,9 @@ async fn paths_and_methods_that_are_nobodys_are_problems_too() {
     assert!(answer.header("allow").contains("POST"), "{answer:?}");
 }
 
-/// A database that is gone is the server's trouble: it is told as such, and nothing of it is shown.
+/// A missing table is a fault of the server. The response says so, without any detail.
 #[tokio::test]
-async fn the_cause_of_an_internal_error_is_not_shown() {
+async fn a_response_does_not_contain_the_cause_of_an_internal_error() {
     let app = TestApp::new().await;
     app.expect_damage();
     let user = app.user("ann").await;

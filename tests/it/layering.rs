@@ -1,6 +1,7 @@
-//! Who may import whom, and how large a file may grow.
+//! Which module may import which, and how large a file may be.
 //!
-//! Every `use` tree and every path of the sources is parsed, so that braces, `super::` and full paths in code count too.
+//! The test parses every `use` tree and every path in the sources, so braces, `super::` and full paths in code count
+//! too.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +11,7 @@ use std::{
 
 use syn::{Attribute, ItemMod, ItemUse, UseTree, visit::Visit};
 
-/// What a layer may use: modules of this crate, and of the crates in `GUARDED`. A new module needs a line here.
+/// What a layer may import: modules of this crate, and crates in `GUARDED`. A new module needs a line here.
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("error", &["domain"], &[]),
@@ -33,7 +34,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("web", &["error", "http"], &["axum"]),
     ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
     ("logs", &[], &[]),
-    // It composes the settings of the modules; nothing below `app` imports it.
+    // `config` composes the settings of the modules. Nothing below `app` imports it.
     ("config", &["domain", "graphql", "http", "logs", "service", "storage"], &["figment"]),
     (
         "app",
@@ -45,7 +46,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("lib", &[], &[]),
 ];
 
-/// Crates that belong to some layers alone.
+/// Crates that only some layers may import.
 const GUARDED: &[&str] = &[
     "async_graphql",
     "async_graphql_axum",
@@ -80,7 +81,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file without its tests.
+/// The text of a file without its tests.
 fn production(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.split("#[cfg(test)]").next().unwrap().to_owned()
@@ -90,7 +91,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The modules of this crate and the guarded crates that one file names.
+/// The modules of this crate and the guarded crates that one file imports.
 struct Imports {
     /// The file's own module, from the crate's root: `["db", "sessions"]`.
     module: Vec<String>,
@@ -105,7 +106,9 @@ impl Imports {
         imports.found
     }
 
-    /// Takes a path's segments. Paths relative to this module stay inside the layer, but those that climb out by `super`.
+    /// Takes the segments of a path. A path that is relative to this module stays inside the layer, unless it leaves it
+    /// by
+    /// `super`.
     fn add(&mut self, path: &[String]) {
         let supers = path.iter().take_while(|name| *name == "super").count();
         let name = match path.first().map(String::as_str) {
@@ -159,7 +162,7 @@ impl Visit<'_> for Imports {
 }
 
 #[test]
-fn layers_import_only_what_they_may() {
+fn a_layer_imports_only_allowed_modules() {
     let src = root().join("src");
     for path in sources(&src) {
         let relative = path.strip_prefix(&src).unwrap().with_extension("");
@@ -180,7 +183,7 @@ fn layers_import_only_what_they_may() {
 }
 
 #[test]
-fn every_way_to_spell_an_import_is_read() {
+fn every_form_of_an_import_is_parsed() {
     let found = |source: &str| Imports::of(source, &["service", "sweep"]).into_iter().collect::<Vec<_>>();
     assert_eq!(found("use crate::db::Db;"), ["db"]);
     assert_eq!(found("use crate::{domain, rest::{self, Problem}, web as w};"), ["domain", "rest", "web"]);
@@ -195,14 +198,14 @@ fn every_way_to_spell_an_import_is_read() {
 }
 
 #[test]
-fn migrations_do_not_know_the_entities() {
+fn migrations_do_not_import_the_entities() {
     for path in sources(&root().join("migration/src")) {
         assert!(!production(&path).contains("use entity"), "{}", path.display());
     }
 }
 
 #[test]
-fn every_module_says_what_it_owns_and_stays_small() {
+fn every_module_has_a_module_comment_and_stays_small() {
     for folder in ["src", "entity/src", "migration/src"] {
         for path in sources(&root().join(folder)) {
             let text = production(&path);
@@ -214,7 +217,7 @@ fn every_module_says_what_it_owns_and_stays_small() {
 }
 
 #[test]
-fn paths_named_in_the_docs_exist() {
+fn paths_in_the_docs_exist() {
     for doc in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/api.md", "docs/operations.md"] {
         let text = fs::read_to_string(root().join(doc)).unwrap();
         for name in text.split('`').skip(1).step_by(2) {

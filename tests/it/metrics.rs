@@ -1,4 +1,4 @@
-//! What operators count: the names, the labels and the documented table.
+//! Metrics: their names, their labels and the documented table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{TestApp, file_bytes};
 
-/// Every series: the metric's name to the names of its labels.
+/// All metrics: from the metric's name to the names of its labels.
 fn series(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -21,7 +21,7 @@ fn series(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// The table in docs/operations.md: the metric's name to the names of its labels.
+/// The table in docs/operations.md: from the metric's name to the names of its labels.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let docs = include_str!("../../docs/operations.md");
     let rows = docs.lines().filter(|line| line.starts_with("| `partway_"));

@@ -1,4 +1,4 @@
-//! A database of an earlier version opens in this one, with everything that is in it.
+//! This version opens a database of an earlier version, with all its data.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
 
-/// A session with some of its parts, and a stored file: what every version could hold.
+/// Creates a session with some of its parts, and a stored file. Every version can store these.
 async fn fill(user: &TestUser, file: &[u8]) -> [String; 2] {
     let under_way = user.create_id(file.len()).await;
     user.put_parts(&under_way, file, [1, 3]).await;
@@ -19,12 +19,12 @@ async fn fill(user: &TestUser, file: &[u8]) -> [String; 2] {
     [under_way, stored]
 }
 
-/// What no migration may change.
+/// The data that no migration may change.
 async fn known(user: &TestUser, sessions: &[String; 2]) -> Vec<Value> {
     let mut all = Vec::new();
     for id in sessions {
         let mut status = user.status(id).await;
-        // The second version brought it.
+        // The first version does not have this one.
         status["file"]["composite_sha256"].take();
         all.push(status);
     }
@@ -42,19 +42,19 @@ async fn connect(app: &TestApp) -> DatabaseConnection {
     Database::connect(url).await.unwrap()
 }
 
-/// Takes back the newest migrations: what is left has the shape that an earlier version would have written.
+/// Reverts the newest migrations. The schema is then that of an earlier version.
 async fn go_back(app: &TestApp, steps: u32) {
     let database = connect(app).await;
     Migrator::down(&database, Some(steps)).await.unwrap();
     if database.execute_unprepared("SELECT 1 FROM instance").await.is_err() {
-        // That version did not mark its storage either.
+        // That version did not write an id into its storage either.
         std::fs::remove_file(app.storage().join("partway.id")).unwrap();
     }
     database.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_database_of_each_earlier_version_opens_with_its_data() {
+async fn a_database_of_each_earlier_version_can_be_opened_with_its_data() {
     let all = u32::try_from(Migrator::migrations().len()).unwrap();
     for steps in 1..all {
         let app = TestApp::on_disk().await;

@@ -1,4 +1,4 @@
-//! One meaning, two protocols: the same question by REST and by GraphQL has the same answer and the same error code.
+//! Two protocols with one meaning: the same request by REST and by GraphQL has the same result and the same error code.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const SESSION: &str = "query($id: ID!) { uploadSession(id: $id) {
     file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 composite_sha256: compositeSha256 status metadata }
     created_at: createdAt updated_at: updatedAt expires_at: expiresAt } }";
 
-/// The GraphQL answer in REST's spelling: ranges as text, byte counts as numbers.
+/// Converts a GraphQL result to REST's form: ranges are text, byte counts are numbers.
 fn as_rest(mut session: Value) -> Value {
     fn number(object: &mut Map<String, Value>, field: &str) {
         let text = object[field].as_str().unwrap().to_owned();
@@ -45,7 +45,7 @@ async fn assert_same(user: &TestUser, id: &str) {
 }
 
 #[tokio::test]
-async fn a_session_is_the_same_by_both_at_every_point_of_its_life() {
+async fn both_protocols_return_the_same_session_in_every_state() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);
@@ -71,7 +71,7 @@ async fn a_session_is_the_same_by_both_at_every_point_of_its_life() {
 }
 
 #[tokio::test]
-async fn lists_are_the_same_by_both() {
+async fn both_protocols_return_the_same_list() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for _ in 0..3 {
@@ -89,7 +89,7 @@ async fn lists_are_the_same_by_both() {
 }
 
 #[tokio::test]
-async fn lists_by_name_and_size_are_the_same_by_both() {
+async fn both_protocols_return_the_same_list_by_name_and_size() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for (name, size) in [("a.bin", 5), ("a.bin", 6), ("b.bin", 5), ("u\u{308}.bin", 5)] {
@@ -114,11 +114,11 @@ async fn lists_by_name_and_size_are_the_same_by_both() {
 }
 
 #[tokio::test]
-async fn refusals_have_the_same_code_by_both() {
+async fn both_protocols_refuse_with_the_same_code() {
     let mut compared = BTreeSet::new();
     let app = TestApp::with(|config| {
         config.limits.max_open_sessions = 3;
-        // Parts this small are completed in a folder alone.
+        // Only a folder can complete a file with parts this small.
         config.stores.storage = String::new();
     })
     .await;
@@ -174,7 +174,7 @@ async fn refusals_have_the_same_code_by_both() {
         assert_same_refusal(&rest, &graphql, code);
         compared.insert(code);
     }
-    // A storage that takes nothing for now.
+    // A storage that refuses all parts now.
     let (app, faults) = TestApp::with_faults(&Place::Folder).await;
     let user = app.user("ann").await;
     let whole = user.create_id(25).await;
@@ -188,25 +188,29 @@ async fn refusals_have_the_same_code_by_both() {
 
     let all: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let excused: BTreeSet<_> = NOT_COMPARED.iter().map(|(code, _)| *code).collect();
-    assert_eq!(compared.intersection(&excused).count(), 0, "what is compared needs no reason not to be");
+    assert_eq!(
+        compared.intersection(&excused).count(),
+        0,
+        "a code that is compared must not be in the list of exceptions"
+    );
     assert_eq!(&compared | &excused, all);
 }
 
-/// The codes that cannot be compared here, and why.
+/// The codes that this test cannot compare, and why.
 const NOT_COMPARED: &[(&str, &str)] = &[
     ("UNAUTHENTICATED", "GraphQL has no use case to refuse: compared in `auth`"),
     ("FORBIDDEN", "as above: compared in `graphql_http`"),
     ("METHOD_NOT_ALLOWED", "HTTP's: compared in `errors` and `graphql_http`"),
     ("UNSUPPORTED_MEDIA_TYPE", "HTTP's: compared in `session_create` and `graphql_http`"),
     ("RANGE_NOT_SATISFIABLE", "GraphQL carries no bytes"),
-    ("INTERNAL", "it takes damage: compared in `errors`"),
+    ("INTERNAL", "needs a damaged database: compared in `errors`"),
     ("BYTES_LOST", "GraphQL carries no bytes"),
     ("PART_OUT_OF_RANGE", "GraphQL carries no bytes"),
     ("PART_SIZE_MISMATCH", "GraphQL carries no bytes"),
     ("PART_CONFLICT", "GraphQL carries no bytes"),
     ("BUSY", "GraphQL carries no bytes"),
-    ("PRECONDITION_FAILED", "conditions are HTTP's"),
-    ("PERSISTED_QUERY_NOT_FOUND", "documents are GraphQL's"),
+    ("PRECONDITION_FAILED", "only HTTP has conditions"),
+    ("PERSISTED_QUERY_NOT_FOUND", "only GraphQL has documents"),
 ];
 
 const FINALIZE: &str = "mutation($input: FinalizeUploadSessionInput!) {

@@ -28,7 +28,7 @@ async fn a_part_is_acknowledged_with_its_digest_and_the_sessions_counters() {
 }
 
 #[tokio::test]
-async fn the_same_bytes_again_are_200_and_other_bytes_409_with_both_digests() {
+async fn a_replay_is_200_and_other_bytes_are_409_with_both_digests() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -49,7 +49,7 @@ async fn a_declared_digest_decides_a_conflict_before_the_body_is_read() {
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     user.put(&id, 1, "0123456789").await.expect(201);
-    // The digest of "abc": not what is stored.
+    // The digest of "abc", which is not the stored part.
     let digest = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
     let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
     let answer = put_with(&user, &id, 1, &[("content-digest", digest)], never).await;
@@ -69,7 +69,7 @@ async fn a_wrong_length_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_is_held_to_the_parts_size() {
+async fn a_body_of_unknown_length_must_have_the_size_of_the_part() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -105,7 +105,7 @@ async fn a_part_number_out_of_range_is_refused() {
 }
 
 #[tokio::test]
-async fn a_part_that_is_not_what_its_digest_says_is_refused() {
+async fn a_part_without_its_declared_digest_is_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -120,7 +120,7 @@ async fn a_part_that_is_not_what_its_digest_says_is_refused() {
 }
 
 #[tokio::test]
-async fn a_digest_that_is_not_checked_is_refused() {
+async fn a_digest_that_the_server_cannot_check_is_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -143,7 +143,7 @@ async fn a_digest_that_is_not_checked_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_the_part_itself_are_refused() {
+async fn an_encoded_body_is_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -173,7 +173,7 @@ async fn parts_in_any_order_make_the_file() {
 }
 
 #[tokio::test]
-async fn a_closed_session_takes_no_parts() {
+async fn a_session_that_has_ended_accepts_no_parts() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let done = user.upload(b"0123456789").await;
@@ -186,7 +186,7 @@ async fn a_closed_session_takes_no_parts() {
 }
 
 #[tokio::test]
-async fn a_replay_is_held_to_its_own_digest_too() {
+async fn the_server_checks_the_declared_digest_of_a_replay_too() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -196,7 +196,7 @@ async fn a_replay_is_held_to_its_own_digest_too() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_may_be_sent_again() {
+async fn a_client_can_send_a_part_again_after_its_body_ended_early() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;

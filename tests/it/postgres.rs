@@ -1,4 +1,4 @@
-//! What is true of PostgreSQL alone. Run by `scripts/test-services`.
+//! Behaviour on PostgreSQL only. `scripts/test-services` runs these tests.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use tokio::time::timeout;
 
 use crate::support::{Deadline, Proxy, TestApp, execute};
 
-/// Within which all is to be well again.
+/// The time in which the server must have recovered.
 const SOON: Duration = Duration::from_secs(15);
-/// Within which a request is answered whatever happens.
+/// The time in which every request must get a response.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A connection beside the server's own, to the same schema.
+/// A connection of the test to the schema of the server.
 async fn beside(app: &TestApp) -> PgConnection {
     PgConnection::connect(&app.config.stores.database).await.unwrap()
 }
 
-/// The same database by another way: user and address of the URL replaced.
+/// The URL of the same database with another user and another address.
 fn by(url: &str, user: &str, address: &str) -> String {
     let (_, path) = url.split_once("://").unwrap().1.split_once('/').unwrap();
     format!("postgres://{user}@{address}/{path}")
@@ -40,7 +40,7 @@ fn schema_of(url: &str) -> &str {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_status_read_does_not_wait_for_a_transaction_that_has_the_row() {
+async fn a_status_read_does_not_wait_for_a_transaction_that_has_locked_the_row() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -60,7 +60,7 @@ async fn a_status_read_does_not_wait_for_a_transaction_that_has_the_row() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_lock_that_is_not_had_in_time_is_503_and_nothing_is_recorded() {
+async fn a_lock_timeout_is_503_and_nothing_is_recorded() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -77,13 +77,13 @@ async fn a_lock_that_is_not_had_in_time_is_503_and_nothing_is_recorded() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn servers_that_start_at_once_migrate_once() {
+async fn servers_that_start_at_the_same_time_migrate_once() {
     let app = TestApp::on_disk().await;
     let mut other = beside(&app).await;
     let schema = schema_of(&app.config.stores.database);
     let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
     other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
-    // Before there is any table: whatever a migration is noted with is counted, by whichever server.
+    // Set this up before there is any table, so that it counts every migration that a server records.
     let count = format!(
         "SET search_path TO {schema};
          CREATE TABLE applied (version text);
@@ -103,7 +103,7 @@ async fn servers_that_start_at_once_migrate_once() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_server_without_the_right_to_change_the_schema_starts_when_there_is_nothing_to_change() {
+async fn a_server_without_the_right_to_change_the_schema_starts_if_no_migration_is_missing() {
     let app = TestApp::on_disk().await;
     let (url, schema) = (app.config.stores.database.clone(), schema_of(&app.config.stores.database));
     let role = format!("{schema}_server");
@@ -127,7 +127,7 @@ async fn a_server_without_the_right_to_change_the_schema_starts_when_there_is_no
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn lost_connections_are_not_noticed_and_a_lost_database_is_503_until_it_is_back() {
+async fn clients_do_not_notice_lost_connections_and_get_503_while_the_database_is_away() {
     let app = TestApp::on_disk().await;
     let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
@@ -154,7 +154,7 @@ async fn lost_connections_are_not_noticed_and_a_lost_database_is_503_until_it_is
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_watcher_hears_of_what_happened_while_its_server_could_not_listen() {
+async fn a_watcher_gets_changes_that_happened_while_its_server_could_not_listen() {
     let app = TestApp::on_disk().await;
     let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
@@ -174,10 +174,10 @@ async fn a_watcher_hears_of_what_happened_while_its_server_could_not_listen() {
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 3);
 }
 
-/// As when its host hangs: nothing comes, and nothing says so.
+/// As if the host of the database hangs: no bytes arrive, and TCP reports no error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answers() {
+async fn a_database_that_does_not_answer_is_503_in_time_and_is_used_again_when_it_answers() {
     let app = TestApp::on_disk().await;
     let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
@@ -187,7 +187,7 @@ async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answ
     user.status(&id).await;
 
     proxy.be_silent();
-    // More than there are connections, of each kind.
+    // More requests of each kind than connections.
     let path = format!("/uploads/sessions/{id}");
     let asking = (0..8).map(|_| user.get(&path));
     let sending = (0..8).map(|number| user.put(&id, number % 2 + 1, "0123456789"));
@@ -205,7 +205,7 @@ async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answ
         assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
     }
     for answer in sent {
-        // Of two that send the same part, one takes over.
+        // Two requests send the same part, so one of them takes over.
         assert!([503, 409].contains(&answer.status.as_u16()), "{answer:?}");
     }
 
@@ -216,23 +216,23 @@ async fn a_database_that_falls_silent_is_503_in_time_and_used_again_once_it_answ
     user.create_id(25).await;
 }
 
-/// As when its address moves to another host: new connections are well, and old ones silent.
+/// As if the address moves to another host: new connections work, and the old ones get no answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn old_connections_that_fell_silent_keep_nobody_from_new_ones() {
+async fn requests_get_new_connections_if_the_old_ones_do_not_answer() {
     let app = TestApp::on_disk().await;
     let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
     let app = app.with_database(by(&url, "partway", &proxy.address)).await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
-    // Every connection is in use when it happens, or was just now.
+    // Every connection is in use at this moment, or was in use less than a second ago.
     join_all((0..8).map(|_| user.get("/uploads/sessions"))).await;
     let (asking, giving_up) = (user.clone(), user.clone());
     let under_way = tokio::spawn(async move { join_all((0..8).map(|_| asking.get("/uploads/sessions"))).await });
     proxy.be_silent();
     proxy.speak();
-    // Who gives up at once leaves its connection behind.
+    // A client that disconnects early makes the server abandon a statement.
     let impatient = (0..8).map(|_| timeout(Duration::from_millis(100), giving_up.get("/uploads/sessions")));
     join_all(impatient).await;
 
@@ -247,7 +247,7 @@ async fn old_connections_that_fell_silent_keep_nobody_from_new_ones() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_watcher_whose_connection_fell_silent_hears_of_what_happened() {
+async fn a_watcher_gets_changes_after_its_connection_stopped_answering() {
     let app = TestApp::on_disk().await;
     let url = app.config.stores.database.clone();
     let proxy = Proxy::to(address_of(&url)).await;
@@ -270,7 +270,7 @@ async fn a_watcher_whose_connection_fell_silent_hears_of_what_happened() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting() {
+async fn a_session_that_another_transaction_has_locked_delays_only_its_own_parts() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let (locked, free) = (user.create_id(200).await, user.create_id(500).await);
@@ -279,7 +279,7 @@ async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting
     tx.execute(sqlx::AssertSqlSafe(format!("SELECT id FROM upload_session WHERE id = '{locked}' FOR UPDATE")))
         .await
         .unwrap();
-    // More of them than there are connections, in several ways.
+    // More requests than connections, of several kinds.
     let waiting: Vec<_> = (1..=20)
         .map(|number| {
             let (user, locked) = (user.clone(), locked.clone());
@@ -303,7 +303,7 @@ async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     tx.rollback().await.unwrap();
     for waiting in waiting {
-        // The abort is among them; what comes after it is told so.
+        // One of the requests is the abort. The requests after it find an aborted session.
         let answer = waiting.await.unwrap();
         assert!([201, 204, 409].contains(&answer.status.as_u16()), "{answer:?}");
     }
@@ -312,7 +312,7 @@ async fn a_session_that_another_transaction_has_keeps_only_its_own_parts_waiting
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/test-services"]
-async fn a_migration_has_the_time_that_it_takes() {
+async fn a_migration_has_no_timeout() {
     let app = TestApp::on_disk().await;
     let mut other = beside(&app).await;
     let schema = schema_of(&app.config.stores.database);
@@ -330,7 +330,7 @@ async fn a_migration_has_the_time_that_it_takes() {
         sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *tx).await.unwrap() > 0
     };
     Deadline::new().until("the migration to wait", is_waiting).await;
-    // Longer than any other statement waits.
+    // Longer than the time-out of any other statement.
     tx.execute("SELECT pg_sleep(0.5)").await.unwrap();
     tx.rollback().await.unwrap();
     migrating.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Parts that are recorded by one transaction.
+//! Parts that one transaction records.
 
 use partway::{
     db::{Db, NewPart, Recorded},
@@ -17,9 +17,9 @@ async fn database(app: &TestApp) -> Db {
 }
 
 #[tokio::test]
-async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
+async fn each_part_of_a_batch_has_its_own_result() {
     let app = TestApp::on_disk().await;
-    // Parts are recorded that never came.
+    // The test records parts whose bytes it has not sent.
     app.expect_damage();
     let user = app.user("ann").await;
     let [open, other, aborted] = [user.create_id(45).await, user.create_id(45).await, user.create_id(45).await];
@@ -43,7 +43,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
     };
     let batch = [part(&other, 2), part(&open, 3), part(&open, 1), part(&aborted, 1), part(&open, 5), part(&other, 4)];
     for _ in 0..2 {
-        // The second time as after a commit whose answer was lost.
+        // The second call is like a retry after a commit whose answer was lost.
         let outcomes = db.record_parts(&batch, chrono::TimeDelta::hours(1)).await.unwrap();
         let told: Vec<_> = outcomes
             .iter()
@@ -66,7 +66,7 @@ async fn each_part_of_a_batch_has_an_outcome_of_its_own() {
 }
 
 #[tokio::test]
-async fn parts_that_are_left_to_the_operating_system_make_the_same_file() {
+async fn parts_without_a_sync_make_the_same_file() {
     let app = TestApp::on_disk_with(|config| config.stores.sync = partway::storage::SyncParts::Os).await;
     let user = app.user("ann").await;
     let file = crate::support::file_bytes(95);
@@ -75,14 +75,14 @@ async fn parts_that_are_left_to_the_operating_system_make_the_same_file() {
     assert_eq!(content.bytes, file);
 }
 
-/// They all became durable at once, and the row of one of their sessions was damaged meanwhile.
+/// The parts of several sessions become durable at the same time, and then the row of one session is damaged.
 #[tokio::test]
-async fn a_session_that_cannot_be_read_fails_none_of_the_parts_that_are_recorded_with_its_own() {
+async fn an_invalid_session_fails_only_its_own_parts_of_a_batch() {
     let (app, faults) = TestApp::with_faults(&Place::Folder).await;
     let user = app.user("ann").await;
     let gate = faults.hold(When::After, Step::Persist);
     let mut sending = Vec::new();
-    // The first begins a transaction; the others wait for the next one together.
+    // The first part begins a transaction. The others share the next one.
     for name in ["first", "good", "bad", "good too"] {
         let body = json!({ "original_filename": name, "total_size_bytes": 25 });
         let session = user.post("/uploads/sessions", body).await.expect(201).json();

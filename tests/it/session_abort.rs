@@ -1,4 +1,4 @@
-//! Giving up, and what it frees.
+//! Aborting a session.
 
 use futures_util::future::join;
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn a_complete_session_cannot_be_aborted() {
 }
 
 #[tokio::test]
-async fn finalize_and_abort_at_once_end_in_one_of_the_two() {
+async fn a_finalize_and_an_abort_at_the_same_time_end_in_one_of_the_two_states() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(25);
@@ -56,7 +56,7 @@ async fn finalize_and_abort_at_once_end_in_one_of_the_two() {
 }
 
 #[tokio::test]
-async fn leftovers_of_ended_sessions_are_swept_and_unknown_uploads_are_left_alone() {
+async fn the_sweep_frees_the_bytes_of_ended_sessions_and_keeps_bytes_without_a_row() {
     let app = TestApp::on_disk().await;
     app.expect_damage();
     let user = app.user("ann").await;
@@ -64,11 +64,11 @@ async fn leftovers_of_ended_sessions_are_swept_and_unknown_uploads_are_left_alon
     user.put(&open, 1, "0123456789").await.expect(201);
     let uploading = app.storage().join("uploading");
     let unknown = "01890000-0000-7000-8000-000000000000";
-    // Another database may know it, or a restore may have lost its row.
+    // Another database may have its row, or a restore may have lost it.
     for name in [unknown, "notes.txt"] {
         std::fs::write(uploading.join(name), "x").unwrap();
     }
-    // As left behind by a crash between the abort's commit and the removal.
+    // As after a crash between the commit of the abort and the removal of the bytes.
     let aborted = user.create_id(25).await;
     user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
     std::fs::write(uploading.join(&aborted), "x").unwrap();

@@ -1,4 +1,4 @@
-//! Opening a session.
+//! Creating a session.
 
 use axum::body::Body;
 use futures_util::future::join_all;
@@ -12,7 +12,7 @@ async fn create_with_header(user: &TestUser, key: &str, body: &Value) -> crate::
 }
 
 #[tokio::test]
-async fn a_new_session_says_how_the_file_is_cut() {
+async fn a_new_session_has_the_plan_of_its_parts() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let body = json!({
@@ -29,7 +29,7 @@ async fn a_new_session_says_how_the_file_is_cut() {
 }
 
 #[tokio::test]
-async fn the_same_key_and_input_make_one_session() {
+async fn the_same_key_and_input_create_one_session() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let plain = json!({ "original_filename": "a", "total_size_bytes": 5 });
@@ -54,7 +54,7 @@ async fn the_same_key_and_input_make_one_session() {
     assert_ne!(first["session_id"], bobs["session_id"], "keys are per owner");
 }
 
-/// Found by an attack: read back, some numbers were others than those that were sent.
+/// A bug: some numbers in metadata had another value when they were read than when they were sent.
 #[tokio::test]
 async fn a_replay_with_long_numbers_in_its_metadata_is_the_same_request() {
     let app = TestApp::new().await;
@@ -67,7 +67,7 @@ async fn a_replay_with_long_numbers_in_its_metadata_is_the_same_request() {
 }
 
 #[tokio::test]
-async fn the_same_key_from_many_at_once_makes_one_session() {
+async fn many_requests_with_the_same_key_create_one_session() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let body = json!({ "original_filename": "a", "total_size_bytes": 5, "idempotency_key": "k" });
@@ -80,7 +80,7 @@ async fn the_same_key_from_many_at_once_makes_one_session() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_by_name() {
+async fn invalid_input_is_refused_and_the_field_is_named() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for (input, field) in [
@@ -103,11 +103,11 @@ async fn bad_input_is_refused_by_name() {
     }
     let too_large = json!({ "original_filename": "a", "total_size_bytes": 100_001 });
     assert_eq!(user.post("/uploads/sessions", too_large).await.problem(), (413, "TOO_LARGE".to_owned()));
-    assert_eq!(user.get("/uploads/sessions").await.json()["sessions"], json!([]), "nothing was made");
+    assert_eq!(user.get("/uploads/sessions").await.json()["sessions"], json!([]), "no session was created");
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_or_too_large_is_refused() {
+async fn a_body_that_is_not_json_or_too_large_is_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let send = |content_type: &'static str, body: String| {
@@ -126,7 +126,7 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn an_owner_has_only_so_many_open_sessions() {
+async fn the_number_of_open_sessions_of_an_owner_is_limited() {
     let app = TestApp::with(|config| config.limits.max_open_sessions = 2).await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let first = ann.create_id(5).await;
@@ -140,9 +140,9 @@ async fn an_owner_has_only_so_many_open_sessions() {
     ann.post("/uploads/sessions", third).await.expect(201);
 }
 
-/// Found on PostgreSQL, whose JSON type writes numbers anew and takes no NUL.
+/// A bug on PostgreSQL: its JSON type writes numbers in another form and refuses NUL.
 #[tokio::test]
-async fn metadata_is_kept_as_it_was_sent_and_a_replay_finds_it_equal() {
+async fn metadata_is_stored_as_sent_and_a_replay_matches_it() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let body = r#"{"original_filename":"a","total_size_bytes":1,"idempotency_key":"k","metadata":{"n":1e16,"nul":"a\u0000b"}}"#;

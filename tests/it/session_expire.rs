@@ -1,4 +1,4 @@
-//! Sessions that nothing happens to.
+//! Expiry of sessions without activity.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,7 @@ use crate::support::{Answer, Deadline, TestApp, TestUser};
 const TTL: TimeDelta = TimeDelta::days(7);
 
 #[tokio::test]
-async fn an_untouched_session_is_aborted_and_its_bytes_are_freed() {
+async fn a_session_without_activity_is_aborted_and_its_bytes_are_freed() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -35,7 +35,7 @@ async fn an_untouched_session_is_aborted_and_its_bytes_are_freed() {
 }
 
 #[tokio::test]
-async fn of_several_servers_that_sweep_one_tidies_up_each_session() {
+async fn if_several_servers_sweep_each_session_is_freed_by_one_of_them() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for _ in 0..12 {
@@ -52,9 +52,9 @@ async fn of_several_servers_that_sweep_one_tidies_up_each_session() {
     assert_eq!([expired, freed], [12, 12]);
 }
 
-/// As left behind by a server that died between ending a session and freeing its bytes.
+/// As after a server died between ending a session and freeing its bytes.
 #[tokio::test]
-async fn what_a_dead_server_had_claimed_is_freed_by_another_in_time() {
+async fn another_server_frees_a_session_when_the_lease_of_a_dead_server_expires() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -65,13 +65,13 @@ async fn what_a_dead_server_had_claimed_is_freed_by_another_in_time() {
     )
     .await;
     app.execute("UPDATE upload_file SET status = 'FAILED'").await;
-    assert_eq!(app.service.sweep().await.freed, 0, "somebody else has it");
+    assert_eq!(app.service.sweep().await.freed, 0, "another server has the lease");
     app.advance(TimeDelta::days(400_000));
     assert_eq!(app.service.sweep().await.freed, 1);
 }
 
 #[tokio::test]
-async fn expires_at_is_told_and_moves_with_every_part() {
+async fn every_part_moves_expires_at() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let session = user.create(25).await;
@@ -98,9 +98,9 @@ async fn finished_sessions_do_not_expire() {
     assert_eq!(user.status(done["session_id"].as_str().unwrap()).await, done);
 }
 
-/// Found on a machine that was years ahead until the network told it the time.
+/// A bug on a machine whose clock was years ahead until it got the time from the network.
 #[tokio::test]
-async fn a_clock_that_jumps_by_years_expires_nothing_at_once() {
+async fn a_clock_that_jumps_by_years_expires_no_session_at_once() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let ids = [user.create_id(25).await, user.create_id(25).await];
@@ -108,7 +108,7 @@ async fn a_clock_that_jumps_by_years_expires_nothing_at_once() {
     let years = TimeDelta::days(3_650);
     app.advance(years);
     assert_eq!(app.service.sweep().await.expired, 0);
-    // Set right again, all is as it was.
+    // When the clock is right again, no session has expired.
     app.advance(-years);
     assert_eq!(app.service.sweep().await.expired, 0);
     for id in ids {
@@ -122,7 +122,7 @@ async fn a_clock_that_jumps_by_years_expires_nothing_at_once() {
 }
 
 #[tokio::test]
-async fn after_a_jump_that_lasts_sessions_have_their_whole_time_again() {
+async fn after_a_lasting_jump_sessions_have_their_whole_ttl_again() {
     let app = TestApp::new().await;
     app.user("ann").await.create_id(25).await;
     assert_eq!(app.service.sweep().await.expired, 0);
@@ -134,7 +134,7 @@ async fn after_a_jump_that_lasts_sessions_have_their_whole_time_again() {
     assert_eq!(app.service.sweep().await.expired, 1);
 }
 
-/// Puts part 1, whose bytes come in as they are sent on the line.
+/// Starts a request for part 1. The test sends its bytes through the channel.
 fn put_slowly(user: &TestUser, id: &str) -> (UnboundedSender<&'static str>, JoinHandle<Answer>) {
     let (line, mut pieces) = unbounded_channel::<&'static str>();
     let body = stream::poll_fn(move |context| pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>)));
@@ -143,7 +143,7 @@ fn put_slowly(user: &TestUser, id: &str) -> (UnboundedSender<&'static str>, Join
     (line, tokio::spawn(async move { user.send(request).await }))
 }
 
-/// Waits until something of the session has moved since.
+/// Waits until the session has changed.
 async fn moved_since(user: &TestUser, id: &str, before: u64) -> u64 {
     let mut now = before;
     let has_moved = async || {
@@ -158,9 +158,9 @@ async fn version(user: &TestUser, id: &str) -> u64 {
     user.status(id).await["version"].as_u64().unwrap()
 }
 
-/// A part on a slow line takes longer than its session has.
+/// On a slow connection, a part takes longer than the session's time to live.
 #[tokio::test]
-async fn a_part_under_way_keeps_its_session_alive_on_every_node() {
+async fn a_part_under_way_keeps_its_session_open_on_every_node() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -175,7 +175,7 @@ async fn a_part_under_way_keeps_its_session_alive_on_every_node() {
         last = moved_since(&user, &id, last).await;
         assert_eq!((app.service.sweep().await.expired, other.service.sweep().await.expired), (0, 0));
     }
-    // Soon after that nothing is noted but the part.
+    // Shortly after that, only the part changes the session.
     line.send("89").unwrap();
     drop(line);
     let answer = putting.await.unwrap().expect(201).json();
@@ -183,7 +183,7 @@ async fn a_part_under_way_keeps_its_session_alive_on_every_node() {
 }
 
 #[tokio::test]
-async fn a_part_under_way_learns_that_its_session_has_ended() {
+async fn a_part_under_way_is_refused_when_its_session_has_ended() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;

@@ -1,4 +1,4 @@
-//! Making parts a file.
+//! Finalizing a session.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{TestApp, file_bytes, sha256_hex};
 
 #[tokio::test]
-async fn missing_parts_are_named() {
+async fn a_finalize_with_missing_parts_names_them() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);
@@ -19,7 +19,7 @@ async fn missing_parts_are_named() {
 }
 
 #[tokio::test]
-async fn finalize_again_gives_the_same_answer() {
+async fn a_repeated_finalize_has_the_same_response() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);
@@ -32,11 +32,11 @@ async fn finalize_again_gives_the_same_answer() {
     user.post(&path, json!({ "sha256": sha256_hex(&file) })).await.expect(200);
     let wrong = user.post(&path, json!({ "sha256": sha256_hex(b"other") })).await;
     assert_eq!(wrong.problem(), (400, "CHECKSUM_MISMATCH".to_owned()));
-    assert_eq!(app.bytes_on_disk().len(), 1, "renamed, not copied");
+    assert_eq!(app.bytes_on_disk().len(), 1, "the file was renamed, not copied");
 }
 
 #[tokio::test]
-async fn many_finalizes_at_once_make_one_file() {
+async fn many_finalizes_at_the_same_time_make_one_file() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(995);
@@ -65,7 +65,7 @@ async fn a_wrong_digest_at_finalize_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_digest_at_creation_fails_the_session_for_good() {
+async fn a_wrong_digest_at_creation_fails_the_session() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let body = json!({ "original_filename": "a", "total_size_bytes": 10, "sha256": sha256_hex(b"other") });
@@ -83,7 +83,7 @@ async fn a_wrong_digest_at_creation_fails_the_session_for_good() {
 }
 
 #[tokio::test]
-async fn a_right_digest_at_creation_is_checked_and_kept() {
+async fn a_right_digest_at_creation_is_checked_and_stored() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let sha256 = sha256_hex(b"0123456789");
@@ -111,7 +111,7 @@ async fn an_empty_file_is_finalized_at_once() {
 }
 
 #[tokio::test]
-async fn a_finalize_after_a_restart_ends_right() {
+async fn a_finalize_after_a_restart_has_the_right_digest() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);
@@ -124,9 +124,9 @@ async fn a_finalize_after_a_restart_ends_right() {
     assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
 }
 
-/// As left behind by a crash between the rename and the commit.
+/// As after a crash between the rename and the commit.
 #[tokio::test]
-async fn a_finalize_that_was_cut_off_after_the_rename_can_be_repeated() {
+async fn a_finalize_that_was_interrupted_after_the_rename_can_be_repeated() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(25);
@@ -137,7 +137,7 @@ async fn a_finalize_that_was_cut_off_after_the_rename_can_be_repeated() {
     std::fs::rename(app.storage().join("uploading").join(id), app.storage().join(&stored)).unwrap();
 
     app.service.sweep().await;
-    assert_eq!(app.bytes_on_disk(), [stored], "an open session's bytes are not tidied away");
+    assert_eq!(app.bytes_on_disk(), [stored], "the sweep keeps the bytes of an open session");
     assert_eq!(user.finalize(id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
 }
 

@@ -1,4 +1,4 @@
-//! Finding sessions again.
+//! Listing sessions.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ async fn sessions_are_listed_newest_first_by_cursor() {
 }
 
 #[tokio::test]
-async fn the_list_can_be_narrowed_to_a_status() {
+async fn the_list_can_be_filtered_by_status() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let (init, begun) = (user.create_id(5).await, user.create_id(25).await);
@@ -38,14 +38,14 @@ async fn the_list_can_be_narrowed_to_a_status() {
     assert_eq!(page(&user, "?status=COMPLETE").await.0, [json!(null); 0]);
 }
 
-/// Creates a session; answers its id.
+/// Creates a session. Returns its id.
 async fn create(user: &TestUser, name: &str, size: u64) -> Value {
     let body = json!({ "original_filename": name, "total_size_bytes": size });
     user.post("/uploads/sessions", body).await.expect(201).json()["session_id"].take()
 }
 
 #[tokio::test]
-async fn the_list_can_be_narrowed_to_a_name_and_a_size() {
+async fn the_list_can_be_filtered_by_name_and_size() {
     let app = TestApp::new().await;
     let (user, other) = (app.user("ann").await, app.user("bob").await);
     create(&other, "a b.bin", 5).await;
@@ -88,7 +88,7 @@ async fn a_list_has_the_same_bodies_as_the_status() {
 }
 
 #[tokio::test]
-async fn bad_parameters_are_refused() {
+async fn invalid_parameters_are_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for query in [

@@ -1,4 +1,4 @@
-//! What has arrived.
+//! The status of a session.
 
 use axum::body::Body;
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn received_and_missing_parts_are_compact_ranges() {
 }
 
 #[tokio::test]
-async fn a_status_read_is_one_statement_whatever_the_number_of_parts() {
+async fn a_status_read_is_one_statement_for_any_number_of_parts() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let file = file_bytes(5_000);
@@ -67,7 +67,7 @@ async fn head_answers_like_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn every_change_raises_the_version_by_one() {
+async fn every_change_increases_the_version_by_one() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(30).await;

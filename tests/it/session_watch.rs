@@ -1,4 +1,4 @@
-//! Following a session. The protocols over which it is followed are tested with real clients, in `tests/clients`.
+//! Following a session. `tests/clients` tests the protocols for it with real clients.
 
 use axum::body::Body;
 use futures_util::{StreamExt, future::join_all};
@@ -18,18 +18,18 @@ fn id(text: &str) -> SessionId {
 }
 
 #[tokio::test]
-async fn a_watcher_sees_the_state_now_and_every_change_of_another_process_until_the_end() {
+async fn a_watcher_gets_the_present_state_and_the_changes_of_another_process_until_the_end() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let session = user.create_id(25).await;
-    // Another server's view of the same database and folder.
+    // Another server on the same database and folder.
     let other = app.beside().await;
     let mut states = std::pin::pin!(other.service.watch(&ann(), id(&session)).await.unwrap());
     assert_eq!(states.next().await.unwrap().unwrap().session.status, SessionStatus::Init);
 
     user.put(&session, 2, "abcdefghij").await.expect(201);
     assert_eq!(states.next().await.unwrap().unwrap().session.received.to_string(), "2");
-    // Nobody reads in between: states are missed, never the last.
+    // The test does not read meanwhile, so it misses states, but not the last one.
     user.put_parts(&session, b"0123456789abcdefghijKLMNO", [1, 3]).await;
     user.finalize(&session).await.expect(200);
     let mut last = None;
@@ -40,7 +40,7 @@ async fn a_watcher_sees_the_state_now_and_every_change_of_another_process_until_
 }
 
 #[tokio::test]
-async fn an_ended_session_is_told_once_and_another_owners_not_at_all() {
+async fn a_watcher_gets_an_ended_session_once_and_another_owners_session_never() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let done = user.upload(b"0123456789").await;
@@ -51,7 +51,7 @@ async fn an_ended_session_is_told_once_and_another_owners_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_ends_what_is_followed() {
+async fn a_stopping_server_ends_all_streams() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let session = user.create_id(25).await;
@@ -67,12 +67,12 @@ async fn a_stopping_server_ends_what_is_followed() {
 }
 
 #[tokio::test]
-async fn a_change_is_read_once_however_many_watch() {
+async fn a_change_is_read_once_for_any_number_of_watchers() {
     const WATCHERS: usize = 100;
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let session = user.create_id(25).await;
-    // Changes of others are not read at all.
+    // The server does not read sessions that no client follows.
     let other = user.create_id(25).await;
     let watching = app.beside().await;
     let watch = || async { Box::pin(watching.service.watch(&ann(), id(&session)).await.unwrap()) };
@@ -91,12 +91,12 @@ async fn a_change_is_read_once_however_many_watch() {
             }
         })
         .await;
-    // Four changes; each may be seen by itself, and asks for the versions. Two were of the session, and are read.
+    // Four changes. Each may cause one read of the versions. Two of them changed the session and cause a read of it.
     assert!((2..=6).contains(&statements), "{statements} statements");
 }
 
 #[tokio::test]
-async fn who_comes_later_sees_no_older_state_than_what_was_acknowledged() {
+async fn a_new_watcher_gets_no_older_state_than_the_acknowledged_one() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let session = user.create_id(95).await;
@@ -121,7 +121,7 @@ async fn who_comes_later_sees_no_older_state_than_what_was_acknowledged() {
     assert_eq!(status, SessionStatus::Aborted);
 }
 
-/// The answer to a subscription over server-sent events, begun.
+/// Starts a subscription over server-sent events. Returns the response before its end.
 async fn subscribe(user: &TestUser, session: &str, fields: &str) -> axum::body::Body {
     let query = format!("subscription {{ uploadSession(id: \"{session}\") {{ {fields} }} }}");
     let request = user.request("POST", "/graphql").header("accept", "text/event-stream");
@@ -133,7 +133,7 @@ async fn subscribe(user: &TestUser, session: &str, fields: &str) -> axum::body::
 }
 
 #[tokio::test]
-async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
+async fn the_number_of_streams_of_an_owner_is_limited_over_all_transports() {
     let app = TestApp::with(|config| config.limits.max_streams_per_owner = 2).await;
     let (user, bob) = (app.user("ann").await, app.user("bob").await);
     let session = user.create_id(25).await;
@@ -147,11 +147,11 @@ async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
     let refused = axum::body::to_bytes(subscribe(&user, &session, "status").await, 10_000).await.unwrap();
     let refused = String::from_utf8_lossy(&refused);
     assert!(refused.contains(r#""code":"RATE_LIMITED""#) && refused.contains(r#""details":{"limit":2}"#), "{refused}");
-    // Others have their own.
+    // Another owner has another limit.
     let of_bob = bob.create_id(25).await;
     let mut streams = subscribe(&bob, &of_bob, "status").await.into_data_stream();
     assert!(String::from_utf8_lossy(&streams.next().await.unwrap().unwrap()).contains("INIT"));
-    // Who was refused takes no place, and one that ended gives it back.
+    // A refused stream does not count, and a stream that has ended no longer counts.
     drop(first);
     drop(app.service.watch(&ann(), id(&session)).await.unwrap());
     drop(second);
@@ -160,7 +160,7 @@ async fn an_owner_follows_only_so_much_at_once_over_all_transports() {
 }
 
 #[tokio::test]
-async fn what_all_ask_of_a_state_is_read_once() {
+async fn fields_that_many_watchers_select_are_read_once() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let session = user.create_id(95).await;
@@ -182,6 +182,6 @@ async fn what_all_ask_of_a_state_is_read_once() {
             }
         })
         .await;
-    // The versions, the session, its parts; and who watches a token looks for it now and then.
+    // One read each of the versions, the session and its parts. The check of the token adds a few.
     assert!(statements <= 6, "{statements} statements");
 }

@@ -1,4 +1,5 @@
-//! A whole server in this process: temporary database and folder, a clock that the test moves, no socket.
+//! A whole server in the process of the test: a temporary database and folder, a clock that the test moves, and no
+//! socket.
 
 use std::{
     path::Path,
@@ -31,13 +32,12 @@ pub(crate) struct TestApp {
     data: Arc<Data>,
 }
 
-/// Rows and bytes, which several apps can work on, at once or one after the other. When the last of them is gone, rows and
-/// bytes must agree.
+/// The rows and bytes on which one or several apps work. When the last app is dropped, rows and bytes must agree.
 struct Data {
     folder: TempDir,
-    /// As the first app was opened.
+    /// The settings of the first app.
     config: Config,
-    /// Where the bytes are, if not where the settings say.
+    /// Where the bytes are, if not in the storage of the settings.
     place: Option<Place>,
     is_damaged: AtomicBool,
 }
@@ -63,8 +63,8 @@ impl TestApp {
         .await
     }
 
-    /// With its bytes in a folder, wherever other tests have theirs: for what is true of folders alone, and for files of
-    /// several parts of 10 bytes, which no object store completes.
+    /// Always with its bytes in a folder. For tests of folders, and for files with several parts of 10 bytes, which an
+    /// object store refuses to complete.
     pub(crate) async fn on_disk() -> Self {
         Self::on_disk_with(|_| ()).await
     }
@@ -73,7 +73,7 @@ impl TestApp {
         Self::in_folder(|config, _| change(config)).await
     }
 
-    /// With its bytes in a new place of this kind, where steps fail or stop as the test says.
+    /// With its bytes in a new storage of this kind, whose steps fail or stop as the test says.
     pub(crate) async fn with_faults(place: &Place) -> (Self, Faults) {
         Self::with_faults_and(place, |_| ()).await
     }
@@ -88,7 +88,7 @@ impl TestApp {
         Self::open(Arc::new(Data::new(None, change)), None, &Faults::default()).await
     }
 
-    /// On this data, with the settings that the first app had unless there are others.
+    /// On this data. With the settings of the first app, unless the test gives others.
     async fn open(data: Arc<Data>, config: Option<Config>, faults: &Faults) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let config = config.unwrap_or_else(|| data.config.clone());
@@ -103,7 +103,7 @@ impl TestApp {
         Self { router: app.router, service: app.service, shutdown: app.shutdown, clock, config, data }
     }
 
-    /// The test damages rows or bytes, past the server, and may leave them so: they are not checked at its end.
+    /// The test damages rows or bytes directly. So they are not checked at its end.
     pub(crate) fn expect_damage(&self) {
         self.data.is_damaged.store(true, Ordering::Relaxed);
     }
@@ -118,12 +118,12 @@ impl TestApp {
         self.beside_with(&Faults::default()).await
     }
 
-    /// The same, with faults of its own.
+    /// The same, with its own faults.
     pub(crate) async fn beside_with(&self, faults: &Faults) -> Self {
         Self::open(Arc::clone(&self.data), Some(self.config.clone()), faults).await
     }
 
-    /// Another process on the same data that reaches its database by another way.
+    /// Another process on the same data that connects to the database by another address.
     pub(crate) async fn with_database(&self, url: String) -> Self {
         let mut config = self.config.clone();
         config.stores.database = url;
@@ -135,7 +135,7 @@ impl TestApp {
         TestUser { router: self.router.clone(), token: created.token.reveal().to_owned() }
     }
 
-    /// Runs a statement in the database, past the server.
+    /// Runs a statement directly in the database.
     pub(crate) async fn execute(&self, statement: &'static str) {
         match self.config.stores.database.as_str() {
             "" => {
@@ -146,7 +146,7 @@ impl TestApp {
         }
     }
 
-    /// The one value that a statement finds in an SQLite database.
+    /// The only value that a statement returns from an SQLite database.
     pub(crate) async fn text(&self, query: &'static str) -> String {
         let file = format!("sqlite://{}/partway.db", self.folder().display());
         let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
@@ -180,7 +180,7 @@ impl TestApp {
         self.data.folder.path()
     }
 
-    /// How many database statements a request takes. Who asks is known from earlier requests.
+    /// The number of database statements of a request. The server has cached the token before.
     pub(crate) async fn statements<T>(&self, request: impl Future<Output = T>) -> (u64, T) {
         let statements = || self.service.metrics().db_statements.get();
         let before = statements();
@@ -194,24 +194,24 @@ impl Data {
         let folder = tempfile::tempdir().unwrap();
         let mut config =
             Config::from_defaults(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();
-        // No object store but one for tests takes such parts; what is refused at a start is tested with the settings.
+        // Only an object store for tests accepts such small parts. Other tests check that the start refuses them.
         config.limits.chunk_size = bytesize::ByteSize::b(10);
         config.limits.max_file_size = bytesize::ByteSize::kb(100);
         config.stores.database = database_url(folder.path()).unwrap_or_default();
         config.stores.database_connections = 6;
-        // However little is free where the tests run.
+        // The tests must also run on a disk with little free space.
         config.stores.min_free_space = bytesize::ByteSize::b(0);
         change(&mut config, folder.path());
         Self { folder, config, place, is_damaged: AtomicBool::new(false) }
     }
 
-    /// The use cases over this place.
+    /// The use cases over this database and storage.
     async fn service(&self, place: &Place, clock: Arc<dyn Clock>, faults: &Faults) -> anyhow::Result<Service> {
         let storage = faults.over(place.open(&self.folder.path().join("files")));
         open_service_over(storage, &self.config, clock).await
     }
 
-    /// What is wrong with rows and bytes, each byte compared with the digests.
+    /// All problems of rows and bytes. Compares every byte with the digests.
     async fn problems(&self) -> anyhow::Result<Vec<Finding>> {
         let clock = Arc::new(SystemClock);
         let service = Arc::new(match &self.place {
@@ -227,11 +227,11 @@ impl Data {
 
 impl Drop for Data {
     fn drop(&mut self) {
-        // A test that has failed already says why itself.
+        // A test that has failed already reports its own error.
         if std::thread::panicking() || *self.is_damaged.get_mut() {
             return;
         }
-        // The test's own runtime cannot run while it waits here.
+        // The runtime of the test is blocked here, so the check needs another one.
         let problems = std::thread::scope(|scope| {
             let check = || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -239,12 +239,12 @@ impl Drop for Data {
             };
             scope.spawn(check).join().unwrap()
         });
-        assert_eq!(problems.unwrap(), [], "the test leaves rows and bytes that do not agree");
+        assert_eq!(problems.unwrap(), [], "the test left rows and bytes that do not agree");
     }
 }
 
 impl TestUser {
-    /// The same owner, at another process on the same data.
+    /// The same owner, in another process on the same data.
     pub(crate) fn at(&self, app: &TestApp) -> Self {
         Self { router: app.router.clone(), token: self.token.clone() }
     }

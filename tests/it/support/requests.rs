@@ -1,4 +1,4 @@
-//! Asking the router by REST and by GraphQL.
+//! Requests to the router by REST and by GraphQL.
 
 use axum::{
     body::Body,
@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::TestUser;
 
-/// An answer, read whole.
+/// A response with its whole body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -30,7 +30,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// Status and code of a problem.
+    /// The status and the code of a problem.
     pub(crate) fn problem(&self) -> (u16, String) {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let body = self.json();
@@ -65,13 +65,13 @@ impl TestUser {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// Creates a session for a file of this size; answers its body.
+    /// Creates a session for a file of this size. Returns the body of the response.
     pub(crate) async fn create(&self, size: usize) -> Value {
         let body = json!({ "original_filename": "a.bin", "total_size_bytes": size });
         self.post("/uploads/sessions", body).await.expect(201).json()
     }
 
-    /// Creates a session; answers its id.
+    /// Creates a session. Returns its id.
     pub(crate) async fn create_id(&self, size: usize) -> String {
         self.create(size).await["session_id"].as_str().unwrap().to_owned()
     }
@@ -86,7 +86,7 @@ impl TestUser {
         self.send(request.header("content-length", bytes.len()).body(Body::from(bytes)).unwrap()).await
     }
 
-    /// Sends these parts of a file that is cut into pieces of 10 bytes.
+    /// Sends these parts of a file with parts of 10 bytes.
     pub(crate) async fn put_parts(&self, id: &str, file: &[u8], numbers: impl IntoIterator<Item = u32>) {
         for number in numbers {
             let part = file.chunks(10).nth(number as usize - 1).unwrap();
@@ -98,7 +98,7 @@ impl TestUser {
         self.post(&format!("/uploads/sessions/{id}/finalize"), json!({})).await
     }
 
-    /// Uploads a file whole; answers the finished session.
+    /// Uploads a whole file. Returns the complete session.
     pub(crate) async fn upload(&self, file: &[u8]) -> Value {
         let id = self.create_id(file.len()).await;
         let parts = u32::try_from(file.len().div_ceil(10)).unwrap();
@@ -110,7 +110,7 @@ impl TestUser {
         self.post("/graphql", json!({ "query": query, "variables": variables })).await.json()
     }
 
-    /// A GraphQL answer's data, when there are no errors.
+    /// The data of a GraphQL response, which must have no errors.
     pub(crate) async fn data(&self, query: &str, variables: Value) -> Value {
         let mut answer = self.graphql(query, variables).await;
         assert_eq!(answer.get("errors"), None, "{answer}");

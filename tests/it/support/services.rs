@@ -12,7 +12,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The PostgreSQL database of these tests, if they run on one, with a schema for whoever works on this folder.
+/// The PostgreSQL database of these tests, if they run on one. With a schema for the test that uses this folder.
 pub(crate) fn database_url(data: &Path) -> Option<String> {
     let url = variable("TEST_DATABASE_URL")?;
     let schema = format!("test_{}", name_of(data));
@@ -22,17 +22,17 @@ pub(crate) fn database_url(data: &Path) -> Option<String> {
     Some(url_of_schema)
 }
 
-/// The object store of these tests, if they run on one, with a prefix for whoever works on this folder.
+/// The object store of these tests, if they run on one. With a prefix for the test that uses this folder.
 pub(crate) fn storage_url(data: &Path) -> Option<String> {
     Some(format!("{}/{}", variable("TEST_STORAGE_URL")?.trim_end_matches('/'), name_of(data)))
 }
 
-/// Temporary folders have names of their own.
+/// A unique name: that of the temporary folder.
 fn name_of(data: &Path) -> String {
     hex::encode(&Sha256::digest(data.as_os_str().as_encoded_bytes())[..8])
 }
 
-/// Runs a statement in PostgreSQL, from wherever: on a thread with a runtime of its own.
+/// Runs a statement in PostgreSQL. On its own thread with its own runtime, so that it works with or without one.
 pub(crate) fn execute(url: String, statement: String) {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
