@@ -1,7 +1,7 @@
 //! The expiry pause.
 //!
-//! Owns when sessions do not expire because the clock jumped. A jump of the clock and a server that was off look the
-//! same. No client could send anything in that time, so all sessions get the time back.
+//! Owns the pause of expiry after a jump of the clock or a downtime, which look the same. Clients could not send anything in
+//! that time, so no session expires for the same length of time.
 
 use chrono::TimeDelta;
 
@@ -19,7 +19,7 @@ pub struct ExpiryPause {
 impl ExpiryPause {
     /// The clocks of two servers may differ by this much, so a step back of less is no jump.
     const SKEW: TimeDelta = TimeDelta::minutes(1);
-    /// The longest time for which `seen_at` is not updated.
+    /// The longest time between two updates of `seen_at`.
     const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
 
     /// The pause at `now`. If more than a quarter of `ttl` has passed since the last check, that is a jump: the pause lasts
@@ -34,7 +34,7 @@ impl ExpiryPause {
         if since > ttl / 4 {
             return Self { seen_at: Some(now), until: now.checked_add_signed(since.min(ttl)) };
         }
-        // Updated only now and then, so that an idle server writes nothing.
+        // Not updated by every sweep, so that an idle server writes nothing.
         let seen_at = if since > (ttl / 8).min(Self::NOTED_EVERY) { now } else { seen_at };
         Self { seen_at: Some(seen_at), until: self.until.filter(|until| *until > now) }
     }

@@ -4,7 +4,7 @@
 //! as it is told here, then asks again. A finalize that is repeated, that runs twice at once or that resumes after a
 //! crash takes the same decisions, so it gives the same answer.
 
-use super::{CompleteFile, Part, PartRecord, PartSet, SessionStatus, Sha256Digest, StatusReason, Upload};
+use super::{CompleteFile, PartRecord, PartSet, SessionStatus, Sha256Digest, StatusReason, Upload};
 
 /// The digests that the client expects the file to have.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,11 +26,35 @@ pub struct Finalize {
     /// if the bytes may have changed since they arrived.
     pub must_hash: bool,
     /// All parts, once they are read.
-    pub parts: Option<Vec<PartRecord>>,
+    pub parts: Option<ReceivedParts>,
     /// The SHA-256 of the bytes.
     pub actual: Actual,
     /// Where the complete file is.
     pub location: Option<String>,
+}
+
+/// The records of all parts that have arrived, and what follows from them.
+#[derive(Debug)]
+pub struct ReceivedParts {
+    records: Vec<PartRecord>,
+    numbers: PartSet,
+    composite_sha256: Sha256Digest,
+}
+
+impl From<Vec<PartRecord>> for ReceivedParts {
+    /// `records` are in the order of their numbers.
+    fn from(records: Vec<PartRecord>) -> Self {
+        let numbers = records.iter().map(|record| record.part.number).collect();
+        let composite_sha256 = Sha256Digest::composite(records.iter().map(|record| record.sha256));
+        Self { records, numbers, composite_sha256 }
+    }
+}
+
+impl ReceivedParts {
+    /// The records, in the order of their numbers.
+    pub fn records(&self) -> &[PartRecord] {
+        &self.records
+    }
 }
 
 /// What is known of the SHA-256 of the bytes.
@@ -116,11 +140,10 @@ impl Finalize {
         }
         let Some(parts) = &self.parts else { return Ok(Step::ReadParts) };
         // Another finalize may have found since that the client must send some of them again.
-        let received: PartSet = parts.iter().map(|PartRecord { part: Part { number, .. }, .. }| *number).collect();
-        if received.len() < session.plan.total_parts() {
-            return Err(Refusal::PartsMissing(received));
+        if parts.numbers.len() < session.plan.total_parts() {
+            return Err(Refusal::PartsMissing(parts.numbers.clone()));
         }
-        let composite_sha256 = Sha256Digest::composite(parts.iter().map(|part| part.sha256));
+        let composite_sha256 = parts.composite_sha256;
         self.check_composite(composite_sha256)?;
         let sha256 = match (self.actual, &self.location) {
             (Actual::Known(actual), _) => {
@@ -230,7 +253,7 @@ mod tests {
         loop {
             steps.push(match finalize.next()? {
                 Step::ReadParts => {
-                    finalize.parts = Some(records());
+                    finalize.parts = Some(records().into());
                     "read parts"
                 }
                 Step::Hash => {
@@ -327,7 +350,7 @@ mod tests {
     fn missing_parts_are_named_also_if_another_finalize_found_them() {
         let mut upload = upload(None);
         let mut found = finalize(upload.clone(), ExpectedDigests::default(), false);
-        found.parts = Some(records()[..1].to_vec());
+        found.parts = Some(records()[..1].to_vec().into());
         assert_eq!(found.next().unwrap_err(), Refusal::PartsMissing([1].into_iter().collect()));
         upload.session.forget_part(records()[0].part, NOW);
         let missing = finalize(upload, ExpectedDigests::default(), false);

@@ -1,6 +1,6 @@
 //! The hash of a bearer token.
 //!
-//! Owns how a token is hashed. The database keeps the hash alone, so a stolen database gives no access. A token has 256
+//! Owns how a token is hashed. The database stores only the hash, so a stolen database gives no access. A token has 256
 //! random bits, so one round of SHA-256 is enough: nobody can guess it.
 
 use super::Sha256Digest;

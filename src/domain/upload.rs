@@ -1,9 +1,9 @@
 //! An upload: a session and its file, which change together.
 //!
-//! Owns every move: `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED`, the counters, and what each move means for the
-//! file. Every move raises the session's `version` by one, so two reads of the same version saw the same upload. A move
-//! returns whether it changed anything; one that is not allowed in the present state changes nothing. The database
-//! stores a move and keeps two of them apart.
+//! Owns every change of state: `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED`, the counters, and what each change
+//! means for the file. Every change raises the session's `version` by one, so two reads of the same version saw the same
+//! upload. A method returns whether it changed anything; if the present state does not allow the change, it does nothing.
+//! The database stores a change in a transaction, so two never happen at once.
 
 use chrono::TimeDelta;
 
@@ -86,9 +86,9 @@ impl Upload {
         Self { session, file }
     }
 
-    /// Whether this request asks for this very upload. The plan may differ: the server's limits can change between a
-    /// request and its repetition.
-    pub fn answers(&self, request: &UploadRequest) -> bool {
+    /// Whether the request has the same input as the one that created this upload. The chunk size may differ: the server
+    /// chooses it, and its settings can change between a request and its repetition.
+    pub fn has_same_input(&self, request: &UploadRequest) -> bool {
         let Self { session, file } = self;
         file.original_filename == request.original_filename
             && file.content_type == request.content_type
@@ -97,7 +97,7 @@ impl Upload {
             && session.declared_sha256 == request.declared_sha256
     }
 
-    /// The file is stored. Only an open session with all its parts can be completed.
+    /// Marks the file as stored and ends the session. Requires an open session with all its parts.
     pub fn complete(&mut self, complete: CompleteFile, now: Timestamp) -> bool {
         if !self.session.has_all_parts() || !self.session.end(SessionStatus::Complete, None, now) {
             return false;
@@ -110,17 +110,17 @@ impl Upload {
         true
     }
 
-    /// The owner gives the upload up.
+    /// Aborts the upload at the request of its owner.
     pub fn abort(&mut self, now: Timestamp) -> bool {
         self.end_without_file(StatusReason::AbortedByOwner, now)
     }
 
-    /// Nobody touched the upload for its time-to-live. Changes nothing before `expires_at`.
+    /// Expires the upload if `expires_at` has passed.
     pub fn expire(&mut self, now: Timestamp) -> bool {
         self.session.expires_at <= now && self.end_without_file(StatusReason::Expired, now)
     }
 
-    /// The bytes do not have the declared SHA-256, but this one.
+    /// Fails the upload: the SHA-256 of its bytes is `actual`, not the declared one.
     pub fn fail_checksum(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
         let has_ended = self.end_without_file(StatusReason::ChecksumMismatch, now);
         if has_ended {
@@ -129,7 +129,7 @@ impl Upload {
         has_ended
     }
 
-    /// The storage has lost bytes of received parts.
+    /// Fails the upload: the storage has lost bytes of received parts.
     pub fn fail_lost(&mut self, now: Timestamp) -> bool {
         self.end_without_file(StatusReason::BytesLost, now)
     }
@@ -143,7 +143,7 @@ impl Upload {
         has_ended
     }
 
-    /// The server computed the SHA-256 of a file that was completed without one.
+    /// Adds the SHA-256 of a file that was completed without one.
     pub fn learn_sha256(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
         if self.session.status != SessionStatus::Complete || self.file.sha256.is_some() {
             return false;
@@ -155,9 +155,9 @@ impl Upload {
     }
 }
 
-/// The moves that leave the file as it is.
+/// Changes to the session alone.
 impl Session {
-    /// A part is durable. A part that was recorded before changes nothing.
+    /// Records a part that is durable. A part that was recorded before changes nothing.
     pub fn record_part(&mut self, part: Part, now: Timestamp, ttl: TimeDelta) -> bool {
         if !self.status.is_open() || !self.received.insert(part.number) {
             return false;
@@ -169,7 +169,7 @@ impl Session {
         true
     }
 
-    /// A part is not durable after all: the client must send it again.
+    /// Removes a part, which the client must send again.
     pub fn forget_part(&mut self, part: Part, now: Timestamp) -> bool {
         if !self.status.is_open() || !self.received.remove(part.number) {
             return false;
@@ -179,8 +179,8 @@ impl Session {
         true
     }
 
-    /// Renews the time-to-live of a session that is in use, once a third of it has passed: a part on a slow line or a long
-    /// finalize can take longer than the rest.
+    /// Renews the time-to-live of a session in use, once a third of it has passed. A part on a slow line or a long finalize
+    /// can take longer than the time that is left.
     pub fn keep_alive(&mut self, now: Timestamp, ttl: TimeDelta) -> bool {
         if !self.status.is_open() || !self.is_renewal_due(now, ttl) {
             return false;
@@ -340,13 +340,13 @@ mod tests {
     #[test]
     fn a_repeated_request_is_recognised_by_what_the_client_asked_for() {
         let upload = upload();
-        assert!(upload.answers(&request()));
+        assert!(upload.has_same_input(&request()));
         let other_plan = UploadRequest { plan: PartPlan::new(25, 5).unwrap(), ..request() };
-        assert!(upload.answers(&other_plan), "the chunk size is the server's choice");
+        assert!(upload.has_same_input(&other_plan), "the chunk size is the server's choice");
         let other_size = UploadRequest { plan: PartPlan::new(26, 10).unwrap(), ..request() };
         let other_name = UploadRequest { original_filename: "b.bin".to_owned(), ..request() };
         let other_type = UploadRequest { content_type: "text/plain".to_owned(), ..request() };
         let other_digest = UploadRequest { declared_sha256: Some(Sha256Digest::of(b"")), ..request() };
-        assert!(![other_size, other_name, other_type, other_digest].iter().any(|other| upload.answers(other)));
+        assert!(![other_size, other_name, other_type, other_digest].iter().any(|other| upload.has_same_input(other)));
     }
 }

@@ -26,15 +26,15 @@ const CACHE_TTL: TimeDelta = TimeDelta::seconds(2);
 /// The largest number of cached tokens. The least recently used one is evicted.
 const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-/// The tokens in use.
+/// The cache of valid tokens, and the times of use that are not written yet.
 #[derive(Debug)]
-pub(super) struct Tokens(Mutex<State>);
+pub(super) struct TokenCache(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     /// Valid tokens by their hash. Invalid ones are not cached, or guesses would evict them.
     cached: LruCache<TokenHash, CachedToken>,
-    /// When each was used since the last sweep, to within [`CACHE_TTL`].
+    /// When each was last used since the last sweep, accurate to [`CACHE_TTL`].
     used: HashMap<Uuid, Timestamp>,
 }
 
@@ -45,13 +45,13 @@ struct CachedToken {
     asked_at: Timestamp,
 }
 
-impl Default for Tokens {
+impl Default for TokenCache {
     fn default() -> Self {
         Self(Mutex::new(State { cached: LruCache::new(MAX_CACHED), used: HashMap::new() }))
     }
 }
 
-impl Tokens {
+impl TokenCache {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +79,7 @@ impl Tokens {
 }
 
 impl Service {
-    /// The caller to whom this token belongs.
+    /// Returns the owner and the token id of a valid token.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` if it is unknown, expired or revoked.

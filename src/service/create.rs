@@ -1,17 +1,21 @@
 //! Creating a session.
 //!
-//! Owns the checks of what a client asks for, and that two requests with one idempotency key create one session.
+//! Owns the checks of what a client asks for, and the comparison of a request with the session that has its idempotency
+//! key. The uniqueness of the key is the database's: `db/sessions` and an index.
 
 use serde_json::value::RawValue;
 
-use super::{Limits, Service, events::Event};
+use super::{
+    Limits, Service,
+    events::Event,
+    input::{check_filename, parse_sha256},
+};
 use crate::{
     db::Created,
-    domain::{Metadata, PartPlan, Principal, Sha256Digest, Upload, UploadRequest, filename_key},
+    domain::{Metadata, PartPlan, Principal, Upload, UploadRequest},
     error::{Error, Result},
 };
 
-const MAX_FILENAME_BYTES: usize = 1024;
 const MAX_CONTENT_TYPE_BYTES: usize = 255;
 const MAX_KEY_CHARS: usize = 255;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
@@ -60,7 +64,9 @@ impl Service {
                 self.announce(Event::Created(&new));
                 Ok(Creation { upload: new, is_new: true })
             }
-            Created::KeyTaken(found) if found.answers(&request) => Ok(Creation { upload: *found, is_new: false }),
+            Created::KeyTaken(found) if found.has_same_input(&request) => {
+                Ok(Creation { upload: *found, is_new: false })
+            }
             Created::KeyTaken(_) => Err(Error::idempotency_key_reused()),
             Created::TooManyOpen => {
                 Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)))
@@ -83,22 +89,6 @@ fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
         metadata: check_metadata(input.metadata.as_deref())?,
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
     })
-}
-
-/// Reads an optional digest in hex.
-pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {
-    text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
-}
-
-/// Refuses names that are blank, too long (also in the form in which names are compared) or have control characters.
-pub(super) fn check_filename(name: String) -> Result<String> {
-    let invalid = |problem: &str| Err(Error::invalid("original_filename", problem));
-    match name {
-        name if name.trim().is_empty() => invalid("a file needs a name"),
-        name if name.len().max(filename_key(&name).len()) > MAX_FILENAME_BYTES => invalid("at most 1,024 bytes"),
-        name if name.chars().any(char::is_control) => invalid("no control characters"),
-        name => Ok(name),
-    }
 }
 
 fn check_content_type(content_type: Option<String>) -> Result<String> {

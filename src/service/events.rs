@@ -1,7 +1,7 @@
 //! What happened, told in one place.
 //!
 //! Owns which metric counts an event and which line the log gets. Use cases announce an event after its transaction; they
-//! neither count nor log it themselves.
+//! neither count nor log it themselves; a cause that only they know has a line of its own.
 
 use super::Service;
 use crate::{

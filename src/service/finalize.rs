@@ -8,9 +8,12 @@
 
 use std::sync::Arc;
 
-use super::{FileSha256, Service, create::parse_sha256, run_detached};
+use super::{FileSha256, Service, input::parse_sha256, run_detached};
 use crate::{
-    domain::{Actual, CompleteFile, ExpectedDigests, Finalize, Principal, Refusal, Session, SessionId, Step, Upload},
+    domain::{
+        Actual, CompleteFile, ExpectedDigests, Finalize, Principal, ReceivedParts, Refusal, Session, SessionId, Step,
+        Upload,
+    },
     error::{Error, Result},
     storage,
 };
@@ -29,7 +32,7 @@ impl Service {
     ///
     /// If an expected digest is wrong, nothing changes. If the SHA-256 that was declared at creation is wrong, the session
     /// fails for good: its parts cannot be sent again. An open session is finalized only if `may_change` accepts its
-    /// present state.
+    /// present state. `may_change` is not asked about a session that has ended, so a retry gets the answer of the first try.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_INPUT`, `PARTS_MISSING` with the missing ranges, `CHECKSUM_MISMATCH` with both digests,
@@ -100,7 +103,7 @@ impl Service {
             finalize.upload = renewed;
         }
         let session = &finalize.upload.session;
-        finalize.parts = Some(self.db.all_parts(session).await?);
+        finalize.parts = Some(self.db.all_parts(session).await?.into());
         // Bytes that another process wrote to are compared with what arrived, even if nobody asks for a digest.
         if let Some(folder) = self.storage.as_folder().filter(|_| session.status.is_open()) {
             finalize.must_hash |= folder.externally_modified_at(session).await?.is_some();
@@ -110,7 +113,7 @@ impl Service {
 
     async fn hash(&self, finalize: &mut Finalize) -> Result<()> {
         let session = &finalize.upload.session;
-        let parts = finalize.parts.as_deref().unwrap_or_default();
+        let parts = finalize.parts.as_ref().map_or(&[][..], ReceivedParts::records);
         let is_complete = finalize.location.is_some() || !session.status.is_open();
         match self.prefix_hashes.finish(&*self.storage, session, parts).await {
             Ok(Some(actual)) => finalize.actual = Actual::Known(actual),
@@ -125,7 +128,8 @@ impl Service {
     }
 
     async fn complete(&self, finalize: &mut Finalize) -> Result<()> {
-        let (session, parts) = (&finalize.upload.session, finalize.parts.as_deref().unwrap_or_default());
+        let session = &finalize.upload.session;
+        let parts = finalize.parts.as_ref().map_or(&[][..], ReceivedParts::records);
         match self.storage.complete(session, parts).await {
             Ok(location) => finalize.location = Some(location),
             Err(storage::Error::Replaced(numbers)) => {
@@ -156,7 +160,7 @@ impl Service {
         if !finalize.upload.session.status.is_open() {
             return Err(self.explain_unreadable(error).await);
         }
-        finalize.upload = self.explain_failure(&finalize.upload.session, error, |_| true).await?;
+        finalize.upload = self.resolve_storage_failure(&finalize.upload.session, error, |_| true).await?;
         self.prefix_hashes.forget(finalize.upload.session.id);
         Ok(())
     }

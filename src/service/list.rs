@@ -1,6 +1,6 @@
 //! Listing a caller's sessions: how an upload is found again from another device.
 
-use super::{Service, create::check_filename};
+use super::{Service, input::check_filename};
 use crate::{
     domain::{Principal, SessionQuery, UploadPage},
     error::Result,

@@ -29,12 +29,12 @@ impl Service {
         }
     }
 
-    /// Explains why the storage refused a session's bytes. Answers the upload if it has ended: by another request, or now
-    /// because its bytes are lost. `proves` says whether an open row proves the loss.
+    /// Resolves a failure of the storage. If bytes are lost, fails the session. Returns the upload if it has ended, by this
+    /// or by another request. `proves` says whether an open row proves the loss.
     ///
     /// # Errors
     /// The storage's error, if the session is still open.
-    pub(super) async fn explain_failure(
+    pub(super) async fn resolve_storage_failure(
         &self,
         session: &Session,
         error: storage::Error,
@@ -52,14 +52,14 @@ impl Service {
         now.filter(|upload| !upload.session.status.is_open()).ok_or_else(|| error.into())
     }
 
-    /// The error for a request that needs an open session; see [`explain_failure`](Self::explain_failure).
-    pub(super) async fn refuse_failed(
+    /// The error for a request that needs an open session; see [`resolve_storage_failure`](Self::resolve_storage_failure).
+    pub(super) async fn resolve_to_error(
         &self,
         session: &Session,
         error: storage::Error,
         proves: impl Fn(&Session) -> bool + Sync,
     ) -> Error {
-        match self.explain_failure(session, error, proves).await {
+        match self.resolve_storage_failure(session, error, proves).await {
             Ok(ended) => Error::session_closed(&ended.session),
             Err(error) => error,
         }
@@ -82,7 +82,7 @@ impl Service {
         if !is_first {
             return Ok(None);
         }
-        tracing::error!(session.id = %session.id, owner = %session.owner, %problem, "bytes of received parts are lost");
+        tracing::error!(session.id = %session.id, owner = %session.owner, %problem, "the storage has lost bytes of received parts");
         if let Err(error) = self.free(&upload.session).await {
             // The sweep will free the bytes. The caller needs the session that failed, not this error.
             error.log();

@@ -11,14 +11,18 @@ mod check;
 mod claims;
 mod create;
 mod download;
+mod end;
 mod events;
 mod finalize;
+mod input;
 mod limits;
 mod list;
 mod lost;
 mod persist;
 mod prefix_hash;
 mod receive;
+mod renew;
+mod replay;
 mod room;
 mod send_again;
 mod status;
@@ -74,7 +78,7 @@ pub struct Service {
     claims: claims::Claims,
     recording: persist::Recording,
     prefix_hashes: prefix_hash::PrefixHashes,
-    tokens: authenticate::Tokens,
+    tokens: authenticate::TokenCache,
     watchers: watch::Watchers,
 }
 
@@ -104,7 +108,7 @@ impl Service {
             claims: claims::Claims::default(),
             recording: persist::Recording::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
-            tokens: authenticate::Tokens::default(),
+            tokens: authenticate::TokenCache::default(),
             watchers: watch::Watchers::default(),
         }
     }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
-use super::{Disposition, Receipt, Service, events::Event};
+use super::{Disposition, Receipt, Service, events::Event, replay::compare};
 use crate::{
     db::{LockWait, NewPart, PartLease, Recorded},
     domain::{Part, PartRecord, Session, Sha256Digest},
@@ -31,7 +31,7 @@ impl Service {
             let sha256 = staged.sha256();
             return match staged.persist().await {
                 Ok(persisted) => self.record(session, part, sha256, persisted, None).await,
-                Err(error) => Err(self.refuse_failed(&session, error, lacks(part)).await),
+                Err(error) => Err(self.resolve_to_error(&session, error, lacks(part)).await),
             };
         }
         let lease = PartLease::new(session.id, part.number);
@@ -74,7 +74,7 @@ impl Service {
                 if error.is_definite() {
                     self.db.release_lease(lease).await?;
                 }
-                Err(self.refuse_failed(&session, error, lacks(part)).await)
+                Err(self.resolve_to_error(&session, error, lacks(part)).await)
             }
         }
     }
@@ -157,11 +157,3 @@ pub(super) fn lacks(part: Part) -> impl Fn(&Session) -> bool + Sync {
 
 /// The group commit of parts.
 pub(super) type Recording = GroupCommit<NewPart, Result<Recorded>>;
-
-/// The answer to a replay of a part that was recorded `before`.
-pub(super) fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {
-    if before.sha256 != received {
-        return Err(Error::part_conflict(before.sha256, received));
-    }
-    Ok(Receipt { part: before, session, disposition: Disposition::Replay })
-}

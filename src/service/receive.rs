@@ -1,25 +1,18 @@
 //! Receiving a part.
 //!
 //! Owns the steps up to a part whose bytes are all checked: claim, take the bytes, compare the digest. Does not make them
-//! durable: that is `persist`. A part that was received before is never written again: its replay is hashed and compared.
+//! durable: that is `persist`. Does not answer for a part that was received before: that is `replay`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Service,
-    events::Event,
-    persist::{compare, lacks},
-    run_detached,
-};
+use super::{Service, events::Event, persist::lacks, run_detached};
 use crate::{
-    domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest, Upload},
+    domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
     error::{Error, Result},
-    storage,
 };
 
 const SUPERSEDED: &str = "a newer request for the same part took over";
@@ -123,10 +116,10 @@ impl Service {
         // nobody can ever free that upload.
         let mut session = run_detached(async move { this.ensure_upload_started(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
-        let mut body = Body { inner: body, part, received_bytes: 0, superseded };
+        let mut body = Body::new(body, part, superseded);
         let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
             Ok(writer) => writer,
-            Err(error) => return Err(self.refuse_failed(&session, error, lacks(part)).await),
+            Err(error) => return Err(self.resolve_to_error(&session, error, lacks(part)).await),
         };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
@@ -158,68 +151,6 @@ impl Service {
         session.storage_upload_id = kept;
         Ok(session)
     }
-
-    /// Keeps a session from expiring while its bytes arrive.
-    async fn keep_alive(&self, session: &mut Session) -> Result<()> {
-        if let Some(current) = self.renew_if_due(session).await? {
-            if !current.session.status.is_open() {
-                return Err(Error::session_closed(&current.session));
-            }
-            session.expires_at = current.session.expires_at;
-        }
-        Ok(())
-    }
-
-    /// Renews the time-to-live of a session in use, if that is due, and answers the upload. Most calls are not due and cost
-    /// nothing: `None`.
-    pub(super) async fn renew_if_due(&self, session: &Session) -> Result<Option<Upload>> {
-        let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        if !session.is_renewal_due(now, ttl) {
-            return Ok(None);
-        }
-        let renew = |upload: &mut Upload| upload.session.keep_alive(now, ttl);
-        let (upload, _) = self.db.change_upload(Some(&session.owner), session.id, renew).await?;
-        Ok(Some(upload))
-    }
-
-    /// Answers for a part that was received before: reads and hashes the body, writes nothing.
-    async fn replay<B>(
-        &self,
-        principal: &Principal,
-        mut session: Session,
-        part: Part,
-        incoming: IncomingPart<B>,
-    ) -> Result<Receipt>
-    where
-        B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
-    {
-        let no_row = || Error::internal(format!("session {}: part {} has no row", session.id, part.number));
-        let before = self.db.part(&session, part.number).await?.ok_or_else(no_row)?;
-        let declared = incoming.declared_sha256;
-        if let Some(declared) = declared.filter(|declared| *declared != before.sha256) {
-            return Err(Error::part_conflict(before.sha256, declared));
-        }
-        let mut body = Body { inner: incoming.body, part, received_bytes: 0, superseded: CancellationToken::new() };
-        let mut hasher = Sha256::new();
-        while let Some(bytes) = body.next().await? {
-            hasher.update(&bytes);
-            self.keep_alive(&mut session).await?;
-        }
-        let received = hasher.into();
-        if let Some(declared) = declared.filter(|declared| *declared != received) {
-            return Err(Error::checksum_mismatch("part", declared, received));
-        }
-        // The body can take long: read the counters again.
-        let session = self.own_session(principal, session.id).await?;
-        let receipt = compare(session.clone(), before, received)?;
-        match self.storage.check_upload(&session).await {
-            Err(error @ storage::Error::Lost(_)) if session.status.is_open() => {
-                Err(self.refuse_failed(&session, error, |_| true).await)
-            }
-            // If the storage cannot be asked, that is no proof of a loss.
-            _ => Ok(receipt),
-        }
-    }
 }
 
 /// Checks what can be checked before the body is read.
@@ -236,7 +167,7 @@ fn acceptable<B>(session: &Session, incoming: &IncomingPart<B>) -> Result<Part> 
 }
 
 /// The body of a part. It must have exactly the size of the part.
-struct Body<B> {
+pub(super) struct Body<B> {
     inner: B,
     part: Part,
     received_bytes: u64,
@@ -247,7 +178,13 @@ impl<B> Body<B>
 where
     B: Stream<Item = Result<Bytes, BodyFault>> + Unpin,
 {
-    async fn next(&mut self) -> Result<Option<Bytes>> {
+    /// The body of `part`, until `superseded` fires.
+    pub(super) fn new(inner: B, part: Part, superseded: CancellationToken) -> Self {
+        Self { inner, part, received_bytes: 0, superseded }
+    }
+
+    /// The next bytes; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         let next = tokio::select! {
             biased;
             () = self.superseded.cancelled() => return Err(Error::busy(SUPERSEDED)),

@@ -1,4 +1,4 @@
-//! Free space.
+//! The check for free disk space.
 //!
 //! Owns the floor `min_free_space`, below which the server accepts no new bytes. The floor protects the database, which
 //! needs space for each commit, and other programs on the same file systems. Below it, clients can still read, finalize
@@ -42,7 +42,7 @@ impl Drop for Reservation {
 }
 
 impl Room {
-    /// Checks that enough stays free after this many bytes more.
+    /// Checks that `min_free_bytes` stays free if the server stores `bytes` more.
     fn check(&self, bytes: u64) -> Result<()> {
         let wanted =
             [(&self.storage, bytes.saturating_add(self.under_way_bytes.load(Ordering::Relaxed))), (&self.database, 0)];
@@ -60,7 +60,7 @@ impl Room {
 }
 
 impl Service {
-    /// Checks that there is space for this many bytes more.
+    /// Checks that `min_free_space` stays free if the server stores `bytes` more.
     ///
     /// # Errors
     /// `UNAVAILABLE`: free space would fall below the floor.
@@ -79,7 +79,7 @@ impl Service {
         let under_way_bytes = Arc::clone(&self.room.under_way_bytes);
         under_way_bytes.fetch_add(bytes, Ordering::Relaxed);
         let reservation = Reservation { under_way_bytes, bytes };
-        // The reservation above counts the part already.
+        // `under_way_bytes` includes this part already, so this checks for 0 more.
         self.check_room(0).await?;
         Ok(reservation)
     }

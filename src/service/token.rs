@@ -1,6 +1,6 @@
 //! Creating, listing and revoking tokens.
 //!
-//! Only the command line reaches this: a person who can open the database may do it. Does not check tokens: that is
+//! Only the command line calls this. It needs no token: anyone who can open the database may create tokens. Does not check tokens: that is
 //! `authenticate`.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::{
 const PREFIX: &str = "pw_";
 const MAX_NAME_CHARS: usize = 100;
 
-/// A bearer token: 256 random bits. The command line shows it once; the database keeps its hash alone.
+/// A bearer token: 256 random bits. The command line shows it once; the database stores only its hash.
 pub struct Token(String);
 
 impl Token {
@@ -76,7 +76,7 @@ impl Service {
     /// Revokes a token: in this process at once, in others within two seconds.
     ///
     /// # Errors
-    /// `NOT_FOUND` if there is none with this id that still works.
+    /// `NOT_FOUND` if no active token has this id.
     pub async fn revoke_token(&self, id: Uuid) -> Result<()> {
         match self.db.revoke_token(id, self.clock.now()).await? {
             true => {

@@ -1,0 +1,65 @@
+//! Ending a session: complete, failed, aborted or expired.
+//!
+//! Owns the steps that all ends have. First a transaction ends the session, then the event is announced. If the session has
+//! no file, its bytes are freed and its row is marked so. After a crash between these steps, the sweep frees the bytes.
+
+use super::{Service, events::Event};
+use crate::{
+    db::{self, EndedUnreadable},
+    domain::{OwnerName, Session, SessionId, StatusReason, Upload},
+    error::{Error, Result},
+};
+
+impl Service {
+    /// Ends an upload by one of its moves and announces it. Answers the upload and whether this call ended it. Its bytes
+    /// are still to be freed.
+    pub(super) async fn end(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        end: impl Fn(&mut Upload) -> bool + Sync,
+    ) -> db::Result<(Upload, bool)> {
+        let (upload, is_first) = self.db.change_upload(owner, id, end).await?;
+        if is_first {
+            self.announce(Event::Ended(&upload));
+        }
+        Ok((upload, is_first))
+    }
+
+    /// Ends a session whose row is damaged, and frees its bytes.
+    pub(super) async fn end_unreadable(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        reason: StatusReason,
+        problem: &db::Error,
+    ) -> Result<()> {
+        match self.db.end_unreadable(owner, id, reason, self.clock.now()).await? {
+            EndedUnreadable::WithoutFile(session) => {
+                tracing::error!(session.id = %id, reason = reason.as_str(), %problem, "ended a session with a damaged row");
+                self.free(&session).await
+            }
+            EndedUnreadable::Complete(session) => Err(Error::session_closed(&session)),
+            EndedUnreadable::Unknown => Err(Error::not_found("session")),
+        }
+    }
+
+    /// Frees the bytes of a session if it ended without a file.
+    pub(super) async fn free_without_file(&self, session: &Session) -> Result<()> {
+        match session.status_reason {
+            Some(_) => self.free(session).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Frees the bytes of a session that ended without a file. If its parts are lost, a complete file may be all that is
+    /// left of it, as after the restore of an older database; that file stays.
+    pub(super) async fn free(&self, session: &Session) -> Result<()> {
+        self.prefix_hashes.forget(session.id);
+        match session.status_reason {
+            Some(StatusReason::BytesLost) => self.storage.discard_parts(session).await?,
+            _ => self.storage.discard(session).await?,
+        }
+        Ok(self.db.mark_freed(session.id).await?)
+    }
+}

@@ -1,0 +1,24 @@
+//! Checks of input that several use cases take.
+
+use crate::{
+    domain::{Sha256Digest, filename_key},
+    error::{Error, Result},
+};
+
+const MAX_FILENAME_BYTES: usize = 1024;
+
+/// Reads an optional digest in hex.
+pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {
+    text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
+}
+
+/// Refuses names that are blank, too long (also in the form in which names are compared) or have control characters.
+pub(super) fn check_filename(name: String) -> Result<String> {
+    let invalid = |problem: &str| Err(Error::invalid("original_filename", problem));
+    match name {
+        name if name.trim().is_empty() => invalid("a file needs a name"),
+        name if name.len().max(filename_key(&name).len()) > MAX_FILENAME_BYTES => invalid("at most 1,024 bytes"),
+        name if name.chars().any(char::is_control) => invalid("no control characters"),
+        name => Ok(name),
+    }
+}
