@@ -163,7 +163,7 @@ impl MayBeLocked for Error {
 
 /// Retries a statement or a transaction while another transaction holds the lock that it needs. The database rolls back
 /// an attempt that does not get its lock, so nothing happens twice.
-pub(super) async fn unless_locked<T, E: MayBeLocked, F: Future<Output = Result<T, E>>>(
+pub(super) async fn retry_locked<T, E: MayBeLocked, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, E> {
     let mut wait = LockWait::default();
@@ -199,5 +199,5 @@ pub(super) async fn retry_transient<T, E: Into<Error>, F: Future<Output = Result
 /// Retries a transaction while its error is transient, or while another transaction holds a lock that it needs. Only
 /// for transactions that may run twice.
 pub(super) async fn retry_transaction<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> Result<T> {
-    retry_transient(|| unless_locked(&attempt)).await
+    retry_transient(|| retry_locked(&attempt)).await
 }

@@ -68,7 +68,7 @@ impl Db {
     }
 
     /// Whether there is a session or a file with one of these ids.
-    pub async fn knows_any(&self, ids: &[Uuid]) -> Result<bool> {
+    pub async fn has_any(&self, ids: &[Uuid]) -> Result<bool> {
         let ids = || ids.iter().copied();
         let sessions = upload_session::Entity::find().filter(upload_session::COLUMN.id.is_in(ids())).limit(1);
         let files = upload_file::Entity::find().filter(upload_file::COLUMN.id.is_in(ids())).limit(1);

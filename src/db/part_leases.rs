@@ -3,7 +3,7 @@
 //! Owns the rule that only one request at a time, on any node, may put a given part. An object store keeps the bytes of
 //! the last put, and the database must record the same bytes. A request takes a lease by a conditional insert and
 //! renews it while the put runs. The lease is a row of the table `upload_part_claim`. The transaction that records the
-//! part deletes that row. A lease that nobody renews expires.
+//! part deletes that row. A lease expires if the request does not renew it.
 
 use chrono::TimeDelta;
 use entity::upload_part_claim;

@@ -14,7 +14,7 @@ use sea_orm::{
 
 use super::{
     Result,
-    error::unless_locked,
+    error::retry_locked,
     health::{DriverError, Health},
     read_pool::ReadPool,
     turns::{Turn, Turns},
@@ -138,7 +138,7 @@ impl Connection {
             let pool = self.pools.current();
             pool.bounded(work(self.connection(&pool).clone())).await
         };
-        unless_locked(once).await
+        retry_locked(once).await
     }
 
     async fn turn(&self) -> Result<Option<Turn>, DbErr> {

@@ -14,7 +14,7 @@ use super::{
     Db, PartLease, Result, Transaction, at_most_one, changes,
     error::retry_transaction,
     rows,
-    sessions::{gone, locked},
+    sessions::{locked, missing_row},
 };
 use crate::domain::{PartRecord, Session, SessionId};
 
@@ -77,7 +77,7 @@ impl Db {
                     let key = (id.0, i64::from(part.part.number));
                     let row = at_most_one(upload_part::Entity::find_by_id(key), &tx)
                         .await?
-                        .ok_or_else(|| gone("upload_part"))?;
+                        .ok_or_else(|| missing_row("upload_part"))?;
                     let before = rows::part(&row, &session.plan)?;
                     // An equal record is this one: an earlier attempt committed it, and only the answer was lost.
                     if before != *part {
@@ -122,7 +122,7 @@ async fn lock_sessions(
         found.into_iter().map(|row| Ok((SessionId(row.id), rows::session(row)?))).collect::<Result<_>>()?;
     let skipped: Vec<_> = ids.filter(|id| !found.contains_key(*id)).map(|id| id.0).collect();
     if !skipped.is_empty() && by_ids(skipped.clone()).all(tx).await?.len() < skipped.len() {
-        return Err(gone("upload_session").into());
+        return Err(missing_row("upload_session").into());
     }
     Ok(found)
 }

@@ -15,7 +15,7 @@ use sea_orm::{
 
 use super::{
     Db, Result, Transaction, at_most_one, changes,
-    error::{retry_transaction, retry_transient, unless_locked},
+    error::{retry_locked, retry_transaction, retry_transient},
     rows,
     unreadable::{each, read_each},
 };
@@ -41,7 +41,7 @@ impl Db {
     /// Creates an upload, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL, requests
     /// that run at the same time do not see each other, so an owner can get a few sessions more than `max_open`.
     pub async fn create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
-        let create = || unless_locked(|| self.try_create_upload(new, max_open));
+        let create = || retry_locked(|| self.try_create_upload(new, max_open));
         match create().await {
             // Another request inserted the key after this one had looked for it. Now this one finds it.
             Err(error) if error.is_duplicate() => create().await,
@@ -118,7 +118,7 @@ impl Db {
         let tx = self.begin(owner).await?;
         let session = locked_session(&tx, id).await?;
         let row = at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
-        let file = rows::file(row.ok_or_else(|| gone("upload_file"))?)?;
+        let file = rows::file(row.ok_or_else(|| missing_row("upload_file"))?)?;
         let mut upload = Upload { session, file };
         let has_changed = change(&mut upload);
         if has_changed {
@@ -144,7 +144,7 @@ impl Db {
         let write = self.write.of(owner);
         retry_transient(|| keep.clone().exec(&write)).await?;
         let row = retry_transient(|| at_most_one(upload_session::Entity::find_by_id(id.0), &write)).await?;
-        Ok(row.ok_or_else(|| gone("upload_session"))?.storage_upload_id)
+        Ok(row.ok_or_else(|| missing_row("upload_session"))?.storage_upload_id)
     }
 }
 
@@ -159,7 +159,7 @@ pub(super) fn joined() -> sea_orm::SelectTwo<upload_session::Entity, upload_file
 }
 
 pub(super) fn upload((session, file): Joined) -> Result<Upload> {
-    let file = file.ok_or_else(|| gone("upload_file"))?;
+    let file = file.ok_or_else(|| missing_row("upload_file"))?;
     Ok(Upload { session: rows::session(session)?, file: rows::file(file)? })
 }
 
@@ -167,7 +167,7 @@ pub(super) fn upload((session, file): Joined) -> Result<Upload> {
 pub(super) async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Session> {
     let found = locked(upload_session::Entity::find_by_id(id.0), LockBehavior::Nowait);
     let row = at_most_one(found, tx).await?;
-    Ok(rows::session(row.ok_or_else(|| gone("upload_session"))?)?)
+    Ok(rows::session(row.ok_or_else(|| missing_row("upload_session"))?)?)
 }
 
 /// Adds FOR NO KEY UPDATE to a select. `behavior` never waits for the lock, because a request that waits would hold a
@@ -181,6 +181,6 @@ pub(super) fn locked(
 }
 
 /// The error for a missing row that must exist, because of a foreign key or because an earlier read returned it.
-pub(super) fn gone(table: &str) -> sea_orm::DbErr {
+pub(super) fn missing_row(table: &str) -> sea_orm::DbErr {
     sea_orm::DbErr::RecordNotFound(format!("{table}: a row that must exist is missing"))
 }

@@ -17,7 +17,7 @@ use super::{
     error::retry_transient,
     rows,
     sessions::{ENDED, OPEN},
-    unreadable::{each, remains_of, session_of},
+    unreadable::{bytes_columns_of, each, session_of},
 };
 use crate::domain::{Session, SessionId, Timestamp};
 
@@ -38,8 +38,8 @@ impl Db {
     /// Reads only the columns that locate the bytes, so that one invalid row does not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now).limit(limit);
-        let found = retry_transient(|| remains_of(due.clone()).all(&self.read)).await?;
-        found.into_iter().map(|remains| session_of(remains, now)).collect()
+        let found = retry_transient(|| bytes_columns_of(due.clone()).all(&self.read)).await?;
+        found.into_iter().map(|columns| session_of(columns, now)).collect()
     }
 
     /// Takes the freeing lease on a session of [`sessions_to_free`](Self::sessions_to_free), until the moment `until`.

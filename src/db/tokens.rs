@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     CorruptRow, Db, Result, at_most_one,
-    error::{retry_transaction, retry_transient, unless_locked},
+    error::{retry_locked, retry_transaction, retry_transient},
 };
 use crate::domain::{OwnerName, Principal, Timestamp, TokenHash};
 
@@ -63,7 +63,7 @@ impl Db {
     /// Stores a token if there is none at all; false if there is one. If two nodes start for the first time at once,
     /// only one of them stores a token.
     pub async fn create_first_token(&self, token: &NewToken) -> Result<bool> {
-        unless_locked(|| self.try_create_first_token(token)).await
+        retry_locked(|| self.try_create_first_token(token)).await
     }
 
     async fn try_create_first_token(&self, token: &NewToken) -> Result<bool> {

@@ -31,7 +31,7 @@ const FILE: &str = "B_";
 
 /// The columns that locate a session's bytes (id, file id, upload id), and its status reason, which decides which bytes
 /// are freed.
-pub(super) type Remains = (Uuid, Uuid, Option<String>, Option<String>);
+pub(super) type BytesColumns = (Uuid, Uuid, Option<String>, Option<String>);
 
 /// The result of ending a session with an invalid row.
 #[derive(Debug)]
@@ -68,8 +68,8 @@ impl Db {
         if let Some(owner) = owner {
             own = own.filter(upload_session::COLUMN.owner.eq(owner.as_str()));
         }
-        let Some(remains) = remains_of(own).all(&tx).await?.pop() else { return Ok(EndedUnreadable::Unknown) };
-        let session = session_of(remains, now)?;
+        let Some(columns) = bytes_columns_of(own).all(&tx).await?.pop() else { return Ok(EndedUnreadable::Unknown) };
+        let session = session_of(columns, now)?;
         // The session's status may be damaged, so look at the file: its owner must not lose a complete file.
         let complete = upload_file::Entity::find_by_id(session.file_id.0).filter(
             Condition::any()
@@ -133,9 +133,9 @@ pub(super) async fn each<E: EntityTrait, T>(
     Ok(found.iter().filter_map(|row| Some((row.try_get("", "id").ok()?, read(row)))).collect())
 }
 
-pub(super) fn remains_of(
+pub(super) fn bytes_columns_of(
     select: sea_orm::Select<upload_session::Entity>,
-) -> sea_orm::Selector<sea_orm::SelectGetableTuple<Remains>> {
+) -> sea_orm::Selector<sea_orm::SelectGetableTuple<BytesColumns>> {
     let columns = [
         upload_session::Column::Id,
         upload_session::Column::FileId,
@@ -148,7 +148,7 @@ pub(super) fn remains_of(
 /// A session in which only the ids and the reason are real, which is enough to free its bytes. If the reason is
 /// invalid, it becomes `bytes_lost`, for which the server frees only the parts and keeps a complete file: that file may
 /// be all that is left.
-pub(super) fn session_of((id, file_id, storage_upload_id, reason): Remains, now: Timestamp) -> Result<Session> {
+pub(super) fn session_of((id, file_id, storage_upload_id, reason): BytesColumns, now: Timestamp) -> Result<Session> {
     let unknown = |column| rows::CorruptRow::new("upload_session", id, column);
     Ok(Session {
         id: SessionId(id),

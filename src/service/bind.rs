@@ -32,7 +32,7 @@ impl Service {
             (Some(expected), None) => return Err(mismatch(Some(expected), None)),
             (None, None) => {
                 let ids = self.storage.sample_ids().await?;
-                if !ids.is_empty() && !self.db.knows_any(&ids).await? {
+                if !ids.is_empty() && !self.db.has_any(&ids).await? {
                     return Err(mismatch(None, None));
                 }
                 self.db.bind_storage(Uuid::now_v7()).await?
