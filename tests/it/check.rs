@@ -153,8 +153,8 @@ async fn the_command_runs_beside_a_server_and_continues_after_a_damaged_page() {
         (checked.status.code(), text(&checked.stdout), text(&checked.stderr))
     };
     assert_eq!(check(&["--digests"]).0, Some(0));
-    let (code, _, said) = check(&["--repair"]);
-    assert!(code == Some(1) && said.contains("in use by another"), "{said}");
+    let (code, _, stderr) = check(&["--repair"]);
+    assert!(code == Some(1) && stderr.contains("in use by another"), "{stderr}");
     server.signal(rustix::process::Signal::TERM);
     server.wait();
 
@@ -170,11 +170,11 @@ async fn the_command_runs_beside_a_server_and_continues_after_a_damaged_page() {
         }
     }
     fs::write(&database, bytes).unwrap();
-    let (code, told, said) = check(&[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(told.contains("problem: database: ") && told.contains("problem: session "), "{told}");
-    assert!(said.contains("300 sessions"), "{said}");
-    assert!(told.lines().filter(|line| line.starts_with("problem: session ")).count() < 50, "{told}");
+    let (code, stdout, stderr) = check(&[]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stdout.contains("problem: database: ") && stdout.contains("problem: session "), "{stdout}");
+    assert!(stderr.contains("300 sessions"), "{stderr}");
+    assert!(stdout.lines().filter(|line| line.starts_with("problem: session ")).count() < 50, "{stdout}");
 }
 
 /// After every command, also after one that failed, a copy of `partway.db` alone is complete.

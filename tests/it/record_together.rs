@@ -45,7 +45,7 @@ async fn each_part_of_a_batch_has_its_own_result() {
     for _ in 0..2 {
         // The second call is like a retry after a commit whose answer was lost.
         let outcomes = db.record_parts(&batch, chrono::TimeDelta::hours(1)).await.unwrap();
-        let told: Vec<_> = outcomes
+        let results: Vec<_> = outcomes
             .iter()
             .map(|outcome| match outcome {
                 Recorded::New(session) => format!("new {}", session.received),
@@ -55,7 +55,7 @@ async fn each_part_of_a_batch_has_its_own_result() {
                 Recorded::Locked => "locked".to_owned(),
             })
             .collect();
-        assert_eq!(told, ["new 2,4", "new 1,3,5", "replay 1", "closed", "new 1,3,5", "new 2,4"]);
+        assert_eq!(results, ["new 2,4", "new 1,3,5", "replay 1", "closed", "new 1,3,5", "new 2,4"]);
     }
     let status = user.status(&open).await;
     assert_eq!(
