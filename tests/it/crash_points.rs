@@ -129,6 +129,10 @@ async fn killed_in_a_part_nothing_of_it_is_recorded_and_it_comes_again() {
             (Before, Persist),
             (After, Persist),
         ] {
+            // Only a store with multipart uploads has one to start.
+            if step == Begin && matches!(place, Place::Folder) {
+                continue;
+            }
             let survivor = Survivor::of(&place, &[], Doing::Put, when, step).await;
             assert_eq!(survivor.status().await["status"], "INIT", "{when:?} {step:?} {place:?}");
             survivor.assert_no_problems().await;
