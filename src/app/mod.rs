@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     domain::Clock,
     graphql,
-    http::{self, ConnectionSettings, LeastRate, PacedBody, Server, Shutdown, StopRequest},
+    http::{self, ConnectionSettings, MinRate, PacedBody, Server, Shutdown, StopRequest},
     rest::{self, PublicUrl},
     service::Service,
     web,
@@ -99,7 +99,7 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
     let public_url = config.server.public_url()?;
     let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
     let documents = graphql::PersistedDocuments::load(&config.documents)?;
-    let rate = LeastRate::from(&config.connections);
+    let rate = MinRate::from(&config.connections);
     // The outermost layer first. Combined into one, because a router wraps every route again for each layer that it
     // gets.
     let layers = ServiceBuilder::new()

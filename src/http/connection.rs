@@ -168,14 +168,14 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
-    use crate::http::LeastRate;
+    use crate::http::MinRate;
 
     const SOON: Duration = Duration::from_millis(50);
     const NEVER: Duration = Duration::from_hours(1);
 
     fn connect(waits: Waits, answer: &'static str) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64);
-        let rate = LeastRate { patience: SOON, bytes_per_second: 0 };
+        let rate = MinRate { idle_timeout: SOON, bytes_per_second: 0 };
         let router = Router::new().fallback(move || async move { answer });
         let (closing, stop) = (CancellationToken::new(), CancellationToken::new());
         let rules = Rules { router, waits, keeps_alive: true, closing, stop };

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ConnectionSettings, LeastRate, Shutdown,
+    ConnectionSettings, MinRate, Shutdown,
     connection::{self, Rules},
     descriptors,
     peers::{Peer, Peers, Waits},
@@ -173,7 +173,7 @@ impl Server {
     }
 
     fn admit(&self, stream: TcpStream, address: SocketAddr, rules: Rules, connections: &TaskTracker) {
-        let rate = LeastRate::from(&self.settings);
+        let rate = MinRate::from(&self.settings);
         if let Some((peer, permit)) = self.peers.enter(address.ip()) {
             connections.spawn(connection::serve(Socket::new(stream, peer, Some(permit), rate), rules));
             return;

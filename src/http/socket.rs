@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    least_rate::{LeastRate, Patience},
+    min_rate::{MinRate, TimeCredit},
     peers::{ConnectionPermit, Peer},
 };
 
@@ -31,16 +31,16 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 pub(super) struct Socket<S> {
     stream: S,
     peer: Arc<Peer>,
-    patience: Patience,
+    credit: TimeCredit,
     written_bytes: u64,
     is_blocked: bool,
     _permit: Option<ConnectionPermit>,
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, peer: Arc<Peer>, permit: Option<ConnectionPermit>, rate: LeastRate) -> Self {
-        let patience = Patience::new(rate);
-        Self { stream, peer, patience, written_bytes: 0, is_blocked: false, _permit: permit }
+    pub(super) fn new(stream: S, peer: Arc<Peer>, permit: Option<ConnectionPermit>, rate: MinRate) -> Self {
+        let credit = TimeCredit::new(rate);
+        Self { stream, peer, credit, written_bytes: 0, is_blocked: false, _permit: permit }
     }
 
     pub(super) fn peer(&self) -> &Arc<Peer> {
@@ -54,11 +54,11 @@ impl<S> Socket<S> {
         }
         match written {
             Poll::Ready(Ok(bytes)) => {
-                self.patience.moved(bytes);
+                self.credit.record(bytes);
                 self.written_bytes += bytes as u64;
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending if self.patience.poll_spent(cx).is_pending() => {}
+            Poll::Pending if self.credit.poll_exhausted(cx).is_pending() => {}
             Poll::Pending => {
                 tracing::debug!(written_bytes = self.written_bytes, "the client does not read its answer: closed");
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

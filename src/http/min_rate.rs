@@ -18,54 +18,54 @@ use super::ConnectionSettings;
 
 /// How slow a peer may be.
 #[derive(Clone, Copy, Debug)]
-pub struct LeastRate {
+pub struct MinRate {
     /// How long nothing may move.
-    pub patience: Duration,
+    pub idle_timeout: Duration,
     /// Least bytes a second, over a time longer than that; 0 takes any byte for enough.
     pub bytes_per_second: u64,
 }
 
-impl From<&ConnectionSettings> for LeastRate {
+impl From<&ConnectionSettings> for MinRate {
     fn from(settings: &ConnectionSettings) -> Self {
-        Self { patience: settings.body_idle_timeout, bytes_per_second: settings.min_transfer_rate.0 }
+        Self { idle_timeout: settings.body_idle_timeout, bytes_per_second: settings.min_transfer_rate.0 }
     }
 }
 
 /// What is left of a peer's patience.
 #[derive(Debug)]
-pub(super) struct Patience {
-    rate: LeastRate,
+pub(super) struct TimeCredit {
+    rate: MinRate,
     left: Duration,
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
-    pub(super) fn new(rate: LeastRate) -> Self {
-        Self { rate, left: rate.patience, waiting_since: None, timer: None }
+impl TimeCredit {
+    pub(super) fn new(rate: MinRate) -> Self {
+        Self { rate, left: rate.idle_timeout, waiting_since: None, timer: None }
     }
 
     /// These bytes have moved.
-    pub(super) fn moved(&mut self, bytes: usize) {
+    pub(super) fn record(&mut self, bytes: usize) {
         let Some(since) = self.waiting_since.take() else {
-            self.give(bytes);
+            self.refill(bytes);
             return;
         };
         self.left = self.left.saturating_sub(since.elapsed());
-        self.give(bytes);
+        self.refill(bytes);
     }
 
-    fn give(&mut self, bytes: usize) {
-        if self.left == self.rate.patience {
+    fn refill(&mut self, bytes: usize) {
+        if self.left == self.rate.idle_timeout {
             return;
         }
         let rate = self.rate.bytes_per_second;
-        let worth = if rate == 0 { self.rate.patience } else { seconds(bytes as u64, rate) };
-        self.left = self.left.saturating_add(worth).min(self.rate.patience);
+        let worth = if rate == 0 { self.rate.idle_timeout } else { seconds(bytes as u64, rate) };
+        self.left = self.left.saturating_add(worth).min(self.rate.idle_timeout);
     }
 
     /// Nothing can move now: ready when that has been so for too long.
-    pub(super) fn poll_spent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = *self.waiting_since.get_or_insert_with(Instant::now) + self.left;
         // The end never becomes earlier, so the timer is reset only when it fires.
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
@@ -87,13 +87,13 @@ fn seconds(bytes: u64, rate: u64) -> Duration {
 #[derive(Debug)]
 pub struct PacedBody {
     body: Body,
-    patience: Patience,
+    credit: TimeCredit,
 }
 
 impl PacedBody {
     /// Wraps a body that is not at its end yet.
-    pub fn wrap(body: Body, rate: LeastRate) -> Body {
-        if body.is_end_stream() { body } else { Body::new(Self { body, patience: Patience::new(rate) }) }
+    pub fn wrap(body: Body, rate: MinRate) -> Body {
+        if body.is_end_stream() { body } else { Body::new(Self { body, credit: TimeCredit::new(rate) }) }
     }
 }
 
@@ -103,12 +103,12 @@ impl HttpBody for PacedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            ready!(self.patience.poll_spent(cx));
+            ready!(self.credit.poll_exhausted(cx));
             self.body = Body::empty();
-            return Poll::Ready(Some(Err(axum::Error::new(TooSlow))));
+            return Poll::Ready(Some(Err(axum::Error::new(BelowMinRate))));
         };
         if let Some(Ok(frame)) = &frame {
-            self.patience.moved(frame.data_ref().map_or(0, Bytes::len));
+            self.credit.record(frame.data_ref().map_or(0, Bytes::len));
         }
         Poll::Ready(frame)
     }
@@ -124,7 +124,7 @@ impl HttpBody for PacedBody {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the body came too slowly")]
-struct TooSlow;
+struct BelowMinRate;
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    const RATE: LeastRate = LeastRate { patience: Duration::from_millis(150), bytes_per_second: 1_000 };
+    const RATE: MinRate = MinRate { idle_timeout: Duration::from_millis(150), bytes_per_second: 1_000 };
 
     /// How many bytes of a body arrive that brings `chunk` bytes every 10 ms, a hundred times.
     async fn arrived(chunk: &'static [u8]) -> usize {
@@ -157,7 +157,7 @@ mod tests {
         let body = Body::from_stream(stream::iter([0, 1]).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x"))));
         let mut body = PacedBody::wrap(body, RATE).into_data_stream();
         assert!(body.next().await.unwrap().is_ok());
-        tokio::time::sleep(RATE.patience * 2).await;
+        tokio::time::sleep(RATE.idle_timeout * 2).await;
         assert!(body.next().await.unwrap().is_ok());
         assert!(body.next().await.is_none());
     }
