@@ -26,19 +26,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     host,
-    peers::{Asking, Peer, Waits},
+    peers::{ActiveRequest, Peer, Timeouts},
     socket::Socket,
 };
 
 /// Most bytes of a connection that are read at once; also the longest head. hyper's own 400 KiB would be most of the memory
 /// that 64 uploads take.
-const READ_BYTES: usize = 160 * 1024;
+const MAX_READ_BYTES: usize = 160 * 1024;
 
 /// How a connection is served.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) router: Router,
-    pub(super) waits: Waits,
+    pub(super) timeouts: Timeouts,
     /// Whether more than one request is answered.
     pub(super) keeps_alive: bool,
     /// From when on answers say that the connection closes.
@@ -52,20 +52,20 @@ pub(super) async fn serve<S>(socket: Socket<S>, rules: Rules)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Rules { router, waits, keeps_alive, closing, stop } = rules;
+    let Rules { router, timeouts, keeps_alive, closing, stop } = rules;
     let peer = Arc::clone(socket.peer());
     // HTTP/1.1 alone: HTTP/2 comes with TLS, which a proxy in front does.
     let mut http = http1::Builder::new();
-    http.max_buf_size(READ_BYTES).keep_alive(keeps_alive);
+    http.max_buf_size(MAX_READ_BYTES).keep_alive(keeps_alive);
     let requests = Requests { router, peer: Arc::clone(&peer), closing };
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), requests).with_upgrades());
-    let mut overdue = pin!(overdue(&peer, waits));
+    let mut overdue = pin!(overdue(&peer, timeouts));
     let ended = tokio::select! {
         // First: what a client has just done counts for the others.
         biased;
         ended = connection.as_mut() => Some(ended),
         () = overdue.as_mut() => return,
-        () = peer.makes_room.cancelled() => {
+        () = peer.evicted.cancelled() => {
             if peer.idle_since().is_some() {
                 return;
             }
@@ -84,19 +84,19 @@ where
             }
         }
     };
-    peer.is_upgraded();
+    peer.mark_upgraded();
     if let Err(error) = ended {
         // A connection that broke is the client's to notice.
         tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
 }
 
-/// Ends when the client has taken too long. What it waits for changes only while the connection is polled, in the same task.
-async fn overdue(peer: &Peer, waits: Waits) {
-    let mut timer = pin!(tokio::time::sleep(waits.first_byte));
+/// Ends when the client has taken too long. What it timeouts for changes only while the connection is polled, in the same task.
+async fn overdue(peer: &Peer, timeouts: Timeouts) {
+    let mut timer = pin!(tokio::time::sleep(timeouts.first_byte));
     std::future::poll_fn(|cx| {
         loop {
-            let Some(end) = peer.ends_at(&waits) else { return Poll::Pending };
+            let Some(end) = peer.deadline(&timeouts) else { return Poll::Pending };
             if timer.deadline() > end {
                 timer.as_mut().reset(end);
             }
@@ -118,14 +118,14 @@ struct Requests {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response<Answer>;
+    type Response = Response<TrackedBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let asking = self.peer.asks();
+        let active = self.peer.begin_request();
         // A proxy may read this request differently, so it is unknown where the next request begins.
-        let is_last = host::mark(&mut request);
+        let is_last = host::mark_invalid(&mut request);
         let response = tower::Service::call(&mut self.router.clone(), request.map(Body::new));
         let closing = self.closing.clone();
         Box::pin(async move {
@@ -133,18 +133,18 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             if (is_last || closing.is_cancelled()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response.map(|body| Answer { body, _asking: asking }))
+            Ok(response.map(|body| TrackedBody { body, _active: active }))
         })
     }
 }
 
 /// A response's body: while it lasts, the request is under way.
-struct Answer {
+struct TrackedBody {
     body: Body,
-    _asking: Asking,
+    _active: ActiveRequest,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -173,12 +173,12 @@ mod tests {
     const SOON: Duration = Duration::from_millis(50);
     const NEVER: Duration = Duration::from_hours(1);
 
-    fn connect(waits: Waits, answer: &'static str) -> DuplexStream {
+    fn connect(timeouts: Timeouts, answer: &'static str) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64);
         let rate = MinRate { idle_timeout: SOON, bytes_per_second: 0 };
         let router = Router::new().fallback(move || async move { answer });
         let (closing, stop) = (CancellationToken::new(), CancellationToken::new());
-        let rules = Rules { router, waits, keeps_alive: true, closing, stop };
+        let rules = Rules { router, timeouts, keeps_alive: true, closing, stop };
         tokio::spawn(serve(Socket::new(far, Peer::new(), None, rate), rules));
         near
     }
@@ -191,12 +191,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_sends_nothing_or_half_a_head_or_no_second_request_is_closed_in_time() {
-        let waits = Waits { first_byte: SOON, head: NEVER, keep_alive: NEVER };
-        assert_eq!(rest(connect(waits, "")).await, "");
-        let mut half = connect(Waits { first_byte: NEVER, head: SOON, keep_alive: NEVER }, "");
+        let timeouts = Timeouts { first_byte: SOON, head: NEVER, keep_alive: NEVER };
+        assert_eq!(rest(connect(timeouts, "")).await, "");
+        let mut half = connect(Timeouts { first_byte: NEVER, head: SOON, keep_alive: NEVER }, "");
         half.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         assert_eq!(rest(half).await, "");
-        let mut idle = connect(Waits { first_byte: NEVER, head: NEVER, keep_alive: SOON }, "hello");
+        let mut idle = connect(Timeouts { first_byte: NEVER, head: NEVER, keep_alive: SOON }, "hello");
         idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         assert!(rest(idle).await.ends_with("hello"));
     }
@@ -204,7 +204,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_the_answer_is_closed_and_not_kept_as_idle() {
         let answer: &'static str = Box::leak("x".repeat(1_000).into_boxed_str());
-        let mut client = connect(Waits { first_byte: NEVER, head: NEVER, keep_alive: NEVER }, answer);
+        let mut client = connect(Timeouts { first_byte: NEVER, head: NEVER, keep_alive: NEVER }, answer);
         client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         tokio::time::sleep(SOON * 4).await;
         let read = rest(client).await;

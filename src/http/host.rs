@@ -15,18 +15,18 @@ use crate::error::{Error, Result};
 
 /// Stored in the extensions of a request that is to be refused; the layer that writes problem details answers with it.
 #[derive(Clone, Debug)]
-pub(super) struct Malformed(Arc<Error>);
+pub(super) struct InvalidHost(Arc<Error>);
 
-impl IntoResponse for Malformed {
+impl IntoResponse for InvalidHost {
     fn into_response(self) -> Response {
         Problem::shared(self.0)
     }
 }
 
 /// Marks a request that does not name one host. Answers whether it did.
-pub(super) fn mark<B>(request: &mut Request<B>) -> bool {
+pub(super) fn mark_invalid<B>(request: &mut Request<B>) -> bool {
     let Err(error) = check(request.version(), request.headers()) else { return false };
-    request.extensions_mut().insert(Malformed(Arc::new(error)));
+    request.extensions_mut().insert(InvalidHost(Arc::new(error)));
     true
 }
 

@@ -21,7 +21,7 @@ use axum::{
 use tower_http::request_id::RequestId;
 use tracing::Instrument;
 
-use super::{host::Malformed, problem};
+use super::{host::InvalidHost, problem};
 use crate::{metrics::RequestLabels, service::Service};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,10 +67,10 @@ pub async fn observe(State(observer): State<Observer>, mut request: Request, nex
     let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = shown);
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     request.extensions_mut().insert(id.clone());
-    let malformed = request.extensions_mut().remove::<Malformed>();
+    let invalid_host = request.extensions_mut().remove::<InvalidHost>();
     let response = async {
-        let response = match malformed {
-            Some(malformed) => malformed.into_response(),
+        let response = match invalid_host {
+            Some(invalid) => invalid.into_response(),
             None => next.run(request).await,
         };
         problem::render(response, &id)

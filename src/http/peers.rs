@@ -13,9 +13,9 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long each thing that a connection waits for may take.
+/// How long each thing that a connection timeouts for may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
+pub(super) struct Timeouts {
     /// From the connection to the first byte.
     pub(super) first_byte: Duration,
     /// From the first byte of a head to its last.
@@ -29,7 +29,7 @@ pub(super) struct Waits {
 pub(super) struct Peer {
     state: Mutex<State>,
     /// Fires when the connection is to make room.
-    pub(super) makes_room: CancellationToken,
+    pub(super) evicted: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -40,13 +40,13 @@ struct State {
     head_since: Option<Instant>,
     /// The client does not read what was answered.
     is_blocked: bool,
-    was_asked: bool,
+    had_request: bool,
 }
 
 impl Peer {
     pub(super) fn new() -> Arc<Self> {
-        let state = State { idle_since: Some(Instant::now()), head_since: None, is_blocked: false, was_asked: false };
-        Arc::new(Self { state: Mutex::new(state), makes_room: CancellationToken::new() })
+        let state = State { idle_since: Some(Instant::now()), head_since: None, is_blocked: false, had_request: false };
+        Arc::new(Self { state: Mutex::new(state), evicted: CancellationToken::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -54,14 +54,14 @@ impl Peer {
     }
 
     /// A request is under way until the answer is dropped.
-    pub(super) fn asks(self: &Arc<Self>) -> Asking {
+    pub(super) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         let mut state = self.state();
-        (state.idle_since, state.head_since, state.was_asked) = (None, None, true);
-        Asking(Arc::clone(self))
+        (state.idle_since, state.head_since, state.had_request) = (None, None, true);
+        ActiveRequest(Arc::clone(self))
     }
 
     /// Bytes came.
-    pub(super) fn sent(&self) {
+    pub(super) fn note_received_bytes(&self) {
         let mut state = self.state();
         if state.idle_since.is_some() && state.head_since.is_none() {
             state.head_since = Some(Instant::now());
@@ -78,7 +78,7 @@ impl Peer {
     }
 
     /// The socket is no longer HTTP's, and never idle.
-    pub(super) fn is_upgraded(&self) {
+    pub(super) fn mark_upgraded(&self) {
         self.state().idle_since = None;
     }
 
@@ -89,22 +89,22 @@ impl Peer {
     }
 
     /// When the connection ends if the client does nothing.
-    pub(super) fn ends_at(&self, waits: &Waits) -> Option<Instant> {
+    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         let state = self.state();
         let idle_since = state.idle_since.filter(|_| !state.is_blocked)?;
         Some(match state.head_since {
-            Some(since) => since + waits.head,
-            None if state.was_asked => idle_since + waits.keep_alive,
-            None => idle_since + waits.first_byte,
+            Some(since) => since + timeouts.head,
+            None if state.had_request => idle_since + timeouts.keep_alive,
+            None => idle_since + timeouts.first_byte,
         })
     }
 }
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Asking(Arc<Peer>);
+pub(super) struct ActiveRequest(Arc<Peer>);
 
-impl Drop for Asking {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.state().idle_since = Some(Instant::now());
     }
@@ -115,11 +115,11 @@ impl Drop for Asking {
 pub(super) struct Peers {
     max: usize,
     max_per_address: usize,
-    connected: Mutex<Connected>,
+    connections: Mutex<Connections>,
 }
 
 #[derive(Debug, Default)]
-struct Connected {
+struct Connections {
     last_number: u64,
     peers: HashMap<u64, (IpAddr, Arc<Peer>)>,
     per_address: HashMap<IpAddr, usize>,
@@ -134,43 +134,43 @@ pub(super) struct ConnectionPermit {
 
 impl Peers {
     pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_address, connected: Mutex::default() })
+        Arc::new(Self { max, max_per_address, connections: Mutex::default() })
     }
 
     /// A permit for one more connection, if need be the permit of an idle one. `None` if all are in use.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<(Arc<Peer>, ConnectionPermit)> {
         let address = client_of(address);
-        let mut connected = self.connected();
-        let from_there = connected.per_address.get(&address).copied().unwrap_or_default();
-        if from_there >= self.max_per_address {
-            connected.make_room(|other| other == address)?;
+        let mut connections = self.connections();
+        let from_address = connections.per_address.get(&address).copied().unwrap_or_default();
+        if from_address >= self.max_per_address {
+            connections.evict_longest_idle(|other| other == address)?;
         }
-        if connected.peers.len() >= self.max {
-            connected.make_room(|_| true)?;
+        if connections.peers.len() >= self.max {
+            connections.evict_longest_idle(|_| true)?;
         }
-        connected.last_number += 1;
-        let (number, peer) = (connected.last_number, Peer::new());
-        *connected.per_address.entry(address).or_default() += 1;
-        connected.peers.insert(number, (address, Arc::clone(&peer)));
+        connections.last_number += 1;
+        let (number, peer) = (connections.last_number, Peer::new());
+        *connections.per_address.entry(address).or_default() += 1;
+        connections.peers.insert(number, (address, Arc::clone(&peer)));
         Some((peer, ConnectionPermit { peers: Arc::clone(self), number }))
     }
 
     /// Ends the connection that is idle for the longest.
-    pub(super) fn make_room(&self) {
-        let _ = self.connected().make_room(|_| true);
+    pub(super) fn evict_longest_idle(&self) {
+        let _ = self.connections().evict_longest_idle(|_| true);
     }
 
-    fn connected(&self) -> MutexGuard<'_, Connected> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Connected {
-    fn make_room(&mut self, may: impl Fn(IpAddr) -> bool) -> Option<()> {
-        let idle = self.peers.iter().filter(|(_, (address, _))| may(*address));
+impl Connections {
+    fn evict_longest_idle(&mut self, may_evict: impl Fn(IpAddr) -> bool) -> Option<()> {
+        let idle = self.peers.iter().filter(|(_, (address, _))| may_evict(*address));
         let idle = idle.filter_map(|(number, (_, peer))| Some((peer.idle_since()?, *number)));
         let (_, number) = idle.min()?;
-        self.remove(number)?.makes_room.cancel();
+        self.remove(number)?.evicted.cancel();
         Some(())
     }
 
@@ -188,7 +188,7 @@ impl Connected {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.peers.connected().remove(self.number);
+        self.peers.connections().remove(self.number);
     }
 }
 
@@ -212,28 +212,28 @@ mod tests {
     async fn the_longest_idle_makes_room_and_one_with_a_request_never_does() {
         let peers = Peers::new(3, 3);
         let (asking, _first) = peers.enter(address("10.0.0.1")).unwrap();
-        let request = asking.asks();
+        let request = asking.begin_request();
         let (idle, _second) = peers.enter(address("10.0.0.1")).unwrap();
         let (younger, _third) = peers.enter(address("10.0.0.2")).unwrap();
         let (newest, _fourth) = peers.enter(address("10.0.0.3")).unwrap();
-        assert!(idle.makes_room.is_cancelled() && !younger.makes_room.is_cancelled());
-        let _requests = [younger.asks(), newest.asks()];
+        assert!(idle.evicted.is_cancelled() && !younger.evicted.is_cancelled());
+        let _requests = [younger.begin_request(), newest.begin_request()];
         assert!(peers.enter(address("10.0.0.4")).is_none());
         drop(request);
         assert!(peers.enter(address("10.0.0.4")).is_some());
-        assert!(asking.makes_room.is_cancelled());
+        assert!(asking.evicted.is_cancelled());
     }
 
     #[tokio::test]
     async fn one_address_never_takes_the_last_place() {
         let peers = Peers::new(4, 2);
         let entered: Vec<_> = ["::ffff:10.0.0.1", "10.0.0.1"].map(|text| peers.enter(address(text)).unwrap()).into();
-        let requests: Vec<_> = entered.iter().map(|(peer, _)| peer.asks()).collect();
+        let requests: Vec<_> = entered.iter().map(|(peer, _)| peer.begin_request()).collect();
         assert!(peers.enter(address("10.0.0.1")).is_none());
         assert!(peers.enter(address("10.0.0.2")).is_some());
         drop((requests, entered));
         assert!(peers.enter(address("10.0.0.1")).is_some());
-        assert!(peers.connected().peers.is_empty(), "a place that is dropped is free");
+        assert!(peers.connections().peers.is_empty(), "a place that is dropped is free");
         assert_eq!(client_of(address("2001:db8::1")), client_of(address("2001:db8::2:3")));
     }
 

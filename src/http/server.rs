@@ -1,6 +1,6 @@
 //! The server: which connections are accepted, and how it stops.
 //!
-//! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop never waits for a
+//! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop never timeouts for a
 //! client.
 
 use std::{
@@ -21,7 +21,7 @@ use super::{
     ConnectionSettings, MinRate, Shutdown,
     connection::{self, Rules},
     descriptors,
-    peers::{Peer, Peers, Waits},
+    peers::{Peer, Peers, Timeouts},
     socket::{self, Socket},
 };
 use crate::service::Service;
@@ -117,7 +117,7 @@ impl Server {
         }
     }
 
-    /// Waits until nothing is under way any more.
+    /// Timeouts until nothing is under way any more.
     async fn drain(&self, listener: &TcpListener) {
         self.connections.close();
         let (late, last_call) = (TaskTracker::new(), CancellationToken::new());
@@ -145,7 +145,7 @@ impl Server {
                 Err(error) => {
                     // Usually the process is out of file descriptors, which it needs for more than connections.
                     tracing::warn!(%error, "cannot accept connections");
-                    self.peers.make_room();
+                    self.peers.evict_longest_idle();
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -155,7 +155,7 @@ impl Server {
     fn rules(&self) -> Rules {
         Rules {
             router: self.router.clone(),
-            waits: Waits { first_byte: FIRST_BYTE, head: HEAD, keep_alive: self.settings.keep_alive_timeout },
+            timeouts: Timeouts { first_byte: FIRST_BYTE, head: HEAD, keep_alive: self.settings.keep_alive_timeout },
             keeps_alive: true,
             closing: self.shutdown.closing().clone(),
             stop: self.shutdown.stopping().clone(),

@@ -81,7 +81,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.peer.sent();
+            self.peer.note_received_bytes();
         }
         read
     }
