@@ -37,7 +37,7 @@ impl CheckedBody {
     /// # Errors
     /// `INVALID_INPUT` if it does not come as it is, or with a digest that is not checked.
     pub fn new(headers: &HeaderMap, body: Body) -> Result<(Self, ContentDigest)> {
-        refuse_transformed(headers)?;
+        refuse_encoded(headers)?;
         let declared = ContentDigest::declared(headers)?;
         let sha512 = declared.sha512.map(|declared| (Sha512::new(), declared));
         Ok((Self { body, sha512 }, declared))
@@ -104,7 +104,7 @@ pub(super) async fn read_whole(request: Request, what: &str, max_bytes: usize) -
 }
 
 /// Bytes are stored as they arrive, so a request with another encoding must be refused.
-fn refuse_transformed(headers: &HeaderMap) -> Result<()> {
+fn refuse_encoded(headers: &HeaderMap) -> Result<()> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
         return Err(Error::invalid("content_encoding", "send the bytes as they are"));

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const HEADER: &str = "content-digest";
-const INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
+const USE_INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
 
 /// What a request declares its content's digests to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,8 +67,8 @@ pub(super) fn check_sha512(declared: &[u8; 64], actual: &[u8; 64]) -> Result<()>
 
 /// A digest that is named in a trailer, which comes when all has been read: it is not checked.
 pub(super) fn refuse_in_trailer<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
-    match names.find(|name| claims_digest(&name.to_ascii_lowercase())) {
-        Some(name) => Err(Error::invalid("trailer", format!("{name} is not checked there; {INSTEAD}"))),
+    match names.find(|name| names_digest(&name.to_ascii_lowercase())) {
+        Some(name) => Err(Error::invalid("trailer", format!("{name} is not checked there; {USE_INSTEAD}"))),
         None => Ok(()),
     }
 }
@@ -76,15 +76,15 @@ pub(super) fn refuse_in_trailer<'a>(mut names: impl Iterator<Item = &'a str>) ->
 fn refuse_unchecked(headers: &HeaderMap) -> Result<()> {
     let trailers = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
     refuse_in_trailer(trailers.flat_map(|value| value.split(',')).map(str::trim))?;
-    let is_unchecked = |name: &&HeaderName| name.as_str() != HEADER && claims_digest(name.as_str());
+    let is_unchecked = |name: &&HeaderName| name.as_str() != HEADER && names_digest(name.as_str());
     match headers.keys().find(is_unchecked) {
-        Some(name) => Err(Error::malformed(format!("{name} is not checked; {INSTEAD}"))),
+        Some(name) => Err(Error::malformed(format!("{name} is not checked; {USE_INSTEAD}"))),
         None => Ok(()),
     }
 }
 
 /// Fields of this kind are named after what they carry, whichever server they were made for.
-fn claims_digest(name: &str) -> bool {
+fn names_digest(name: &str) -> bool {
     let ends = ["digest", "md5", "sha1", "sha256", "sha512", "crc32", "crc32c", "crc64", "crc64nvme"];
     let is_one = name.contains("checksum") || name == "x-goog-hash" || name == "x-amz-trailer";
     !name.starts_with("want-") && (is_one || ends.iter().any(|end| name.ends_with(end)))

@@ -34,13 +34,13 @@ impl fmt::Display for Tag {
 
 /// What `If-Match` or `If-None-Match` names.
 #[derive(Clone, Debug)]
-pub(super) enum Names {
+pub(super) enum TagCondition {
     /// `*`: whatever is there.
     Any,
     Listed(Vec<Tag>),
 }
 
-impl Names {
+impl TagCondition {
     /// Reads a header's value. `None` if it is no list of tags.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
         if value.trim_ascii() == b"*" {
@@ -51,12 +51,12 @@ impl Names {
     }
 
     /// By the weak comparison.
-    pub(super) fn name(&self, tag: &Tag) -> bool {
+    pub(super) fn match_weakly(&self, tag: &Tag) -> bool {
         self.any(|named| named.equals_weakly(tag))
     }
 
     /// By the strong comparison.
-    pub(super) fn name_strongly(&self, tag: &Tag) -> bool {
+    pub(super) fn match_strongly(&self, tag: &Tag) -> bool {
         self.any(|named| named.equals_strongly(tag))
     }
 
@@ -92,9 +92,9 @@ mod tests {
     use super::*;
 
     fn parse(value: &str) -> Option<String> {
-        Some(match Names::parse(value.as_bytes())? {
-            Names::Any => "*".to_owned(),
-            Names::Listed(tags) => tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Some(match TagCondition::parse(value.as_bytes())? {
+            TagCondition::Any => "*".to_owned(),
+            TagCondition::Listed(tags) => tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         })
     }
 

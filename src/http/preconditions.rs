@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     Problem,
-    entity_tags::{self, Tag},
+    entity_tags::{Tag, TagCondition},
 };
 use crate::{
     domain::Timestamp,
@@ -50,11 +50,12 @@ impl Validator {
 
 /// The conditions of a request.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "each field has the name of its header")]
 pub struct Preconditions {
-    matching: Option<entity_tags::Names>,
-    unmodified_since: Option<Timestamp>,
-    none_matching: Option<entity_tags::Names>,
-    modified_since: Option<Timestamp>,
+    if_match: Option<TagCondition>,
+    if_unmodified_since: Option<Timestamp>,
+    if_none_match: Option<TagCondition>,
+    if_modified_since: Option<Timestamp>,
 }
 
 /// What a read has to answer.
@@ -74,33 +75,33 @@ impl Preconditions {
     /// `INVALID_INPUT`.
     pub fn read(method: &Method, headers: &HeaderMap) -> Result<Self> {
         let is_read = method == Method::GET || method == Method::HEAD;
-        let none_matching = match tags(headers, &header::IF_NONE_MATCH, "if_none_match") {
-            Err(_) if is_read => Some(entity_tags::Names::Listed(Vec::new())),
+        let if_none_match = match tags(headers, &header::IF_NONE_MATCH, "if_none_match") {
+            Err(_) if is_read => Some(TagCondition::Listed(Vec::new())),
             read => read?,
         };
-        let unmodified_since = match date(headers, &header::IF_UNMODIFIED_SINCE) {
+        let if_unmodified_since = match date(headers, &header::IF_UNMODIFIED_SINCE) {
             Err(_) if !is_read => return Err(Error::invalid("if_unmodified_since", "must be one HTTP date")),
             read => read.unwrap_or_default(),
         };
         Ok(Self {
-            matching: tags(headers, &header::IF_MATCH, "if_match")?,
-            unmodified_since,
-            none_matching,
+            if_match: tags(headers, &header::IF_MATCH, "if_match")?,
+            if_unmodified_since,
+            if_none_match,
             // Of a change it asks nothing.
-            modified_since: date(headers, &header::IF_MODIFIED_SINCE).unwrap_or_default().filter(|_| is_read),
+            if_modified_since: date(headers, &header::IF_MODIFIED_SINCE).unwrap_or_default().filter(|_| is_read),
         })
     }
 
     /// Whether the request sets none.
     pub fn is_empty(&self) -> bool {
-        let has_tags = self.matching.is_some() || self.none_matching.is_some();
-        !has_tags && self.unmodified_since.is_none() && self.modified_since.is_none()
+        let has_tags = self.if_match.is_some() || self.if_none_match.is_some();
+        !has_tags && self.if_unmodified_since.is_none() && self.if_modified_since.is_none()
     }
 
     /// Whether a change may be made to what is in this state, or is not there at all.
     pub fn permit(&self, current: Option<&Validator>) -> bool {
-        let is_known = |names: &entity_tags::Names| current.is_some_and(|current| names.name(&current.tag));
-        self.guard(current) && !self.none_matching.as_ref().is_some_and(is_known)
+        let is_known = |names: &TagCondition| current.is_some_and(|current| names.match_weakly(&current.tag));
+        self.allows(current) && !self.if_none_match.as_ref().is_some_and(is_known)
     }
 
     /// What a read of something in this state has to answer.
@@ -108,30 +109,30 @@ impl Preconditions {
     /// # Errors
     /// `PRECONDITION_FAILED`.
     pub fn freshness(&self, current: &Validator) -> Result<Freshness> {
-        if !self.guard(Some(current)) {
+        if !self.allows(Some(current)) {
             return Err(Error::precondition_failed());
         }
-        let is_known = match &self.none_matching {
-            Some(names) => names.name(&current.tag),
-            None => self.modified_since.is_some_and(|since| !current.is_newer_than(since)),
+        let is_known = match &self.if_none_match {
+            Some(names) => names.match_weakly(&current.tag),
+            None => self.if_modified_since.is_some_and(|since| !current.is_newer_than(since)),
         };
         Ok(if is_known { Freshness::NotModified } else { Freshness::Modified })
     }
 
     /// Whether the entity tag alone says what a read has to answer.
-    pub fn need_tag_alone(&self) -> bool {
-        self.none_matching.is_some() && self.matching.is_none() && self.unmodified_since.is_none()
+    pub fn need_only_the_tag(&self) -> bool {
+        self.if_none_match.is_some() && self.if_match.is_none() && self.if_unmodified_since.is_none()
     }
 
     /// Whether `If-None-Match` names this tag, which stands here without its quotes.
-    pub fn name(&self, tag: impl fmt::Display) -> bool {
-        self.none_matching.as_ref().is_some_and(|names| names.name(&Tag::strong(tag)))
+    pub fn if_none_match_lists(&self, tag: impl fmt::Display) -> bool {
+        self.if_none_match.as_ref().is_some_and(|names| names.match_weakly(&Tag::strong(tag)))
     }
 
     /// `If-Match`, and only without it `If-Unmodified-Since`.
-    fn guard(&self, current: Option<&Validator>) -> bool {
-        match (&self.matching, self.unmodified_since) {
-            (Some(names), _) => current.is_some_and(|current| names.name_strongly(&current.tag)),
+    fn allows(&self, current: Option<&Validator>) -> bool {
+        match (&self.if_match, self.if_unmodified_since) {
+            (Some(names), _) => current.is_some_and(|current| names.match_strongly(&current.tag)),
             (None, Some(since)) => current.is_none_or(|current| !current.is_newer_than(since)),
             (None, None) => true,
         }
@@ -152,35 +153,35 @@ pub fn allows_range(headers: &HeaderMap, current: &Validator) -> bool {
         return true;
     }
     match tags(headers, &header::IF_RANGE, "if_range") {
-        Ok(Some(entity_tags::Names::Listed(tags))) => matches!(&*tags, [only] if only.equals_strongly(&current.tag)),
+        Ok(Some(TagCondition::Listed(tags))) => matches!(&*tags, [only] if only.equals_strongly(&current.tag)),
         Ok(_) => false,
         Err(_) => date(headers, &header::IF_RANGE)
             .is_ok_and(|date| date.is_some_and(|date| date.timestamp() == current.modified.timestamp())),
     }
 }
 
-fn tags(headers: &HeaderMap, name: &HeaderName, field: &'static str) -> Result<Option<entity_tags::Names>> {
+fn tags(headers: &HeaderMap, name: &HeaderName, field: &'static str) -> Result<Option<TagCondition>> {
     if !headers.contains_key(name) {
         return Ok(None);
     }
     // Several lines mean the same as one with commas between.
     let value = headers.get_all(name).iter().map(|line| line.as_bytes()).collect::<Vec<_>>().join(&b","[..]);
-    let names = entity_tags::Names::parse(&value);
+    let names = TagCondition::parse(&value);
     names.map(Some).ok_or_else(|| Error::invalid(field, "must be * or entity tags in quotes, such as \"98\""))
 }
 
 /// A date that cannot be read, or one of several.
-struct NoDate;
+struct InvalidDate;
 
-fn date(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Timestamp>, NoDate> {
+fn date(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Timestamp>, InvalidDate> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => {
-            let text = value.to_str().map_err(|_| NoDate)?;
-            httpdate::parse_http_date(text).map(|date| Some(date.into())).map_err(|_| NoDate)
+            let text = value.to_str().map_err(|_| InvalidDate)?;
+            httpdate::parse_http_date(text).map(|date| Some(date.into())).map_err(|_| InvalidDate)
         }
-        (Some(_), Some(_)) => Err(NoDate),
+        (Some(_), Some(_)) => Err(InvalidDate),
     }
 }
 

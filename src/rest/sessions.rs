@@ -52,9 +52,9 @@ pub(super) async fn status(
     SessionPath(id): SessionPath,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
-    if conditions.need_tag_alone() {
+    if conditions.need_only_the_tag() {
         let version = service.version(&principal, id).await?;
-        if conditions.name(version) {
+        if conditions.if_none_match_lists(version) {
             return Ok(representation::not_modified(format!("\"{version}\"")));
         }
     }
