@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// A queue of items, of which one batch at a time is processed.
+/// A queue of items. The leader processes one batch at a time.
 pub struct GroupCommit<T, R> {
     queue: Mutex<Vec<(T, oneshot::Sender<R>)>>,
     /// The caller that holds this lock is the leader: it runs the batch.

@@ -1,6 +1,7 @@
 //! The bearer token of a request.
 //!
-//! Owns how the token is read. What a token proves is the service's.
+//! Owns the parsing of the `Authorization` header. Does not own the check of the token: that is
+//! `service/authenticate.rs`.
 
 use axum::http::{HeaderMap, header};
 
@@ -10,10 +11,10 @@ use crate::{
     service::Service,
 };
 
-/// The scheme that a 401 asks for ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
+/// The scheme that a 401 names in `WWW-Authenticate` ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
 pub(super) const CHALLENGE: &str = "Bearer";
 
-/// The caller that the `Authorization: Bearer …` header proves.
+/// Authenticates the caller by the `Authorization: Bearer …` header.
 ///
 /// # Errors
 /// `UNAUTHENTICATED` if there is no such header, or the token is not valid.
@@ -30,7 +31,7 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<&str> {
     header.and_then(parse_bearer).ok_or_else(Error::unauthenticated)
 }
 
-/// The token in `Bearer …`.
+/// The token in `Bearer …`. The scheme's case does not matter.
 pub fn parse_bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case(CHALLENGE).then(|| token.trim())

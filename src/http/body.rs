@@ -1,7 +1,7 @@
 //! A request's body.
 //!
-//! Owns the rules for every body: it has no encoding except `chunked`, and each digest in headers or trailers is
-//! checked or refused. A body that breaks HTTP's rules and a body that stops arriving are different errors.
+//! Owns the rules for every body: the only encoding is `chunked`, and the server checks each digest of the body or refuses
+//! the request. A malformed body and a body that stops arriving are different errors.
 
 use std::{
     io,
@@ -23,8 +23,8 @@ use crate::{
     service::BodyFault,
 };
 
-/// A body as a stream that ends with an error if it does not match its headers. The SHA-256 is checked by the code that
-/// stores the bytes.
+/// A body as a stream that ends with an error if it does not have the declared SHA-512. It does not check the SHA-256: the
+/// code that stores the bytes computes that anyway.
 #[derive(Debug)]
 pub struct CheckedBody {
     body: Body,
@@ -32,10 +32,10 @@ pub struct CheckedBody {
 }
 
 impl CheckedBody {
-    /// The body that comes with these headers, and what they declare of it.
+    /// The body of a request with these headers, and the digests that they declare.
     ///
     /// # Errors
-    /// `INVALID_INPUT` if it does not come as it is, or with a digest that is not checked.
+    /// `INVALID_INPUT` if the body has an encoding, or if a header names a digest that the server does not check.
     pub fn new(headers: &HeaderMap, body: Body) -> Result<(Self, ContentDigest)> {
         refuse_encoded(headers)?;
         let declared = ContentDigest::declared(headers)?;
@@ -103,29 +103,27 @@ pub(super) async fn read_whole(request: Request, what: &str, max_bytes: usize) -
     Ok(whole.into())
 }
 
-/// Bytes are stored as they arrive, so a request with another encoding must be refused.
+/// Refuses encodings other than `chunked`. The server stores the bytes as they arrive: it would store the encoded ones.
 fn refuse_encoded(headers: &HeaderMap) -> Result<()> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
-        return Err(Error::invalid("content_encoding", "send the bytes as they are"));
+        return Err(Error::invalid("content_encoding", "send the bytes without an encoding"));
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-        // hyper looks at the last coding alone.
-        return Err(Error::invalid("transfer_encoding", "send the bytes as they are, at most chunked"));
+        // hyper accepts `gzip, chunked`: it looks only at the last coding.
+        return Err(Error::invalid("transfer_encoding", "send the bytes without an encoding other than chunked"));
     }
     Ok(())
 }
 
-/// hyper reports malformed chunks as invalid input or data, and a cut connection as another kind of error.
+/// Tells malformed chunks, which hyper reports as invalid input or data, from a connection that broke.
 fn fault(error: &axum::Error) -> BodyFault {
     let mut next = Some(error as &dyn std::error::Error);
     while let Some(error) = next {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
-            return BodyFault::Refused(Error::malformed(format!(
-                "the body is not chunked as HTTP/1.1 wants it: {error}"
-            )));
+            return BodyFault::Refused(Error::malformed(format!("the body has a malformed chunk: {error}")));
         }
         next = error.source();
     }

@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its close.
 //!
-//! Owns how long a client may take for a head, how long an idle connection is kept, and how it ends: at once if nothing is
-//! under way, else after the answer.
+//! Owns the timeouts for a request's head and for an idle connection, and the end of a connection: at once if it has no
+//! active request, else after the answer.
 
 use std::{
     convert::Infallible,
@@ -30,8 +30,8 @@ use super::{
     socket::Socket,
 };
 
-/// Most bytes of a connection that are read at once; also the longest head. hyper's own 400 KiB would be most of the memory
-/// that 64 uploads take.
+/// Size of a connection's read buffer in bytes, and so of the largest request head. With hyper's default of 400 KiB, these
+/// buffers would take most of the memory of 64 uploads at once.
 const MAX_READ_BYTES: usize = 160 * 1024;
 
 /// How a connection is served.
@@ -39,11 +39,11 @@ const MAX_READ_BYTES: usize = 160 * 1024;
 pub(super) struct Rules {
     pub(super) router: Router,
     pub(super) timeouts: Timeouts,
-    /// Whether more than one request is answered.
+    /// Whether the connection may have more than one request.
     pub(super) keeps_alive: bool,
-    /// From when on answers say that the connection closes.
+    /// From its cancellation on, each answer has `Connection: close`.
     pub(super) closing: CancellationToken,
-    /// Ends the connection after the request under way.
+    /// Its cancellation ends the connection after the active request.
     pub(super) stop: CancellationToken,
 }
 
@@ -54,14 +54,14 @@ where
 {
     let Rules { router, timeouts, keeps_alive, closing, stop } = rules;
     let peer = Arc::clone(socket.peer());
-    // HTTP/1.1 alone: HTTP/2 comes with TLS, which a proxy in front does.
+    // HTTP/1.1 alone: clients use HTTP/2 only over TLS, which a proxy terminates.
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_READ_BYTES).keep_alive(keeps_alive);
     let requests = Requests { router, peer: Arc::clone(&peer), closing };
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), requests).with_upgrades());
     let mut overdue = pin!(overdue(&peer, timeouts));
     let ended = tokio::select! {
-        // First: what a client has just done counts for the others.
+        // The connection comes first: its progress changes what the other branches see.
         biased;
         ended = connection.as_mut() => Some(ended),
         () = overdue.as_mut() => return,
@@ -86,12 +86,13 @@ where
     };
     peer.mark_upgraded();
     if let Err(error) = ended {
-        // A connection that broke is the client's to notice.
+        // Usually the client has closed the connection, so this is not a warning.
         tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
 }
 
-/// Ends when the client has taken too long. What it timeouts for changes only while the connection is polled, in the same task.
+/// Completes when the connection's current timeout has passed. No wake-up is needed when the timeout changes: it changes only
+/// while the connection is polled, which the same task does just before.
 async fn overdue(peer: &Peer, timeouts: Timeouts) {
     let mut timer = pin!(tokio::time::sleep(timeouts.first_byte));
     std::future::poll_fn(|cx| {
@@ -124,7 +125,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let active = self.peer.begin_request();
-        // A proxy may read this request differently, so it is unknown where the next request begins.
+        // A proxy may parse this request differently, so the server cannot trust the start of the next one.
         let is_last = host::mark_invalid(&mut request);
         let response = tower::Service::call(&mut self.router.clone(), request.map(Body::new));
         let closing = self.closing.clone();
@@ -138,7 +139,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     }
 }
 
-/// A response's body: while it lasts, the request is under way.
+/// A response's body, which keeps the request active until hyper drops it.
 struct TrackedBody {
     body: Body,
     _active: ActiveRequest,
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_sends_nothing_or_half_a_head_or_no_second_request_is_closed_in_time() {
+    async fn each_timeout_closes_its_connection() {
         let timeouts = Timeouts { first_byte: SOON, head: NEVER, keep_alive: NEVER };
         assert_eq!(rest(connect(timeouts, "")).await, "");
         let mut half = connect(Timeouts { first_byte: NEVER, head: SOON, keep_alive: NEVER }, "");
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_the_answer_is_closed_and_not_kept_as_idle() {
+    async fn a_client_that_does_not_read_its_answer_is_disconnected() {
         let answer: &'static str = Box::leak("x".repeat(1_000).into_boxed_str());
         let mut client = connect(Timeouts { first_byte: NEVER, head: NEVER, keep_alive: NEVER }, answer);
         client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

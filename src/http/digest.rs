@@ -1,7 +1,8 @@
 //! `Content-Digest` ([RFC 9530](https://www.rfc-editor.org/rfc/rfc9530)), a structured field
-//! ([RFC 9651](https://www.rfc-editor.org/rfc/rfc9651)), and all that looks like it.
+//! ([RFC 9651](https://www.rfc-editor.org/rfc/rfc9651)), and other headers that carry a digest.
 //!
-//! Owns which digests are checked. The others are refused: their sender would believe that they were checked.
+//! Owns the list of digests that the server checks: SHA-256 and SHA-512 in `Content-Digest`. It refuses all others, because
+//! a client that sends a digest relies on the check.
 
 use axum::http::{HeaderMap, HeaderName, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
@@ -15,7 +16,7 @@ use crate::{
 const HEADER: &str = "content-digest";
 const USE_INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
 
-/// What a request declares its content's digests to be.
+/// The digests of the content that a request declares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContentDigest {
     /// The SHA-256.
@@ -24,10 +25,10 @@ pub struct ContentDigest {
 }
 
 impl ContentDigest {
-    /// Reads the headers. Algorithms that are not known may stand beside others, but not alone.
+    /// Reads the headers. `Content-Digest` may name other algorithms too, if it also has a SHA-256 or a SHA-512.
     ///
     /// # Errors
-    /// `INVALID_INPUT` for what cannot be read, and for a digest that is not checked.
+    /// `INVALID_INPUT` for a malformed header, and for a digest that the server does not check.
     pub fn declared(headers: &HeaderMap) -> Result<Self> {
         refuse_unchecked(headers)?;
         let invalid = |problem| Error::invalid("content_digest", problem);
@@ -40,12 +41,12 @@ impl ContentDigest {
         let sha256 = digest(&fields, "sha-256")?.map(Sha256Digest::from);
         let sha512 = digest(&fields, "sha-512")?;
         match (sha256, sha512) {
-            (None, None) => Err(invalid("only sha-256 and sha-512 are checked; send one of them")),
+            (None, None) => Err(invalid("the server checks only sha-256 and sha-512; send one of them")),
             _ => Ok(Self { sha256, sha512 }),
         }
     }
 
-    /// Checks content that is there whole.
+    /// Checks the whole content.
     ///
     /// # Errors
     /// `CHECKSUM_MISMATCH`.
@@ -65,10 +66,10 @@ pub(super) fn check_sha512(declared: &[u8; 64], actual: &[u8; 64]) -> Result<()>
     if declared == actual { Ok(()) } else { Err(Error::sha512_mismatch(declared, actual)) }
 }
 
-/// A digest that is named in a trailer, which comes when all has been read: it is not checked.
+/// Refuses a digest in a trailer. The server checks digests only in headers.
 pub(super) fn refuse_in_trailer<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
     match names.find(|name| names_digest(&name.to_ascii_lowercase())) {
-        Some(name) => Err(Error::invalid("trailer", format!("{name} is not checked there; {USE_INSTEAD}"))),
+        Some(name) => Err(Error::invalid("trailer", format!("the server does not check {name} there; {USE_INSTEAD}"))),
         None => Ok(()),
     }
 }
@@ -78,12 +79,12 @@ fn refuse_unchecked(headers: &HeaderMap) -> Result<()> {
     refuse_in_trailer(trailers.flat_map(|value| value.split(',')).map(str::trim))?;
     let is_unchecked = |name: &&HeaderName| name.as_str() != HEADER && names_digest(name.as_str());
     match headers.keys().find(is_unchecked) {
-        Some(name) => Err(Error::malformed(format!("{name} is not checked; {USE_INSTEAD}"))),
+        Some(name) => Err(Error::malformed(format!("the server does not check {name}; {USE_INSTEAD}"))),
         None => Ok(()),
     }
 }
 
-/// Fields of this kind are named after what they carry, whichever server they were made for.
+/// Whether a field carries a digest, by its name. It covers the fields of S3, Google Cloud Storage and Azure.
 fn names_digest(name: &str) -> bool {
     let ends = ["digest", "md5", "sha1", "sha256", "sha512", "crc32", "crc32c", "crc64", "crc64nvme"];
     let is_one = name.contains("checksum") || name == "x-goog-hash" || name == "x-amz-trailer";
@@ -100,9 +101,9 @@ fn digest<const SIZE: usize>(fields: &Dictionary, algorithm: &str) -> Result<Opt
         },
         Some(ListEntry::InnerList(_)) => None,
     };
-    let bytes = bytes.ok_or_else(|| invalid("the digest must stand between colons, in base64".to_owned()))?;
+    let bytes = bytes.ok_or_else(|| invalid("the digest must be base64 between colons".to_owned()))?;
     let digest = bytes.as_slice().try_into();
-    digest.map(Some).map_err(|_| invalid(format!("a {algorithm} digest has {SIZE} bytes")))
+    digest.map(Some).map_err(|_| invalid(format!("a {algorithm} digest must have {SIZE} bytes")))
 }
 
 #[cfg(test)]
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_found_also_among_others() {
+    fn known_digests_are_read_beside_unknown_ones() {
         let abc = Some(Sha256Digest::of(b"abc"));
         assert_eq!(read(ABC).unwrap(), ContentDigest { sha256: abc, sha512: None });
         assert_eq!(read(&format!("md5=:AAAA:, {ABC}")).unwrap().sha256, abc);
@@ -131,19 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn each_digest_that_is_declared_is_checked() {
+    fn every_declared_digest_is_checked() {
         for declared in [ABC.to_owned(), ABC_512.to_owned(), format!("{ABC}, {ABC_512}")] {
             let declared = read(&declared).unwrap();
             assert!(declared.check(b"abc").is_ok());
             assert_eq!(declared.check(b"abd").unwrap_err().code().as_str(), "CHECKSUM_MISMATCH");
         }
-        // One that is right does not help one that is wrong.
+        // One wrong digest is enough, even beside a right one.
         let of_abd = "sha-256=:pS0VnyYrLG3bckphhAvvw26zDIiHekAwtly+himESck=:";
         assert!(read(&format!("{of_abd}, {ABC_512}")).unwrap().check(b"abc").is_err());
     }
 
     #[test]
-    fn what_cannot_be_checked_is_refused() {
+    fn malformed_and_unknown_digests_are_refused() {
         for bad in [
             "md5=:AAAA:",
             "sha-256=abc",

@@ -1,8 +1,10 @@
-//! Entity tags ([RFC 9110 §8.8.3](https://www.rfc-editor.org/rfc/rfc9110#name-etag)): how they are written and compared.
+//! Entity tags ([RFC 9110 §8.8.3](https://www.rfc-editor.org/rfc/rfc9110#name-etag)).
+//!
+//! Owns their syntax and both comparisons. Does not own which condition uses which comparison: that is `preconditions.rs`.
 
 use std::fmt;
 
-/// Text that changes when what it stands for does.
+/// An entity tag: an opaque text that identifies one state of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     is_weak: bool,
@@ -14,12 +16,12 @@ impl Tag {
         Self { is_weak: false, opaque: text.to_string().into_bytes().into() }
     }
 
-    /// Whether both stand for the same bytes.
+    /// The strong comparison: both tags identify the same bytes.
     pub(super) fn equals_strongly(&self, other: &Self) -> bool {
         !self.is_weak && self == other
     }
 
-    /// Whether both stand for what means the same.
+    /// The weak comparison: both tags identify equivalent states.
     fn equals_weakly(&self, other: &Self) -> bool {
         self.opaque == other.opaque
     }
@@ -32,16 +34,16 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What `If-Match` or `If-None-Match` names.
+/// The value of `If-Match` or `If-None-Match`.
 #[derive(Clone, Debug)]
 pub(super) enum TagCondition {
-    /// `*`: whatever is there.
+    /// `*`: any state of a resource that exists.
     Any,
     Listed(Vec<Tag>),
 }
 
 impl TagCondition {
-    /// Reads a header's value. `None` if it is no list of tags.
+    /// Parses a header's value. `None` if it is malformed.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
         if value.trim_ascii() == b"*" {
             return Some(Self::Any);
@@ -50,12 +52,12 @@ impl TagCondition {
         (!tags.is_empty()).then_some(Self::Listed(tags))
     }
 
-    /// By the weak comparison.
+    /// Whether the condition matches the tag by the weak comparison.
     pub(super) fn match_weakly(&self, tag: &Tag) -> bool {
         self.any(|named| named.equals_weakly(tag))
     }
 
-    /// By the strong comparison.
+    /// Whether the condition matches the tag by the strong comparison.
     pub(super) fn match_strongly(&self, tag: &Tag) -> bool {
         self.any(|named| named.equals_strongly(tag))
     }
@@ -68,7 +70,7 @@ impl TagCondition {
     }
 }
 
-/// The tags of a list. Between the quotes a comma is a character like any other, and elements may be empty.
+/// Parses a list of tags. A tag may contain commas, and elements of the list may be empty (`, "a",,`).
 fn tags(value: &[u8]) -> Option<Vec<Tag>> {
     let (mut tags, mut rest) = (Vec::new(), value.trim_ascii());
     while let Some(begin) = rest.iter().position(|byte| !b", \t".contains(byte)) {
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_in_every_form_that_they_may_have() {
+    fn lists_of_tags_are_parsed() {
         for (value, read) in [
             ("\"a\"", "\"a\""),
             ("W/\"a\"", "W/\"a\""),
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_not_taken_for_one() {
+    fn malformed_lists_are_refused() {
         for value in
             ["", ",", "a", "\"a", "a\"", "\"a\" \"b\"", "\"a\"b", "w/\"a\"", "W/ \"a\"", "*, \"a\"", "*, *", "\"a b\""]
         {

@@ -1,7 +1,7 @@
-//! Answers that belong to no route.
+//! Answers that do not come from a handler.
 //!
-//! Owns what the server answers when no handler can: an unknown path or method, a handler that panicked, a request from a
-//! foreign page, too many connections.
+//! Owns the answers to an unknown path, an unknown method, a panic in a handler, a request from a page of another origin,
+//! and a connection over the limit.
 
 use std::any::Any;
 
@@ -15,12 +15,12 @@ pub async fn no_such_route() -> Problem {
     Problem(Error::not_found("route"))
 }
 
-/// The answer to a method that a route does not take; axum adds `Allow`.
+/// The answer to a method that the route does not have. axum adds `Allow`.
 pub async fn no_such_method() -> Problem {
-    Problem(Error::method_not_allowed("this route does not take this method"))
+    Problem(Error::method_not_allowed("this route does not have this method"))
 }
 
-/// The answer when there are too many connections.
+/// The answer to a request on a connection over the limit.
 pub async fn overloaded() -> Problem {
     Problem(Error::too_many_connections())
 }
@@ -30,7 +30,7 @@ pub fn foreign_origin() -> Problem {
     Problem(Error::forbidden("requests from this origin are not allowed"))
 }
 
-/// The answer when a handler panicked: an internal error like any other.
+/// The answer when a handler panicked: `INTERNAL`. The log has the panic's message.
 pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

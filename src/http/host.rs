@@ -1,7 +1,7 @@
-//! `Host`, which every HTTP/1.1 request must have ([RFC 9112 §3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
+//! The `Host` header ([RFC 9112 §3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
 //!
-//! Owns the checks that hyper leaves to its callers. Two servers that read `Host` differently can be exploited (request
-//! smuggling).
+//! Owns the checks that hyper leaves to its callers: an HTTP/1.1 request has exactly one valid `Host`. An attacker can use a
+//! request that a proxy and this server parse differently (request smuggling).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use axum::{
 use super::Problem;
 use crate::error::{Error, Result};
 
-/// Stored in the extensions of a request that is to be refused; the layer that writes problem details answers with it.
+/// A request extension that marks a request with an invalid `Host`. The layer in `observe.rs` refuses such a request.
 #[derive(Clone, Debug)]
 pub(super) struct InvalidHost(Arc<Error>);
 
@@ -23,7 +23,7 @@ impl IntoResponse for InvalidHost {
     }
 }
 
-/// Marks a request that does not name one host. Answers whether it did.
+/// Marks the request if its `Host` is invalid. Returns whether it did.
 pub(super) fn mark_invalid<B>(request: &mut Request<B>) -> bool {
     let Err(error) = check(request.version(), request.headers()) else { return false };
     request.extensions_mut().insert(InvalidHost(Arc::new(error)));
@@ -34,14 +34,14 @@ fn check(version: Version, headers: &HeaderMap) -> Result<()> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if version < Version::HTTP_11 => Ok(()),
-        (None, _) => Err(Error::invalid("host", "an HTTP/1.1 request must have it")),
+        (None, _) => Err(Error::invalid("host", "an HTTP/1.1 request must have a Host header")),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(Error::invalid("host", "must be a name or an address, and perhaps a port")),
-        (Some(_), Some(_)) => Err(Error::invalid("host", "must be there once")),
+        (Some(_), None) => Err(Error::invalid("host", "must be a name or an address, with an optional port")),
+        (Some(_), Some(_)) => Err(Error::invalid("host", "a request must have only one Host header")),
     }
 }
 
-/// `uri-host [ ":" port ]`. A client that requests an http URI always has a host to name.
+/// Whether the value is `uri-host [ ":" port ]` with a host that is not empty.
 fn is_host(value: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(value) else { return false };
     let port = authority.as_str().strip_prefix(authority.host());
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_one_host() {
+    fn a_request_must_have_one_valid_host() {
         for host in
             ["x", "example.org", "example.org:8080", "example.org:", "127.0.0.1:1", "[::1]", "[::1]:8080", "a_b~c"]
         {

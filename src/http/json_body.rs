@@ -1,7 +1,7 @@
 //! JSON in a request's body.
 //!
-//! Owns the media type that a body must have, and that a body of named fields is an object. What the fields mean is the
-//! edge's.
+//! Owns the check of the media type, and the parsing of a JSON object. Does not own the fields: those are in `rest` and
+//! `graphql`.
 
 use axum::{
     Json,
@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 
 pub(super) const MEDIA_TYPE: &str = "application/json";
 
-/// Reads a whole body of JSON and checks every digest that the request declares; `what` is a noun. An empty body has no
-/// media type.
+/// Reads a whole JSON body and checks every digest that the request declares. `what` is the noun for the error text. An empty
+/// body needs no media type.
 ///
 /// # Errors
 /// `UNSUPPORTED_MEDIA_TYPE`, `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, or `UNAVAILABLE` if the body stops arriving.
@@ -37,7 +37,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// # Errors
 /// `INVALID_INPUT`.
 pub fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
-    // serde would read a struct from an array, too, field by field.
+    // serde also reads a struct from an array, field by field. The API accepts only objects.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Error::malformed("the body must be a JSON object"));
     }

@@ -19,11 +19,12 @@ use axum::{
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 
-/// Enough for a few parts of the default size. A client that sends more after a refusal is cut off.
+/// Bytes that the server discards: a few parts of the default size. It closes the connection of a client that sends more.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Time that the server spends on discarding them.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Makes the request's body read itself to its end if it is dropped before that.
+/// Wraps the request's body. If a handler drops it unread, a task reads and discards the rest.
 pub fn drain_unread_body(request: Request) -> Request {
     if request.body().is_end_stream() {
         return request;
@@ -34,8 +35,8 @@ pub fn drain_unread_body(request: Request) -> Request {
 
 struct DrainedBody {
     body: Option<Body>,
-    /// The client waits for `100 Continue`, which hyper sends when the body is first polled. Until then the client sends
-    /// nothing.
+    /// Whether the client waits for `100 Continue`, which hyper sends at the first poll of the body. Until then the client
+    /// sends nothing, so there is nothing to discard.
     is_held_back: bool,
 }
 

@@ -1,8 +1,9 @@
-//! The least rate at which bytes must move.
+//! The minimum rate at which a client sends or reads.
 //!
-//! Owns how slow a peer may be. One that has to send, or to read, has patience to spend: time that it is waited for uses it
-//! up, bytes that move bring it back, at most to the whole. So a line may stall for as long as the patience lasts, or be
-//! slow for ever; only one that is slower than the least rate ends. Time that the server itself takes costs nothing.
+//! Owns a token bucket of time. A client begins with a credit of `body_idle_timeout`. The time for which the server waits for
+//! the client uses the credit up, and each transferred byte restores `1 / min_transfer_rate` seconds, up to the whole credit.
+//! So a client may stall for up to `body_idle_timeout`, and may be slow as long as it keeps the minimum rate. The server's
+//! own time costs no credit.
 
 use std::{
     pin::Pin,
@@ -16,12 +17,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::ConnectionSettings;
 
-/// How slow a peer may be.
+/// The minimum rate of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct MinRate {
-    /// How long nothing may move.
+    /// Time for which no byte need move: the whole credit.
     pub idle_timeout: Duration,
-    /// Least bytes a second, over a time longer than that; 0 takes any byte for enough.
+    /// Minimum bytes per second, averaged over more than `idle_timeout`. If it is 0, any byte restores the whole credit.
     pub bytes_per_second: u64,
 }
 
@@ -31,7 +32,7 @@ impl From<&ConnectionSettings> for MinRate {
     }
 }
 
-/// What is left of a peer's patience.
+/// The time that the server will still wait for a client.
 #[derive(Debug)]
 pub(super) struct TimeCredit {
     rate: MinRate,
@@ -45,13 +46,11 @@ impl TimeCredit {
         Self { rate, left: rate.idle_timeout, waiting_since: None, timer: None }
     }
 
-    /// These bytes have moved.
+    /// The client has sent or read this number of bytes.
     pub(super) fn record(&mut self, bytes: usize) {
-        let Some(since) = self.waiting_since.take() else {
-            self.refill(bytes);
-            return;
-        };
-        self.left = self.left.saturating_sub(since.elapsed());
+        if let Some(since) = self.waiting_since.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
         self.refill(bytes);
     }
 
@@ -60,11 +59,11 @@ impl TimeCredit {
             return;
         }
         let rate = self.rate.bytes_per_second;
-        let worth = if rate == 0 { self.rate.idle_timeout } else { seconds(bytes as u64, rate) };
-        self.left = self.left.saturating_add(worth).min(self.rate.idle_timeout);
+        let restored = if rate == 0 { self.rate.idle_timeout } else { time_for(bytes as u64, rate) };
+        self.left = self.left.saturating_add(restored).min(self.rate.idle_timeout);
     }
 
-    /// Nothing can move now: ready when that has been so for too long.
+    /// The server waits for the client now. Ready when the credit is used up.
     pub(super) fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = *self.waiting_since.get_or_insert_with(Instant::now) + self.left;
         // The end never becomes earlier, so the timer is reset only when it fires.
@@ -79,11 +78,11 @@ impl TimeCredit {
     }
 }
 
-fn seconds(bytes: u64, rate: u64) -> Duration {
+fn time_for(bytes: u64, rate: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / rate)
 }
 
-/// A request's body whose sender must keep to the least rate; else it ends with an error.
+/// A request's body that ends with an error if its client sends more slowly than the minimum rate.
 #[derive(Debug)]
 pub struct PacedBody {
     body: Body,
@@ -91,7 +90,7 @@ pub struct PacedBody {
 }
 
 impl PacedBody {
-    /// Wraps a body that is not at its end yet.
+    /// Wraps a body, unless it is empty.
     pub fn wrap(body: Body, rate: MinRate) -> Body {
         if body.is_end_stream() { body } else { Body::new(Self { body, credit: TimeCredit::new(rate) }) }
     }
@@ -123,7 +122,7 @@ impl HttpBody for PacedBody {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the body came too slowly")]
+#[error("the client sent the body more slowly than the minimum rate")]
 struct BelowMinRate;
 
 #[cfg(test)]
@@ -134,7 +133,7 @@ mod tests {
 
     const RATE: MinRate = MinRate { idle_timeout: Duration::from_millis(150), bytes_per_second: 1_000 };
 
-    /// How many bytes of a body arrive that brings `chunk` bytes every 10 ms, a hundred times.
+    /// The number of bytes that arrive if the client sends `chunk` every 10 ms, 100 times.
     async fn arrived(chunk: &'static [u8]) -> usize {
         let chunks = stream::iter(0..100).then(move |_| async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -146,14 +145,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sender_above_the_least_rate_comes_to_its_end_and_one_below_does_not() {
+    async fn a_client_above_the_minimum_rate_sends_its_whole_body_and_one_below_does_not() {
         let (fast, slow) = tokio::join!(arrived(&[0; 1_000]), arrived(&[0; 1]));
         assert_eq!(fast, 100_000);
         assert!(slow < 50, "{slow}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_that_is_not_waited_for_the_sender_costs_nothing() {
+    async fn the_servers_own_time_uses_no_credit() {
         let body = Body::from_stream(stream::iter([0, 1]).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x"))));
         let mut body = PacedBody::wrap(body, RATE).into_data_stream();
         assert!(body.next().await.unwrap().is_ok());

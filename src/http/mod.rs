@@ -1,8 +1,8 @@
-//! What every HTTP edge needs: the server and its connections, and what HTTP itself says of requests and answers.
+//! HTTP/1.1: the server, its connections, and the rules that hold for every request.
 //!
-//! Owns sockets, how many connections there may be, how slow a client may be, how the server stops, bearer tokens,
-//! preconditions, request bodies, errors as problem details, and the observation of requests. Knows no route and no protocol
-//! but HTTP/1.1.
+//! Owns sockets, the limits on connections, the minimum transfer rate, the graceful stop, bearer tokens, preconditions,
+//! request bodies, problem details, and the log span and metrics of a request. Does not own routes: those are in `rest`,
+//! `graphql` and `web`.
 
 mod auth;
 mod body;
@@ -13,8 +13,8 @@ mod entity_tags;
 mod fallback;
 mod host;
 mod json_body;
-mod min_rate;
 mod lingering_close;
+mod min_rate;
 mod observe;
 mod peers;
 mod preconditions;
@@ -29,8 +29,8 @@ pub use body::CheckedBody;
 pub use descriptors::raise_descriptor_limit;
 pub use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};
 pub use json_body::{parse_object, read_json};
-pub use min_rate::{MinRate, PacedBody};
 pub use lingering_close::drain_unread_body;
+pub use min_rate::{MinRate, PacedBody};
 pub use observe::{Observer, observe};
 pub use preconditions::{Freshness, Preconditions, Validator, allows_range};
 pub use problem::{Problem, head as error_head};

@@ -1,7 +1,7 @@
 //! The outermost layer: a request's id, its log span and its metrics.
 //!
-//! Owns which ids are taken from clients. Also writes the body of an error, because it names the request. This is one layer
-//! and not four, as tower-http has them: four cost a fifth of a status read.
+//! Owns the rules for the ids that clients send. It also writes the body of an error, which contains the request's id. It is
+//! one layer in place of four from tower-http: those took a fifth of the time of a status read.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use super::{host::InvalidHost, problem};
 use crate::{metrics::RequestLabels, service::Service};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest request id that is taken from a client.
+/// Longest request id in bytes that the server accepts from a client.
 const MAX_ID_BYTES: usize = 128;
 
 /// What the layer needs.
@@ -35,7 +35,7 @@ pub struct Observer {
     ids: Arc<RequestIds>,
 }
 
-/// The ids of requests that came without one. They count from a random number, so that the ids of two processes differ.
+/// Generates ids for requests without one. It counts from a random number, so that the ids of two processes differ.
 #[derive(Debug)]
 struct RequestIds(AtomicU64);
 
@@ -47,10 +47,10 @@ impl RequestIds {
 }
 
 impl Observer {
-    /// An observer that counts in the service's metrics.
+    /// An observer that records into the service's metrics.
     ///
     /// # Errors
-    /// The operating system gives no random number.
+    /// If the operating system provides no random number.
     pub fn new(service: Arc<Service>) -> anyhow::Result<Self> {
         let ids = Arc::new(RequestIds(AtomicU64::new(getrandom::u64().context("random numbers")?)));
         Ok(Self { service, ids })
@@ -62,7 +62,7 @@ pub async fn observe(State(observer): State<Observer>, mut request: Request, nex
     let start = Instant::now();
     let sent = request.headers().get(&REQUEST_ID).filter(|id| is_usable(id)).cloned().map(RequestId::new);
     let id = sent.unwrap_or_else(|| observer.ids.next());
-    // Method and path are never secret; the query string and headers may be, so they are not logged.
+    // The query string and the headers may contain secrets, so the log has only method and path.
     let shown = id.header_value().to_str().ok();
     let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id = shown);
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
@@ -83,7 +83,7 @@ pub async fn observe(State(observer): State<Observer>, mut request: Request, nex
     response
 }
 
-/// The id is echoed and logged, so it is short and cannot be taken for anything else.
+/// Whether a client's id is short and has only safe characters. The server copies it into its answer and its log.
 fn is_usable(id: &HeaderValue) -> bool {
     let is_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(is_safe)

@@ -1,7 +1,7 @@
 //! The open connections.
 //!
-//! Owns how many connections there may be, in all and from one address, and which one is closed to make room: the one
-//! that has been idle for the longest. A connection with a request under way is never closed to make room.
+//! Owns the limits on connections, in total and per address, and the eviction: at a limit, the server closes the connection
+//! that has been idle for the longest. It never evicts a connection with an active request.
 
 use std::{
     collections::HashMap,
@@ -13,32 +13,32 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long each thing that a connection timeouts for may take.
+/// The timeouts for a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     /// From the connection to the first byte.
     pub(super) first_byte: Duration,
     /// From the first byte of a head to its last.
     pub(super) head: Duration,
-    /// From an answer to the first byte of the next head.
+    /// From the end of an answer to the first byte of the next head.
     pub(super) keep_alive: Duration,
 }
 
-/// One connection, as far as others need to know.
+/// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Peer {
     state: Mutex<State>,
-    /// Fires when the connection is to make room.
+    /// Cancelled when the server evicts the connection.
     pub(super) evicted: CancellationToken,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Since when nothing has been asked; `None` while a request is under way.
+    /// When the last request ended. `None` while a request is active.
     idle_since: Option<Instant>,
-    /// When the first byte of the next head came.
+    /// When the first byte of the next head arrived.
     head_since: Option<Instant>,
-    /// The client does not read what was answered.
+    /// The server cannot write: the client does not read its answer.
     is_blocked: bool,
     had_request: bool,
 }
@@ -53,14 +53,14 @@ impl Peer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is under way until the answer is dropped.
+    /// A request is active until the returned guard is dropped.
     pub(super) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         let mut state = self.state();
         (state.idle_since, state.head_since, state.had_request) = (None, None, true);
         ActiveRequest(Arc::clone(self))
     }
 
-    /// Bytes came.
+    /// The client has sent bytes. If no request is active, they begin the next head.
     pub(super) fn note_received_bytes(&self) {
         let mut state = self.state();
         if state.idle_since.is_some() && state.head_since.is_none() {
@@ -68,7 +68,7 @@ impl Peer {
         }
     }
 
-    /// Bytes cannot be written, or can again.
+    /// Sets whether the server waits for the client to read.
     pub(super) fn set_blocked(&self, is_blocked: bool) {
         let mut state = self.state();
         state.is_blocked = is_blocked;
@@ -77,18 +77,18 @@ impl Peer {
         }
     }
 
-    /// The socket is no longer HTTP's, and never idle.
+    /// The connection has become a WebSocket, which is never idle.
     pub(super) fn mark_upgraded(&self) {
         self.state().idle_since = None;
     }
 
-    /// Since when nothing has been under way.
+    /// When the connection became idle; `None` if it is not idle.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         state.idle_since.filter(|_| !state.is_blocked)
     }
 
-    /// When the connection ends if the client does nothing.
+    /// When the server closes the connection if the client sends nothing.
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         let state = self.state();
         let idle_since = state.idle_since.filter(|_| !state.is_blocked)?;
@@ -100,7 +100,7 @@ impl Peer {
     }
 }
 
-/// A request under way.
+/// An active request, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Arc<Peer>);
 
@@ -125,7 +125,7 @@ struct Connections {
     per_address: HashMap<IpAddr, usize>,
 }
 
-/// A connection's permit; it is free again when this is dropped.
+/// A connection's permit. Dropping it frees it.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     peers: Arc<Peers>,
@@ -137,7 +137,7 @@ impl Peers {
         Arc::new(Self { max, max_per_address, connections: Mutex::default() })
     }
 
-    /// A permit for one more connection, if need be the permit of an idle one. `None` if all are in use.
+    /// A permit for a new connection. At a limit, evicts an idle connection. `None` if no connection is idle.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<(Arc<Peer>, ConnectionPermit)> {
         let address = client_of(address);
         let mut connections = self.connections();
@@ -155,7 +155,7 @@ impl Peers {
         Some((peer, ConnectionPermit { peers: Arc::clone(self), number }))
     }
 
-    /// Ends the connection that is idle for the longest.
+    /// Evicts the connection that has been idle for the longest.
     pub(super) fn evict_longest_idle(&self) {
         let _ = self.connections().evict_longest_idle(|_| true);
     }
@@ -192,7 +192,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Which addresses count as one client: an IPv6 client usually controls a whole /64.
+/// The address for which a client's connections are counted. For IPv6 it is the /64 network: one client usually controls all
+/// of it.
 fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (!0 << 64)).into()),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_idle_makes_room_and_one_with_a_request_never_does() {
+    async fn the_longest_idle_connection_is_evicted_and_an_active_one_never_is() {
         let peers = Peers::new(3, 3);
         let (asking, _first) = peers.enter(address("10.0.0.1")).unwrap();
         let request = asking.begin_request();
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_address_never_takes_the_last_place() {
+    async fn one_address_cannot_take_every_permit() {
         let peers = Peers::new(4, 2);
         let entered: Vec<_> = ["::ffff:10.0.0.1", "10.0.0.1"].map(|text| peers.enter(address(text)).unwrap()).into();
         let requests: Vec<_> = entered.iter().map(|(peer, _)| peer.begin_request()).collect();
@@ -233,7 +234,7 @@ mod tests {
         assert!(peers.enter(address("10.0.0.2")).is_some());
         drop((requests, entered));
         assert!(peers.enter(address("10.0.0.1")).is_some());
-        assert!(peers.connections().peers.is_empty(), "a place that is dropped is free");
+        assert!(peers.connections().peers.is_empty(), "a dropped permit is free");
         assert_eq!(client_of(address("2001:db8::1")), client_of(address("2001:db8::2:3")));
     }
 

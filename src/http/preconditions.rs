@@ -1,7 +1,7 @@
 //! Conditional requests ([RFC 9110 §13](https://www.rfc-editor.org/rfc/rfc9110#name-conditional-requests)).
 //!
-//! Owns which conditions a request sets, and what they say of a state of its target. That a change sees the same state as
-//! its conditions is the service's: it asks within the transaction.
+//! Owns the parsing of the conditions, and their evaluation against one state of a resource. Does not own that a change and
+//! its conditions see the same state: for that, `service` evaluates them inside the transaction.
 
 use std::{fmt, time::SystemTime};
 
@@ -19,16 +19,16 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What tells one state of a resource from another.
+/// The entity tag and the date of one state of a resource.
 #[derive(Clone, Debug)]
 pub struct Validator {
     tag: Tag,
-    /// When that state began. Headers have whole seconds.
+    /// When that state began. Headers have only whole seconds.
     modified: Timestamp,
 }
 
 impl Validator {
-    /// A state that has this text for a strong entity tag, without the quotes.
+    /// A validator with a strong entity tag. `tag` has no quotes.
     pub fn new(tag: impl fmt::Display, modified: Timestamp) -> Self {
         Self { tag: Tag::strong(tag), modified }
     }
@@ -58,18 +58,19 @@ pub struct Preconditions {
     if_modified_since: Option<Timestamp>,
 }
 
-/// What a read has to answer.
+/// Whether a client's copy is current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// The client has another state, or none.
+    /// The client has no copy, or one of another state. The server sends the resource.
     Modified,
-    /// The client has this state: 304.
+    /// The client's copy is current. The server sends 304.
     NotModified,
 }
 
 impl Preconditions {
-    /// Reads the headers. A condition that guards a change and cannot be read is refused: to ignore it would be to make the
-    /// change that it guards. In a read it is as if it were not there, or did not name what the client has.
+    /// Parses the headers of a request. Refuses a malformed condition of a change: ignoring it would make a change that the
+    /// client wanted to prevent. In a read, ignores a malformed date, and treats a malformed `If-None-Match` as one that
+    /// matches nothing.
     ///
     /// # Errors
     /// `INVALID_INPUT`.
@@ -87,24 +88,24 @@ impl Preconditions {
             if_match: tags(headers, &header::IF_MATCH, "if_match")?,
             if_unmodified_since,
             if_none_match,
-            // Of a change it asks nothing.
+            // RFC 9110 §13.1.3: `If-Modified-Since` applies only to GET and HEAD.
             if_modified_since: date(headers, &header::IF_MODIFIED_SINCE).unwrap_or_default().filter(|_| is_read),
         })
     }
 
-    /// Whether the request sets none.
+    /// Whether the request has no conditions.
     pub fn is_empty(&self) -> bool {
         let has_tags = self.if_match.is_some() || self.if_none_match.is_some();
         !has_tags && self.if_unmodified_since.is_none() && self.if_modified_since.is_none()
     }
 
-    /// Whether a change may be made to what is in this state, or is not there at all.
+    /// Whether the conditions permit a change to a resource in this state. `None` is a resource that does not exist.
     pub fn permit(&self, current: Option<&Validator>) -> bool {
         let is_known = |names: &TagCondition| current.is_some_and(|current| names.match_weakly(&current.tag));
         self.allows(current) && !self.if_none_match.as_ref().is_some_and(is_known)
     }
 
-    /// What a read of something in this state has to answer.
+    /// Whether the client's copy is current, for a read of a resource in this state.
     ///
     /// # Errors
     /// `PRECONDITION_FAILED`.
@@ -119,17 +120,17 @@ impl Preconditions {
         Ok(if is_known { Freshness::NotModified } else { Freshness::Modified })
     }
 
-    /// Whether the entity tag alone says what a read has to answer.
+    /// Whether the entity tag is enough to answer a read, without the date.
     pub fn need_only_the_tag(&self) -> bool {
         self.if_none_match.is_some() && self.if_match.is_none() && self.if_unmodified_since.is_none()
     }
 
-    /// Whether `If-None-Match` names this tag, which stands here without its quotes.
+    /// Whether `If-None-Match` lists this strong tag. `tag` has no quotes.
     pub fn if_none_match_lists(&self, tag: impl fmt::Display) -> bool {
         self.if_none_match.as_ref().is_some_and(|names| names.match_weakly(&Tag::strong(tag)))
     }
 
-    /// `If-Match`, and only without it `If-Unmodified-Since`.
+    /// Evaluates `If-Match`, or `If-Unmodified-Since` if there is no `If-Match`.
     fn allows(&self, current: Option<&Validator>) -> bool {
         match (&self.if_match, self.if_unmodified_since) {
             (Some(names), _) => current.is_some_and(|current| names.match_strongly(&current.tag)),
@@ -147,7 +148,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
     }
 }
 
-/// Whether `If-Range` allows a part of the whole in this state: it is absent, or names the tag (strongly) or the very date.
+/// Whether `If-Range` allows a range of a resource in this state: the header is absent, or is this strong tag, or is exactly
+/// this date.
 pub fn allows_range(headers: &HeaderMap, current: &Validator) -> bool {
     if !headers.contains_key(header::IF_RANGE) {
         return true;
@@ -164,13 +166,13 @@ fn tags(headers: &HeaderMap, name: &HeaderName, field: &'static str) -> Result<O
     if !headers.contains_key(name) {
         return Ok(None);
     }
-    // Several lines mean the same as one with commas between.
+    // RFC 9110 §5.2: several lines of one field mean the same as one line with commas.
     let value = headers.get_all(name).iter().map(|line| line.as_bytes()).collect::<Vec<_>>().join(&b","[..]);
     let names = TagCondition::parse(&value);
     names.map(Some).ok_or_else(|| Error::invalid(field, "must be * or entity tags in quotes, such as \"98\""))
 }
 
-/// A date that cannot be read, or one of several.
+/// A malformed date, or more than one.
 struct InvalidDate;
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Timestamp>, InvalidDate> {
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_conditions_of_a_read_are_looked_at_in_the_order_of_the_rfc() {
+    fn the_conditions_of_a_read_are_evaluated_in_the_order_of_the_rfc() {
         for (headers, status) in [
             (&[][..], 200),
             (&[("if-match", "\"7\"")], 200),
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_permitted_to_what_its_conditions_name() {
+    fn a_change_is_permitted_only_in_a_state_that_meets_its_conditions() {
         for (headers, there, absent) in [
             (&[][..], true, true),
             (&[("if-match", "\"7\"")], true, false),
@@ -268,12 +270,12 @@ mod tests {
         ] {
             let conditions = read(&Method::DELETE, headers).unwrap();
             assert_eq!(conditions.permit(Some(&current())), there, "{headers:?}");
-            assert_eq!(conditions.permit(None), absent, "{headers:?}, of what is not there");
+            assert_eq!(conditions.permit(None), absent, "{headers:?} without a resource");
         }
     }
 
     #[test]
-    fn a_condition_that_cannot_be_read_guards_no_change() {
+    fn a_malformed_condition_of_a_change_is_refused() {
         for (method, header, field) in [
             (Method::GET, ("if-match", "7"), "if_match"),
             (Method::DELETE, ("if-match", ""), "if_match"),
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_of_the_state_that_the_client_has() {
+    fn if_range_allows_a_range_only_of_the_same_state() {
         for (value, allowed) in [
             ("\"7\"", true),
             ("W/\"7\"", false),

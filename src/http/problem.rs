@@ -1,7 +1,7 @@
 //! Errors as problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
-//! Owns the shape, and which status and headers go with a code. A handler only names the error; the outermost layer writes
-//! the body, because it knows the request's id.
+//! Owns the JSON of an error, and the status and the headers for each code. A handler returns a [`Problem`]; the layer in
+//! `observe.rs` writes the body, which contains the request's id.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use tower_http::request_id::RequestId;
 use super::{auth, json_body};
 use crate::error::{Code, Error};
 
-/// Seconds after which a retryable request may succeed.
+/// Seconds in `Retry-After`.
 const RETRY_AFTER: &str = "1";
 
-/// An error on its way out.
+/// An error as an answer.
 #[derive(Debug)]
 pub struct Problem(pub Error);
 
@@ -37,7 +37,7 @@ impl IntoResponse for Problem {
 }
 
 impl Problem {
-    /// The answer that carries an error.
+    /// The answer for an error, with the error in its extensions and no body yet.
     pub(super) fn shared(error: Arc<Error>) -> Response {
         let mut response = head(error.code());
         response.extensions_mut().insert(error);
@@ -45,14 +45,14 @@ impl Problem {
     }
 }
 
-/// An answer without a body: the status and the headers that go with a code, whatever protocol shows the error.
+/// An answer without a body: the status and the headers for a code. REST and GraphQL share them.
 pub fn head(code: Code) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = status.into_response();
     let headers = response.headers_mut();
     match code {
         Code::Unauthenticated => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(auth::CHALLENGE)),
-        // RFC 9110 §15.5.16: the media types that the route takes.
+        // RFC 9110 §15.5.16: `Accept` names the media types that the route accepts.
         Code::UnsupportedMediaType => headers.insert(header::ACCEPT, HeaderValue::from_static(json_body::MEDIA_TYPE)),
         _ if code.is_retryable() => headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER)),
         _ => None,
@@ -73,7 +73,7 @@ struct ProblemBody<'a> {
     details: &'a Map<String, Value>,
 }
 
-/// Writes the body of a response if it carries an error, and its cause to the log.
+/// If the response carries an error, writes its body, and its cause to the log.
 pub(super) fn render(mut response: Response, id: &RequestId) -> Response {
     let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
     error.log();

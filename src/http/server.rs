@@ -1,7 +1,7 @@
-//! The server: which connections are accepted, and how it stops.
+//! The server: its accept loop and its graceful stop.
 //!
-//! Owns the accept loop. Over the limits a connection gets one coded refusal, so that the accept loop never timeouts for a
-//! client.
+//! Owns which connections the server accepts, and the steps of the shutdown. The accept loop never waits for a client: a
+//! connection over the limits gets one refusal with a code, in a task of its own.
 
 use std::{
     net::SocketAddr,
@@ -26,29 +26,29 @@ use super::{
 };
 use crate::service::Service;
 
-/// How long a client may take to begin its first request.
-const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// How long a client may take to send a request's head, once begun.
-const HEAD: Duration = Duration::from_secs(30);
-/// Connections that are being refused; those over that are closed without a word.
+/// Time from the connection to the first byte of its first request.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time from the first byte of a request's head to its last.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Refusals at the same time. The server closes further connections without an answer.
 const MAX_REFUSALS: usize = 32;
-/// How long a refusal may take.
-const REFUSAL: Duration = Duration::from_secs(5);
-/// How often it is logged that connections are refused.
-const WARN_EVERY: Duration = Duration::from_mins(1);
-/// How long to wait when no connection can be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Time for a refusal, from the connection to the end of its answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two warnings about refused connections.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How a server is asked to stop.
+/// Who asks the server to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopRequest {
-    /// By a user in a terminal: no load balancer has to be waited for.
+    /// A user in a terminal. The server does not wait for load balancers.
     Interrupt,
-    /// By a supervisor: load balancers get time to choose other servers.
+    /// A supervisor. The server gives load balancers `drain_delay` to choose other servers.
     Terminate,
 }
 
-/// All that is served.
+/// The server, with its routes and its connections.
 #[derive(Debug)]
 pub struct Server {
     router: Router,
@@ -63,7 +63,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of these routes; `overloaded` answers connections over the limit.
+    /// A server of these routes. `overloaded` answers connections over the limit.
     pub fn new(
         router: Router,
         overloaded: Router,
@@ -89,20 +89,23 @@ impl Server {
         }
     }
 
-    /// Serves until told to stop, then lets running requests end. While they run, `/ready` still answers that the
-    /// server is stopping, and a client that connects late may send one request.
+    /// Serves until `stop` completes, then waits up to `shutdown_timeout` for active requests. During that time the server
+    /// still accepts connections, with one request each: load balancers see at `/ready` that it is stopping.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let request = self.accept_until(&listener, stop).await;
         self.shutdown.close();
         if request == StopRequest::Terminate && self.shutdown.was_probed() && !self.settings.drain_delay.is_zero() {
-            tracing::info!(delay = ?self.settings.drain_delay, "closing: `/ready` answers 503, requests are still served");
+            tracing::info!(
+                delay = ?self.settings.drain_delay,
+                "closing: `/ready` answers 503, and the server accepts requests until the delay has passed"
+            );
             self.accept_until(&listener, tokio::time::sleep(self.settings.drain_delay)).await;
         }
-        tracing::info!("stopping: requests under way may finish");
+        tracing::info!("stopping: the server waits for active requests");
         self.shutdown.stop();
         let drained = tokio::time::timeout(self.settings.shutdown_timeout, self.drain(&listener)).await;
         if drained.is_err() {
-            tracing::warn!("requests that did not finish in time are cut off");
+            tracing::warn!("the server cancels requests that did not end within `shutdown_timeout`");
         }
         tracing::info!("stopped");
     }
@@ -117,20 +120,20 @@ impl Server {
         }
     }
 
-    /// Timeouts until nothing is under way any more.
+    /// Waits for active requests and for tracked tasks. Answers late connections meanwhile.
     async fn drain(&self, listener: &TcpListener) {
         self.connections.close();
-        let (late, last_call) = (TaskTracker::new(), CancellationToken::new());
+        let (late, all_ended) = (TaskTracker::new(), CancellationToken::new());
         let mut ended = pin!(async { tokio::join!(self.connections.wait(), self.shutdown.tasks_ended()) });
         loop {
             let (stream, address) = tokio::select! {
                 accepted = self.accept(listener) => accepted,
                 _ = &mut ended => break,
             };
-            let one_request = Rules { keeps_alive: false, stop: last_call.clone(), ..self.rules() };
+            let one_request = Rules { keeps_alive: false, stop: all_ended.clone(), ..self.rules() };
             self.admit(stream, address, one_request, &late);
         }
-        last_call.cancel();
+        all_ended.cancel();
         late.close();
         late.wait().await;
     }
@@ -143,10 +146,10 @@ impl Server {
                     return (stream, address);
                 }
                 Err(error) => {
-                    // Usually the process is out of file descriptors, which it needs for more than connections.
+                    // Usually the process has no free file descriptor. Files and the database need some, too.
                     tracing::warn!(%error, "cannot accept connections");
                     self.peers.evict_longest_idle();
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -155,17 +158,21 @@ impl Server {
     fn rules(&self) -> Rules {
         Rules {
             router: self.router.clone(),
-            timeouts: Timeouts { first_byte: FIRST_BYTE, head: HEAD, keep_alive: self.settings.keep_alive_timeout },
+            timeouts: Timeouts {
+                first_byte: FIRST_BYTE_TIMEOUT,
+                head: HEAD_TIMEOUT,
+                keep_alive: self.settings.keep_alive_timeout,
+            },
             keeps_alive: true,
             closing: self.shutdown.closing().clone(),
             stop: self.shutdown.stopping().clone(),
         }
     }
 
-    /// Whether it is time to warn again.
+    /// Whether the last warning is at least [`WARNING_INTERVAL`] old.
     fn may_warn(&self) -> bool {
         let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
         if is_due {
             *warned_at = Some(Instant::now());
         }
@@ -180,13 +187,16 @@ impl Server {
         }
         self.service.metrics().connections_refused.inc();
         if self.may_warn() {
-            tracing::warn!(%address, "connection refused: the limit of all connections, or of one address, is reached");
+            tracing::warn!(
+                %address,
+                "the server refuses a connection: `max_connections` or `max_connections_per_address` is reached"
+            );
         }
         if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
             let rules = Rules { router: self.overloaded.clone(), keeps_alive: false, ..rules };
             let refuse = connection::serve(Socket::new(stream, Peer::new(), None, rate), rules);
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(REFUSAL, refuse).await;
+                let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse).await;
                 drop(refusal);
             });
         }

@@ -1,13 +1,13 @@
 //! The settings of connections.
 //!
-//! Owns their types. `config.default.toml` says what each means, and has its default.
+//! Owns their types. Does not own their defaults and meanings: those are in `config.default.toml`.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-/// How many connections there may be, how slow each may be, and how they end when the server stops.
+/// The limits on connections, the minimum transfer rate, and the times of the shutdown.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct ConnectionSettings {

@@ -1,8 +1,8 @@
 //! A connection's socket.
 //!
-//! Owns what is seen of a client from its bytes: that it begins a request, and that it reads what it is answered, at the
-//! least rate. An event stream on which nothing happens has nothing to write, so it may last. Holds the connection's permit
-//! as long as the socket is open, also when it has become a WebSocket.
+//! Owns what the server learns from a client's bytes: it has begun a request, and it reads its answers at the minimum rate.
+//! The rate counts only while the server has bytes to write, so a quiet event stream may last. The socket holds the
+//! connection's permit until it closes, also as a WebSocket.
 
 use std::{
     io::{self, IoSlice},
@@ -21,9 +21,9 @@ use super::{
     peers::{ConnectionPermit, Peer},
 };
 
-/// Bytes that the kernel may hold that are not on their way yet. By default it holds megabytes, and says that there is room
-/// only when a third of them has gone: a slow line would look like one that does not move. On loopback downloads are as fast
-/// with it, to within the noise.
+/// Unsent bytes in the kernel's send buffer (`TCP_NOTSENT_LOWAT`). By default the kernel takes megabytes and reports room
+/// again only when a third of them is sent, so a slow line would look like a stalled one. On loopback this limit does not
+/// make downloads measurably slower.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 32 * 1024;
 
@@ -60,7 +60,10 @@ impl<S> Socket<S> {
             Poll::Ready(Err(_)) => {}
             Poll::Pending if self.credit.poll_exhausted(cx).is_pending() => {}
             Poll::Pending => {
-                tracing::debug!(written_bytes = self.written_bytes, "the client does not read its answer: closed");
+                tracing::debug!(
+                    written_bytes = self.written_bytes,
+                    "the server closes a connection: the client does not read its answer"
+                );
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -68,9 +71,9 @@ impl<S> Socket<S> {
     }
 }
 
-/// Sets what every connection needs; one that cannot be set is only slower.
+/// Sets the options of a new connection. It ignores failures: they only make the connection slower.
 pub(super) fn prepare(stream: &TcpStream) {
-    // Small answers are not held back to be sent with more.
+    // Without Nagle's algorithm the kernel sends small answers at once.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES);
