@@ -1,8 +1,8 @@
 //! The shutdown of a server.
 //!
-//! Owns its two steps and who waits for whom. First the server *closes*: `/ready` answers 503, so load balancers choose
-//! another node, and requests are still served. Then it *stops*: streams and sockets end, and requests under way may
-//! finish. Does not own the signals that cause it: those are `cli/serve`.
+//! Owns its two steps. First the server *closes*: `/ready` answers 503, so that load balancers choose another node, and the
+//! server still serves requests. Then it *stops*: streams and sockets end, and active requests may finish. Does not own the
+//! signals that cause it: those are in `cli/serve.rs`.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use std::sync::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The shutdown of one server, shared by all that take part in it.
+/// The shutdown of one server. Its parts share it as clones.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     closing: CancellationToken,
@@ -21,12 +21,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Step 1: the server wants no new requests.
+    /// Step 1: `/ready` answers 503, and answers have `Connection: close`.
     pub(super) fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Step 2: whatever would run on without an end, such as a stream, ends now.
+    /// Step 2: everything that has no end of its own, such as a stream, ends now.
     pub fn stop(&self) {
         self.closing.cancel();
         self.stopping.cancel();
@@ -44,12 +44,12 @@ impl Shutdown {
         self.was_probed.load(Ordering::Relaxed)
     }
 
-    /// Fires when the server closes.
+    /// Cancelled when the server closes.
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
-    /// Fires when the server stops.
+    /// Cancelled when the server stops.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
