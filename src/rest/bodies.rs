@@ -1,4 +1,6 @@
-//! JSON bodies, in and out: snake_case, ids and digests as text, times in RFC 3339.
+//! The JSON bodies of requests and answers.
+//!
+//! Owns their fields: names in snake_case, ids and digests as text, times in RFC 3339.
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::value::RawValue;
@@ -10,7 +12,7 @@ use crate::{
     service::{CreateSession, Receipt},
 };
 
-/// A list stops short of its limit when it is about as long as this.
+/// A page ends early when its JSON has about this number of bytes.
 const MAX_LIST_BYTES: usize = 2 * 1024 * 1024;
 
 /// `POST /uploads/sessions`.
@@ -26,7 +28,7 @@ pub(super) struct CreateBody {
 }
 
 impl CreateBody {
-    /// The use case's input; the idempotency key may be in the body or in the header.
+    /// The use case's input. The idempotency key comes from the body or from the header.
     pub(super) fn with_header_key(self, header: Option<String>) -> Result<CreateSession> {
         let idempotency_key = match (self.idempotency_key, header) {
             (Some(field), Some(header)) if field != header => {
@@ -73,7 +75,7 @@ pub(super) struct PartsParams {
     pub(super) after: u32,
 }
 
-/// A session, as every route answers it.
+/// A session in an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct SessionBody {
     session_id: Uuid,
@@ -117,7 +119,7 @@ impl From<Upload> for SessionBody {
 }
 
 impl SessionBody {
-    /// About how long it is, as JSON.
+    /// The approximate length of its JSON in bytes.
     fn estimated_bytes(&self) -> usize {
         let ranges = self.received_parts.0.len() + self.missing_parts.0.len();
         let file = &self.file;
@@ -142,7 +144,7 @@ impl Serialize for Ranges {
     }
 }
 
-/// A file within a session.
+/// A file in the answer for its session.
 #[derive(Debug, Serialize)]
 struct FileBody {
     file_id: Uuid,
@@ -170,7 +172,7 @@ impl From<FileRecord> for FileBody {
     }
 }
 
-/// A file by itself.
+/// A file in an answer of its own.
 #[derive(Debug, Serialize)]
 pub(super) struct FileRecordBody {
     #[serde(flatten)]
@@ -194,8 +196,9 @@ pub(super) struct ListBody {
 }
 
 impl ListBody {
-    /// As many of these sessions as fit into one answer, one at least; `next` is where the others are.
-    pub(super) fn cut(uploads: Vec<Upload>, has_more: bool) -> Self {
+    /// A page with the first of these sessions: as many as fit into one answer, and at least one. If there are more, `next` is
+    /// the cursor of the next page.
+    pub(super) fn page(uploads: Vec<Upload>, has_more: bool) -> Self {
         let (count, mut bytes) = (uploads.len(), 0);
         let mut sessions = Vec::with_capacity(count);
         for upload in uploads {
@@ -241,7 +244,7 @@ pub(super) struct PartsBody {
     pub(super) next: Option<u32>,
 }
 
-/// The acknowledgement of a part.
+/// The answer to a stored part.
 #[derive(Debug, Serialize)]
 pub(super) struct ReceiptBody {
     #[serde(flatten)]
@@ -265,8 +268,8 @@ impl From<&Receipt> for ReceiptBody {
     }
 }
 
-/// Reads a status from a query string.
+/// Parses a status from a query string.
 pub(super) fn parse_status(name: Option<&str>) -> Result<Option<SessionStatus>> {
-    let unknown = || Error::invalid("status", "one of INIT, IN_PROGRESS, COMPLETE, FAILED, ABORTED");
+    let unknown = || Error::invalid("status", "must be one of INIT, IN_PROGRESS, COMPLETE, FAILED, ABORTED");
     name.map(|name| SessionStatus::parse(name).ok_or_else(unknown)).transpose()
 }

@@ -1,4 +1,6 @@
-//! The parts of a request that handlers take. Every refusal is a problem.
+//! Extractors for the arguments of handlers.
+//!
+//! Owns the parsing of path, query and JSON. Each rejection is a [`Problem`], so it has a code.
 
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ impl FromRequestParts<Arc<Service>> for Caller {
     }
 }
 
-/// `{id}` of a session. A malformed id is as unknown as any other.
+/// `{id}` of a session. No session has a malformed id, so that is `NOT_FOUND`.
 pub(super) struct SessionPath(pub(super) SessionId);
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
@@ -52,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FilePath {
     }
 }
 
-/// `{number}` of a part, which may be any number: what a session has, the service knows.
+/// `{number}` of a part. Any number is valid here: the service checks that the session has such a part.
 pub(super) struct PartPath(pub(super) u32);
 
 impl<S: Send + Sync> FromRequestParts<S> for PartPath {
@@ -64,7 +66,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PartPath {
         if !is_number {
             return Err(Error::invalid("part_number", "must be a number").into());
         }
-        // A number too large to read is out of every session's range.
+        // A number above `u32::MAX` is out of range for every session.
         Ok(Self(text.parse().unwrap_or(u32::MAX)))
     }
 }
@@ -86,7 +88,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A JSON body that may be left out.
+/// An optional JSON body.
 pub(super) struct OptionalJsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {

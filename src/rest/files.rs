@@ -1,4 +1,6 @@
-//! `/files/{id}` and its content.
+//! `/files/{id}` and `/files/{id}/content`.
+//!
+//! Owns `Range`, and the headers of a download.
 
 use std::{ops::Range, sync::Arc};
 
@@ -47,15 +49,15 @@ pub(super) async fn content(
     if conditions.freshness(&current)? == Freshness::NotModified {
         return Ok(representation::not_modified(current.etag()));
     }
-    let wanted = match method {
-        Method::GET => wanted(&headers, &current, file.size_bytes),
-        // RFC 9110 §14.2: `Range` means something for GET alone.
-        _ => Wanted::All,
+    let requested = match method {
+        Method::GET => requested_range(&headers, &current, file.size_bytes),
+        // RFC 9110 §14.2: `Range` has a meaning only in a GET.
+        _ => RequestedRange::Whole,
     };
-    let (status, range) = match wanted {
-        Wanted::All => (StatusCode::OK, 0..file.size_bytes),
-        Wanted::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Impossible => {
+    let (status, range) = match requested {
+        RequestedRange::Whole => (StatusCode::OK, 0..file.size_bytes),
+        RequestedRange::One(range) => (StatusCode::PARTIAL_CONTENT, range),
+        RequestedRange::NotSatisfiable => {
             let whole = [(header::CONTENT_RANGE, format!("bytes */{}", file.size_bytes))];
             return Ok((whole, Problem(Error::range_not_satisfiable(file.size_bytes))).into_response());
         }
@@ -74,7 +76,7 @@ pub(super) async fn content(
     };
     let mut response = (status, body).into_response();
     for (name, value) in response_headers {
-        // Made of checked text alone; what should still not fit a header is left out rather than failing a download.
+        // These values come from checked text. If one is not valid in a header all the same, the download goes on without it.
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
         }
@@ -82,29 +84,30 @@ pub(super) async fn content(
     Ok(response)
 }
 
+/// The bytes that a request asks for.
 #[derive(Debug, PartialEq)]
-enum Wanted {
-    All,
-    Some(Range<u64>),
-    Impossible,
+enum RequestedRange {
+    Whole,
+    One(Range<u64>),
+    NotSatisfiable,
 }
 
-/// What `Range` asks for ([RFC 9110 §14.2](https://www.rfc-editor.org/rfc/rfc9110#name-range)). A header that cannot be
-/// read is ignored, and so is one with several ranges: both are allowed.
-fn wanted(headers: &HeaderMap, current: &Validator, size_bytes: u64) -> Wanted {
+/// Parses `Range` ([RFC 9110 §14.2](https://www.rfc-editor.org/rfc/rfc9110#name-range)). The server ignores a malformed
+/// header and one with several ranges, as the RFC allows.
+fn requested_range(headers: &HeaderMap, current: &Validator, size_bytes: u64) -> RequestedRange {
     let header = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let Some(header) = header.filter(|_| allows_range(headers, current)) else { return Wanted::All };
-    let Some(ranges) = parse_range_header(header).ok().filter(|ranges| ranges.len() == 1) else { return Wanted::All };
-    match ranges.validate(size_bytes) {
-        Ok(ranges) => match ranges.as_slice() {
-            [only] => Wanted::Some(*only.start()..only.end() + 1),
-            _ => Wanted::All,
-        },
-        Err(_) => Wanted::Impossible,
+    let Some(header) = header.filter(|_| allows_range(headers, current)) else { return RequestedRange::Whole };
+    let parsed = parse_range_header(header).ok().filter(|ranges| ranges.len() == 1);
+    let Some(parsed) = parsed else { return RequestedRange::Whole };
+    match parsed.validate(size_bytes).as_deref() {
+        Ok([only]) => RequestedRange::One(*only.start()..only.end() + 1),
+        Ok(_) => RequestedRange::Whole,
+        Err(_) => RequestedRange::NotSatisfiable,
     }
 }
 
-/// What people upload is shown to nobody as a page of this server: it is saved, not opened, and its type is not guessed.
+/// The headers of a download. A browser must not show an uploaded file as a page of this server: it saves the file, does not
+/// guess its type, and runs no scripts of it.
 fn content_headers(file: &FileRecord, current: &Validator, range: &Range<u64>) -> Vec<(HeaderName, String)> {
     let mut headers = vec![
         (header::CONTENT_TYPE, file.content_type.clone()),
@@ -118,8 +121,8 @@ fn content_headers(file: &FileRecord, current: &Validator, range: &Range<u64>) -
     headers
 }
 
-/// `Content-Disposition` with the name in both forms of [RFC 6266](https://www.rfc-editor.org/rfc/rfc6266): for old
-/// clients in ASCII, for all others percent-encoded UTF-8 ([RFC 8187](https://www.rfc-editor.org/rfc/rfc8187)).
+/// `Content-Disposition` with the name in both forms of [RFC 6266](https://www.rfc-editor.org/rfc/rfc6266): in ASCII for old
+/// clients, and in percent-encoded UTF-8 ([RFC 8187](https://www.rfc-editor.org/rfc/rfc8187)) for all others.
 fn disposition(filename: &str) -> String {
     let ascii: String = filename
         .chars()
@@ -141,27 +144,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_carried_whole_and_cannot_break_out() {
+    fn a_filename_is_complete_and_cannot_end_its_quotes() {
         assert_eq!(
             disposition("Übung \"1\"/a.txt"),
             "attachment; filename=\"_bung _1__a.txt\"; filename*=UTF-8''%C3%9Cbung%20%221%22%2Fa.txt"
         );
     }
 
-    fn range(header: &'static str, size: u64) -> Wanted {
+    fn range(header: &'static str, size: u64) -> RequestedRange {
         let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static(header))]);
-        wanted(&headers, &Validator::new("x", chrono::DateTime::UNIX_EPOCH), size)
+        requested_range(&headers, &Validator::new("x", chrono::DateTime::UNIX_EPOCH), size)
     }
 
     #[test]
-    fn a_single_range_is_served_and_odd_ones_do_no_harm() {
-        assert_eq!(range("bytes=0-4", 10), Wanted::Some(0..5));
-        assert_eq!(range("bytes=8-", 10), Wanted::Some(8..10));
-        assert_eq!(range("bytes=-3", 10), Wanted::Some(7..10));
-        assert_eq!(range("bytes=5-99", 10), Wanted::Some(5..10));
-        assert_eq!(range("bytes=10-", 10), Wanted::Impossible);
-        assert_eq!(range("bytes=0-1,4-5", 10), Wanted::All);
-        assert_eq!(range("lines=1-2", 10), Wanted::All);
-        assert_eq!(range("bytes=9-1", 10), Wanted::All);
+    fn one_range_is_served_and_malformed_or_several_ranges_are_ignored() {
+        assert_eq!(range("bytes=0-4", 10), RequestedRange::One(0..5));
+        assert_eq!(range("bytes=8-", 10), RequestedRange::One(8..10));
+        assert_eq!(range("bytes=-3", 10), RequestedRange::One(7..10));
+        assert_eq!(range("bytes=5-99", 10), RequestedRange::One(5..10));
+        assert_eq!(range("bytes=10-", 10), RequestedRange::NotSatisfiable);
+        assert_eq!(range("bytes=0-1,4-5", 10), RequestedRange::Whole);
+        assert_eq!(range("lines=1-2", 10), RequestedRange::Whole);
+        assert_eq!(range("bytes=9-1", 10), RequestedRange::Whole);
     }
 }

@@ -1,4 +1,6 @@
-//! What operators' tools ask: alive, ready, how busy. These routes need no token and show nothing of any owner.
+//! `/health`, `/ready` and `/metrics`, for operators' tools.
+//!
+//! These routes need no token, so they show no data of any owner.
 
 use std::sync::Arc;
 
@@ -39,12 +41,13 @@ async fn ready(State((service, shutdown)): Health) -> Result<Json<Value>, Proble
     Ok(Json(json!({ "status": "ready" })))
 }
 
-/// The same text under the type that the caller knows: scrapers ask for OpenMetrics, which a browser would save as a file.
+/// The metrics, with the media type that the client accepts. Scrapers accept OpenMetrics; a browser would save that as a file,
+/// so it gets the same text as plain text.
 async fn metrics(State((service, _)): Health, headers: HeaderMap) -> impl IntoResponse {
     let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let text = match accepted.any(|accept| accept.contains("application/openmetrics-text")) {
+    let media_type = match accepted.any(|accept| accept.contains("application/openmetrics-text")) {
         true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         false => "text/plain; version=0.0.4; charset=utf-8",
     };
-    ([(header::CONTENT_TYPE, text), (header::VARY, "accept")], service.metrics().render())
+    ([(header::CONTENT_TYPE, media_type), (header::VARY, "accept")], service.metrics().render())
 }

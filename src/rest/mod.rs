@@ -1,7 +1,7 @@
 //! The REST edge.
 //!
-//! Owns routes, the shape of JSON bodies, and ranges of a file. A handler takes the arguments, calls one use case and shapes
-//! the answer; what the answer means is the service's.
+//! Owns the routes, the JSON bodies, and byte ranges of a file. A handler parses the request, calls one use case and writes
+//! the answer. Does not own what the use case does: that is `service`.
 
 mod bodies;
 mod extract;
@@ -23,7 +23,7 @@ pub use public_url::PublicUrl;
 
 use crate::{http::Shutdown, service::Service};
 
-/// Largest JSON body.
+/// Largest JSON body in bytes.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// All REST routes.

@@ -1,4 +1,6 @@
-//! `/uploads/sessions/{id}/parts` and the parts themselves: bytes in, receipts out.
+//! `/uploads/sessions/{id}/parts` and `/uploads/sessions/{id}/parts/{number}`.
+//!
+//! Owns the conditions and the headers of a `PUT` of a part.
 
 use std::sync::Arc;
 
@@ -22,7 +24,8 @@ use crate::{
     service::{Disposition, IncomingPart, Service},
 };
 
-const DEFAULT_PAGE: u64 = 100;
+/// Parts on a page without `limit`.
+const DEFAULT_LIMIT: u64 = 100;
 
 pub(super) async fn receive(
     State(service): State<Arc<Service>>,
@@ -36,8 +39,8 @@ pub(super) async fn receive(
     refuse_partial(&headers)?;
     let (body, declared) = CheckedBody::new(&headers, body)?;
     if !conditions.is_empty() {
-        let there = service.find_part(&principal, id, number).await?;
-        permit(&conditions, there.as_ref())?;
+        let stored = service.find_part(&principal, id, number).await?;
+        permit(&conditions, stored.as_ref())?;
     }
     let incoming =
         IncomingPart { number, declared_bytes: content_length(&headers)?, declared_sha256: declared.sha256, body };
@@ -45,7 +48,7 @@ pub(super) async fn receive(
     let status = match receipt.disposition {
         Disposition::New => StatusCode::CREATED,
         Disposition::Replay => {
-            // Another request may have brought it since; this one has changed nothing.
+            // Another request may have stored the part after the check above. This request has changed nothing.
             permit(&conditions, Some(&receipt.part))?;
             StatusCode::OK
         }
@@ -53,8 +56,8 @@ pub(super) async fn receive(
     Ok((status, Json((&receipt).into())))
 }
 
-fn permit(conditions: &Preconditions, there: Option<&PartRecord>) -> Result<()> {
-    match conditions.permit(there.map(representation::of_part).as_ref()) {
+fn permit(conditions: &Preconditions, stored: Option<&PartRecord>) -> Result<()> {
+    match conditions.permit(stored.map(representation::of_part).as_ref()) {
         true => Ok(()),
         false => Err(Error::precondition_failed()),
     }
@@ -66,10 +69,13 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     length.map(Some).ok_or_else(|| Error::invalid("content_length", "must be a number"))
 }
 
-/// RFC 9110 §14.5: a server that does not take partial PUTs must refuse them.
+/// RFC 9110 §14.5: a server that does not support partial PUTs must refuse them.
 fn refuse_partial(headers: &HeaderMap) -> Result<()> {
     match headers.contains_key(header::CONTENT_RANGE) {
-        true => Err(Error::invalid("content_range", "send a whole part; its number says where it belongs")),
+        true => Err(Error::invalid(
+            "content_range",
+            "send the whole part without Content-Range; its number gives its position",
+        )),
         false => Ok(()),
     }
 }
@@ -91,7 +97,7 @@ pub(super) async fn list(
     SessionPath(id): SessionPath,
     Query(params): Query<PartsParams>,
 ) -> Result<Json<PartsBody>, Problem> {
-    let limit = params.limit.unwrap_or(DEFAULT_PAGE);
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
     if limit == 0 {
         return Err(Error::invalid("limit", "must be at least 1").into());
     }

@@ -1,4 +1,6 @@
-//! Answers that say which state they show, so that clients can make requests depend on it.
+//! Answers with validators (`ETag`, `Last-Modified`) for conditional requests.
+//!
+//! Owns which validator each resource has. Does not own the evaluation of conditions: that is `http/preconditions.rs`.
 
 use axum::{
     Json,
@@ -13,20 +15,21 @@ use crate::{
     http::{Freshness, Preconditions, Validator},
 };
 
-/// Kept by the client alone, and not used again without asking.
-const CACHE: &str = "private, no-cache";
+/// Only the client may cache the answer, and must validate it before each use.
+const CACHE_CONTROL: &str = "private, no-cache";
 
-/// A session's state is its version.
+/// A session's tag is its version.
 pub(super) fn of_session(session: &Session) -> Validator {
     Validator::new(session.version, session.updated_at)
 }
 
-/// A part's state is its bytes.
+/// A part's tag is its SHA-256.
 pub(super) fn of_part(part: &PartRecord) -> Validator {
     Validator::new(part.sha256, part.received_at)
 }
 
-/// Stored bytes never change, so the file's id would do; the digest lets a client compare copies.
+/// The tag of a file's content is its SHA-256, with which clients can compare copies. Without one it is the file's id, since
+/// stored bytes never change.
 pub(super) fn of_content(file: &FileRecord) -> Validator {
     match file.sha256 {
         Some(digest) => Validator::new(digest, file.updated_at),
@@ -34,13 +37,13 @@ pub(super) fn of_content(file: &FileRecord) -> Validator {
     }
 }
 
-/// JSON that has no better name for its state than its own digest.
+/// A validator for JSON without a version: its tag is the SHA-256 of the JSON.
 pub(super) fn of_json(body: &impl Serialize, modified: Timestamp) -> Result<Validator> {
     let json = serde_json::to_vec(body).map_err(Error::internal)?;
     Ok(Validator::new(Sha256Digest::of(&json), modified))
 }
 
-/// Answers a read: with JSON, or that the client has it already.
+/// Answers a read: 200 with JSON, or 304 if the client's copy is current.
 pub(super) fn answer(conditions: &Preconditions, current: &Validator, body: impl Serialize) -> Result<Response> {
     Ok(match conditions.freshness(current)? {
         Freshness::NotModified => not_modified(current.etag()),
@@ -48,16 +51,17 @@ pub(super) fn answer(conditions: &Preconditions, current: &Validator, body: impl
     })
 }
 
-/// Of what the client has already, only what its cache needs.
+/// Answers 304 with the headers that a cache needs.
 pub(super) fn not_modified(etag: String) -> Response {
-    (StatusCode::NOT_MODIFIED, [(header::ETAG, etag), (header::CACHE_CONTROL, CACHE.to_owned())]).into_response()
+    let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, CACHE_CONTROL.to_owned())];
+    (StatusCode::NOT_MODIFIED, headers).into_response()
 }
 
-/// The headers that name a state.
+/// The headers of an answer with this validator.
 pub(super) fn headers(current: &Validator) -> [(HeaderName, String); 3] {
     [
         (header::ETAG, current.etag()),
         (header::LAST_MODIFIED, current.last_modified()),
-        (header::CACHE_CONTROL, CACHE.to_owned()),
+        (header::CACHE_CONTROL, CACHE_CONTROL.to_owned()),
     ]
 }

@@ -1,4 +1,4 @@
-//! `/uploads/sessions` and `/uploads/sessions/{id}`.
+//! `/uploads/sessions`, `/uploads/sessions/{id}` and `/uploads/sessions/{id}/finalize`.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(super) async fn create(
     Ok((status, [(header::LOCATION, location)], session(creation.upload)).into_response())
 }
 
-/// The draft for `Idempotency-Key` makes it a quoted string; most clients send it bare.
+/// The value of `Idempotency-Key`. The draft of the header wants quotes around it; most clients send none.
 fn header_key(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Error::invalid("idempotency_key", "must be printable ASCII in a header"))?;
@@ -74,7 +74,8 @@ pub(super) async fn list(
         ..Default::default()
     };
     if let Some(cursor) = &params.after {
-        let id = cursor.parse().map_err(|_| Error::invalid("after", "must be the next of an earlier answer"))?;
+        let id =
+            cursor.parse().map_err(|_| Error::invalid("after", "must be the value of `next` in an earlier answer"))?;
         query.after = Some(id);
     }
     match params.limit {
@@ -83,7 +84,7 @@ pub(super) async fn list(
         None => {}
     }
     let page = service.list(&principal, query).await?;
-    Ok(Json(ListBody::cut(page.uploads, page.has_more)))
+    Ok(Json(ListBody::page(page.uploads, page.has_more)))
 }
 
 pub(super) async fn finalize(
@@ -94,7 +95,7 @@ pub(super) async fn finalize(
     OptionalJsonBody(body): OptionalJsonBody<FinalizeBody>,
 ) -> Result<Response, Problem> {
     let expected = DigestFields { sha256: body.sha256.as_deref(), composite_sha256: body.composite_sha256.as_deref() };
-    Ok(session(service.finalize(&principal, id, expected, permitting(conditions)).await?).into_response())
+    Ok(session(service.finalize(&principal, id, expected, state_check(conditions)).await?).into_response())
 }
 
 pub(super) async fn abort(
@@ -103,16 +104,16 @@ pub(super) async fn abort(
     SessionPath(id): SessionPath,
     conditions: Preconditions,
 ) -> Result<StatusCode, Problem> {
-    service.abort(&principal, id, permitting(conditions)).await?;
+    service.abort(&principal, id, state_check(conditions)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether a session may be changed in the state in which the change finds it.
-fn permitting(conditions: Preconditions) -> impl Fn(&Session) -> bool + Send + Sync + 'static {
+/// A check of the conditions, which the service runs on the session's state inside its transaction.
+fn state_check(conditions: Preconditions) -> impl Fn(&Session) -> bool + Send + Sync + 'static {
     move |session| conditions.is_empty() || conditions.permit(Some(&representation::of_session(session)))
 }
 
-/// A session's body, with the headers that let a client ask again cheaply.
+/// A session's body and its validators.
 fn session(upload: Upload) -> impl IntoResponse {
     (representation::headers(&representation::of_session(&upload.session)), Json(SessionBody::from(upload)))
 }
