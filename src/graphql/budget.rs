@@ -42,7 +42,7 @@ impl AnswerLimit {
 
     /// The budget of one answer.
     pub(super) fn budget(&self) -> Arc<Budget> {
-        Arc::new(Budget { limit: self.clone(), drawn: AtomicUsize::new(0) })
+        Arc::new(Budget { limit: self.clone(), reserved: AtomicUsize::new(0) })
     }
 
     /// The error of an answer that would be longer.
@@ -58,7 +58,7 @@ impl AnswerLimit {
 /// What one answer may still have.
 pub(crate) struct Budget {
     limit: AnswerLimit,
-    drawn: AtomicUsize,
+    reserved: AtomicUsize,
 }
 
 impl Budget {
@@ -66,15 +66,15 @@ impl Budget {
     ///
     /// # Errors
     /// `TOO_LARGE` if that is more than there is.
-    fn draw(&self, bytes: usize) -> Result<(), ApiError> {
-        self.drawn.fetch_add(bytes, Ordering::Relaxed);
+    fn reserve(&self, bytes: usize) -> Result<(), ApiError> {
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
         self.check()
     }
 
     /// The text, if there is room for it. Pauses where an answer has many.
     pub(super) async fn text<T: AsRef<str>>(&self, text: T) -> Result<T, ApiError> {
         tokio::task::consume_budget().await;
-        self.draw(text.as_ref().len()).map(|()| text)
+        self.reserve(text.as_ref().len()).map(|()| text)
     }
 
     /// A list of as many items as come of `count` parts at most, if there is room for it.
@@ -87,7 +87,7 @@ impl Budget {
         // refused early.
         let _turn = if count as usize > ITEMS_AT_ONCE { self.turn().await } else { None };
         let items: Vec<T> = items.collect();
-        self.draw(items.len().saturating_mul(ITEM_BYTES))?;
+        self.reserve(items.len().saturating_mul(ITEM_BYTES))?;
         Ok(LongList { items, budget: Arc::clone(self) })
     }
 
@@ -97,11 +97,11 @@ impl Budget {
     }
 
     pub(super) fn is_exceeded(&self) -> bool {
-        self.drawn.load(Ordering::Relaxed) > self.limit.max_bytes
+        self.reserved.load(Ordering::Relaxed) > self.limit.max_bytes
     }
 
     pub(super) fn is_long(&self) -> bool {
-        self.drawn.load(Ordering::Relaxed) > LONG_ANSWER_BYTES
+        self.reserved.load(Ordering::Relaxed) > LONG_ANSWER_BYTES
     }
 
     fn check(&self) -> Result<(), ApiError> {

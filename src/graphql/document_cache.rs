@@ -50,11 +50,11 @@ impl Default for DocumentCache {
 
 impl DocumentCache {
     /// Gives a request its parsed document, if the cache has it. Answers whether it has.
-    pub(super) fn recall(&self, request: &mut Request) -> bool {
+    pub(super) fn apply(&self, request: &mut Request) -> bool {
         let key = Key(std::mem::take(&mut request.query), request.operation_name.take());
         let entry = self.entries().get(&key).map(Arc::clone);
         Key(request.query, request.operation_name) = key;
-        let Some(entry) = entry.filter(|entry| fit(&request.variables, &entry.variables)) else { return false };
+        let Some(entry) = entry.filter(|entry| match_types(&request.variables, &entry.variables)) else { return false };
         request.set_parsed_query(entry.document.clone());
         true
     }
@@ -67,10 +67,10 @@ impl DocumentCache {
         let key = Key(request.query.clone(), request.operation_name.clone());
         let document = request.parsed_query().ok()?.clone();
         let variables = scalars(operation(&document, key.1.as_deref())?)?;
-        fit(&request.variables, &variables).then(|| Candidate { key, entry: Entry { document, variables } })
+        match_types(&request.variables, &variables).then(|| Candidate { key, entry: Entry { document, variables } })
     }
 
-    pub(super) fn remember(&self, candidate: Candidate) {
+    pub(super) fn insert(&self, candidate: Candidate) {
         self.entries().put(candidate.key, Arc::new(candidate.entry));
     }
 
@@ -100,7 +100,7 @@ fn scalars(operation: &OperationDefinition) -> Option<Vec<(String, Scalar)>> {
 }
 
 /// Whether there is a value of its type for each of these variables.
-fn fit(values: &Variables, declared: &[(String, Scalar)]) -> bool {
+fn match_types(values: &Variables, declared: &[(String, Scalar)]) -> bool {
     declared.iter().all(|(name, scalar)| match values.get(name.as_str()) {
         Some(Value::String(_)) => *scalar == Scalar::Text,
         Some(Value::Boolean(_)) => *scalar == Scalar::Boolean,

@@ -43,7 +43,7 @@ fn extensions(error: &Error) -> ErrorExtensionValues {
 }
 
 /// The answer to a request that was not executed.
-pub(super) fn refused(error: &Error) -> Response {
+pub(super) fn error_response(error: &Error) -> Response {
     error.log();
     let mut refusal = ServerError::new(error.message(), None);
     refusal.extensions = Some(extensions(error));

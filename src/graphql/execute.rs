@@ -16,13 +16,13 @@ use super::{
     GraphqlSettings, Schema,
     budget::AnswerLimit,
     document_cache::{DocumentCache, selected_operation},
-    errors::refused,
+    errors::error_response,
     limits,
     persisted_documents::PersistedDocuments,
     request::Parameters,
     response::{finish, is_request_error},
     scope::Scope,
-    time_limit::within,
+    time_limit::with_time_limit,
 };
 use crate::{
     domain::Principal,
@@ -38,28 +38,28 @@ pub(super) struct Executor {
     pub(super) shutdown: Shutdown,
     schema: Schema,
     /// The same schema, for documents that are known to be valid.
-    trusting: Schema,
+    prevalidated: Schema,
     persisted: PersistedDocuments,
-    known: DocumentCache,
+    document_cache: DocumentCache,
     settings: GraphqlSettings,
     limit: AnswerLimit,
 }
 
-/// The operations that a transport takes.
+/// The operations that a transport allowed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Takes {
+pub(super) enum Allowed {
     All,
     /// A foreign page can make a browser send a `GET`.
-    QueriesAlone,
+    Queries,
     /// A socket that breaks would leave the client without the answer to its mutation.
-    AllButMutations,
+    QueriesAndSubscriptions,
 }
 
 /// A request that may be executed.
-struct Checked {
+struct CheckedRequest {
     request: Request,
     /// Whether its document was found valid before.
-    is_known: bool,
+    is_cached: bool,
 }
 
 /// The answer to a query or a mutation.
@@ -83,9 +83,9 @@ impl Executor {
         persisted: PersistedDocuments,
     ) -> Self {
         let schema = super::schema(&settings, ValidationMode::Strict);
-        let trusting = super::schema(&settings, ValidationMode::Fast);
+        let prevalidated = super::schema(&settings, ValidationMode::Fast);
         let limit = AnswerLimit::new(settings.max_response_bytes.0);
-        Self { service, shutdown, schema, trusting, persisted, known: DocumentCache::default(), settings, limit }
+        Self { service, shutdown, schema, prevalidated, persisted, document_cache: DocumentCache::default(), settings, limit }
     }
 
     /// Step 1: who asks.
@@ -94,9 +94,9 @@ impl Executor {
     }
 
     /// Step 2: the document that the client sent or named, if the transport takes its operation.
-    pub(super) fn resolve(&self, parameters: Parameters, takes: Takes) -> Result<Request> {
+    pub(super) fn resolve(&self, parameters: Parameters, allowed: Allowed) -> Result<Request> {
         let mut request = parameters.into_request(&self.persisted)?;
-        takes.check(&mut request)?;
+        allowed.check(&mut request)?;
         Ok(request)
     }
 
@@ -104,7 +104,7 @@ impl Executor {
     pub(super) async fn execute(&self, principal: Principal, request: Request, id: Option<&RequestId>) -> Answer {
         let Answer { response, is_long } = match self.check(request) {
             Ok(checked) => self.run(principal, checked).await,
-            Err(error) => refused(&error).into(),
+            Err(error) => error_response(&error).into(),
         };
         Answer { response: finish(response, id), is_long }
     }
@@ -118,46 +118,46 @@ impl Executor {
     ) -> BoxStream<'static, Response> {
         let responses = match self.check(request) {
             Ok(checked) => self.run_stream(principal, checked),
-            Err(error) => stream::once(ready(refused(&error))).boxed(),
+            Err(error) => stream::once(ready(error_response(&error))).boxed(),
         };
         responses.map(move |response| finish(response, id.as_ref())).boxed()
     }
 
     /// Step 3: the limits on a document, unless it passed them before.
-    fn check(&self, mut request: Request) -> Result<Checked> {
-        let is_known = self.known.recall(&mut request);
-        if !is_known {
+    fn check(&self, mut request: Request) -> Result<CheckedRequest> {
+        let is_cached = self.document_cache.apply(&mut request);
+        if !is_cached {
             limits::check(&mut request, &self.settings)?;
         }
-        Ok(Checked { request, is_known })
+        Ok(CheckedRequest { request, is_cached })
     }
 
     /// Step 4. An answer that would be too long is refused whole.
-    async fn run(&self, principal: Principal, Checked { mut request, is_known }: Checked) -> Answer {
+    async fn run(&self, principal: Principal, CheckedRequest { mut request, is_cached }: CheckedRequest) -> Answer {
         let scope = self.scope(principal);
-        let candidate = if is_known { None } else { DocumentCache::candidate(&mut request) };
-        let execution = self.schema(is_known).execute(request.data(Arc::clone(&scope)));
-        let response = within(self.settings.timeout, execution).await;
+        let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
+        let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)));
+        let response = with_time_limit(self.settings.timeout, execution).await;
         if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
-            self.known.remember(candidate);
+            self.document_cache.insert(candidate);
         }
         if scope.budget.is_exceeded() {
-            return refused(&self.limit.exceeded()).into();
+            return error_response(&self.limit.exceeded()).into();
         }
         Answer { response, is_long: scope.budget.is_long() }
     }
 
     /// Step 4 for any operation. A subscription lasts, and each of its events has the time limit of a query.
-    fn run_stream(&self, principal: Principal, mut checked: Checked) -> BoxStream<'static, Response> {
+    fn run_stream(&self, principal: Principal, mut checked: CheckedRequest) -> BoxStream<'static, Response> {
         if selected_operation(&mut checked.request) == Some(OperationType::Subscription) {
-            return self.schema(checked.is_known).execute_stream(checked.request.data(self.scope(principal))).boxed();
+            return self.schema(checked.is_cached).execute_stream(checked.request.data(self.scope(principal))).boxed();
         }
         let executor = self.clone();
         stream::once(async move { executor.run(principal, checked).await.response }).boxed()
     }
 
-    fn schema(&self, is_known: bool) -> &Schema {
-        if is_known { &self.trusting } else { &self.schema }
+    fn schema(&self, is_cached: bool) -> &Schema {
+        if is_cached { &self.prevalidated } else { &self.schema }
     }
 
     fn scope(&self, principal: Principal) -> Arc<Scope> {
@@ -170,16 +170,16 @@ impl Executor {
     }
 }
 
-impl Takes {
+impl Allowed {
     /// A document that cannot be parsed, or has no such operation, is refused by the execution.
     fn check(self, request: &mut Request) -> Result<()> {
         match self {
             Self::All => Ok(()),
-            Self::QueriesAlone => match selected_operation(request) {
+            Self::Queries => match selected_operation(request) {
                 None | Some(OperationType::Query) => Ok(()),
                 Some(_) => Err(Error::method_not_allowed("only queries can be sent by GET")),
             },
-            Self::AllButMutations => match selected_operation(request) {
+            Self::QueriesAndSubscriptions => match selected_operation(request) {
                 Some(OperationType::Mutation) => {
                     Err(Error::forbidden("send mutations by POST, so that each has an answer of its own"))
                 }

@@ -16,14 +16,14 @@ use tower_http::request_id::RequestId;
 
 use super::{
     GraphqlSettings,
-    errors::refused,
-    execute::{Answer, Executor, Takes},
+    errors::error_response,
+    execute::{Answer, Executor, Allowed},
     negotiation::MediaType,
     persisted_documents::PersistedDocuments,
     request,
     response::{finish, write},
     sse,
-    token_watch::token_ends,
+    token_watch::token_end,
     websocket,
 };
 use crate::{
@@ -63,23 +63,23 @@ async fn answer(
 ) -> Result<axum::response::Response> {
     let token = http::bearer_token(request.headers())?.to_owned();
     let principal = executor.authenticate(&token).await?;
-    let takes = if request.method() == Method::POST { Takes::All } else { Takes::QueriesAlone };
-    let request = executor.resolve(request::read(request).await?, takes)?;
+    let allowed = if request.method() == Method::POST { Allowed::All } else { Allowed::Queries };
+    let request = executor.resolve(request::read(request).await?, allowed)?;
     if media_type == MediaType::EventStream {
         let responses = executor.execute_stream(principal, request, id.cloned());
-        let token_ends = token_ends(Arc::clone(&executor.service), token);
-        return Ok(sse::events(responses, executor.shutdown.stopping().clone(), token_ends).into_response());
+        let token_end = token_end(Arc::clone(&executor.service), token);
+        return Ok(sse::events(responses, executor.shutdown.stopping().clone(), token_end).into_response());
     }
     let answer = executor.execute(principal, request, id).await;
     let head = media_type.head(&answer.response);
-    Ok(match written(answer, executor.limit().max_bytes()).await {
+    Ok(match serialize(answer, executor.limit().max_bytes()).await {
         Ok(body) => with_body(head, body),
-        Err(_) => shown(&finish(refused(&executor.limit().exceeded()), id), media_type),
+        Err(_) => short_answer(&finish(error_response(&executor.limit().exceeded()), id), media_type),
     })
 }
 
 /// A long answer is written on a thread of its own.
-async fn written(answer: Answer, max_bytes: usize) -> io::Result<Vec<u8>> {
+async fn serialize(answer: Answer, max_bytes: usize) -> io::Result<Vec<u8>> {
     if !answer.is_long {
         return write(&answer.response, max_bytes);
     }
@@ -89,10 +89,10 @@ async fn written(answer: Answer, max_bytes: usize) -> io::Result<Vec<u8>> {
 
 /// The answer to a request that was refused before its execution.
 fn refusal(error: &Error, media_type: MediaType, id: Option<&RequestId>) -> axum::response::Response {
-    let response = finish(refused(error), id);
+    let response = finish(error_response(error), id);
     // Apollo's clients look for this code in an answer of the same status as any other.
     if error.code() == Code::PersistedQueryNotFound {
-        return shown(&response, media_type);
+        return short_answer(&response, media_type);
     }
     let mut head = http::error_head(error.code());
     head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type()));
@@ -103,7 +103,7 @@ fn refusal(error: &Error, media_type: MediaType, id: Option<&RequestId>) -> axum
 }
 
 /// A short response of GraphQL, as an answer of HTTP.
-fn shown(response: &Response, media_type: MediaType) -> axum::response::Response {
+fn short_answer(response: &Response, media_type: MediaType) -> axum::response::Response {
     with_body(media_type.head(response), write(response, usize::MAX).unwrap_or_default())
 }
 

@@ -27,13 +27,13 @@ pub(super) fn check(document: &str) -> Result<()> {
             }
             Token::Close => drop(open.pop()),
             Token::Name(name) => last_name = Some(name),
-            Token::Number(text) if !is_exact(text) => return Err(Error::invalid("query", inexact(text))),
+            Token::Number(text) if !is_exact(text) => return Err(Error::invalid("query", inexact_number(text))),
             Token::Other(b':') => {
                 let object = open.last_mut().and_then(|around| around.keys.as_mut());
                 if let (Some(keys), Some(key)) = (object, name)
                     && !keys.insert(key)
                 {
-                    return Err(Error::invalid("query", twice(key)));
+                    return Err(Error::invalid("query", duplicate_key(key)));
                 }
             }
             Token::Number(_) | Token::Other(_) => {}
@@ -58,7 +58,7 @@ pub(super) fn is_exact(text: &str) -> bool {
     }
 }
 
-pub(super) fn inexact(text: &str) -> String {
+pub(super) fn inexact_number(text: &str) -> String {
     let end = text.floor_char_boundary(40);
     format!(
         "the number {}{} cannot be kept exactly here; send it as a string",
@@ -67,7 +67,7 @@ pub(super) fn inexact(text: &str) -> String {
     )
 }
 
-pub(super) fn twice(key: &str) -> String {
+pub(super) fn duplicate_key(key: &str) -> String {
     format!("the key {key:?} comes twice in one object")
 }
 

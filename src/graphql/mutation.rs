@@ -196,7 +196,7 @@ impl Mutation {
     ) -> Result<FinalizeUploadSessionPayload, ApiError> {
         let scope = Scope::of(ctx);
         let id = find_id(&input.id);
-        let known = id.as_ref().ok().copied();
+        let parsed_id = id.as_ref().ok().copied();
         let result = match id {
             Ok(id) => {
                 let expected = DigestFields {
@@ -207,7 +207,7 @@ impl Mutation {
             }
             Err(error) => Err(error),
         };
-        let (upload_session, user_errors) = outcome(ctx, known, result).await?;
+        let (upload_session, user_errors) = outcome(ctx, parsed_id, result).await?;
         Ok(FinalizeUploadSessionPayload { upload_session, user_errors })
     }
 
@@ -219,12 +219,12 @@ impl Mutation {
     ) -> Result<AbortUploadSessionPayload, ApiError> {
         let scope = Scope::of(ctx);
         let id = find_id(&input.id);
-        let known = id.as_ref().ok().copied();
+        let parsed_id = id.as_ref().ok().copied();
         let result = match id {
             Ok(id) => scope.service.abort(&scope.principal, id, |_| true).await,
             Err(error) => Err(error),
         };
-        let (upload_session, user_errors) = outcome(ctx, known, result).await?;
+        let (upload_session, user_errors) = outcome(ctx, parsed_id, result).await?;
         Ok(AbortUploadSessionPayload { upload_session, user_errors })
     }
 }

@@ -25,7 +25,7 @@ const NO_DATA: &str = "\n";
 pub(super) fn events(
     responses: impl Stream<Item = Response> + Send + 'static,
     stopping: CancellationToken,
-    token_ends: impl Future<Output = ()> + Send + 'static,
+    token_end: impl Future<Output = ()> + Send + 'static,
 ) -> impl IntoResponse {
     let next = responses.map(|response| {
         let data = serde_json::to_string(&response).unwrap_or_default();
@@ -35,7 +35,7 @@ pub(super) fn events(
     // A stopping server ends the responses too, maybe before the stream is asked again whether it stops.
     let complete = async move { (!stopped.is_cancelled()).then(|| Event::default().event("complete").data(NO_DATA)) };
     let events = next.chain(stream::once(complete).filter_map(std::future::ready));
-    let interrupted = async move { stopping.run_until_cancelled(token_ends).await };
+    let interrupted = async move { stopping.run_until_cancelled(token_end).await };
     let events = events.take_until(interrupted).map(Ok::<_, Infallible>);
     // nginx collects an answer before it passes it on, unless told not to.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];

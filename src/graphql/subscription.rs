@@ -8,7 +8,7 @@ use std::{
 use async_graphql::{Context, ID, Subscription};
 use futures_util::{Stream, StreamExt};
 
-use super::{errors::ApiError, loaders::Loaders, objects::UploadSession, scope::Scope, time_limit::Timed};
+use super::{errors::ApiError, loaders::Loaders, objects::UploadSession, scope::Scope, time_limit::TimeLimited};
 use crate::{
     domain::{Session, SessionId},
     error::Error,
@@ -23,26 +23,26 @@ pub(crate) struct Subscription {
 /// Loaders of the states that are followed. All subscriptions to a session belong to its owner and get the same state,
 /// so one load serves them all.
 #[derive(Clone, Default)]
-struct StateLoaders(Arc<Mutex<HashMap<SessionId, OfState>>>);
+struct StateLoaders(Arc<Mutex<HashMap<SessionId, StateEntry>>>);
 
 /// A state, and what loads for it.
-type OfState = (Weak<Session>, Arc<Loaders>);
+type StateEntry = (Weak<Session>, Arc<Loaders>);
 
 impl StateLoaders {
     /// The loaders of this state. Loaders keep what they loaded, so every state has its own.
     fn of(&self, state: &Arc<Session>, new: impl FnOnce() -> Loaders) -> Arc<Loaders> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, loaders)) = known.get(&state.id)
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, loaders)) = entries.get(&state.id)
             && std::ptr::eq(known.as_ptr(), Arc::as_ptr(state))
         {
             return Arc::clone(loaders);
         }
         // States that no subscription has any more are removed before the map grows.
-        if known.len() == known.capacity() {
-            known.retain(|_, (state, _)| state.strong_count() > 0);
+        if entries.len() == entries.capacity() {
+            entries.retain(|_, (state, _)| state.strong_count() > 0);
         }
         let loaders = Arc::new(new());
-        known.insert(state.id, (Arc::downgrade(state), Arc::clone(&loaders)));
+        entries.insert(state.id, (Arc::downgrade(state), Arc::clone(&loaders)));
         loaders
     }
 }
@@ -56,7 +56,7 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The session's id.")] id: ID,
-    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Timed<UploadSession>>> + use<>> {
+    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<TimeLimited<UploadSession>>> + use<>> {
         let scope = Arc::clone(Scope::of(ctx));
         let id = id.parse().map_err(|_| ApiError::from(Error::not_found("session")))?;
         let states = scope.service.watch(&scope.principal, id).await.map_err(ApiError::from)?;
@@ -66,7 +66,7 @@ impl Subscription {
             let new = || Loaders::new(Arc::clone(&scope.service), scope.principal.clone());
             let scope = scope.of_event(shared.of(&state.session, new));
             let limit = scope.timeout;
-            Ok(Timed { value: UploadSession::of_state(state, &scope), limit })
+            Ok(TimeLimited { value: UploadSession::of_state(state, &scope), limit })
         }))
     }
 }

@@ -11,21 +11,21 @@ use async_graphql::{
 };
 use tokio::time::timeout;
 
-use super::errors::{ApiError, refused};
+use super::errors::{ApiError, error_response};
 use crate::error::Error;
 
 /// The response of an execution, or an error if that takes too long.
-pub(super) async fn within(limit: Duration, execution: impl Future<Output = Response>) -> Response {
-    timeout(limit, execution).await.unwrap_or_else(|_| refused(&Error::too_slow(limit)))
+pub(super) async fn with_time_limit(limit: Duration, execution: impl Future<Output = Response>) -> Response {
+    timeout(limit, execution).await.unwrap_or_else(|_| error_response(&Error::too_slow(limit)))
 }
 
 /// A value that is to be resolved within a time limit: an event of a subscription.
-pub(crate) struct Timed<T> {
+pub(crate) struct TimeLimited<T> {
     pub(super) value: T,
     pub(super) limit: Duration,
 }
 
-impl<T: OutputType> OutputType for Timed<T> {
+impl<T: OutputType> OutputType for TimeLimited<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
     }
@@ -52,10 +52,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_execution_that_does_not_end_is_given_up_with_a_code() {
-        let response = within(Duration::from_millis(1), std::future::pending()).await;
+        let response = with_time_limit(Duration::from_millis(1), std::future::pending()).await;
         let extensions = response.errors[0].extensions.as_ref().unwrap();
         assert_eq!(extensions.get("code"), Some(&Value::from("UNAVAILABLE")));
-        let response = within(Duration::from_mins(1), async { Response::new(Value::from(1)) }).await;
+        let response = with_time_limit(Duration::from_mins(1), async { Response::new(Value::from(1)) }).await;
         assert!(response.errors.is_empty());
     }
 }

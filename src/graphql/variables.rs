@@ -1,12 +1,12 @@
 //! Reading the variables of a request.
 //!
-//! Owns that a value is the one that was sent: no key twice, no number that comes out as another, keys in their order, and
+//! Owns that a value is the one that was sent: no key duplicate_key, no number that comes out as another, keys in their order, and
 //! no deeper than anything needs.
 
 use async_graphql::{Name, Value, Variables, indexmap::IndexMap};
 use serde_json::value::RawValue;
 
-use super::literals::{inexact, is_exact, twice};
+use super::literals::{duplicate_key, inexact_number, is_exact};
 use crate::{
     domain::{JsonLevel, Metadata},
     error::{Error, Result},
@@ -46,7 +46,7 @@ fn value(json: &RawValue, depth: usize) -> Result<Value, String> {
                     return Err(format!("no keys that begin with {:?}", JsonLevel::PRIVATE_KEYS));
                 }
                 if object.insert(Name::new(&key), value(item, depth + 1)?).is_some() {
-                    return Err(twice(&key));
+                    return Err(duplicate_key(&key));
                 }
             }
             Value::Object(object)
@@ -55,8 +55,8 @@ fn value(json: &RawValue, depth: usize) -> Result<Value, String> {
             Value::List(items.into_iter().map(|item| value(item, depth + 1)).collect::<Result<_, _>>()?)
         }
         JsonLevel::String(text) => Value::String(text),
-        JsonLevel::Number(text) if is_exact(text) => Value::Number(text.parse().map_err(|_| inexact(text))?),
-        JsonLevel::Number(text) => return Err(inexact(text)),
+        JsonLevel::Number(text) if is_exact(text) => Value::Number(text.parse().map_err(|_| inexact_number(text))?),
+        JsonLevel::Number(text) => return Err(inexact_number(text)),
         JsonLevel::Bool(value) => Value::Boolean(value),
         JsonLevel::Null => Value::Null,
     })

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What a field is charged whose length depends on the upload and not on the query.
-const LONG_LIST: usize = 20;
+const LONG_LIST_COMPLEXITY: usize = 20;
 
 /// The state of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -126,14 +126,14 @@ impl UploadSession {
     }
 
     /// The parts that have arrived and are durable, as ranges.
-    #[graphql(complexity = "LONG_LIST + child_complexity")]
+    #[graphql(complexity = "LONG_LIST_COMPLEXITY + child_complexity")]
     async fn received_parts(&self) -> Result<LongList<PartRange>, ApiError> {
         let received = &self.session.received;
         self.scope.budget.list(received.len(), received.ranges().map(Into::into)).await
     }
 
     /// The parts that have not arrived, as ranges.
-    #[graphql(complexity = "LONG_LIST + child_complexity")]
+    #[graphql(complexity = "LONG_LIST_COMPLEXITY + child_complexity")]
     async fn missing_parts(
         &self,
         #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
@@ -144,7 +144,7 @@ impl UploadSession {
     }
 
     /// The parts that have arrived as one line of text, as in `1-50,52,55-100`.
-    #[graphql(complexity = "LONG_LIST")]
+    #[graphql(complexity = "LONG_LIST_COMPLEXITY")]
     async fn received_parts_text(&self) -> Result<String, ApiError> {
         self.scope.budget.text(self.session.received.to_string()).await
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use super::{
     SocketPermit, Sockets,
     messages::{
-        BAD_MESSAGE, ClientMessage, Close, FORBIDDEN, GOING_AWAY, INIT_TOO_LATE, NOT_INITIALISED, SAME_ID, SILENT,
+        BAD_MESSAGE, ClientMessage, Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT_PASSED, NOT_INITIALISED, DUPLICATE_ID, UNRESPONSIVE,
         ServerMessage, TOO_MANY_BEFORE_INIT, TOO_MANY_INITS, TOO_MANY_SOCKETS, TRY_LATER,
     },
     unauthenticated::Unauthenticated,
@@ -25,7 +25,7 @@ use crate::{
     domain::Principal,
     error::{Code, Error},
     graphql::{
-        errors::refused, execute::Takes, request::Parameters, response::is_request_error, token_watch::token_ends,
+        errors::error_response, execute::Allowed, request::Parameters, response::is_request_error, token_watch::token_end,
     },
 };
 
@@ -57,7 +57,7 @@ struct Identity {
 }
 
 /// The token comes in the payload of `connection_init`, or came with the handshake.
-async fn identity(sockets: &Sockets, token: Option<String>) -> Result<Identity, Close> {
+async fn authenticate(sockets: &Sockets, token: Option<String>) -> Result<Identity, Close> {
     let token = token.ok_or(FORBIDDEN)?;
     let principal = sockets.executor.authenticate(&token).await.map_err(|error| {
         error.log();
@@ -95,11 +95,11 @@ impl Connection {
 
     /// Ends with `Ok` when the client is gone.
     async fn serve(&mut self, token: Option<String>, unauthenticated: Unauthenticated) -> Result<(), Close> {
-        let identified = timeout(INIT_TIMEOUT, self.identify(token)).await.unwrap_or(Err(INIT_TOO_LATE))?;
+        let identified = timeout(INIT_TIMEOUT, self.identify(token)).await.unwrap_or(Err(INIT_TIMEOUT_PASSED))?;
         let Some(identity) = identified else { return Ok(()) };
         drop(unauthenticated);
         self.wire.send(&ServerMessage::ConnectionAck).await?;
-        self.converse(&identity).await
+        self.run_operations(&identity).await
     }
 
     /// `None` when the client is gone.
@@ -107,11 +107,11 @@ impl Connection {
         for _ in 0..MAX_MESSAGES_BEFORE_INIT {
             match self.wire.receive().await? {
                 Received::Message(ClientMessage::ConnectionInit(sent)) => {
-                    return identity(&self.sockets, sent.or(token)).await.map(Some);
+                    return authenticate(&self.sockets, sent.or(token)).await.map(Some);
                 }
                 Received::Message(ClientMessage::Subscribe { .. }) => return Err(NOT_INITIALISED),
                 Received::Message(ClientMessage::Ping) => self.wire.send(&ServerMessage::Pong).await?,
-                Received::Message(ClientMessage::Pong | ClientMessage::Complete { .. }) | Received::SignOfLife => {}
+                Received::Message(ClientMessage::Pong | ClientMessage::Complete { .. }) | Received::Pong => {}
                 Received::Ping => self.wire.pong().await?,
                 Received::End => return Ok(None),
             }
@@ -119,24 +119,24 @@ impl Connection {
         Err(TOO_MANY_BEFORE_INIT)
     }
 
-    async fn converse(&mut self, identity: &Identity) -> Result<(), Close> {
+    async fn run_operations(&mut self, identity: &Identity) -> Result<(), Close> {
         let mut silent = pin!(sleep(PEER_TIMEOUT));
-        let mut token_ends = pin!(token_ends(Arc::clone(&self.sockets.executor.service), identity.token.clone()));
+        let mut token_end = pin!(token_end(Arc::clone(&self.sockets.executor.service), identity.token.clone()));
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
             tokio::select! {
                 biased;
-                () = &mut token_ends => return Err(FORBIDDEN),
-                () = &mut silent => return Err(SILENT),
+                () = &mut token_end => return Err(FORBIDDEN),
+                () = &mut silent => return Err(UNRESPONSIVE),
                 _ = pings.tick() => self.wire.send(&ServerMessage::Ping).await?,
-                Some(event) = self.events.next() => self.pass_on(event).await?,
+                Some(event) = self.events.next() => self.forward(event).await?,
                 // Last: a client that floods the socket must not keep the timers from being polled.
                 received = self.wire.receive() => {
                     silent.as_mut().reset(Instant::now() + PEER_TIMEOUT);
                     match received? {
                         Received::Message(message) => self.handle(message, &identity.principal).await?,
                         Received::Ping => self.wire.pong().await?,
-                        Received::SignOfLife => {}
+                        Received::Pong => {}
                         Received::End => return Ok(()),
                     }
                 }
@@ -161,7 +161,7 @@ impl Connection {
 
     async fn subscribe(&mut self, id: String, payload: &RawValue, who: &Principal) -> Result<(), Close> {
         if self.operations.contains_key(&id) {
-            return Err(SAME_ID);
+            return Err(DUPLICATE_ID);
         }
         let parameters = Parameters::read(payload.get().as_bytes());
         if parameters.as_ref().is_ok_and(|parameters| !parameters.is_request()) {
@@ -171,7 +171,7 @@ impl Connection {
             return self.refuse(id, &Error::too_many_operations(MAX_OPERATIONS)).await;
         }
         let executor = &self.sockets.executor;
-        let request = match parameters.and_then(|parameters| executor.resolve(parameters, Takes::AllButMutations)) {
+        let request = match parameters.and_then(|parameters| executor.resolve(parameters, Allowed::QueriesAndSubscriptions)) {
             Ok(request) => request,
             Err(error) => return self.refuse(id, &error).await,
         };
@@ -186,10 +186,10 @@ impl Connection {
     }
 
     async fn refuse(&mut self, id: String, error: &Error) -> Result<(), Close> {
-        self.pass_on((id, Some(refused(error)))).await
+        self.forward((id, Some(error_response(error)))).await
     }
 
-    async fn pass_on(&mut self, (id, response): Event) -> Result<(), Close> {
+    async fn forward(&mut self, (id, response): Event) -> Result<(), Close> {
         let Some(response) = response else {
             if self.sockets.executor.shutdown.stopping().is_cancelled() {
                 return Err(GOING_AWAY);

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Sockets of one owner.
-const MAX_SOCKETS: usize = 64;
+const MAX_SOCKETS_PER_OWNER: usize = 64;
 
 /// Read and write buffer of a socket. The library's own 128 KiB each are most of what an idle socket takes.
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -57,7 +57,7 @@ impl Sockets {
     fn enter(&self, owner: &OwnerName) -> Option<SocketPermit> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(owner.clone()).or_default();
-        if *count >= MAX_SOCKETS {
+        if *count >= MAX_SOCKETS_PER_OWNER {
             return None;
         }
         *count += 1;
@@ -67,7 +67,7 @@ impl Sockets {
 
 /// Browsers send a handshake as a `GET` without CORS, so a foreign page could open a socket. Origins in the settings are
 /// admitted before a request comes here.
-fn is_own_page(headers: &HeaderMap) -> bool {
+fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return true };
     let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
@@ -97,14 +97,14 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    if !is_own_page(&headers) {
+    if !is_same_origin(&headers) {
         return Err(http::foreign_origin());
     }
     if sockets.executor.shutdown.stopping().is_cancelled() {
         // hyper would send `Connection: close` in the handshake answer, which clients reject.
         return Err(Error::stopping().into());
     }
-    let upgrade = upgrade.map_err(|refused| Error::malformed(refused.body_text()))?;
+    let upgrade = upgrade.map_err(|rejection| Error::malformed(rejection.body_text()))?;
     let upgrade = upgrade.protocols([WebSocketProtocols::GraphQLWS.sec_websocket_protocol()]);
     if upgrade.selected_protocol().is_none() {
         let offer = "must offer graphql-transport-ws";

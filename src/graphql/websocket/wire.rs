@@ -8,12 +8,12 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::SinkExt;
 
-use super::messages::{BAD_MESSAGE, BAD_TEXT, BROKEN_PROTOCOL, ClientMessage, Close, SILENT, ServerMessage, TOO_LARGE};
+use super::messages::{BAD_MESSAGE, BAD_TEXT, BROKEN_PROTOCOL, ClientMessage, Close, UNRESPONSIVE, ServerMessage, TOO_LARGE};
 
 /// How long a client may take to read one message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client may take to answer a close. One that is still sending would lose the code with the connection.
-const GOOD_BYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What came from the client.
 pub(super) enum Received {
@@ -21,7 +21,7 @@ pub(super) enum Received {
     /// A ping, which wants a pong.
     Ping,
     /// Any other sign of life.
-    SignOfLife,
+    Pong,
     /// The client is gone.
     End,
 }
@@ -57,14 +57,14 @@ impl Wire {
                 Ok(Received::End)
             }
             Message::Ping(_) => Ok(Received::Ping),
-            Message::Pong(_) => Ok(Received::SignOfLife),
+            Message::Pong(_) => Ok(Received::Pong),
         }
     }
 
     /// Sends the pong that the library has queued. Call it before the next read: pongs to a client that does not read must
     /// not pile up.
     pub(super) async fn pong(&mut self) -> Result<(), Close> {
-        tokio::time::timeout(WRITE_TIMEOUT, self.socket.flush()).await.map(drop).map_err(|_| SILENT)
+        tokio::time::timeout(WRITE_TIMEOUT, self.socket.flush()).await.map(drop).map_err(|_| UNRESPONSIVE)
     }
 
     pub(super) async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Close> {
@@ -72,14 +72,14 @@ impl Wire {
         match tokio::time::timeout(WRITE_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
             // The next read notices that a client is gone.
             Ok(sent) => sent.or_else(|error| close_for(error).map_or(Ok(()), Err)),
-            Err(_) => Err(SILENT),
+            Err(_) => Err(UNRESPONSIVE),
         }
     }
 
     /// Sends the reason, and waits a moment for the answer unless the socket must close at once.
-    pub(super) async fn close(mut self, Close(code, reason): Close, is_at_once: bool) {
+    pub(super) async fn close(mut self, Close(code, reason): Close, at_once: bool) {
         let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let good_bye = async {
+        let handshake = async {
             if self.socket.send(frame).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.recv().await {}
                 if self.is_broken {
@@ -88,7 +88,7 @@ impl Wire {
             }
         };
         // With no time left, what can be sent without waiting is sent all the same.
-        let _ = tokio::time::timeout(if is_at_once { Duration::ZERO } else { GOOD_BYE }, good_bye).await;
+        let _ = tokio::time::timeout(if at_once { Duration::ZERO } else { CLOSE_TIMEOUT }, handshake).await;
     }
 }
 
