@@ -1,9 +1,9 @@
-//! How long an answer may become, and when a long list is built.
+//! The length limit of an answer, and the queue for long lists.
 //!
-//! Owns the bytes that one answer may have. The text of a query shows its cost, except for values whose length depends
-//! on the upload: ranges, names, metadata. These reserve their real length before anything is built. It also owns the
-//! queue for long lists: one is built at a time, with pauses, so that small queries are not delayed and a query that
-//! exceeds its time limit can be cancelled.
+//! Owns the budget of bytes of one answer. The complexity of a query bounds the length of its answer, except for values whose
+//! length depends on the upload: ranges, names, metadata. Resolvers reserve the real length of these before they build them.
+//! Owns the queue, too: the server builds one long list at a time and yields in between, so that small queries do not wait
+//! and the time limit can cancel a query.
 
 use std::{
     borrow::Cow,
@@ -21,14 +21,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::errors::ApiError;
 use crate::error::Error;
 
-/// What an item of a long list is charged: about what it takes as JSON with all its fields.
+/// Bytes that a list reserves for each item: about the length of its JSON with all fields.
 const ITEM_BYTES: usize = 64;
-/// Items that are built at once. A shorter list needs no turn.
+/// Items that the server builds between two yields. A list that is not longer skips the queue.
 const ITEMS_AT_ONCE: usize = 64;
-/// An answer that drew more is written away from those that serve.
+/// An answer that has reserved more than this is serialized on a thread for blocking work.
 const LONG_ANSWER_BYTES: usize = 64 * 1024;
 
-/// How long each answer may become.
+/// The length limit of every answer.
 #[derive(Clone)]
 pub(crate) struct AnswerLimit {
     max_bytes: usize,
@@ -45,7 +45,7 @@ impl AnswerLimit {
         Arc::new(Budget { limit: self.clone(), reserved: AtomicUsize::new(0) })
     }
 
-    /// The error of an answer that would be longer.
+    /// The error for an answer over the limit.
     pub(super) fn exceeded(&self) -> Error {
         Error::too_large("a GraphQL answer", self.max_bytes as u64)
     }
@@ -55,43 +55,43 @@ impl AnswerLimit {
     }
 }
 
-/// What one answer may still have.
+/// The budget of one answer.
 pub(crate) struct Budget {
     limit: AnswerLimit,
     reserved: AtomicUsize,
 }
 
 impl Budget {
-    /// Takes so many bytes.
+    /// Reserves this number of bytes.
     ///
     /// # Errors
-    /// `TOO_LARGE` if that is more than there is.
+    /// `TOO_LARGE` if the answer exceeds its limit.
     fn reserve(&self, bytes: usize) -> Result<(), ApiError> {
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         self.check()
     }
 
-    /// The text, if there is room for it. Pauses where an answer has many.
+    /// Reserves the length of a text and returns it. Yields from time to time: an answer can have many texts.
     pub(super) async fn text<T: AsRef<str>>(&self, text: T) -> Result<T, ApiError> {
         tokio::task::consume_budget().await;
         self.reserve(text.as_ref().len()).map(|()| text)
     }
 
-    /// A list of as many items as come of `count` parts at most, if there is room for it.
+    /// Reserves the length of a list and returns it. `count` is an upper bound for its items.
     pub(super) async fn list<T>(
         self: &Arc<Self>,
         count: u32,
         items: impl Iterator<Item = T> + Send,
     ) -> Result<LongList<T>, ApiError> {
-        // Every list of an answer reserves its bytes here before the first is built, so an answer that is too long is
-        // refused early.
+        // All lists of an answer reserve their bytes before the first one resolves its items, so the server refuses an answer
+        // over the limit early.
         let _turn = if count as usize > ITEMS_AT_ONCE { self.turn().await } else { None };
         let items: Vec<T> = items.collect();
         self.reserve(items.len().saturating_mul(ITEM_BYTES))?;
         Ok(LongList { items, budget: Arc::clone(self) })
     }
 
-    /// A budget with the same limit that is whole again.
+    /// A new budget with the same limit.
     pub(super) fn renewed(&self) -> Arc<Self> {
         self.limit.budget()
     }
@@ -108,7 +108,8 @@ impl Budget {
         if self.is_exceeded() { Err(self.limit.exceeded().into()) } else { Ok(()) }
     }
 
-    /// The pause is taken with the turn, so that of an answer's lists one goes on and then others than this answer.
+    /// Waits for the turn of a list. It yields while it holds the turn: the answer's other lists wait for that turn, so other
+    /// requests run.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let turn = self.limit.turns.acquire().await.ok();
         tokio::task::yield_now().await;

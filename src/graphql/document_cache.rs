@@ -1,9 +1,9 @@
-//! The document cache: documents that were found valid before.
+//! The cache of validated documents.
 //!
-//! Owns when a document need not be parsed and validated again, which costs more than executing it; clients send the same
-//! few documents over and over. A document enters the cache with its operation once it has passed every check. It is
-//! recalled only with variables that cannot make it invalid: scalars of the declared types, where any value of the type will
-//! do. With other variables (lists, enums, numbers that say how much is asked for) it is validated anew.
+//! Owns the rule for when the server may skip parsing and validation. These cost more than the execution, and clients send
+//! the same few documents again and again. A document enters the cache with its operation after it has passed every check.
+//! The cache applies only if the variables cannot make the document invalid: they are scalars, and every value of their type
+//! is valid. With other variables (lists, enums, page sizes) the server validates the document again.
 
 use std::{
     num::NonZeroUsize,
@@ -16,16 +16,16 @@ use async_graphql::{
 };
 use lru::LruCache;
 
-/// Documents in the cache; the least recently used one is evicted first.
+/// Documents in the cache. A new one evicts the least recently used one.
 const MAX_DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// Longer documents are not cached, so that the cache takes a few MiB at most.
+/// The cache stores no longer documents, so that it takes a few MiB at most.
 const MAX_DOCUMENT_BYTES: usize = 4 * 1024;
 
-/// Documents that have passed.
+/// The validated documents.
 #[derive(Clone)]
 pub(super) struct DocumentCache(Arc<Mutex<LruCache<Key, Arc<Entry>>>>);
 
-/// The text of a document, and the name of the operation in it.
+/// The text of a document, and the name of its selected operation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key(String, Option<String>);
 
@@ -34,7 +34,7 @@ struct Entry {
     variables: Vec<(String, Scalar)>,
 }
 
-/// The types whose every value is as valid as any other.
+/// The types of which every value is valid.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scalar {
     /// `ID` or `String`
@@ -49,7 +49,7 @@ impl Default for DocumentCache {
 }
 
 impl DocumentCache {
-    /// Gives a request its parsed document, if the cache has it. Answers whether it has.
+    /// Sets the parsed document of a request from the cache. Returns whether the cache has it.
     pub(super) fn apply(&self, request: &mut Request) -> bool {
         let key = Key(std::mem::take(&mut request.query), request.operation_name.take());
         let entry = self.entries().get(&key).map(Arc::clone);
@@ -59,7 +59,7 @@ impl DocumentCache {
         true
     }
 
-    /// What to remember of a request if it proves to be valid.
+    /// The entry for a request, to insert if the request turns out to be valid. `None` if the cache does not take it.
     pub(super) fn candidate(request: &mut Request) -> Option<Candidate> {
         if request.query.len() > MAX_DOCUMENT_BYTES {
             return None;
@@ -79,13 +79,13 @@ impl DocumentCache {
     }
 }
 
-/// A document that enters the cache if it proves to be valid.
+/// An entry that is not in the cache yet.
 pub(super) struct Candidate {
     key: Key,
     entry: Entry,
 }
 
-/// The variables of an operation, if all are scalars.
+/// The variables of an operation. `None` if one of them is not a [`Scalar`].
 fn scalars(operation: &OperationDefinition) -> Option<Vec<(String, Scalar)>> {
     let declared = operation.variable_definitions.iter().map(|variable| {
         let BaseType::Named(name) = &variable.node.var_type.node.base else { return None };
@@ -99,7 +99,7 @@ fn scalars(operation: &OperationDefinition) -> Option<Vec<(String, Scalar)>> {
     declared.collect()
 }
 
-/// Whether there is a value of its type for each of these variables.
+/// Whether each declared variable has a value of its type.
 fn match_types(values: &Variables, declared: &[(String, Scalar)]) -> bool {
     declared.iter().all(|(name, scalar)| match values.get(name.as_str()) {
         Some(Value::String(_)) => *scalar == Scalar::Text,
@@ -108,14 +108,14 @@ fn match_types(values: &Variables, declared: &[(String, Scalar)]) -> bool {
     })
 }
 
-/// The kind of the operation that would be executed, if there is one.
+/// The type of the selected operation, if there is one.
 pub(super) fn selected_operation(request: &mut Request) -> Option<OperationType> {
     let name = request.operation_name.clone();
     let document = request.parsed_query().ok()?;
     operation(document, name.as_deref()).map(|operation| operation.ty)
 }
 
-/// The operation that would be executed: the one that is named, or the only one.
+/// The selected operation: the one with this name, or the only one.
 fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
     let selected = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => Some(operation),

@@ -1,4 +1,4 @@
-//! The one error type as GraphQL shows it: the same code and details, in `extensions`.
+//! The crate's error as a GraphQL error, with its code and details in `extensions`.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 
 use crate::error::{Code, Error};
 
-/// An error of a resolver. It is not `Display` on purpose: async-graphql would make an error without a code of it, and `?`
-/// would show a database's message to the client.
+/// An error of a resolver. It has no `Display` on purpose: async-graphql converts every `Display` type into an error without
+/// a code, and `?` would then show a database's message to the client.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError(Arc<Error>);
 
@@ -17,7 +17,7 @@ impl From<Error> for ApiError {
     }
 }
 
-/// A loader returns one error for all keys of a batch.
+/// A loader shares one error between all keys of a batch.
 impl From<Arc<Error>> for ApiError {
     fn from(error: Arc<Error>) -> Self {
         Self(error)
@@ -42,7 +42,7 @@ fn extensions(error: &Error) -> ErrorExtensionValues {
     extensions
 }
 
-/// The answer to a request that was not executed.
+/// The response to a request that the server does not execute.
 pub(super) fn error_response(error: &Error) -> Response {
     error.log();
     let mut refusal = ServerError::new(error.message(), None);
@@ -50,7 +50,7 @@ pub(super) fn error_response(error: &Error) -> Response {
     Response::from_errors(vec![refusal])
 }
 
-/// What async-graphql says of a page's arguments, with the code that it lacks. Errors of ours keep theirs.
+/// Adds a code to async-graphql's errors about a page's arguments, which have none. Our own errors keep theirs.
 pub(super) fn invalid_page(mut error: async_graphql::Error) -> async_graphql::Error {
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {

@@ -1,7 +1,8 @@
-//! A request's way through GraphQL, the same over every transport.
+//! The execution of a request, the same over every transport.
 //!
-//! Owns the order of the steps: authenticate the caller, resolve the document, check it, execute it within its time limit,
-//! finish the answer. HTTP and server-sent events take every step for each request; a WebSocket authenticates once.
+//! Owns the order of the steps: (1) authenticate the caller, (2) resolve the document, (3) check its limits, (4) execute it
+//! within the time limit, (5) finish the response. HTTP and server-sent events take every step for each request. A WebSocket
+//! authenticates once.
 
 use std::{future::ready, sync::Arc};
 
@@ -31,13 +32,13 @@ use crate::{
     service::Service,
 };
 
-/// The schema, and what it may be asked.
+/// Executes requests.
 #[derive(Clone)]
 pub(super) struct Executor {
     pub(super) service: Arc<Service>,
     pub(super) shutdown: Shutdown,
     schema: Schema,
-    /// The same schema, for documents that are known to be valid.
+    /// The same schema, for documents from the cache. It skips the validation.
     prevalidated: Schema,
     persisted: PersistedDocuments,
     document_cache: DocumentCache,
@@ -45,27 +46,27 @@ pub(super) struct Executor {
     limit: AnswerLimit,
 }
 
-/// The operations that a transport allowed.
+/// The operations that a transport allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Allowed {
     All,
-    /// A foreign page can make a browser send a `GET`.
+    /// For `GET`: a page of another origin can make a browser send one.
     Queries,
-    /// A socket that breaks would leave the client without the answer to its mutation.
+    /// For WebSockets: if the socket broke, the client would not know whether its mutation succeeded.
     QueriesAndSubscriptions,
 }
 
-/// A request that may be executed.
+/// A request that the server may execute.
 struct CheckedRequest {
     request: Request,
-    /// Whether its document was found valid before.
+    /// Whether its document comes from the cache, so that it is valid.
     is_cached: bool,
 }
 
 /// The answer to a query or a mutation.
 pub(super) struct Answer {
     pub(super) response: Response,
-    /// Whether writing it takes long enough for others to notice.
+    /// Whether serializing it takes long enough to delay other requests.
     pub(super) is_long: bool,
 }
 
@@ -85,15 +86,25 @@ impl Executor {
         let schema = super::schema(&settings, ValidationMode::Strict);
         let prevalidated = super::schema(&settings, ValidationMode::Fast);
         let limit = AnswerLimit::new(settings.max_response_bytes.0);
-        Self { service, shutdown, schema, prevalidated, persisted, document_cache: DocumentCache::default(), settings, limit }
+        Self {
+            service,
+            shutdown,
+            schema,
+            prevalidated,
+            persisted,
+            document_cache: DocumentCache::default(),
+            settings,
+            limit,
+        }
     }
 
-    /// Step 1: who asks.
+    /// Step 1: authenticates the caller.
     pub(super) async fn authenticate(&self, token: &str) -> Result<Principal> {
         self.service.authenticate(token).await
     }
 
-    /// Step 2: the document that the client sent or named, if the transport takes its operation.
+    /// Step 2: resolves the document that the client sent, or whose hash it sent, and refuses an operation that the transport
+    /// does not allow.
     pub(super) fn resolve(&self, parameters: Parameters, allowed: Allowed) -> Result<Request> {
         let mut request = parameters.into_request(&self.persisted)?;
         allowed.check(&mut request)?;
@@ -123,7 +134,7 @@ impl Executor {
         responses.map(move |response| finish(response, id.as_ref())).boxed()
     }
 
-    /// Step 3: the limits on a document, unless it passed them before.
+    /// Step 3: checks the limits of a document. A document from the cache has passed them before.
     fn check(&self, mut request: Request) -> Result<CheckedRequest> {
         let is_cached = self.document_cache.apply(&mut request);
         if !is_cached {
@@ -132,7 +143,7 @@ impl Executor {
         Ok(CheckedRequest { request, is_cached })
     }
 
-    /// Step 4. An answer that would be too long is refused whole.
+    /// Step 4 for a query or a mutation. An answer over the length limit becomes one error without data.
     async fn run(&self, principal: Principal, CheckedRequest { mut request, is_cached }: CheckedRequest) -> Answer {
         let scope = self.scope(principal);
         let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
@@ -147,7 +158,7 @@ impl Executor {
         Answer { response, is_long: scope.budget.is_long() }
     }
 
-    /// Step 4 for any operation. A subscription lasts, and each of its events has the time limit of a query.
+    /// Step 4 for any operation. A subscription has no time limit, but each of its events has the limit of a query.
     fn run_stream(&self, principal: Principal, mut checked: CheckedRequest) -> BoxStream<'static, Response> {
         if selected_operation(&mut checked.request) == Some(OperationType::Subscription) {
             return self.schema(checked.is_cached).execute_stream(checked.request.data(self.scope(principal))).boxed();
@@ -164,24 +175,25 @@ impl Executor {
         Arc::new(Scope::new(Arc::clone(&self.service), principal, self.limit.budget(), self.settings.timeout))
     }
 
-    /// How long an answer may become.
+    /// The length limit of an answer.
     pub(super) fn limit(&self) -> &AnswerLimit {
         &self.limit
     }
 }
 
 impl Allowed {
-    /// A document that cannot be parsed, or has no such operation, is refused by the execution.
+    /// Refuses an operation that the transport does not allow. A document without a selected operation passes: the execution
+    /// refuses it with a better error.
     fn check(self, request: &mut Request) -> Result<()> {
         match self {
             Self::All => Ok(()),
             Self::Queries => match selected_operation(request) {
                 None | Some(OperationType::Query) => Ok(()),
-                Some(_) => Err(Error::method_not_allowed("only queries can be sent by GET")),
+                Some(_) => Err(Error::method_not_allowed("GET allows only queries; send mutations by POST")),
             },
             Self::QueriesAndSubscriptions => match selected_operation(request) {
                 Some(OperationType::Mutation) => {
-                    Err(Error::forbidden("send mutations by POST, so that each has an answer of its own"))
+                    Err(Error::forbidden("a WebSocket does not allow mutations; send them by POST"))
                 }
                 _ => Ok(()),
             },

@@ -1,6 +1,6 @@
 //! `GET` and `POST /graphql`.
 //!
-//! Owns what HTTP adds to an execution: methods, media types, statuses and headers.
+//! Owns methods, statuses and headers. Does not own the steps of a request: those are in `execute.rs`.
 
 use std::{io, sync::Arc};
 
@@ -17,7 +17,7 @@ use tower_http::request_id::RequestId;
 use super::{
     GraphqlSettings,
     errors::error_response,
-    execute::{Answer, Executor, Allowed},
+    execute::{Allowed, Answer, Executor},
     negotiation::MediaType,
     persisted_documents::PersistedDocuments,
     request,
@@ -54,7 +54,7 @@ async fn handle(State(executor): State<Executor>, request: Request) -> axum::res
     answered.unwrap_or_else(|error| refusal(&error, media_type, id.as_ref()))
 }
 
-/// The steps of a request, each of which is [`Executor`]'s.
+/// Takes a request through the steps of the [`Executor`].
 async fn answer(
     executor: &Executor,
     request: Request,
@@ -78,7 +78,7 @@ async fn answer(
     })
 }
 
-/// A long answer is written on a thread of its own.
+/// Serializes an answer. Does that for a long one on a thread for blocking work, so that other requests do not wait.
 async fn serialize(answer: Answer, max_bytes: usize) -> io::Result<Vec<u8>> {
     if !answer.is_long {
         return write(&answer.response, max_bytes);
@@ -87,10 +87,10 @@ async fn serialize(answer: Answer, max_bytes: usize) -> io::Result<Vec<u8>> {
     written.unwrap_or_else(|failed| Err(io::Error::other(failed)))
 }
 
-/// The answer to a request that was refused before its execution.
+/// The answer to a request that the server refuses before its execution.
 fn refusal(error: &Error, media_type: MediaType, id: Option<&RequestId>) -> axum::response::Response {
     let response = finish(error_response(error), id);
-    // Apollo's clients look for this code in an answer of the same status as any other.
+    // Apollo's clients expect this code with the usual status: they send the request again, with the document.
     if error.code() == Code::PersistedQueryNotFound {
         return short_answer(&response, media_type);
     }
@@ -102,7 +102,7 @@ fn refusal(error: &Error, media_type: MediaType, id: Option<&RequestId>) -> axum
     with_body(head, write(&response, usize::MAX).unwrap_or_default())
 }
 
-/// A short response of GraphQL, as an answer of HTTP.
+/// The HTTP answer for a short GraphQL response.
 fn short_answer(response: &Response, media_type: MediaType) -> axum::response::Response {
     with_body(media_type.head(response), write(response, usize::MAX).unwrap_or_default())
 }

@@ -1,9 +1,8 @@
-//! What a document may cost before anything looks at it field by field.
+//! Limits on a document before its validation.
 //!
-//! Owns the limits that async-graphql does not have: aliases, root fields, nesting of introspection, and the number of
-//! selections with all fragments written out. Fragments that spread others several times grow exponentially, and
-//! async-graphql's own validation walks them all before its limits apply: 900 bytes kept it busy for seconds. Here each
-//! fragment is looked at once.
+//! Owns the limits that async-graphql does not have: aliases, root fields, nested introspection lists, and selections with
+//! all fragments expanded. Fragments that spread others several times grow exponentially. async-graphql expands them all
+//! before its own limits apply: a document of 900 bytes kept it busy for seconds. This module visits each fragment once.
 
 use std::collections::HashMap;
 
@@ -15,10 +14,11 @@ use async_graphql::{
 use super::GraphqlSettings;
 use crate::error::{Error, Result};
 
-/// The fields of introspection that lead back to types.
+/// The lists of introspection that lead back to types, so that a query can nest them without end.
 const INTROSPECTION_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 
-/// Most selection sets within each other, fragments written out: what validates and executes goes down by recursion.
+/// Levels of selection sets, with fragments expanded. async-graphql validates and executes by recursion, so a deeper document
+/// would overflow the stack.
 const MAX_DEPTH: usize = 64;
 
 /// Refuses a document that asks for more than the settings allow.
@@ -26,7 +26,7 @@ pub(super) fn check(request: &mut Request, settings: &GraphqlSettings) -> Result
     if request.query.len() as u64 > settings.max_document_bytes {
         return Err(Error::too_large("a GraphQL document", settings.max_document_bytes));
     }
-    // What cannot be parsed is told by the execution.
+    // The execution reports a syntax error.
     request.parsed_query().map_or(Ok(()), |document| check_document(document, settings))
 }
 
@@ -39,17 +39,17 @@ fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> 
         root_fields = amount.own_fields.max(root_fields);
         total = total.and(amount);
     }
-    // Validation also visits fragments that the query does not spread.
+    // async-graphql also validates fragments that the query does not use.
     for name in document.fragments.keys() {
         let amount = counter.fragment(name);
         total.depth = total.depth.max(amount.depth);
     }
     for (what, amount, limit) in [
-        ("levels, fragments written out", total.depth, MAX_DEPTH),
-        ("fields, fragments written out", total.selections, settings.max_complexity),
+        ("levels with its fragments expanded", total.depth, MAX_DEPTH),
+        ("fields with its fragments expanded", total.selections, settings.max_complexity),
         ("aliases", total.aliases, settings.max_aliases),
         ("fields at its root", root_fields, settings.max_root_fields),
-        ("lists of introspection within each other", total.introspection_lists, settings.max_introspection_lists),
+        ("nested introspection lists", total.introspection_lists, settings.max_introspection_lists),
     ] {
         if amount > limit {
             return Err(Error::malformed(format!("the query is too complex: it has more than {limit} {what}")));
@@ -58,20 +58,20 @@ fn check_document(document: &ExecutableDocument, settings: &GraphqlSettings) -> 
     Ok(())
 }
 
-/// What a selection set amounts to, with fragments written out.
+/// The size of a selection set, with fragments expanded.
 #[derive(Clone, Copy, Default)]
 struct Amount {
-    /// Selection sets within each other, fragments among them.
+    /// Levels of selection sets, those of fragments included.
     depth: usize,
     selections: usize,
-    /// Fields of the set itself, not below it.
+    /// Fields of the set itself, without those below it.
     own_fields: usize,
     aliases: usize,
     introspection_lists: usize,
 }
 
 impl Amount {
-    /// Beside another.
+    /// The size of two sets side by side.
     fn and(self, other: Self) -> Self {
         Self {
             depth: self.depth.max(other.depth),
@@ -85,16 +85,16 @@ impl Amount {
 
 struct Counter<'a> {
     document: &'a ExecutableDocument,
-    /// What each fragment amounts to; nothing while it is being counted, since a cycle is refused by validation.
+    /// The size of each fragment; zero during its own count. That ends a cycle, which the validation refuses later.
     fragments: HashMap<&'a str, Amount>,
-    /// Selection sets around the one that is being counted.
+    /// Levels of selection sets around the current one.
     depth: usize,
 }
 
 impl<'a> Counter<'a> {
     fn count(&mut self, set: &'a SelectionSet) -> Amount {
         if self.depth > MAX_DEPTH {
-            // No deeper: this counts by recursion itself.
+            // Already over the limit. This function is recursive, too.
             return Amount { depth: MAX_DEPTH, ..Amount::default() };
         }
         self.depth += 1;
@@ -121,8 +121,8 @@ impl<'a> Counter<'a> {
     }
 
     fn fragment(&mut self, name: &'a str) -> Amount {
-        if let Some(known) = self.fragments.get(name) {
-            return *known;
+        if let Some(counted) = self.fragments.get(name) {
+            return *counted;
         }
         self.fragments.insert(name, Amount::default());
         let document = self.document;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_of_fragments_is_refused_without_being_written_out() {
+    fn an_exponential_fragment_bomb_is_refused_without_expanding_it() {
         let mut bomb = "{ ...f0 }".to_owned();
         for n in 0..60 {
             let next = n + 1;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_fragments_is_refused_also_if_nobody_spreads_it() {
+    fn a_long_chain_of_fragments_is_refused_even_if_the_query_does_not_use_it() {
         let chain = |length: usize| {
             let links = (1..length).map(|n| format!(" fragment f{n} on Query {{ ...f{} }}", n + 1));
             links.collect::<String>() + &format!(" fragment f{length} on Query {{ __typename }}")
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn introspection_in_circles_is_refused() {
+    fn circular_introspection_is_refused() {
         assert!(is_allowed(
             "{ __schema { types { fields { args { type { ofType { name } } } } inputFields { name } } } }"
         ));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_documents_and_cycles_pass() {
+    fn ordinary_documents_pass_and_cycles_are_left_to_the_validation() {
         assert!(is_allowed("{ a { b ...f } } fragment f on T { c d }"));
         assert!(is_allowed("{ ...f } fragment f on T { ...g } fragment g on T { ...f }"));
     }

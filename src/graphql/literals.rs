@@ -1,7 +1,7 @@
-//! Values in a document that would not be what they are written as.
+//! Literals that the GraphQL library would change.
 //!
-//! Owns what of a number survives: the GraphQL library reads numbers into 64 bits, and takes the last of two values under
-//! one key. What would come out as another value is refused, in documents before they are parsed.
+//! Owns two checks, before the parser runs: every number keeps its exact value, and no object has a key twice. The library
+//! reads numbers into 64 bits, and keeps only the last of two values with the same key.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use serde_json::Number;
 use super::tokens::{Token, tokens};
 use crate::error::{Error, Result};
 
-/// Refuses a document with a number that cannot be kept, or an object that has a key twice.
+/// Refuses a document with an inexact number, or with an object that has a key twice.
 ///
 /// # Errors
 /// `INVALID_INPUT`.
@@ -44,13 +44,13 @@ pub(super) fn check(document: &str) -> Result<()> {
 
 /// An open bracket.
 struct Bracket<'a> {
-    /// Whether values are in it, and not selections.
+    /// Whether it contains values, and not selections.
     is_value: bool,
-    /// The keys so far, if it is an object's.
+    /// The keys so far, if it is an object.
     keys: Option<HashSet<&'a str>>,
 }
 
-/// Whether a number comes out as it went in, if perhaps in another spelling.
+/// Whether the library keeps the exact value of a number. The spelling may change (`1e2` and `100`).
 pub(super) fn is_exact(text: &str) -> bool {
     match text.parse::<Number>() {
         Ok(number) => Decimal::read(text).is_some_and(|read| Some(read) == Decimal::read(&number.to_string())),
@@ -61,17 +61,17 @@ pub(super) fn is_exact(text: &str) -> bool {
 pub(super) fn inexact_number(text: &str) -> String {
     let end = text.floor_char_boundary(40);
     format!(
-        "the number {}{} cannot be kept exactly here; send it as a string",
+        "the server cannot keep the exact value of the number {}{}; send it as a string",
         &text[..end],
         if end < text.len() { "…" } else { "" }
     )
 }
 
 pub(super) fn duplicate_key(key: &str) -> String {
-    format!("the key {key:?} comes twice in one object")
+    format!("an object has the key {key:?} twice")
 }
 
-/// A number's value: its significant digits, and the power of ten of the first of them.
+/// The value of a number: its significant digits, and the power of ten of the first digit.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     is_negative: bool,
@@ -80,7 +80,7 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// `None` if it is none, or if its exponent is beyond all counting.
+    /// `None` if the text is not a number, or if its exponent does not fit into an `i64`.
     fn read(text: &str) -> Option<Self> {
         let (is_negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_fit_are_exact() {
+    fn numbers_that_fit_into_64_bits_are_exact() {
         for text in [
             "0",
             "-0",
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_with_other_values_than_it_shows_is_refused() {
+    fn a_document_whose_values_would_change_is_refused() {
         for good in [
             "{ a(b: 1.5, c: [{ d: 1, e: { d: 2 } }, { d: 3 }]) { d: x d: x } }",
             "query($a: In = { x: 1 }, $x: Int) { a(b: { x: $x, y: x }) }",

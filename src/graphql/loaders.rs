@@ -1,8 +1,8 @@
-//! Batching: many look-ups of one request become one statement.
+//! Data loaders: many look-ups of one request become one statement.
 //!
-//! One set of loaders per request, never in the schema: a loader keeps what it loaded, and holds a lock while it loads,
-//! so a shared one would leak between callers and make them wait for each other. Every key gets a value, since the crate
-//! treats a key without one as an error of its own; errors are values too, for the crate has no way to return them.
+//! Owns the batches. Each request has its own loaders. A loader caches its values and holds a lock while it loads, so shared
+//! loaders would show one caller's data to others and make them wait for each other. A batch returns a value for every key,
+//! since the crate reports a missing key as an error of its own. Errors are values, too: the crate cannot return them.
 
 use std::{
     collections::HashMap,
@@ -19,14 +19,15 @@ use crate::{
     service::{Service, SessionState},
 };
 
-/// Above the largest page, so that a page is one batch; below SQLite's 32,766 variables.
+/// Keys in one batch. A whole page fits, and SQLite allows 32,766 variables.
 const MAX_BATCH: usize = 1_000;
-/// Sessions whose parts are asked for in one statement: each is a term of it, and SQLite nests at most 1,000.
+/// Sessions whose parts one statement reads. Each is a term of an expression, and SQLite allows a depth of 1,000.
 const MAX_PART_BATCH: usize = 200;
-/// How often a look-up at the root lets others join: all of a request's are begun before the first is asked again.
+/// Yields before a batch at the root loads. One is enough: async-graphql starts all root fields before it polls the first
+/// one again.
 const ROOT_YIELDS: usize = 1;
-/// How often a child's look-up lets others join its batch before it loads. Those who waited for one batch of sessions
-/// come out of it one by one, so the last of a page joins late; measured, 50 of them need 64.
+/// Yields before a batch of children loads. The resolvers of one page resume one by one after their sessions have loaded, so
+/// the last one joins late. In a measurement, a page of 50 sessions needed 64 yields to load in one batch.
 const CHILD_YIELDS: usize = 256;
 
 type Loaded<V> = Result<Option<V>, Arc<Error>>;
@@ -48,7 +49,7 @@ struct UploadBatch(Arc<Batch>);
 struct FileBatch(Arc<Batch>);
 struct PartBatch(Arc<Batch>);
 
-/// Parts of a session, from one number to another.
+/// The parts of a session from `first` to `last`, both included.
 #[derive(Clone, Debug)]
 struct PartsKey {
     session: Arc<Session>,
@@ -109,7 +110,7 @@ impl Loaders {
         loaded(self.files.try_load(id).await)
     }
 
-    /// The received parts of a session from one number to another, both included.
+    /// The received parts of a session with these numbers, from the first to the last, both included.
     pub(super) async fn parts(
         &self,
         session: Arc<Session>,
@@ -125,7 +126,7 @@ fn loaded<V>(result: std::io::Result<Loaded<V>>) -> Result<Option<V>, ApiError> 
     Ok(result.map_err(Error::internal)??)
 }
 
-/// A value for every key: what was found, nothing, or the error that it, or all of them, met.
+/// A value for every key: what the service found, `None`, or an error. If the whole look-up failed, all keys share its error.
 fn for_all<K: Copy + Eq + Hash, V: Into<T>, T>(
     keys: &[K],
     found: Result<HashMap<K, Result<V, Error>>, Error>,

@@ -1,7 +1,7 @@
 //! The GraphQL edge.
 //!
-//! Owns the schema, its limits and the HTTP handler. A resolver takes the arguments, calls one use case and shapes the
-//! answer. Types here are made for callers and mirror no table; their doc comments are the schema's descriptions.
+//! Owns the schema, its limits and the HTTP handler. A resolver parses the arguments, calls one use case and builds the
+//! answer. The types follow the needs of clients, not the tables; their doc comments are the schema's descriptions.
 
 mod budget;
 mod document_cache;
@@ -40,7 +40,7 @@ pub use settings::{DocumentSettings, GraphqlSettings};
 /// The schema with its resolvers.
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
-/// The schema with its limits. `Fast` is for documents that have passed `Strict` before.
+/// The schema with its limits. `ValidationMode::Fast` is for documents that `Strict` has validated before.
 fn schema(settings: &GraphqlSettings, validation: ValidationMode) -> Schema {
     let mut builder = builder()
         .validation_mode(validation)

@@ -1,4 +1,7 @@
-//! The mutations: one `input` each, and a payload that says what the user can mend.
+//! The mutations.
+//!
+//! Owns their inputs and payloads. A payload has `userErrors` for the errors that a user can correct; all others are errors
+//! of the response.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
@@ -113,7 +116,7 @@ enum UserErrorCode {
     RateLimited,
 }
 
-/// The error, if it is one that the user can mend; otherwise it is given back.
+/// Converts an error that the user can correct. Returns any other as an error of the response.
 fn user_error(error: Error) -> Result<UserError, ApiError> {
     let code = match error.code() {
         Code::NotFound => UserErrorCode::NotFound,
@@ -139,10 +142,10 @@ fn camel_case(field: &str) -> String {
     })
 }
 
-/// A session after a use case, or why there was none.
+/// A payload's session and user errors.
 type Outcome = (Option<UploadSession>, Vec<UserError>);
 
-/// What became of a use case on a session: the session, or the session as it is together with what is wrong.
+/// The payload for the result of a use case. After a user error it contains the current state of the session `id`.
 async fn outcome(
     ctx: &Context<'_>,
     id: Option<SessionId>,
@@ -234,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_named_as_the_schema_names_them() {
+    fn user_errors_use_the_field_names_of_the_schema() {
         assert_eq!(camel_case("total_size_bytes"), "totalSizeBytes");
         assert_eq!(camel_case("sha256"), "sha256");
     }

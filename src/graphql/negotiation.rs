@@ -1,7 +1,7 @@
-//! Which media type an answer has, and which HTTP status.
+//! Content negotiation: the media type and the HTTP status of an answer.
 //!
-//! Owns the choice between `application/graphql-response+json`, in which the status says whether the request could be
-//! executed, and `application/json`, in which it is always 200.
+//! Owns the choice between `application/graphql-response+json`, where a request that the server cannot execute has status
+//! 400, and `application/json`, where it has status 200.
 
 use async_graphql::Response;
 use axum::{
@@ -11,19 +11,19 @@ use axum::{
 
 use super::response::is_request_error;
 
-/// A media type that answers come in.
+/// A media type of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MediaType {
     /// `application/graphql-response+json`
     GraphqlResponse,
-    /// `application/json`, also where the client does not say
+    /// `application/json`; the default
     Json,
     /// `text/event-stream`
     EventStream,
 }
 
 impl MediaType {
-    /// The one that the client likes best of those there are.
+    /// The media type that the client prefers, by `Accept`.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let mut best = (Self::Json, 0.0);
@@ -36,7 +36,7 @@ impl MediaType {
                 "text/event-stream" => Self::EventStream,
                 _ => continue,
             };
-            // Of equals the first: clients list what they prefer first.
+            // With equal quality the first one wins, although the RFC does not require it: clients list what they prefer first.
             if quality > best.1 {
                 best = (offered, quality);
             }
@@ -48,7 +48,7 @@ impl MediaType {
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
-            // An event stream has its own; what is refused before it begins comes as JSON.
+            // An event stream sets its own type. A refusal before it begins is JSON.
             Self::Json | Self::EventStream => "application/json; charset=utf-8",
         }
     }
@@ -59,8 +59,8 @@ impl MediaType {
         (self.status(response), headers).into_response()
     }
 
-    /// The HTTP status of an answer. The draft of July 2026 wants 422 for validation and 294 for partial results; the
-    /// audit suite and the clients of today do not know these, so it is the older rule that is followed here.
+    /// The HTTP status of an answer. The draft of July 2026 has 422 for a failed validation and 294 for partial results.
+    /// Current clients and the audit suite do not support these, so this follows the draft of June 2025.
     fn status(self, response: &Response) -> StatusCode {
         match self {
             Self::GraphqlResponse if is_request_error(response) => StatusCode::BAD_REQUEST,
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_gets_what_it_likes_best() {
+    fn the_server_chooses_the_media_type_that_the_client_prefers() {
         for (accept, expected) in [
             ("application/graphql-response+json", MediaType::GraphqlResponse),
             ("application/graphql-response+json, application/json;q=0.9", MediaType::GraphqlResponse),

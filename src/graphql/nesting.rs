@@ -1,13 +1,13 @@
-//! How deep the brackets of a document nest.
+//! The limit on nested brackets in a document.
 //!
-//! Owns the limit that holds before a document is parsed: the parser is recursive, and a document of 3 kB that nests 1,500
-//! lists overflows its stack. Counts brackets of all kinds in one pass, without recursion. Does not check that they match;
-//! that is the parser's.
+//! Owns the check before the parser runs. The parser is recursive: a document of 3 kB with 1,500 nested lists overflows its
+//! stack. The check counts brackets of all kinds in one pass, without recursion. Does not own that they match: that is the
+//! parser's task.
 
 use super::tokens::{Token, tokens};
 use crate::error::{Error, Result};
 
-/// Most brackets that may be open at the same place. The deepest field of `graphql_max_depth` needs about two for each level.
+/// Brackets that may be open at the same time. A field at the default `graphql_max_depth` needs about two per level.
 const MAX_NESTING: usize = 64;
 
 /// Refuses a document whose brackets nest deeper than [`MAX_NESTING`].
@@ -23,7 +23,7 @@ pub(super) fn check(document: &str) -> Result<()> {
             _ => open,
         };
         if open > MAX_NESTING {
-            return Err(Error::invalid("query", format!("nests deeper than {MAX_NESTING} brackets")));
+            return Err(Error::invalid("query", format!("must not nest more than {MAX_NESTING} brackets")));
         }
     }
     Ok(())

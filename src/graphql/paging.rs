@@ -1,11 +1,11 @@
-//! Pages of a list: how long they are, and where they begin or end.
+//! Cursors and page sizes of lists.
 
 use async_graphql::connection::{CursorType, OpaqueCursor};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::SessionQuery;
 
-/// A place in a list. Clients send it back as they got it; its content is not part of the interface.
+/// A position in a list. It is opaque to clients: its content may change between versions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<T>(pub(super) T);
 
@@ -13,8 +13,8 @@ impl<T: Clone + Serialize + DeserializeOwned> CursorType for Cursor<T> {
     type Error = &'static str;
 
     fn decode_cursor(text: &str) -> Result<Self, Self::Error> {
-        // More detail would show what is in it.
-        let cursor = OpaqueCursor::decode_cursor(text).map_err(|_| "the cursor is not one of an earlier answer")?;
+        // The library's error would show the content.
+        let cursor = OpaqueCursor::decode_cursor(text).map_err(|_| "the cursor is not from an earlier answer")?;
         Ok(Self(cursor.0))
     }
 
@@ -23,8 +23,8 @@ impl<T: Clone + Serialize + DeserializeOwned> CursorType for Cursor<T> {
     }
 }
 
-/// How many items a page has for a `first` or `last`. Also the page's complexity, so it is never negative.
-pub(super) fn page_size(asked: Option<i32>) -> usize {
-    let asked = asked.map_or(SessionQuery::DEFAULT_LIMIT, |asked| u64::try_from(asked).unwrap_or_default());
-    usize::try_from(asked.min(SessionQuery::MAX_LIMIT)).unwrap_or_default()
+/// The number of items on a page for `first` or `last`. It is also the page's complexity, so a negative argument counts as 0.
+pub(super) fn page_size(requested: Option<i32>) -> usize {
+    let size = requested.map_or(SessionQuery::DEFAULT_LIMIT, |size| u64::try_from(size).unwrap_or_default());
+    usize::try_from(size.min(SessionQuery::MAX_LIMIT)).unwrap_or_default()
 }

@@ -1,9 +1,9 @@
 //! Persisted documents: a client sends a hash in place of a document.
 //!
-//! Owns the two ways to do that. Automatic persisted queries, as
-//! [Apollo's clients](https://www.apollographql.com/docs/apollo-server/performance/apq) speak them: the first one to send
-//! a document with its hash registers it. And trusted documents: a file of them, read at the start, to which a server
-//! can be restricted, so that it executes nothing that its own front end did not ship with.
+//! Owns both kinds. With automatic persisted queries, in
+//! [Apollo's protocol](https://www.apollographql.com/docs/apollo-server/performance/apq), the first client that sends a
+//! document with its hash registers it. Trusted documents come from a file that the server reads at its start. A server can
+//! be restricted to them, so that it executes only the documents of its own front end.
 
 use std::{
     collections::HashMap,
@@ -22,10 +22,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Registered documents; the least recently used one is evicted first.
+/// Registered documents. A new one evicts the least recently used one.
 const MAX_REGISTERED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-/// The documents that a hash may stand for.
+/// The documents that clients can name by a hash.
 #[derive(Clone, Debug)]
 pub struct PersistedDocuments {
     trusted: Arc<HashMap<String, String>>,
@@ -51,7 +51,7 @@ impl PersistedDocuments {
     /// Reads the trusted documents: a JSON object of hash to document.
     ///
     /// # Errors
-    /// The file cannot be read, or there is none although nothing else is to be executed.
+    /// If the file cannot be read, or if the server is restricted to trusted documents and the settings name no file.
     pub fn load(settings: &DocumentSettings) -> anyhow::Result<Self> {
         let DocumentSettings { trusted_documents: path, trusted_only } = settings;
         let documents = if path.as_os_str().is_empty() {
@@ -66,11 +66,11 @@ impl PersistedDocuments {
         Ok(Self { trusted: Arc::new(documents), trusted_only: *trusted_only, registered })
     }
 
-    /// The document that a request is about: the one it carries, or the one that the hash in its `extensions` stands for.
+    /// The document of a request: the one that it contains, or the one with the hash in its `extensions`.
     ///
     /// # Errors
-    /// `PERSISTED_QUERY_NOT_FOUND` for a hash that is not known, `FORBIDDEN` for a document that is not trusted where only
-    /// those are, `INVALID_INPUT` for a document that does not have the hash it came with.
+    /// `PERSISTED_QUERY_NOT_FOUND` for an unknown hash, `FORBIDDEN` for a document that is not trusted on a restricted server,
+    /// `INVALID_INPUT` for a document that does not have the hash beside it.
     pub(super) fn resolve(&self, query: Option<String>, extensions: Option<&RawValue>) -> Result<Option<String>> {
         let hash = extensions.map(read_hash).transpose()?.flatten();
         if let Some(trusted) = hash.as_ref().and_then(|hash| self.trusted.get(hash)) {
@@ -100,14 +100,14 @@ impl PersistedDocuments {
     fn register(&self, hash: &str, query: String) -> Result<String> {
         let digest = Sha256Digest::of(query.as_bytes());
         if hash.parse() != Ok(digest) {
-            return Err(Error::invalid("extensions", "the document does not have the SHA-256 it came with"));
+            return Err(Error::invalid("extensions", "the document does not have the SHA-256 in persistedQuery"));
         }
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).put(digest, query.clone());
         Ok(query)
     }
 }
 
-/// The hash in a request's `extensions`, if there is one. Others than `persistedQuery` are nobody's.
+/// The hash in a request's `extensions`, if there is one. The server ignores other extensions.
 fn read_hash(extensions: &RawValue) -> Result<Option<String>> {
     if !extensions.get().starts_with('{') {
         return Err(Error::invalid("extensions", "must be an object or null"));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_known_by_its_hash_once_it_was_sent_with_it() {
+    fn a_document_can_be_named_by_its_hash_after_a_client_has_registered_it() {
         let documents = load(Path::new(""), false).unwrap();
         assert_eq!(code(resolve(&documents, None, &hash(QUERY))), "PERSISTED_QUERY_NOT_FOUND");
         assert_eq!(code(resolve(&documents, Some("{ other }"), &hash(QUERY))), "INVALID_INPUT");

@@ -55,10 +55,10 @@ impl Query {
     ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadSession>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
             let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
-            let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(i32::MAX)));
+            let limit = page_size(first.or(last).map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
             let id = |cursor: Cursor<Uuid>| SessionId(cursor.0);
             let (has_after, has_before) = (after.is_some(), before.is_some());
-            let asked = SessionQuery {
+            let filter = SessionQuery {
                 status: status.map(Into::into),
                 original_filename,
                 total_size_bytes: total_size_bytes.map(|size| size.0),
@@ -68,7 +68,7 @@ impl Query {
                 limit: limit as u64,
             };
             let scope = Scope::of(ctx);
-            let page = scope.service.list(&scope.principal, asked).await.map_err(ApiError::from)?;
+            let page = scope.service.list(&scope.principal, filter).await.map_err(ApiError::from)?;
             let (has_previous, has_next) = match direction {
                 Direction::Forward => (has_after, page.has_more),
                 Direction::Backward => (page.has_more, has_before),
@@ -102,9 +102,10 @@ impl Query {
         #[graphql(desc = "The objects' ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Result<Node, ApiError>>>, ApiError> {
         if ids.len() as u64 > SessionQuery::MAX_LIMIT {
-            return Err(Error::invalid("ids", "at most 100").into());
+            let problem = format!("must have at most {} ids", SessionQuery::MAX_LIMIT);
+            return Err(Error::invalid("ids", problem).into());
         }
-        // One that cannot be read leaves the others.
+        // An error of one node does not fail the others.
         let found = join_all(ids.iter().map(|id| Node::find(ctx, id))).await;
         Ok(found.into_iter().map(Result::transpose).collect())
     }

@@ -1,7 +1,7 @@
-//! Reading a request ([GraphQL over HTTP](https://graphql.github.io/graphql-over-http/draft/), June 2025 draft).
+//! Parsing a request ([GraphQL over HTTP](https://graphql.github.io/graphql-over-http/draft/), June 2025 draft).
 //!
-//! Owns what a `GET` and a `POST` must look like. Refuses batches, forms, and mutations by `GET`: each is a door for
-//! requests that a foreign page makes a browser send.
+//! Owns the parameters of a `GET` and a `POST`. Refuses batches and forms: a page of another origin can make a browser send a
+//! form.
 
 use async_graphql::Request;
 use axum::{extract::Query, http::Method};
@@ -14,19 +14,19 @@ use crate::{
     http,
 };
 
-/// Largest request: document and variables together.
+/// Largest request in bytes: document, variables and extensions together.
 pub(super) const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
 /// Reads a request of either method.
 pub(super) async fn read(request: axum::extract::Request) -> Result<Parameters> {
     match *request.method() {
         Method::POST => read_post(request).await,
-        // A HEAD is a GET whose answer has no body, and must not do what only a POST may.
+        // A HEAD is a GET whose answer has no body, so it must not execute a mutation either.
         _ => read_get(&request),
     }
 }
 
-/// The parameters of a `GET`; `variables` and `extensions` are JSON in text.
+/// The parameters of a `GET`. `variables` and `extensions` are JSON as text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GetParams {
@@ -54,12 +54,12 @@ fn read_get(request: &axum::extract::Request) -> Result<Parameters> {
 async fn read_post(request: axum::extract::Request) -> Result<Parameters> {
     let body = http::read_json(request, "a GraphQL request", MAX_REQUEST_BYTES).await?;
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Error::malformed("batches are not taken; send one request at a time"));
+        return Err(Error::malformed("the server does not support batches; send one operation per request"));
     }
     Parameters::read(&body)
 }
 
-/// The parameters of a request. `variables` and `extensions` stay text: a parser would lose digits and second keys.
+/// The parameters of a request. `variables` and `extensions` stay text: a generic parser would lose digits and duplicate keys.
 pub(super) struct Parameters {
     query: Option<String>,
     operation_name: Option<String>,
@@ -78,7 +78,7 @@ struct JsonParameters {
 }
 
 impl Parameters {
-    /// Reads a JSON object of parameters. Those that have no meaning are passed over.
+    /// Parses a JSON object of parameters. Ignores unknown ones.
     pub(super) fn read(json: &[u8]) -> Result<Self> {
         let read: JsonParameters = http::parse_object(json)?;
         let string = |json: Option<Box<RawValue>>| json.map(|json| serde_json::from_str(json.get())).transpose();
@@ -91,12 +91,12 @@ impl Parameters {
         })
     }
 
-    /// Whether there is a document, or what may stand for one.
+    /// Whether there is a document, or `extensions` that may have the hash of one.
     pub(super) fn is_request(&self) -> bool {
         self.query.is_some() || self.extensions.is_some()
     }
 
-    /// The request with the document that it carries or names.
+    /// The request, with its document resolved and checked.
     pub(super) fn into_request(self, documents: &PersistedDocuments) -> Result<Request> {
         let query = documents.resolve(self.query, self.extensions.as_deref())?;
         let query = query.ok_or_else(|| Error::invalid("query", "must be a string"))?;

@@ -1,6 +1,6 @@
-//! The response of an execution, as clients get it.
+//! The response of an execution.
 //!
-//! Owns that every error has a code, what a response without `data` means, and how a response becomes JSON.
+//! Owns the codes of errors, the difference between a request error and a field error, and the JSON of a response.
 
 use std::io;
 
@@ -11,35 +11,35 @@ use tower_http::request_id::RequestId;
 use super::errors::{ApiError, set_invalid};
 use crate::error::{Code, Error};
 
-/// How async-graphql's messages begin about a value that a scalar does not take, and about a missing variable. Both are
-/// faults of the request, although they have a path.
+/// The start of async-graphql's messages about an invalid scalar and about a missing variable. The client has caused both,
+/// although they have a path like errors of the server.
 const REQUEST_FAULTS: [&str; 2] = ["Failed to parse ", "Variable "];
 const MAX_MESSAGE_CHARS: usize = 300;
-/// As many as a list can have items.
+/// Errors in a response: one for each item of the longest page.
 const MAX_ERRORS: usize = 100;
 
-/// Whether the request failed before anything was executed: then the answer has no `data` at all.
+/// Whether the request failed before its execution. Such a response has no `data`.
 pub(super) fn is_request_error(response: &Response) -> bool {
     !response.errors.is_empty()
         && response.data == Value::Null
         && response.errors.iter().all(|error| error.path.is_empty())
 }
 
-/// Gives every error a code, and adds the request's id to internal ones, so that operators find the cause in the log. Our own
-/// errors have a code; those without are async-graphql's, about the request itself.
+/// Sets the code of every error, and the request's id in internal ones, so that operators find the cause in the log. Our own
+/// errors have a code. An error without one comes from async-graphql: it is about the request, or it is internal.
 pub(super) fn finish(mut response: Response, id: Option<&RequestId>) -> Response {
     let id = id.and_then(|id| id.header_value().to_str().ok());
     let internal = Value::from(Code::Internal.as_str());
     response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
-        // Of a syntax error async-graphql quotes the whole line.
+        // In a syntax error, async-graphql quotes the whole line.
         if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE_CHARS) {
             error.message.truncate(end);
         }
         let has_code = error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some());
         let is_request_fault = REQUEST_FAULTS.iter().any(|begin| error.message.starts_with(begin));
         if !has_code && !error.path.is_empty() && !is_request_fault {
-            // Our own errors have a code, so this one is unexpected, and its message is not for clients.
+            // This error is unexpected, and clients must not see its message.
             let cause = std::mem::take(&mut error.message);
             let shown = async_graphql::Error::from(ApiError::from(Error::internal(cause)));
             (error.message, error.extensions) = (shown.message, shown.extensions);
@@ -55,10 +55,10 @@ pub(super) fn finish(mut response: Response, id: Option<&RequestId>) -> Response
     response
 }
 
-/// The JSON of a response. It does not pass through `serde_json::Value`, which would lose the order of the query's fields.
+/// Serializes a response. A detour through `serde_json::Value` would lose the order of the fields.
 ///
 /// # Errors
-/// The JSON would have more than `max_bytes`.
+/// If the JSON has more than `max_bytes`.
 pub(super) fn write(response: &Response, max_bytes: usize) -> io::Result<Vec<u8>> {
     let mut body = Bounded { bytes: Vec::new(), max_bytes };
     if is_request_error(response) {
@@ -69,7 +69,7 @@ pub(super) fn write(response: &Response, max_bytes: usize) -> io::Result<Vec<u8>
     Ok(body.bytes)
 }
 
-/// Bytes, at most `max_bytes`.
+/// A buffer of at most `max_bytes`.
 struct Bounded {
     bytes: Vec<u8>,
     max_bytes: usize,
@@ -89,7 +89,7 @@ impl io::Write for Bounded {
     }
 }
 
-/// The answer to a request that was not executed: it has no `data`, not even null.
+/// The response to a request that failed before its execution: `data` is absent, not null.
 #[derive(Serialize)]
 struct RequestError<'a> {
     errors: &'a [ServerError],
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_code_is_the_requests_fault_or_is_not_shown() {
+    fn an_error_without_a_code_becomes_invalid_input_or_internal() {
         let path = || vec![PathSegment::Field("file".to_owned())];
         let shown = |message: &str, code: &str| (message.to_owned(), Value::from(code));
         assert_eq!(finished_error("Unknown field", vec![]), shown("Unknown field", "INVALID_INPUT"));

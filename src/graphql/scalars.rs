@@ -1,4 +1,4 @@
-//! Scalars of our own.
+//! The schema's own scalars.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::SecondsFormat;
@@ -65,7 +65,7 @@ impl ScalarType for JsonObject {
         }
     }
 
-    /// As a value that is written as the text it holds.
+    /// A value that serializes as exactly this text.
     fn to_value(&self) -> Value {
         async_graphql::to_value(&self.0).unwrap_or_default()
     }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_big_int_is_read_from_both_forms_and_written_as_text() {
+    fn a_big_int_is_parsed_from_a_string_or_an_integer_and_written_as_a_string() {
         for value in [Value::from("5368709120"), Value::from(5_368_709_120_u64)] {
             assert_eq!(BigInt::parse(value).unwrap(), BigInt(5_368_709_120));
         }

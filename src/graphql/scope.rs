@@ -1,7 +1,6 @@
-//! What the resolvers of one answer share.
+//! The state that the resolvers of one answer share.
 //!
-//! Owns the one value that a request brings to its resolvers: who asks, what loads for them, how long the answer may
-//! become, and how long it may take.
+//! Owns the one value that async-graphql passes to them: the caller, the loaders, the length budget and the time limit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +24,7 @@ impl Scope {
         Self { service, principal, loaders, budget, timeout }
     }
 
-    /// The scope of an event: it loads by itself, and has a budget of its own.
+    /// The scope of an event of a subscription, with these loaders and a new budget.
     pub(super) fn of_event(&self, loaders: Arc<Loaders>) -> Arc<Self> {
         Arc::new(Self {
             service: Arc::clone(&self.service),
@@ -36,7 +35,7 @@ impl Scope {
         })
     }
 
-    /// The scope of the request that is being executed.
+    /// The scope of the current request.
     pub(super) fn of<'a>(ctx: &Context<'a>) -> &'a Arc<Self> {
         ctx.data_unchecked()
     }

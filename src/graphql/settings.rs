@@ -1,13 +1,13 @@
-//! The settings of GraphQL, whose names begin with `graphql_`.
+//! The settings of GraphQL, with names that begin with `graphql_`.
 //!
-//! Owns their types. `config.default.toml` says what each means, and has its default.
+//! Owns their types. Does not own their defaults and meanings: those are in `config.default.toml`.
 
 use std::{path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-/// What one request may cost, and what the schema tells about itself.
+/// The limits of a request, and what the server shows of its schema.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct GraphqlSettings {
@@ -25,7 +25,7 @@ pub struct GraphqlSettings {
     pub suggestions: bool,
 }
 
-/// Which documents may be executed.
+/// The documents that the server executes.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct DocumentSettings {

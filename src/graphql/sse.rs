@@ -1,4 +1,6 @@
-//! Subscriptions over server-sent events: the "distinct connections" mode of the
+//! Operations over server-sent events.
+//!
+//! Owns the "distinct connections" mode of the
 //! [GraphQL over SSE protocol](https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md).
 
 use std::{convert::Infallible, time::Duration};
@@ -14,14 +16,14 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-/// Proxies cut connections on which nothing comes.
+/// Time between comments on a quiet stream. Proxies close idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// An empty line. Without any, readers that follow the standard, such as `EventSource`, do not tell of the event.
+/// An empty line of data. `EventSource` ignores an event without data, as the standard requires.
 const NO_DATA: &str = "\n";
 
-/// One event for each response, and one that says that there are no more. If the server stops first or the token ends, the
-/// stream ends without the latter, so that clients connect again: to another node, or to be refused.
+/// One `next` event for each response, and a `complete` event at the end. If the server stops or the token ends, the stream
+/// ends without `complete`, so that the client connects again: to another node, or to get a refusal.
 pub(super) fn events(
     responses: impl Stream<Item = Response> + Send + 'static,
     stopping: CancellationToken,
@@ -32,12 +34,12 @@ pub(super) fn events(
         Event::default().event("next").data(data)
     });
     let stopped = stopping.clone();
-    // A stopping server ends the responses too, maybe before the stream is asked again whether it stops.
+    // A stop also ends the responses. The stream may see that end before it sees the stop, so check again here.
     let complete = async move { (!stopped.is_cancelled()).then(|| Event::default().event("complete").data(NO_DATA)) };
     let events = next.chain(stream::once(complete).filter_map(std::future::ready));
     let interrupted = async move { stopping.run_until_cancelled(token_end).await };
     let events = events.take_until(interrupted).map(Ok::<_, Infallible>);
-    // nginx collects an answer before it passes it on, unless told not to.
+    // Without this header, nginx buffers the answer.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
     (unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
@@ -54,14 +56,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_stream_that_came_to_its_end_is_complete() {
-        let goes_on = CancellationToken::new;
-        assert_eq!(text(events(stream::empty(), goes_on(), pending())).await, "event: complete\ndata: \ndata: \n\n");
-        assert_eq!(text(events(stream::pending(), goes_on(), async {})).await, "");
+    async fn only_a_stream_whose_responses_have_ended_is_complete() {
+        let running = CancellationToken::new;
+        assert_eq!(text(events(stream::empty(), running(), pending())).await, "event: complete\ndata: \ndata: \n\n");
+        assert_eq!(text(events(stream::pending(), running(), async {})).await, "");
         let (stopping, stops) = (CancellationToken::new(), CancellationToken::new());
         stopping.cancel();
         assert_eq!(text(events(stream::empty(), stopping, pending())).await, "");
-        // The end comes with the stop, after it was looked whether the server stops.
+        // The responses end together with the stop, after the stream has checked for the stop.
         let stop = stops.clone();
         let ending = stream::poll_fn(move |_| {
             stop.cancel();

@@ -20,16 +20,16 @@ pub(crate) struct Subscription {
     states: StateLoaders,
 }
 
-/// Loaders of the states that are followed. All subscriptions to a session belong to its owner and get the same state,
-/// so one load serves them all.
+/// The loaders of the current states. All subscriptions to a session belong to its owner and get the same state, so they share
+/// its loaders.
 #[derive(Clone, Default)]
 struct StateLoaders(Arc<Mutex<HashMap<SessionId, StateEntry>>>);
 
-/// A state, and what loads for it.
+/// A state and its loaders.
 type StateEntry = (Weak<Session>, Arc<Loaders>);
 
 impl StateLoaders {
-    /// The loaders of this state. Loaders keep what they loaded, so every state has its own.
+    /// The loaders of this state. Loaders cache their values, so every state has its own.
     fn of(&self, state: &Arc<Session>, new: impl FnOnce() -> Loaders) -> Arc<Loaders> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, loaders)) = entries.get(&state.id)
@@ -37,7 +37,7 @@ impl StateLoaders {
         {
             return Arc::clone(loaders);
         }
-        // States that no subscription has any more are removed before the map grows.
+        // Remove the states that no subscription holds any more before the map grows.
         if entries.len() == entries.capacity() {
             entries.retain(|_, (state, _)| state.strong_count() > 0);
         }

@@ -1,6 +1,6 @@
-//! How long an answer may take.
+//! The time limit.
 //!
-//! Owns the time limit on a query or a mutation, and on each event of a subscription. The time between two events does not
+//! Owns the time limit of a query, of a mutation, and of each event of a subscription. The time between two events does not
 //! count.
 
 use std::{borrow::Cow, time::Duration};
@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::errors::{ApiError, error_response};
 use crate::error::Error;
 
-/// The response of an execution, or an error if that takes too long.
+/// The response of an execution, or an error if the execution exceeds the limit.
 pub(super) async fn with_time_limit(limit: Duration, execution: impl Future<Output = Response>) -> Response {
     timeout(limit, execution).await.unwrap_or_else(|_| error_response(&Error::too_slow(limit)))
 }
 
-/// A value that is to be resolved within a time limit: an event of a subscription.
+/// An event of a subscription, which resolves within a time limit.
 pub(crate) struct TimeLimited<T> {
     pub(super) value: T,
     pub(super) limit: Duration,
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_execution_that_does_not_end_is_given_up_with_a_code() {
+    async fn an_execution_over_the_time_limit_fails_with_a_code() {
         let response = with_time_limit(Duration::from_millis(1), std::future::pending()).await;
         let extensions = response.errors[0].extensions.as_ref().unwrap();
         assert_eq!(extensions.get("code"), Some(&Value::from("UNAVAILABLE")));

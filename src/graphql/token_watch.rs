@@ -1,6 +1,6 @@
-//! The token of a stream or a socket.
+//! The token of an open stream or socket.
 //!
-//! Owns how long it stays open: until the token is revoked or expires, to within a few seconds.
+//! Owns the repeated look-up that ends a stream a few seconds after its token was revoked or has expired.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::{
     service::Service,
 };
 
-/// How often the token is looked up.
+/// Time between two look-ups of the token.
 const INTERVAL: Duration = Duration::from_secs(3);
 
-/// Ends when the token does.
+/// Completes when the token is no longer valid.
 pub(super) fn token_end(service: Arc<Service>, token: String) -> impl Future<Output = ()> + Send {
     let token: Arc<str> = token.into();
     wait_for_end(move || {
@@ -21,8 +21,8 @@ pub(super) fn token_end(service: Arc<Service>, token: String) -> impl Future<Out
     })
 }
 
-/// Ends when a look-up says that the token does not exist. The token was valid when the stream began, so a look-up that
-/// fails, for example without a database, ends nothing.
+/// Completes when a look-up returns `UNAUTHENTICATED`. The token was valid when the stream began, so any other error, for
+/// example of the database, does not end the stream.
 async fn wait_for_end<F: Future<Output = Result<()>>>(look_up: impl Fn() -> F) {
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -40,7 +40,7 @@ mod tests {
     use crate::error::Error;
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_ends_when_it_is_none_and_not_when_nobody_can_tell() {
+    async fn only_an_invalid_token_ends_the_stream_and_a_failed_look_up_does_not() {
         let look_ups = AtomicUsize::new(0);
         let look_up = || {
             std::future::ready(match look_ups.fetch_add(1, Ordering::Relaxed) {

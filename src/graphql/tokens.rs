@@ -1,8 +1,8 @@
-//! The tokens of a document, for what is looked at before the parser.
+//! A tokenizer for documents, for the checks before the parser.
 //!
-//! Owns where strings and comments begin and end. Does not check that the tokens make a document; that is the parser's.
+//! Owns the limits of strings and comments. Does not own that the tokens form a document: that is the parser's task.
 
-/// What the checks before the parser want to know of a token.
+/// A token, as far as the checks need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     /// `{`, `[` or `(`
@@ -15,7 +15,7 @@ pub(super) enum Token<'a> {
     Other(u8),
 }
 
-/// The tokens of a document, without recursion.
+/// Splits a document into tokens, without recursion.
 pub(super) fn tokens(document: &str) -> impl Iterator<Item = Token<'_>> {
     let mut rest = document;
     std::iter::from_fn(move || {
@@ -57,7 +57,8 @@ fn next(document: &str) -> Option<(Token<'_>, &str)> {
     })
 }
 
-/// A string ends at its quote. One that ends at a line break is an error of the document: the parser looks no further.
+/// Skips to the end of a string: its closing quote, or a line break. The parser stops at a line break in a string with an
+/// error.
 fn skip_string(text: &str) -> &str {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_cut_into_tokens() {
+    fn a_document_is_split_into_tokens() {
         use Token::{Close, Name, Number, Open, Other};
         let document = "query($v1: Int = -1.5e+3) { # x\"{\r\u{feff}f1(a: \"\\\"}\", b: \"\"\"\\\"\"\"{\"\"\") @d }";
         let expected = [

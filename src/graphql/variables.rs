@@ -1,7 +1,7 @@
-//! Reading the variables of a request.
+//! Parsing the variables of a request.
 //!
-//! Owns that a value is the one that was sent: no key duplicate_key, no number that comes out as another, keys in their order, and
-//! no deeper than anything needs.
+//! Owns the checks that keep values unchanged: no duplicate keys, no inexact numbers, keys in their order. Owns the limit on
+//! their depth, too.
 
 use async_graphql::{Name, Value, Variables, indexmap::IndexMap};
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Most objects and lists within each other: metadata, in an input, in the variables, and some to spare.
+/// Levels of objects and lists: those of metadata, of an input and of the variables, and a few to spare.
 const MAX_DEPTH: usize = Metadata::MAX_DEPTH + 8;
 
 /// Reads a JSON object of variables.
@@ -26,24 +26,26 @@ pub(super) fn read(json: &RawValue) -> Result<Variables> {
     }
 }
 
-/// Longest value at a depth where only metadata can be: each level of it is read once more.
+/// Longest value in bytes below the input, where only metadata can be. The parser reads each level's text again for the levels
+/// below it, so its work is length times depth.
 const MAX_DEEP_BYTES: usize = 4 * Metadata::MAX_BYTES;
 
 /// `depth` is the number of objects and lists around the value.
 fn value(json: &RawValue, depth: usize) -> Result<Value, String> {
     if depth > 2 && json.get().len() > MAX_DEEP_BYTES {
-        return Err(format!("at most {MAX_DEEP_BYTES} bytes in objects and lists within each other"));
+        return Err(format!("a nested value must have at most {MAX_DEEP_BYTES} bytes"));
     }
-    let level = JsonLevel::read(json).map_err(|_| "a string has half of a character: a lone surrogate".to_owned())?;
+    let level =
+        JsonLevel::read(json).map_err(|_| "a string has a lone surrogate, which is half of a character".to_owned())?;
     if matches!(level, JsonLevel::Object(_) | JsonLevel::List(_)) && depth == MAX_DEPTH {
-        return Err(format!("at most {MAX_DEPTH} objects and lists within each other"));
+        return Err(format!("must not nest more than {MAX_DEPTH} objects and lists"));
     }
     Ok(match level {
         JsonLevel::Object(entries) => {
             let mut object = IndexMap::with_capacity(entries.len());
             for (key, item) in entries {
                 if key.starts_with(JsonLevel::PRIVATE_KEYS) {
-                    return Err(format!("no keys that begin with {:?}", JsonLevel::PRIVATE_KEYS));
+                    return Err(format!("keys must not begin with {:?}", JsonLevel::PRIVATE_KEYS));
                 }
                 if object.insert(Name::new(&key), value(item, depth + 1)?).is_some() {
                     return Err(duplicate_key(&key));
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_what_was_sent() {
+    fn variables_keep_their_values_or_are_refused() {
         let text = r#"{"a":{"z":1,"b":[1.5,"ü",null,true,18446744073709551615]}}"#;
         assert_eq!(serde_json::to_string(&read_text(text).unwrap()).unwrap(), text);
         for bad in [

@@ -41,7 +41,7 @@ pub(crate) struct UploadFile {
 }
 
 impl UploadFile {
-    /// As part of the answer that has this budget.
+    /// A file in the answer with this budget.
     pub(crate) fn new(file: Arc<FileRecord>, budget: &Arc<Budget>) -> Self {
         Self { file, budget: Arc::clone(budget) }
     }

@@ -21,7 +21,7 @@ use crate::{
     service::SessionState,
 };
 
-/// What a field is charged whose length depends on the upload and not on the query.
+/// The complexity of a field whose length depends on the upload and not on the query.
 const LONG_LIST_COMPLEXITY: usize = 20;
 
 /// The state of a session.
@@ -63,7 +63,7 @@ impl From<UploadSessionStatus> for SessionStatus {
     }
 }
 
-/// A session as a resolver holds it; the file comes along where the use case read it anyway.
+/// A session in a resolver. It has its file if the use case has read that, too.
 pub(crate) struct UploadSession {
     session: Arc<Session>,
     file: Option<Arc<FileRecord>>,
@@ -71,7 +71,7 @@ pub(crate) struct UploadSession {
 }
 
 impl UploadSession {
-    /// The caller's session with this id. If the query asks for its file, the same statement reads that.
+    /// The caller's session with this id. If the query selects its file, the same statement reads that.
     pub(crate) async fn find(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>, ApiError> {
         let scope = Scope::of(ctx);
         Ok(if ctx.look_ahead().field("file").exists() {
@@ -81,17 +81,17 @@ impl UploadSession {
         })
     }
 
-    /// As part of the answer that has this scope.
+    /// A session in the answer with this scope.
     pub(crate) fn new(session: Arc<Session>, file: Option<Arc<FileRecord>>, scope: &Arc<Scope>) -> Self {
         Self { session, file, scope: Arc::clone(scope) }
     }
 
-    /// The same, with a file that others share.
+    /// The same, from a state that several resolvers or subscriptions share.
     pub(crate) fn of_state(SessionState { session, file }: SessionState, scope: &Arc<Scope>) -> Self {
         Self::new(session, Some(file), scope)
     }
 
-    /// The same, with the file that the use case read.
+    /// The same, from the upload that a use case returned.
     pub(crate) fn with_file(Upload { session, file }: Upload, scope: &Arc<Scope>) -> Self {
         Self::new(Arc::new(session), Some(Arc::new(file)), scope)
     }
@@ -180,8 +180,8 @@ impl UploadSession {
             return Ok(UploadFile::new(Arc::clone(file), &self.scope.budget));
         }
         let file = self.scope.loaders.file(self.session.file_id).await?;
-        let gone = || Error::internal(format!("session {}: its file has no row", self.session.id));
-        Ok(UploadFile::new(file.ok_or_else(gone)?, &self.scope.budget))
+        let missing = || Error::internal(format!("session {}: its file has no row", self.session.id));
+        Ok(UploadFile::new(file.ok_or_else(missing)?, &self.scope.budget))
     }
 
     /// The parts that have arrived, each with its digest, in the order of their numbers.
@@ -195,7 +195,7 @@ impl UploadSession {
     ) -> async_graphql::Result<Connection<Cursor<u32>, UploadPart>> {
         query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
             let cursor = |cursor: Cursor<u32>| cursor.0;
-            let limit = page_size(first.or(last).map(|asked| i32::try_from(asked).unwrap_or(i32::MAX)));
+            let limit = page_size(first.or(last).map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
             let from_end = first.is_none() && last.is_some();
             let (after, before) = (after.map_or(0, cursor), before.map_or(u32::MAX, cursor));
             let page = self.session.received.page(after, before, limit, from_end);

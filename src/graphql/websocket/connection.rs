@@ -1,4 +1,6 @@
 //! One socket, from its first message to its close.
+//!
+//! Owns its authentication, its operations and its timers. Does not own reading and writing: that is `wire.rs`.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -15,8 +17,8 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use super::{
     SocketPermit, Sockets,
     messages::{
-        BAD_MESSAGE, ClientMessage, Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT_PASSED, NOT_INITIALISED, DUPLICATE_ID, UNRESPONSIVE,
-        ServerMessage, TOO_MANY_BEFORE_INIT, TOO_MANY_INITS, TOO_MANY_SOCKETS, TRY_LATER,
+        BAD_MESSAGE, ClientMessage, Close, DUPLICATE_ID, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT_PASSED, NOT_INITIALISED,
+        ServerMessage, TOO_MANY_BEFORE_INIT, TOO_MANY_INITS, TOO_MANY_SOCKETS, TRY_LATER, UNRESPONSIVE,
     },
     unauthenticated::Unauthenticated,
     wire::{Received, Wire},
@@ -25,18 +27,20 @@ use crate::{
     domain::Principal,
     error::{Code, Error},
     graphql::{
-        errors::error_response, execute::Allowed, request::Parameters, response::is_request_error, token_watch::token_end,
+        errors::error_response, execute::Allowed, request::Parameters, response::is_request_error,
+        token_watch::token_end,
     },
 };
 
-/// How long a client may take to authenticate, and how many messages, pings included, it may send before that.
+/// Time in which a client must authenticate.
 const INIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages, pings included, that a client may send before it authenticates.
 const MAX_MESSAGES_BEFORE_INIT: usize = 16;
-/// How often the server pings a client; proxies cut idle sockets.
+/// Time between two pings of the server. Proxies close idle sockets.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a client may send nothing.
+/// Time for which a client may send nothing, not even a pong.
 const PEER_TIMEOUT: Duration = Duration::from_secs(45);
-/// Operations under way on one socket.
+/// Active operations of one socket.
 const MAX_OPERATIONS: usize = 32;
 
 /// An operation's next response, or `None` after the last.
@@ -49,19 +53,19 @@ pub(super) struct Connection {
     events: SelectAll<BoxStream<'static, Event>>,
 }
 
-/// The identity that a client has proved.
+/// An authenticated client.
 struct Identity {
     token: String,
     principal: Principal,
     _permit: SocketPermit,
 }
 
-/// The token comes in the payload of `connection_init`, or came with the handshake.
+/// Authenticates a client by the token in the payload of `connection_init` or in the handshake.
 async fn authenticate(sockets: &Sockets, token: Option<String>) -> Result<Identity, Close> {
     let token = token.ok_or(FORBIDDEN)?;
     let principal = sockets.executor.authenticate(&token).await.map_err(|error| {
         error.log();
-        // A client that reads "forbidden" does not come back when the database does.
+        // Clients do not connect again after FORBIDDEN, so a failure of the database must have another code.
         if error.code() == Code::Unauthenticated { FORBIDDEN } else { TRY_LATER }
     })?;
     let permit = sockets.enter(&principal.owner).ok_or(TOO_MANY_SOCKETS)?;
@@ -82,8 +86,8 @@ impl Connection {
         let evicted = unauthenticated.evicted.clone();
         let ended = tokio::select! {
             biased;
-            // First: a stream that ends because the server stops must not look complete. And these two do not wait for a
-            // client that does not read.
+            // These two come first: a stream that ends because the server stops must not look complete, and a client that
+            // does not read must not delay them.
             () = stopping.cancelled() => Err(GOING_AWAY),
             () = evicted.cancelled() => Err(TRY_LATER),
             ended = self.serve(token, unauthenticated) => ended,
@@ -93,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// Ends with `Ok` when the client is gone.
+    /// Returns `Ok` when the client has disconnected.
     async fn serve(&mut self, token: Option<String>, unauthenticated: Unauthenticated) -> Result<(), Close> {
         let identified = timeout(INIT_TIMEOUT, self.identify(token)).await.unwrap_or(Err(INIT_TIMEOUT_PASSED))?;
         let Some(identity) = identified else { return Ok(()) };
@@ -102,7 +106,7 @@ impl Connection {
         self.run_operations(&identity).await
     }
 
-    /// `None` when the client is gone.
+    /// Waits for `connection_init`. `None` if the client has disconnected.
     async fn identify(&mut self, token: Option<String>) -> Result<Option<Identity>, Close> {
         for _ in 0..MAX_MESSAGES_BEFORE_INIT {
             match self.wire.receive().await? {
@@ -130,7 +134,7 @@ impl Connection {
                 () = &mut silent => return Err(UNRESPONSIVE),
                 _ = pings.tick() => self.wire.send(&ServerMessage::Ping).await?,
                 Some(event) = self.events.next() => self.forward(event).await?,
-                // Last: a client that floods the socket must not keep the timers from being polled.
+                // This branch comes last: a client that floods the socket must not starve the timers.
                 received = self.wire.receive() => {
                     silent.as_mut().reset(Instant::now() + PEER_TIMEOUT);
                     match received? {
@@ -171,10 +175,11 @@ impl Connection {
             return self.refuse(id, &Error::too_many_operations(MAX_OPERATIONS)).await;
         }
         let executor = &self.sockets.executor;
-        let request = match parameters.and_then(|parameters| executor.resolve(parameters, Allowed::QueriesAndSubscriptions)) {
-            Ok(request) => request,
-            Err(error) => return self.refuse(id, &error).await,
-        };
+        let request =
+            match parameters.and_then(|parameters| executor.resolve(parameters, Allowed::QueriesAndSubscriptions)) {
+                Ok(request) => request,
+                Err(error) => return self.refuse(id, &error).await,
+            };
         let responses = executor.execute_stream(who.clone(), request, None);
         let (abort, registration) = AbortHandle::new_pair();
         let (next_id, last_id) = (id.clone(), id.clone());
@@ -194,7 +199,7 @@ impl Connection {
             if self.sockets.executor.shutdown.stopping().is_cancelled() {
                 return Err(GOING_AWAY);
             }
-            // Already gone after an error.
+            // An error has ended the operation before.
             return match self.operations.remove(&id) {
                 Some(_) => self.wire.send(&ServerMessage::Complete { id: &id }).await,
                 None => Ok(()),

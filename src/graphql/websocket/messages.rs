@@ -1,4 +1,4 @@
-//! The messages of both sides, and the codes with which a connection is closed, as the protocol has them.
+//! The messages of the protocol, and its close codes.
 
 use async_graphql::{Response, ServerError};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub(super) enum ClientMessage {
     },
 }
 
-/// A message as it comes. Its payload stays text until its type is known.
+/// A message of any type. Its payload stays text until the type is parsed.
 #[derive(Deserialize)]
 struct Envelope {
     r#type: String,
@@ -30,7 +30,7 @@ struct Envelope {
 }
 
 impl ClientMessage {
-    /// `None` if the text is no message.
+    /// Parses a message. `None` if the text is not one.
     pub(super) fn read(text: &str) -> Option<Self> {
         let Envelope { r#type, id, payload } = serde_json::from_str(text).ok()?;
         let is_object = payload.as_ref().is_some_and(|payload| payload.get().starts_with('{'));
@@ -47,7 +47,7 @@ impl ClientMessage {
     }
 }
 
-/// The token in the payload of a `connection_init`, which comes as `Authorization: Bearer …`.
+/// The token in the payload of `connection_init`: its field `Authorization` has the value `Bearer …`.
 fn token(payload: &RawValue) -> Option<String> {
     let JsonLevel::Object(entries) = JsonLevel::read(payload).ok()? else { return None };
     let (_, header) = entries.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
@@ -67,11 +67,11 @@ pub(super) enum ServerMessage<'a> {
     Complete { id: &'a str },
 }
 
-/// Why a connection is closed: the protocol's code and words.
+/// A close code and its reason.
 pub(super) struct Close(pub(super) u16, pub(super) &'static str);
 
 pub(super) const BROKEN_PROTOCOL: Close = Close(1002, "Protocol error");
-pub(super) const BAD_TEXT: Close = Close(1007, "Text that is not UTF-8");
+pub(super) const BAD_TEXT: Close = Close(1007, "Text is not UTF-8");
 pub(super) const TOO_LARGE: Close = Close(1009, "Message too large");
 pub(super) const TRY_LATER: Close = Close(1013, "Try again later");
 pub(super) const BAD_MESSAGE: Close = Close(4400, "Invalid message");
@@ -83,4 +83,4 @@ pub(super) const DUPLICATE_ID: Close = Close(4409, "Subscriber already exists");
 pub(super) const TOO_MANY_INITS: Close = Close(4429, "Too many initialisation requests");
 pub(super) const TOO_MANY_SOCKETS: Close = Close(4429, "Too many sockets");
 pub(super) const GOING_AWAY: Close = Close(1001, "The server is stopping");
-pub(super) const UNRESPONSIVE: Close = Close(4408, "No sign of life");
+pub(super) const UNRESPONSIVE: Close = Close(4408, "The client does not respond");

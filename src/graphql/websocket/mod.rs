@@ -1,8 +1,9 @@
 //! `GET /graphql/ws`: operations over a WebSocket.
 //!
-//! Owns the [graphql-transport-ws protocol](https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md) on the
-//! server's side: who may connect, when a connection is closed and with which code. async-graphql's own implementation has
-//! other codes, and no limits on sockets or operations, no pings and no end of a token.
+//! Owns the server's side of the
+//! [graphql-transport-ws protocol](https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md): which clients may connect,
+//! when the server closes a socket, and with which code. async-graphql's own implementation lacks some of these codes, limits
+//! on sockets and operations, pings from the server, and the end of a socket when its token ends.
 
 mod connection;
 mod messages;
@@ -32,15 +33,16 @@ use crate::{
     http::{self, Problem},
 };
 
-/// Sockets of one owner.
+/// Open sockets of one owner.
 const MAX_SOCKETS_PER_OWNER: usize = 64;
 
-/// Read and write buffer of a socket. The library's own 128 KiB each are most of what an idle socket takes.
+/// Size of a socket's read buffer and of its write buffer. With the library's default of 128 KiB, the buffers would be most of
+/// the memory of an idle socket.
 const BUFFER_BYTES: usize = 4 * 1024;
-/// Bytes that may wait to be written to a socket: the largest answer. At most one answer waits.
+/// Bytes that may wait to be written to a socket. One answer at a time waits, so this is the length of the largest one.
 const MAX_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// What sockets share.
+/// The state that all sockets share.
 #[derive(Clone)]
 pub(super) struct Sockets {
     executor: Executor,
@@ -53,7 +55,7 @@ impl Sockets {
         Self { executor, open: Arc::default(), unauthenticated: UnauthenticatedSockets::default() }
     }
 
-    /// `None` if the owner has as many sockets as it may have.
+    /// A permit for one more socket of the owner. `None` if the owner has [`MAX_SOCKETS_PER_OWNER`] open sockets.
     fn enter(&self, owner: &OwnerName) -> Option<SocketPermit> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(owner.clone()).or_default();
@@ -65,8 +67,8 @@ impl Sockets {
     }
 }
 
-/// Browsers send a handshake as a `GET` without CORS, so a foreign page could open a socket. Origins in the settings are
-/// admitted before a request comes here.
+/// Whether a handshake comes from a page of this server, or not from a page. CORS does not apply to handshakes, so a page of
+/// another origin could open a socket. An earlier layer removes the `Origin` header of trusted origins (`app/origins.rs`).
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return true };
@@ -74,7 +76,7 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
     authority.is_some() && authority.as_deref() == text(header::HOST)
 }
 
-/// Counts an owner's socket until it is dropped.
+/// A permit for an owner's socket. Dropping it frees it.
 struct SocketPermit {
     sockets: Sockets,
     owner: OwnerName,

@@ -1,7 +1,7 @@
 //! Sockets that have not authenticated yet.
 //!
-//! Owns how many there may be. The server always accepts a new one and closes the oldest to make room, so that a client
-//! that only opens sockets cannot keep out clients that authenticate.
+//! Owns their number. The server always accepts a new one, and at [`MAX_SOCKETS`] evicts the oldest. So a client that only
+//! opens sockets cannot keep out clients that authenticate.
 
 use std::{
     collections::BTreeMap,
@@ -18,16 +18,16 @@ pub(super) struct UnauthenticatedSockets(Arc<Mutex<Entries>>);
 #[derive(Debug, Default)]
 struct Entries {
     last_number: u64,
-    /// By age, with the token that evicts each.
+    /// The eviction token of each socket, the oldest first.
     sockets: BTreeMap<u64, CancellationToken>,
 }
 
-/// A socket's entry, until this is dropped.
+/// A socket's entry. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Unauthenticated {
     sockets: UnauthenticatedSockets,
     number: u64,
-    /// Fires when the socket must make room.
+    /// Cancelled when the server evicts the socket.
     pub(super) evicted: CancellationToken,
 }
 
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_makes_room_and_one_that_has_left_needs_none() {
+    fn a_new_socket_evicts_the_oldest_one_only_at_the_limit() {
         let sockets = UnauthenticatedSockets::default();
         let mut entered: Vec<_> = (0..MAX_SOCKETS).map(|_| sockets.enter()).collect();
         drop(entered.remove(7));
-        let _in_its_place = sockets.enter();
+        let _replacement = sockets.enter();
         assert!(!entered[0].evicted.is_cancelled());
-        let _over = sockets.enter();
+        let _over_limit = sockets.enter();
         assert!(entered[0].evicted.is_cancelled() && !entered[1].evicted.is_cancelled());
         drop(entered);
         assert_eq!(sockets.entries().sockets.len(), 2);

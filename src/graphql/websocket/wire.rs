@@ -1,34 +1,35 @@
-//! The socket itself.
+//! Reading from a socket, writing to it, and closing it.
 //!
-//! Owns messages in and out, how long one may take to be written, and how a socket ends: with which code, and with time for
-//! the client to read it.
+//! Owns the timeout of a write, the close code for each failure, and the time for the client to read that code.
 
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::SinkExt;
 
-use super::messages::{BAD_MESSAGE, BAD_TEXT, BROKEN_PROTOCOL, ClientMessage, Close, UNRESPONSIVE, ServerMessage, TOO_LARGE};
+use super::messages::{
+    BAD_MESSAGE, BAD_TEXT, BROKEN_PROTOCOL, ClientMessage, Close, ServerMessage, TOO_LARGE, UNRESPONSIVE,
+};
 
-/// How long a client may take to read one message.
+/// Time in which a client must read one message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a client may take to answer a close. One that is still sending would lose the code with the connection.
+/// Time in which a client may answer a close. If the server closed the connection of a client that still sends at once, the
+/// client would not see the code.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What came from the client.
+/// A frame from the client.
 pub(super) enum Received {
     Message(ClientMessage),
-    /// A ping, which wants a pong.
+    /// A ping. The caller must call [`Wire::pong`].
     Ping,
-    /// Any other sign of life.
     Pong,
-    /// The client is gone.
+    /// The client has disconnected.
     End,
 }
 
 pub(super) struct Wire {
     socket: WebSocket,
-    /// Nothing can be read any more, although the client is there.
+    /// Whether reading has failed while the client is still connected.
     is_broken: bool,
 }
 
@@ -37,7 +38,7 @@ impl Wire {
         Self { socket, is_broken: false }
     }
 
-    /// The next message. Cancel safe.
+    /// Reads the next frame. Cancel safe.
     pub(super) async fn receive(&mut self) -> Result<Received, Close> {
         let message = match self.socket.recv().await {
             Some(Ok(message)) => message,
@@ -52,7 +53,7 @@ impl Wire {
             Message::Text(text) => ClientMessage::read(&text).map(Received::Message).ok_or(BAD_MESSAGE),
             Message::Binary(_) => Err(BAD_MESSAGE),
             Message::Close(_) => {
-                // The library has queued the answer; without it a browser reports that the connection broke.
+                // The library has queued the close frame. Without it, a browser reports a broken connection.
                 let _ = self.pong().await;
                 Ok(Received::End)
             }
@@ -61,8 +62,8 @@ impl Wire {
         }
     }
 
-    /// Sends the pong that the library has queued. Call it before the next read: pongs to a client that does not read must
-    /// not pile up.
+    /// Sends the pong that the library has queued. Call it before the next read, so that the pongs to a client that does not
+    /// read do not accumulate.
     pub(super) async fn pong(&mut self) -> Result<(), Close> {
         tokio::time::timeout(WRITE_TIMEOUT, self.socket.flush()).await.map(drop).map_err(|_| UNRESPONSIVE)
     }
@@ -70,13 +71,13 @@ impl Wire {
     pub(super) async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Close> {
         let text = serde_json::to_string(message).unwrap_or_default();
         match tokio::time::timeout(WRITE_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
-            // The next read notices that a client is gone.
+            // If the client has disconnected, the next read returns that.
             Ok(sent) => sent.or_else(|error| close_for(error).map_or(Ok(()), Err)),
             Err(_) => Err(UNRESPONSIVE),
         }
     }
 
-    /// Sends the reason, and waits a moment for the answer unless the socket must close at once.
+    /// Sends the close frame. Waits up to [`CLOSE_TIMEOUT`] for the client's answer, unless the socket must close `at_once`.
     pub(super) async fn close(mut self, Close(code, reason): Close, at_once: bool) {
         let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         let handshake = async {
@@ -87,12 +88,12 @@ impl Wire {
                 }
             }
         };
-        // With no time left, what can be sent without waiting is sent all the same.
+        // A timeout of zero still sends what the socket takes without waiting.
         let _ = tokio::time::timeout(if at_once { Duration::ZERO } else { CLOSE_TIMEOUT }, handshake).await;
     }
 }
 
-/// The client's fault, unless it is just gone.
+/// The close code for an error that the client has caused. `None` if the client has disconnected.
 fn close_for(error: axum::Error) -> Option<Close> {
     use tungstenite::{Error, error::ProtocolError};
     match *error.into_inner().downcast::<Error>().ok()? {
