@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Authentication, and the separation of owners.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -38,7 +38,7 @@ async fn every_route_but_health_needs_a_token() {
 }
 
 #[tokio::test]
-async fn the_scheme_is_read_without_regard_to_case() {
+async fn the_case_of_the_scheme_does_not_matter() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for (header, status) in [("bearer", 200), ("BEARER", 200), ("Basic", 401)] {
@@ -49,7 +49,7 @@ async fn the_scheme_is_read_without_regard_to_case() {
 }
 
 #[tokio::test]
-async fn an_expired_or_revoked_token_is_none() {
+async fn an_expired_or_revoked_token_is_not_valid() {
     let app = TestApp::new().await;
     let created = app.service.create_token("ann", "short", Some(TimeDelta::hours(1))).await.unwrap();
     let mut user = app.anonymous();
@@ -67,12 +67,12 @@ async fn an_expired_or_revoked_token_is_none() {
 }
 
 #[tokio::test]
-async fn a_token_that_another_process_revoked_works_for_seconds_at_most() {
+async fn a_token_that_another_process_has_revoked_works_for_5_seconds_at_most() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
-    let (asking, _) = app.statements(user.get("/uploads/sessions")).await;
-    let (asking_again, _) = app.statements(user.get("/uploads/sessions")).await;
-    assert_eq!((asking, asking_again), (2, 1), "one to know who asks, once; one for the list");
+    let (first, _) = app.statements(user.get("/uploads/sessions")).await;
+    let (second, _) = app.statements(user.get("/uploads/sessions")).await;
+    assert_eq!((first, second), (2, 1), "the first request looks up the token; both read the list");
 
     let token = app.service.tokens().await.unwrap()[0].id;
     app.beside().await.service.revoke_token(token).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_token_that_another_process_revoked_works_for_seconds_at_most() {
 }
 
 #[tokio::test]
-async fn only_a_tokens_hash_is_kept_and_its_use_is_noted_by_the_sweep() {
+async fn the_server_stores_only_a_tokens_hash_and_the_sweep_records_its_use() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     user.get("/uploads/sessions").await.expect(200);
@@ -97,7 +97,7 @@ async fn only_a_tokens_hash_is_kept_and_its_use_is_noted_by_the_sweep() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_another_owner_is_not_there() {
+async fn sessions_and_files_of_another_owner_are_not_found() {
     let app = TestApp::new().await;
     let (ann, bob) = (app.user("ann").await, app.user("bob").await);
     let id = ann.create_id(25).await;

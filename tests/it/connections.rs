@@ -1,4 +1,4 @@
-//! Who may be connected: idle connections make room, and who finds none is told so.
+//! The limits on connections: the server evicts idle connections, and refuses a connection if none is idle.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -9,29 +9,29 @@ use std::{
 use crate::support::Server;
 
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
-/// A request that goes on until its body comes.
-const UNDER_WAY: &str = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+/// A request that stays active until its body arrives.
+const ACTIVE_REQUEST: &str = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                          Content-Length: 10\r\nExpect: 100-continue\r\n";
 
-/// A client whom nothing keeps waiting for ever.
+/// A client with a read timeout.
 fn connect(server: &Server) -> TcpStream {
-    patient(TcpStream::connect(&server.address).unwrap())
+    with_timeout(TcpStream::connect(&server.address).unwrap())
 }
 
-fn patient(socket: TcpStream) -> TcpStream {
+fn with_timeout(socket: TcpStream) -> TcpStream {
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     socket
 }
 
-/// From another address of this machine.
+/// A client with another address of this machine.
 fn connect_from(address: [u8; 4], server: &Server) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
     socket.connect(&server.address.parse::<SocketAddr>().unwrap().into()).unwrap();
-    patient(socket.into())
+    with_timeout(socket.into())
 }
 
-/// The status and the headers of the next answer.
+/// Reads the status and the headers of the next answer.
 fn head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -42,7 +42,7 @@ fn head(socket: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// What is answered before the connection closes.
+/// Reads until the server closes the connection.
 fn rest(mut socket: TcpStream) -> String {
     let mut text = String::new();
     match socket.read_to_string(&mut text) {
@@ -51,16 +51,16 @@ fn rest(mut socket: TcpStream) -> String {
     }
 }
 
-/// A connection with a request under way.
-fn busy(server: &Server, mut socket: TcpStream) -> TcpStream {
-    let head = format!("{UNDER_WAY}Authorization: Bearer {}\r\n\r\n", server.first_token);
+/// A connection with an active request.
+fn with_active_request(server: &Server, mut socket: TcpStream) -> TcpStream {
+    let head = format!("{ACTIVE_REQUEST}Authorization: Bearer {}\r\n\r\n", server.first_token);
     socket.write_all(head.as_bytes()).unwrap();
     assert!(self::head(&mut socket).starts_with("HTTP/1.1 100"));
     socket
 }
 
 #[test]
-fn idle_connections_make_room_for_new_ones() {
+fn a_new_connection_evicts_the_longest_idle_one() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("PARTWAY_MAX_CONNECTIONS", "8")]);
     let mut answered = connect(&server);
@@ -70,7 +70,7 @@ fn idle_connections_make_room_for_new_ones() {
     let mut last = connect(&server);
     last.write_all(REQUEST).unwrap();
     assert!(head(&mut last).starts_with("HTTP/1.1 200"));
-    assert!(rest(answered).starts_with('{'), "the longest idle went first");
+    assert!(rest(answered).starts_with('{'), "the longest idle connection is closed first");
     assert_eq!(rest(silent.remove(0)), "");
     let mut youngest = silent.pop().unwrap();
     youngest.write_all(REQUEST).unwrap();
@@ -78,11 +78,11 @@ fn idle_connections_make_room_for_new_ones() {
 }
 
 #[test]
-fn over_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_addresses_are_served() {
+fn at_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_addresses_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [("PARTWAY_MAX_CONNECTIONS", "8"), ("PARTWAY_MAX_CONNECTIONS_PER_ADDRESS", "3")];
     let server = Server::start(folder.path(), &settings);
-    let mut under_way: Vec<_> = (0..3).map(|_| busy(&server, connect(&server))).collect();
+    let mut active: Vec<_> = (0..3).map(|_| with_active_request(&server, connect(&server))).collect();
     let mut refused = connect(&server);
     refused.write_all(REQUEST).unwrap();
     let answer = rest(refused);
@@ -94,8 +94,8 @@ fn over_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_addre
     assert!(head(&mut elsewhere).starts_with("HTTP/1.1 200"));
     elsewhere.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     assert!(rest(elsewhere).contains("partway_connections_refused_total 1"));
-    // A place is free again when its request has ended.
-    let mut ended = under_way.pop().unwrap();
+    // When a request has ended, the server can evict its connection.
+    let mut ended = active.pop().unwrap();
     ended.write_all(b"{}        ").unwrap();
     assert!(head(&mut ended).starts_with("HTTP/1.1 "));
     let mut next = connect(&server);
@@ -103,9 +103,9 @@ fn over_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_addre
     assert!(head(&mut next).starts_with("HTTP/1.1 200"));
 }
 
-/// Found by an attack: 235 connections without a token locked everybody out.
+/// In an attack, 235 connections without a token kept all other clients out.
 #[test]
-fn with_few_descriptors_idle_connections_lock_nobody_out() {
+fn with_few_descriptors_idle_connections_keep_no_client_out() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_with_descriptors(256, folder.path());
     let silent: Vec<_> = (0..400).map(|_| connect(&server)).collect();
@@ -119,7 +119,7 @@ fn with_few_descriptors_idle_connections_lock_nobody_out() {
 }
 
 #[test]
-fn without_a_free_descriptor_requests_that_need_one_can_be_tried_again() {
+fn without_a_free_descriptor_a_request_that_needs_one_fails_with_a_retryable_code() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("PARTWAY_DATABASE", ""), ("PARTWAY_STORAGE", "")]);
     let (_, session) = server.post("/uploads/sessions", br#"{"original_filename":"a","total_size_bytes":3}"#);
@@ -127,7 +127,7 @@ fn without_a_free_descriptor_requests_that_need_one_can_be_tried_again() {
     assert_eq!(server.put(&server.first_token, &id, 1, b"abc"), Some(201));
     let path = format!("/uploads/sessions/{id}/finalize");
     let mut finalize = connect(&server);
-    let request = UNDER_WAY.replace("/graphql", &path);
+    let request = ACTIVE_REQUEST.replace("/graphql", &path);
     write!(finalize, "{request}Connection: close\r\nAuthorization: Bearer {}\r\n\r\n", server.first_token).unwrap();
     assert!(head(&mut finalize).starts_with("HTTP/1.1 100"));
     server.limit_descriptors(3);

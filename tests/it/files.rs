@@ -1,4 +1,4 @@
-//! Stored files.
+//! Records and content of files.
 
 use axum::body::Body;
 use partway::service::CheckOptions;
@@ -14,7 +14,7 @@ async fn get_with(user: &TestUser, path: &str, headers: &[(&str, &str)]) -> Answ
 }
 
 #[tokio::test]
-async fn a_stored_file_comes_back_whole_or_in_ranges() {
+async fn a_stored_file_can_be_downloaded_whole_or_in_ranges() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let file = file_bytes(995);
@@ -50,7 +50,7 @@ async fn a_stored_file_comes_back_whole_or_in_ranges() {
 }
 
 #[tokio::test]
-async fn the_record_tells_what_is_known_of_a_file() {
+async fn a_files_record_has_the_fields_of_the_file_in_its_session() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let done = user.upload(b"0123456789").await;
@@ -62,7 +62,7 @@ async fn the_record_tells_what_is_known_of_a_file() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_stored_has_a_record_but_no_content() {
+async fn a_file_of_an_open_session_has_a_record_but_no_content() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let session = user.create(25).await;
@@ -72,7 +72,7 @@ async fn a_file_that_is_not_stored_has_a_record_but_no_content() {
 }
 
 #[tokio::test]
-async fn a_file_outlives_a_look_for_damage_and_lost_bytes_are_reported() {
+async fn the_check_accepts_a_stored_file_and_reports_lost_bytes() {
     let app = TestApp::on_disk().await;
     app.expect_damage();
     let user = app.user("ann").await;

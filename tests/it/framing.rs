@@ -1,4 +1,4 @@
-//! What HTTP/1.1 wants of every request.
+//! The rules of HTTP/1.1 for `Host`, and those for a WebSocket handshake.
 
 use std::{
     io::{Read, Write},
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::Server;
 
-/// Sends this and reads to the end: the head, and the body.
+/// Sends a request and reads until the server closes the connection. Returns the head and the body.
 fn exchange(server: &Server, request: &str) -> (String, String) {
     let mut socket = TcpStream::connect(&server.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -30,7 +30,7 @@ fn assert_refused(server: &Server, request: &str) {
 }
 
 #[test]
-fn a_request_names_one_host() {
+fn a_request_must_have_one_valid_host() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let request = |version: &str, headers: &str| format!("GET /health HTTP/{version}\r\n{headers}\r\n");
@@ -45,7 +45,7 @@ fn a_request_names_one_host() {
         "Host: a/b\r\n",
         "Host: me@a\r\n",
     ] {
-        // The connection ends with the answer: what comes next may be somebody else's request.
+        // The server closes the connection after the answer: it cannot trust the start of the next request.
         assert_refused(&server, &request("1.1", headers));
     }
     assert_refused(&server, &request("1.0", "Host: a\r\nHost: b\r\n"));
@@ -58,7 +58,7 @@ fn a_request_names_one_host() {
 }
 
 #[test]
-fn a_handshake_that_is_none_is_refused_with_a_code() {
+fn an_invalid_handshake_is_refused_with_a_code() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";

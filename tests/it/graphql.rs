@@ -105,7 +105,7 @@ async fn parts_page_by_number_with_their_digests() {
 }
 
 #[tokio::test]
-async fn any_object_is_found_by_its_id() {
+async fn node_finds_sessions_and_files_by_id() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let session = user.create(5).await;

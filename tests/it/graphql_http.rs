@@ -1,4 +1,4 @@
-//! GraphQL over HTTP: methods, media types, statuses. The audits of the specification run in `.ci/run`.
+//! GraphQL over HTTP: methods, media types, statuses. `.ci/run` runs the specification's own audits.
 
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn code(answer: &Answer) -> Value {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_with_a_code() {
+async fn a_malformed_request_is_refused_with_a_code() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let query = r#"{"query":"{__typename}"}"#;
@@ -41,7 +41,7 @@ async fn what_cannot_be_read_is_refused_with_a_code() {
 }
 
 #[tokio::test]
-async fn the_answer_has_the_media_type_that_was_asked_for_and_its_status() {
+async fn the_answer_has_the_accepted_media_type_and_its_status() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for (accept, content_type, invalid) in [
@@ -81,7 +81,7 @@ async fn queries_can_be_sent_by_get_and_mutations_cannot() {
 }
 
 #[tokio::test]
-async fn a_request_that_a_foreign_page_makes_a_browser_send_is_refused() {
+async fn a_cross_site_request_from_an_untrusted_page_is_refused() {
     let app = TestApp::with(|config| config.server.cors_origins = "https://app.example.org".to_owned()).await;
     let user = app.user("ann").await;
     let query = r#"{"query":"{ __typename }"}"#;
@@ -101,7 +101,7 @@ async fn a_request_that_a_foreign_page_makes_a_browser_send_is_refused() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
+async fn only_pages_of_the_origins_in_the_settings_may_read_answers() {
     let origin = "https://app.example.org";
     let preflight = async |app: &TestApp| {
         let user = app.anonymous();
@@ -118,7 +118,7 @@ async fn pages_of_other_origins_may_read_only_where_a_setting_says_so() {
 }
 
 #[tokio::test]
-async fn head_executes_nothing_that_only_a_post_may() {
+async fn a_head_request_executes_no_mutation() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(5).await;
@@ -134,7 +134,7 @@ async fn head_executes_nothing_that_only_a_post_may() {
 }
 
 #[tokio::test]
-async fn a_mutation_by_get_is_refused_however_it_is_named() {
+async fn a_mutation_by_get_is_refused_with_and_without_a_name() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let mutation = "createUploadSession(input:{originalFilename:\"a\",totalSizeBytes:\"1\"}){session{id}}";
@@ -143,12 +143,13 @@ async fn a_mutation_by_get_is_refused_however_it_is_named() {
         let answer = user.get(&format!("{}?{}", url.path(), url.query().unwrap())).await;
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "POST"), "{query}");
     }
-    assert_eq!(user.get("/uploads/sessions").await.json()["sessions"], json!([]), "nothing was made");
+    assert_eq!(user.get("/uploads/sessions").await.json()["sessions"], json!([]), "no session exists");
 }
 
-/// A document that was valid once is not validated again; what its variables can make of it must not pass for that.
+/// The server does not validate a document from its cache again, so its cache must not apply to variables that make the
+/// document invalid.
 #[tokio::test]
-async fn a_remembered_document_is_refused_for_the_same_variables_as_a_new_one() {
+async fn a_cached_document_is_refused_for_the_same_variables_as_a_new_one() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = "01890000-0000-7000-8000-000000000000";
@@ -180,18 +181,18 @@ async fn a_remembered_document_is_refused_for_the_same_variables_as_a_new_one() 
             variables
         });
         for (n, variables) in variables.chain([json!({})]).enumerate() {
-            // Blanks at the end make another document of it, at which nobody has looked.
+            // Spaces at the end make it a new document, which the cache does not have.
             let new = format!("{query}{}", " ".repeat(n + 1));
-            let (known, new) =
+            let (cached, new) =
                 (user.graphql(query, variables.clone()).await, user.graphql(&new, variables.clone()).await);
-            assert_eq!(known, new, "{query} with {variables}");
+            assert_eq!(cached, new, "{query} with {variables}");
         }
     }
 }
 
-/// Whoever asks often pays for every byte.
+/// Clients that poll pay for every byte.
 #[tokio::test]
-async fn the_answer_to_a_small_question_is_small() {
+async fn the_answer_to_a_status_query_has_at_most_320_bytes() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let file = crate::support::file_bytes(9_000);
@@ -202,7 +203,7 @@ async fn the_answer_to_a_small_question_is_small() {
     let answer = user.post("/graphql", json!({ "query": query, "variables": { "id": id } })).await.expect(200);
     assert_eq!(answer.json()["data"]["uploadSession"]["receivedParts"], json!([{ "first": 1, "last": 20 }]));
     let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    // What the socket adds to it.
+    // The bytes that hyper adds.
     let line = "HTTP/1.1 200 OK\r\n\r\n".len() + "date: Tue, 24 Nov 2026 03:33:10 GMT\r\n".len();
     let length = if answer.headers.contains_key("content-length") { 0 } else { "content-length: 134\r\n".len() };
     let total = headers + line + length + answer.bytes.len();
@@ -216,7 +217,7 @@ fn subscription(user: &TestUser, id: &str) -> axum::http::Request<Body> {
 }
 
 #[tokio::test]
-async fn only_a_stream_that_has_come_to_its_end_says_so() {
+async fn only_the_stream_of_an_ended_session_has_a_complete_event() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(5).await;

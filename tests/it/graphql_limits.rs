@@ -1,4 +1,4 @@
-//! What an attacker may ask for. Each limit is a setting; each attack is refused with a code.
+//! The limits of GraphQL requests. The server refuses each attack with a code.
 
 use partway::config::Config;
 use serde_json::json;
@@ -39,22 +39,22 @@ async fn a_deep_query_is_refused() {
 }
 
 #[tokio::test]
-async fn pages_of_pages_are_refused_and_a_negative_page_buys_nothing() {
+async fn pages_of_pages_are_refused_and_a_negative_page_does_not_reduce_the_complexity() {
     let pages = "{ uploadSessions(first: 100) { nodes { parts(first: 100) { nodes { partNumber sha256 } } } } }";
     assert!(refusal(|_| (), pages).await.contains("complex"));
     let fields = "uploadSessions(first: 100) { nodes { id status totalParts version createdAt } }";
-    let bought = repeat(31, |n| match n {
+    let with_negative_page = repeat(31, |n| match n {
         30 => "b: uploadSessions(first: -2147483648) { nodes { id } }".to_owned(),
         n => format!("a{n}: {fields}"),
     });
-    assert!(refusal(|_| (), &bought).await.contains("complex"));
+    assert!(refusal(|_| (), &with_negative_page).await.contains("complex"));
     let negative = "{ uploadSessions(first: -900) { nodes { id } } }";
     assert!(refusal(|_| (), negative).await.contains("first"));
 }
 
 #[tokio::test]
 async fn many_directives_are_refused() {
-    // Valid but for the limit: no directive may come twice.
+    // The query is valid except for the limit: it has no directive twice.
     let query = "{ __typename @include(if: true) @skip(if: false) }";
     let message = refusal(|config| config.graphql.max_directives = 1, query).await;
     assert!(message.contains("directives") && message.contains('1'), "{message}");
@@ -63,7 +63,7 @@ async fn many_directives_are_refused() {
 }
 
 #[tokio::test]
-async fn circular_introspection_is_refused_and_a_tools_is_not() {
+async fn circular_introspection_is_refused_and_that_of_tools_is_served() {
     let circle = "{ __schema { types { fields { type { fields { type { fields { type { name } } } } } } } } }";
     assert!(refusal(|_| (), circle).await.contains("introspection"));
     let app = TestApp::new().await;
@@ -76,7 +76,7 @@ async fn circular_introspection_is_refused_and_a_tools_is_not() {
 }
 
 #[tokio::test]
-async fn a_bomb_of_fragments_is_refused() {
+async fn an_exponential_fragment_bomb_is_refused() {
     let fragment = |n: usize| format!("fragment f{n} on Query {{ ...f{m} ...f{m} ...f{m} }} ", m = n + 1);
     let bomb: String = (0..25).map(fragment).collect();
     let message = refusal(|_| (), &format!("{{ ...f0 }} {bomb} fragment f25 on Query {{ __typename }}")).await;
@@ -97,7 +97,7 @@ async fn the_schema_can_be_hidden() {
     assert!(!typo.to_string().contains("Did you mean"), "{typo}");
 }
 
-/// Brackets, fragments and JSON that nest far deeper than a stack allows, in each place where a document can have them.
+/// Documents whose brackets, fragments or values nest deeper than a stack allows, at every place where they can nest.
 fn deep_documents() -> Vec<String> {
     let lists = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
     let objects = |levels: usize| format!("{}1{}", "{a:".repeat(levels), "}".repeat(levels));
@@ -116,7 +116,7 @@ fn deep_documents() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nesting_is_refused_before_anything_recursive_looks_at_it() {
+async fn deep_nesting_is_refused_before_recursive_code_runs() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for document in deep_documents() {

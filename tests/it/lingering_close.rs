@@ -1,4 +1,4 @@
-//! Refusals that come before the body was read must reach a sender who is still sending.
+//! The lingering close: a client reads an early refusal although it is still sending its body.
 
 use std::{
     io::{Read, Write},
@@ -8,7 +8,7 @@ use std::{
 use crate::support::Server;
 
 #[test]
-fn a_refusal_reaches_a_sender_of_megabytes() {
+fn a_client_that_sends_megabytes_reads_an_early_refusal() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     for (token, status) in [("pw_wrong", 401), (server.first_token.as_str(), 404)] {
@@ -19,7 +19,7 @@ fn a_refusal_reaches_a_sender_of_megabytes() {
             body.len()
         );
         socket.write_all(head.as_bytes()).unwrap();
-        // All of it goes out before the answer is looked at: what most clients do.
+        // Most clients send the whole body before they read the answer.
         socket.write_all(&body).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
@@ -28,7 +28,7 @@ fn a_refusal_reaches_a_sender_of_megabytes() {
 }
 
 #[test]
-fn a_sender_that_waits_to_be_asked_is_not_asked_for_what_is_refused() {
+fn a_client_that_expects_100_continue_gets_the_refusal_instead() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let mut socket = TcpStream::connect(&server.address).unwrap();

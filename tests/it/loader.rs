@@ -1,4 +1,4 @@
-//! How many statements a query takes.
+//! The number of SQL statements of a GraphQL query.
 
 use serde_json::json;
 
@@ -44,7 +44,7 @@ async fn fifty_sessions_by_id_take_one_statement_for_sessions_and_files_and_one_
     }
 }
 
-/// However the query asks for the file. REST reads the same with one statement, too: `session_status`.
+/// This holds for every way to select the file. REST also takes one statement: see `session_status`.
 #[tokio::test]
 async fn one_session_with_its_file_takes_one_statement() {
     let (app, user, ids) = app_with_sessions(1).await;
@@ -59,7 +59,7 @@ async fn one_session_with_its_file_takes_one_statement() {
 }
 
 #[tokio::test]
-async fn one_session_takes_one_statement_however_many_parts_it_has() {
+async fn one_session_with_many_parts_takes_one_statement() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let file = file_bytes(3_000);

@@ -1,4 +1,4 @@
-//! Answers whose length depends on the uploads and not on the question.
+//! Limits on answers whose length depends on the uploads and not on the query.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn with_many_parts(change: impl FnOnce(&mut Config)) -> TestApp {
     .await
 }
 
-/// Sessions of which every second part has arrived, if one believes their rows.
+/// Sessions whose rows say that every second part has arrived.
 async fn create(app: &TestApp, user: &TestUser, count: usize) -> Vec<String> {
     app.expect_damage();
     let mut ids = Vec::new();
@@ -41,7 +41,7 @@ const NODES: &str =
     "query($ids: [ID!]!) { nodes(ids: $ids) { ... on UploadSession { receivedParts { first last } } } }";
 
 #[tokio::test]
-async fn a_list_is_charged_at_its_length_before_it_is_built() {
+async fn a_list_over_the_length_limit_is_refused_before_it_is_built() {
     let app = with_many_parts(|_| ()).await;
     let user = app.user("ann").await;
     let id = create(&app, &user, 1).await.remove(0);
@@ -65,7 +65,7 @@ async fn a_list_is_charged_at_its_length_before_it_is_built() {
 }
 
 #[tokio::test]
-async fn no_answer_is_longer_than_the_setting() {
+async fn no_answer_is_longer_than_max_response_bytes() {
     let app = with_many_parts(|config| config.graphql.max_response_bytes = bytesize::ByteSize::kib(64)).await;
     let user = app.user("ann").await;
     let metadata = json!({ "a": "x".repeat(16_000) });
@@ -87,7 +87,7 @@ async fn no_answer_is_longer_than_the_setting() {
     }
 }
 
-/// An app with a `graphql_timeout` that no answer to `slow` keeps.
+/// An app with a `graphql_timeout` of 1 ms, which every answer to `slow` exceeds.
 async fn with_short_timeout() -> (TestApp, TestUser, String) {
     let app = with_many_parts(|config| config.graphql.timeout = Duration::from_millis(1)).await;
     let user = app.user("ann").await;
@@ -95,14 +95,14 @@ async fn with_short_timeout() -> (TestApp, TestUser, String) {
     (app, user, id)
 }
 
-/// Selects lists that take far longer than 1 ms to build, in many steps.
+/// An operation whose lists take much longer than 1 ms to build, with many yields.
 fn slow(operation: &str, id: &str) -> Value {
     let lists: String = (0..10).map(|n| format!(" l{n}: receivedParts {{ first last }}")).collect();
     json!({ "query": format!("{operation} {{ uploadSession(id: \"{id}\") {{ {lists} }} }}") })
 }
 
 #[tokio::test]
-async fn a_query_that_takes_too_long_is_given_up_by_http() {
+async fn a_query_over_the_time_limit_fails_over_http() {
     let (_app, user, id) = with_short_timeout().await;
     let answer = user.post("/graphql", slow("query", &id)).await.json();
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer:.200}");
@@ -118,15 +118,15 @@ async fn first_event(user: &TestUser, body: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_query_that_takes_too_long_is_given_up_by_server_sent_events() {
+async fn a_query_over_the_time_limit_fails_over_server_sent_events() {
     let (_app, user, id) = with_short_timeout().await;
     let event = first_event(&user, &slow("query", &id)).await;
     assert!(event.contains(r#""code":"UNAVAILABLE""#), "{event:.200}");
 }
 
-/// A subscription lasts as long as the session, but none of its events may take too long.
+/// A subscription has no time limit, but each of its events has one.
 #[tokio::test]
-async fn an_event_that_takes_too_long_is_given_up() {
+async fn an_event_over_the_time_limit_fails() {
     let (_app, user, id) = with_short_timeout().await;
     let event = first_event(&user, &slow("subscription", &id)).await;
     assert!(event.contains(r#""code":"UNAVAILABLE""#), "{event:.200}");
@@ -134,24 +134,24 @@ async fn an_event_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_takes_too_long_is_given_up_by_websocket() {
+async fn a_query_over_the_time_limit_fails_over_websocket() {
     let (_app, user, id) = with_short_timeout().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(axum::serve(listener, user.router.clone()).into_future());
-    let heard = tokio::task::spawn_blocking(move || {
+    let received = tokio::task::spawn_blocking(move || {
         let mut socket = Socket::open(&address.to_string());
         socket.identify(&user.token);
-        socket.say(&json!({ "type": "subscribe", "id": "1", "payload": slow("query", &id) }));
-        socket.hear().unwrap().1
+        socket.send_message(&json!({ "type": "subscribe", "id": "1", "payload": slow("query", &id) }));
+        socket.receive().unwrap().1
     });
-    let message = String::from_utf8(heard.await.unwrap()).unwrap();
+    let message = String::from_utf8(received.await.unwrap()).unwrap();
     assert!(message.contains(r#""code":"UNAVAILABLE""#), "{message:.200}");
     server.abort();
 }
 
 #[tokio::test]
-async fn a_page_by_rest_is_cut_where_it_is_long_enough() {
+async fn a_page_over_rest_ends_before_its_json_is_too_long() {
     let app = with_many_parts(|_| ()).await;
     let user = app.user("ann").await;
     let mut ids = create(&app, &user, 30).await;

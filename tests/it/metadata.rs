@@ -1,11 +1,11 @@
-//! What is attached to a file comes back as it was written, or is refused, by either protocol.
+//! Metadata: REST and GraphQL return it unchanged, or refuse it.
 
 use axum::body::Body;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::support::{Answer, TestApp, TestUser};
 
-/// The answer of the last key of this name, as the text that it is.
+/// The JSON text of the first value with this key in an answer.
 fn text_of<'a>(answer: &'a Answer, key: &str) -> &'a str {
     let body = std::str::from_utf8(&answer.bytes).unwrap();
     let (_, rest) = body.split_once(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key}: {body}"));
@@ -39,7 +39,7 @@ async fn create_by_graphql(user: &TestUser, metadata: &str, key: Option<&str>) -
 }
 
 #[tokio::test]
-async fn what_was_written_is_read_by_both() {
+async fn metadata_from_either_protocol_is_read_unchanged_by_both() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for metadata in [
@@ -64,7 +64,7 @@ async fn what_was_written_is_read_by_both() {
 }
 
 #[tokio::test]
-async fn long_numbers_are_kept_or_refused() {
+async fn rest_keeps_long_numbers_and_graphql_refuses_them() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     for number in ["12345678901234567890123", "1e400", "0.12345678901234567890123"] {
@@ -90,7 +90,7 @@ async fn long_numbers_are_kept_or_refused() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_refused_by_both() {
+async fn invalid_metadata_is_refused_by_both() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let many: Vec<String> = (0..1001).map(|n| format!("\"{n}\":0")).collect();
@@ -122,7 +122,7 @@ async fn what_cannot_be_kept_is_refused_by_both() {
 }
 
 #[tokio::test]
-async fn a_repeated_create_says_the_same_in_other_words() {
+async fn a_repeated_create_may_spell_the_same_metadata_differently() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let created = create_by_rest(&user, r#"{"a":1,"b":{"c":"ü","d":[1.5]}}"#, Some("k")).await.expect(201).json();

@@ -1,4 +1,4 @@
-//! Pages of other origins, apps, and the address under which proxies serve Partway.
+//! Browser pages of other origins, apps with web views, and the public URL behind a proxy.
 
 use axum::body::Body;
 use serde_json::json;
@@ -9,7 +9,7 @@ async fn app(origins: &str) -> TestApp {
     TestApp::with(|config| origins.clone_into(&mut config.server.cors_origins)).await
 }
 
-/// A browser's question whether a page of `origin` may send this.
+/// A browser's preflight request for a page of `origin`.
 async fn preflight(app: &TestApp, origin: &str, method: &str, headers: &str) -> Answer {
     let user = app.anonymous();
     let request = user.request("OPTIONS", "/uploads/sessions").header("origin", origin);
@@ -18,7 +18,7 @@ async fn preflight(app: &TestApp, origin: &str, method: &str, headers: &str) -> 
 }
 
 #[tokio::test]
-async fn a_named_origin_may_send_what_clients_send_and_read_what_they_need() {
+async fn a_page_of_a_trusted_origin_may_send_requests_and_read_the_headers_that_clients_need() {
     let app = app("https://app.example.org, capacitor://localhost,tauri://localhost, http://tauri.localhost").await;
     let headers = "authorization,baggage,content-digest,if-match,if-range,if-unmodified-since,traceparent,x-any";
     for origin in ["https://app.example.org", "capacitor://localhost", "tauri://localhost", "http://tauri.localhost"] {
@@ -28,7 +28,7 @@ async fn a_named_origin_may_send_what_clients_send_and_read_what_they_need() {
             assert!(answer.header("access-control-allow-methods").contains(method), "{answer:?}");
             assert_eq!(answer.header("access-control-allow-headers"), headers);
         }
-        // The request itself, with what a browser adds to it.
+        // The request itself, with the headers that a browser adds.
         let user = app.user("ann").await;
         let body = json!({ "original_filename": "f", "total_size_bytes": 1, "content_type": "" }).to_string();
         let request = user.request("POST", "/uploads/sessions").header("content-type", "application/json");
@@ -51,7 +51,7 @@ async fn a_named_origin_may_send_what_clients_send_and_read_what_they_need() {
 }
 
 #[tokio::test]
-async fn addresses_begin_with_the_public_url() {
+async fn urls_in_answers_begin_with_the_public_url() {
     for (setting, expected) in [
         ("", "/uploads/sessions/"),
         ("https://host.example.org", "https://host.example.org/uploads/sessions/"),
@@ -66,9 +66,9 @@ async fn addresses_begin_with_the_public_url() {
     }
 }
 
-/// A proxy that rewrites `Host` hides that a page is the server's own.
+/// Behind a proxy that rewrites `Host`, the origin of the server's own pages does not match `Host`.
 #[tokio::test]
-async fn pages_of_the_public_url_are_the_servers_own() {
+async fn the_origin_of_the_public_url_is_trusted() {
     let app =
         TestApp::with(|config| "https://host.example.org/partway".clone_into(&mut config.server.public_url)).await;
     let user = app.user("ann").await;

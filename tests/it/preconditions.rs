@@ -18,7 +18,7 @@ fn failed() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_stale_delete_aborts_nothing_and_frees_nothing() {
+async fn a_delete_with_a_stale_condition_changes_nothing() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -42,12 +42,12 @@ async fn a_stale_delete_aborts_nothing_and_frees_nothing() {
     let fresh = now.header("etag");
     send(&user, "DELETE", &path, &[("if-match", fresh)]).await.expect(204);
     assert!(app.bytes_on_disk().is_empty());
-    // The change has been made: a request that is sent again because its answer was lost gets that answer.
+    // The session is aborted already. A client that repeats the request because it lost the answer gets the same answer.
     send(&user, "DELETE", &path, &[("if-match", fresh)]).await.expect(204);
 }
 
 #[tokio::test]
-async fn a_change_by_date_is_made_to_what_has_not_changed_since() {
+async fn a_delete_with_the_current_date_succeeds() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let path = format!("/uploads/sessions/{}", user.create_id(25).await);
@@ -56,7 +56,7 @@ async fn a_change_by_date_is_made_to_what_has_not_changed_since() {
 }
 
 #[tokio::test]
-async fn of_changes_that_name_one_state_at_once_one_is_made() {
+async fn only_one_of_two_concurrent_changes_with_the_same_tag_succeeds() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(10).await;
@@ -81,7 +81,7 @@ async fn of_changes_that_name_one_state_at_once_one_is_made() {
 }
 
 #[tokio::test]
-async fn a_stale_finalize_completes_nothing() {
+async fn a_finalize_with_a_stale_condition_changes_nothing() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let id = user.create_id(10).await;
@@ -102,7 +102,7 @@ async fn a_stale_finalize_completes_nothing() {
 }
 
 #[tokio::test]
-async fn a_part_is_sent_only_if_it_has_not_arrived() {
+async fn conditions_of_a_put_apply_to_the_stored_part() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -123,7 +123,7 @@ async fn a_part_is_sent_only_if_it_has_not_arrived() {
 }
 
 #[tokio::test]
-async fn every_representation_is_asked_for_by_tag_and_by_date() {
+async fn every_resource_evaluates_conditions_by_tag_and_by_date() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let done = user.upload(&file_bytes(25)).await;
@@ -161,7 +161,7 @@ async fn every_representation_is_asked_for_by_tag_and_by_date() {
 }
 
 #[tokio::test]
-async fn a_range_is_sent_of_the_file_that_the_client_has() {
+async fn if_range_returns_a_range_only_of_the_same_file() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
     let done = user.upload(&file_bytes(25)).await;
@@ -183,6 +183,6 @@ async fn a_range_is_sent_of_the_file_that_the_client_has() {
     }
     let beyond = [("range", "bytes=99-"), ("if-range", "\"other\"")];
     send(&user, "GET", &path, &beyond).await.expect(200);
-    // A HEAD has no ranges.
+    // The server ignores `Range` in a HEAD.
     send(&user, "HEAD", &path, &[range]).await.expect(200);
 }

@@ -1,4 +1,4 @@
-//! What is said of a body is checked, on every route that takes one.
+//! Every route with a body checks the body's digests and encodings.
 
 use std::{
     io::{Read, Write},
@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Server, TestApp, TestUser};
 
 const BYTES: &str = "0123456789";
-/// Of `BYTES`.
+/// The digests of `BYTES`.
 const SHA_256: &str = "sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:";
 const SHA_512: &str =
     "sha-512=:u5bC/EDS1UYX1vJ2/r5XH2I6ja3wtzSFUpmw4Qf9oyz2tp8toys2RF1zaQuTy9D3v8IOD38oVT0qRCjyO3FukA==:";
-/// Of something else.
+/// Digests of other bytes.
 const WRONG_256: &str = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
 const WRONG_512: &str =
     "sha-512=:3a81oZNherrMQXNJriBBMRLm+k6JqX6iCp7u5ktV05ohkpkqJ0/BqDa6PCOj/uu9RU1EI2Q86A4qmslPpUyknw==:";
@@ -34,7 +34,7 @@ async fn put(user: &TestUser, id: &str, digest: &str, body: Body) -> Answer {
 }
 
 #[tokio::test]
-async fn each_digest_of_a_part_is_checked() {
+async fn every_digest_of_a_part_is_checked() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -45,14 +45,14 @@ async fn each_digest_of_a_part_is_checked() {
     }
     assert_eq!(user.status(&id).await["received_parts"], json!([]));
     put(&user, &id, &both(SHA_256, SHA_512), BYTES.into()).await.expect(201);
-    // A replay is held to it as well.
+    // The server checks the digests of a replay, too.
     put(&user, &id, SHA_512, BYTES.into()).await.expect(200);
     assert_eq!(put(&user, &id, WRONG_512, BYTES.into()).await.problem(), refused("CHECKSUM_MISMATCH"));
     assert_eq!(put(&user, &id, "sha-384=:AAAA:", BYTES.into()).await.problem(), refused("INVALID_INPUT"));
 }
 
 #[tokio::test]
-async fn a_digest_in_a_trailer_that_nobody_announced_is_refused() {
+async fn a_digest_in_an_unannounced_trailer_is_refused() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
@@ -70,7 +70,7 @@ async fn a_digest_in_a_trailer_that_nobody_announced_is_refused() {
 }
 
 #[tokio::test]
-async fn json_bodies_are_held_to_their_digests_too() {
+async fn the_digests_and_encodings_of_json_bodies_are_checked_too() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let create = json!({ "original_filename": "a", "total_size_bytes": 1 });
@@ -88,8 +88,8 @@ async fn json_bodies_are_held_to_their_digests_too() {
         ] {
             let request = user.request("POST", path).header("content-type", "application/json").header(name, value);
             let answer = user.send(request.body(body.to_string().into()).unwrap()).await.expect(400).json();
-            let told = answer.get("code").unwrap_or(&answer["errors"][0]["extensions"]["code"]);
-            assert_eq!(*told, code, "{path} {name}: {value}");
+            let actual = answer.get("code").unwrap_or(&answer["errors"][0]["extensions"]["code"]);
+            assert_eq!(*actual, code, "{path} {name}: {value}");
         }
     }
     assert_eq!(user.get("/uploads/sessions").await.json()["sessions"], json!([]));
@@ -98,7 +98,7 @@ async fn json_bodies_are_held_to_their_digests_too() {
     assert_eq!(user.send(request.body(Body::empty()).unwrap()).await.problem(), refused("CHECKSUM_MISMATCH"));
 }
 
-/// Sends this and reads to the end: the status, and the body as JSON.
+/// Sends a request and reads until the server closes the connection. Returns the status, and the body as JSON.
 fn exchange(server: &Server, request: &str) -> (u16, Value) {
     let mut socket = TcpStream::connect(&server.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -110,7 +110,7 @@ fn exchange(server: &Server, request: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn chunks_that_cannot_be_read_are_told_from_a_connection_that_was_cut() {
+async fn malformed_chunks_are_invalid_input_and_not_a_broken_connection() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let (_, created) = server.post("/uploads/sessions", br#"{ "original_filename": "a", "total_size_bytes": 10 }"#);
@@ -125,8 +125,8 @@ async fn chunks_that_cannot_be_read_are_told_from_a_connection_that_was_cut() {
         );
         for broken in ["zz\r\n", "5\r\n{}   x", "-1\r\n", "5\r\n{    \r\nffffffffffffffffff\r\n", "5;\n\r\n"] {
             let (status, answer) = exchange(&server, &format!("{head}{broken}"));
-            let told = answer.get("code").unwrap_or(&answer["errors"][0]["extensions"]["code"]);
-            assert_eq!((status, told), (400, &json!("INVALID_INPUT")), "{route} {broken:?}: {answer}");
+            let code = answer.get("code").unwrap_or(&answer["errors"][0]["extensions"]["code"]);
+            assert_eq!((status, code), (400, &json!("INVALID_INPUT")), "{route} {broken:?}: {answer}");
         }
     }
     let trailer = format!(

@@ -3,7 +3,7 @@
 use crate::support::Cli;
 
 #[test]
-fn schema_graphql_is_what_the_binary_prints() {
+fn schema_graphql_is_the_output_of_the_binary() {
     let printed = String::from_utf8(Cli::new(&["schema"]).run().stdout).unwrap();
     let kept = include_str!("../../schema.graphql");
     assert!(printed == kept, "schema.graphql is out of date; run: cargo run -- schema > schema.graphql");

@@ -1,4 +1,4 @@
-//! Senders that send next to nothing.
+//! Clients below the minimum transfer rate.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -19,17 +19,17 @@ fn trickle(server: &Server, method: &str, path: &str) -> String {
     )
     .unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let (begin, mut answer) = (Instant::now(), [0; 12]);
+    let (start, mut answer) = (Instant::now(), [0; 12]);
     while let Err(error) = socket.read_exact(&mut answer) {
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-        assert!(begin.elapsed() < Duration::from_secs(20), "nothing ends it");
+        assert!(start.elapsed() < Duration::from_secs(20), "the server does not end the request");
         let _ = socket.write_all(b" ");
     }
     String::from_utf8(answer.to_vec()).unwrap()
 }
 
 #[test]
-fn a_body_that_comes_below_the_least_rate_is_given_up() {
+fn a_body_below_the_minimum_transfer_rate_ends_the_request() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [("PARTWAY_BODY_IDLE_TIMEOUT", "300ms"), ("PARTWAY_MIN_TRANSFER_RATE", "10KiB")];
     let server = Server::start(folder.path(), &settings);

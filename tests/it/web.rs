@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::TestApp;
 
 #[tokio::test]
-async fn the_page_needs_no_token_and_runs_nothing_but_its_own_files() {
+async fn the_page_needs_no_token_and_runs_only_its_own_files() {
     let app = TestApp::new().await;
     let page = app.anonymous().get("/graphiql").await.expect(200);
     let policy = page.header("content-security-policy");
@@ -13,7 +13,7 @@ async fn the_page_needs_no_token_and_runs_nothing_but_its_own_files() {
     assert!(!policy.contains("unsafe"), "{policy}");
     let html = String::from_utf8(page.bytes).unwrap();
     assert!(html.contains("graphiql.min.js"));
-    // A proxy may serve it under a path of its own.
+    // The page has only relative URLs: a proxy may serve it under another path.
     assert!(!html.contains("=\"/"), "{html}");
     for file in ["boot.js", "boot.css"] {
         let answer = app.anonymous().get(&format!("/graphiql/{file}")).await.expect(200);

@@ -1,5 +1,4 @@
-//! Sockets by hand, against the real binary: what a client does that wants to use up the server, not to follow a session.
-//! What well-behaved clients see is tested with them, in `tests/clients`.
+//! Attacks over WebSockets, against the real binary. `tests/clients` tests real client libraries.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,7 +13,7 @@ use crate::support::Server;
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
-/// Longer than the server waits for anything.
+/// Longer than every timeout of the server for a socket.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A client's side of a socket.
@@ -25,7 +24,7 @@ impl Socket {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    /// That takes hardly anything in before it is read.
+    /// Opens a socket with a receive buffer of 4 KiB, so that the server notices soon that the client does not read.
     fn open_narrow(server: &Server) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
@@ -50,7 +49,7 @@ impl Socket {
         Self(socket)
     }
 
-    /// Masked with zeros, which changes nothing.
+    /// Sends a frame. Its mask is zero, so the payload stays the same.
     fn send(&mut self, kind: u8, payload: &[u8]) -> std::io::Result<()> {
         let mut frame = vec![0x80 | kind];
         match u8::try_from(payload.len()) {
@@ -65,18 +64,18 @@ impl Socket {
         self.0.write_all(&frame)
     }
 
-    pub(crate) fn say(&mut self, message: &Value) {
+    pub(crate) fn send_message(&mut self, message: &Value) {
         self.send(TEXT, message.to_string().as_bytes()).unwrap();
     }
 
     pub(crate) fn identify(&mut self, token: &str) {
         let token = format!("Bearer {token}");
-        self.say(&json!({ "type": "connection_init", "payload": { "Authorization": token } }));
-        let (kind, text) = self.hear().unwrap();
+        self.send_message(&json!({ "type": "connection_init", "payload": { "Authorization": token } }));
+        let (kind, text) = self.receive().unwrap();
         assert_eq!((kind, &*text), (TEXT, &br#"{"type":"connection_ack"}"#[..]));
     }
 
-    pub(crate) fn hear(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+    pub(crate) fn receive(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.0.read_exact(&mut head)?;
         let length = match head[1] {
@@ -97,10 +96,10 @@ impl Socket {
         Ok((head[0] & 0xf, payload))
     }
 
-    /// The code with which the server closes it.
+    /// Reads until the server closes the socket, and returns the close code.
     fn close_code(&mut self) -> u16 {
         loop {
-            if let (CLOSE, payload) = self.hear().unwrap() {
+            if let (CLOSE, payload) = self.receive().unwrap() {
                 return u16::from_be_bytes([payload[0], payload[1]]);
             }
         }
@@ -108,25 +107,25 @@ impl Socket {
 }
 
 #[test]
-fn who_only_opens_sockets_keeps_nobody_out() {
+fn a_client_that_only_opens_sockets_keeps_no_other_client_out() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let mut silent: Vec<_> = (0..256).map(|_| Socket::open(&server.address)).collect();
     let mut honest = Socket::open(&server.address);
-    assert_eq!(silent[0].close_code(), 1013, "the oldest makes room");
+    assert_eq!(silent[0].close_code(), 1013, "the server evicts the oldest socket");
     honest.identify(&server.first_token);
-    // Who has said who it is makes no room.
+    // The server never evicts an authenticated socket.
     silent.extend((0..256).map(|_| Socket::open(&server.address)));
-    honest.say(&json!({ "type": "ping" }));
-    assert_eq!(honest.hear().unwrap().1, br#"{"type":"pong"}"#);
+    honest.send_message(&json!({ "type": "ping" }));
+    assert_eq!(honest.receive().unwrap().1, br#"{"type":"pong"}"#);
 }
 
 #[test]
-fn what_is_too_large_or_no_message_closes_with_its_code() {
+fn an_oversized_or_malformed_message_closes_the_socket_with_its_code() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let mut large = Socket::open(&server.address);
-    // The head alone announces 16 MiB; the server does not wait for what it will not take.
+    // The frame's head announces 16 MiB. The server refuses it without waiting for the payload.
     let mut frame = vec![0x80 | TEXT, 0x80 | 127];
     frame.extend((16_u64 << 20).to_be_bytes());
     large.0.write_all(&frame).unwrap();
@@ -143,54 +142,54 @@ fn what_is_too_large_or_no_message_closes_with_its_code() {
     let mut unmasked = Socket::open(&server.address);
     unmasked.0.write_all(&[0x80 | TEXT, 2, b'{', b'}']).unwrap();
     assert_eq!(unmasked.close_code(), 1002);
-    let mut no_text = Socket::open(&server.address);
-    no_text.send(TEXT, &[0xff, 0xfe]).unwrap();
-    assert_eq!(no_text.close_code(), 1007);
+    let mut not_utf8 = Socket::open(&server.address);
+    not_utf8.send(TEXT, &[0xff, 0xfe]).unwrap();
+    assert_eq!(not_utf8.close_code(), 1007);
     let mut binary = Socket::open(&server.address);
     binary.send(2, b"{}").unwrap();
     assert_eq!(binary.close_code(), 4400);
 }
 
 #[test]
-fn a_stranger_may_say_only_so_much() {
+fn a_client_that_sends_16_messages_before_it_authenticates_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     for ping in [json!({ "type": "ping" }).to_string().as_bytes(), b""] {
         let mut socket = Socket::open(&server.address);
         let kind = if ping.is_empty() { PING } else { TEXT };
-        // The server may close before the last one is sent.
+        // The server may close the socket before the client has sent the last message.
         let _ = (0..16).try_for_each(|_| socket.send(kind, ping));
         assert_eq!(socket.close_code(), 4400);
     }
 }
 
-/// It goes on to show signs of life, and to ask.
+/// The client keeps sending operations, so it is not idle.
 #[test]
-fn a_client_that_never_reads_ends() {
+fn a_client_that_never_reads_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let mut socket = Socket::open_narrow(&server);
     socket.identify(&server.first_token);
     socket.0.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
     let query = "{ __schema { types { name description fields { name description } } } }";
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut number = 0;
     let ended = loop {
         number += 1;
         let subscribe = json!({ "type": "subscribe", "id": number.to_string(), "payload": { "query": query } });
         match socket.send(TEXT, subscribe.to_string().as_bytes()) {
-            // Now it is the server that does not read.
+            // The server does not read now, because it waits to write.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => break error,
             Ok(()) => {}
         }
-        assert!(begun.elapsed() < DEADLINE, "it is still served");
+        assert!(start.elapsed() < DEADLINE, "the server still serves the client");
     };
     assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&ended.kind()), "{ended}");
 }
 
 #[test]
-fn a_client_that_closes_is_answered() {
+fn the_server_answers_a_close_frame() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     for is_identified in [true, false] {
