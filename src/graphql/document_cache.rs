@@ -18,7 +18,7 @@ use lru::LruCache;
 
 /// Documents in the cache. A new one evicts the least recently used one.
 const MAX_DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// The cache stores no longer documents, so that it takes a few MiB at most.
+/// Longest document in bytes that enters the cache, so that the cache takes a few MiB at most.
 const MAX_DOCUMENT_BYTES: usize = 4 * 1024;
 
 /// The validated documents.

@@ -54,7 +54,7 @@ async fn handle(State(executor): State<Executor>, request: Request) -> axum::res
     answered.unwrap_or_else(|error| refusal(&error, media_type, id.as_ref()))
 }
 
-/// Takes a request through the steps of the [`Executor`].
+/// Runs the steps of the [`Executor`] for a request.
 async fn answer(
     executor: &Executor,
     request: Request,

@@ -45,7 +45,7 @@ mod tests {
         let look_up = || {
             std::future::ready(match look_ups.fetch_add(1, Ordering::Relaxed) {
                 0 => Ok(()),
-                1 => Err(Error::unavailable("the database is away", "gone")),
+                1 => Err(Error::unavailable("the database is not available", "refused")),
                 2 => Err(Error::internal("a row makes no sense")),
                 _ => Err(Error::unauthenticated()),
             })

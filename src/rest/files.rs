@@ -76,7 +76,7 @@ pub(super) async fn content(
     };
     let mut response = (status, body).into_response();
     for (name, value) in response_headers {
-        // These values come from checked text. If one is not valid in a header all the same, the download goes on without it.
+        // Each value comes from checked text. If one is still not valid in a header, the answer leaves that header out.
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
         }

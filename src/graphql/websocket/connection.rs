@@ -75,7 +75,7 @@ async fn authenticate(sockets: &Sockets, token: Option<String>) -> Result<Identi
 impl Connection {
     pub(super) fn new(socket: WebSocket, sockets: Sockets) -> Self {
         let mut events = SelectAll::new();
-        // An empty set is at its end at once, and `select!` would spin; a pending stream keeps it open.
+        // An empty `SelectAll` has ended, so `select!` would spin. A pending stream keeps it open.
         events.push(stream::pending().boxed());
         Self { wire: Wire::new(socket), sockets, operations: HashMap::new(), events }
     }

@@ -13,8 +13,8 @@ use super::messages::{
 
 /// Time in which a client must read one message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time in which a client may answer a close. If the server closed the connection of a client that still sends at once, the
-/// client would not see the code.
+/// Time in which a client may answer a close. If the server closed the connection without waiting, a client that is still
+/// sending would not see the code.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A frame from the client.
