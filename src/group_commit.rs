@@ -3,11 +3,9 @@
 //! Owns the queue and the rule: a lone item starts its batch at once; items that arrive during a batch form the next one.
 //! Does not own the work of a batch: the caller passes it to [`GroupCommit::run`].
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::fmt;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// A queue of items. The leader processes one batch at a time.
@@ -36,13 +34,13 @@ impl<T, R> GroupCommit<T, R> {
     /// item in the same order. Returns `None` if the leader of this item's batch was cancelled or panicked.
     pub async fn run<F: Future<Output = Vec<R>>>(&self, item: T, batch: impl FnOnce(Vec<T>) -> F) -> Option<R> {
         let (sender, mut result) = oneshot::channel();
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push((item, sender));
+        self.queue.lock().push((item, sender));
         let leadership = tokio::select! {
             biased;
             result = &mut result => return result.ok(),
             leadership = self.leader.lock() => leadership,
         };
-        let queued = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        let queued = std::mem::take(&mut *self.queue.lock());
         if !queued.is_empty() {
             let (items, senders): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
             for (sender, result) in senders.into_iter().zip(batch(items).await) {
@@ -83,7 +81,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let others: Vec<_> = (2..=9).map(&run).collect();
-        while commits.queue.lock().unwrap().len() < 8 {
+        while commits.queue.lock().len() < 8 {
             tokio::task::yield_now().await;
         }
         gate.add_permits(2);

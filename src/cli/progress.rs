@@ -3,13 +3,10 @@
 //! Owns the progress bar, and the plain lines that replace it if standard error is not a terminal. Does not upload: that is
 //! `client`.
 
-use std::{
-    convert::Infallible,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 
 use super::output::note;
 use crate::client::{Event, SessionBody};
@@ -30,14 +27,14 @@ impl Progress {
 
     /// Shows an event of the upload.
     pub(super) fn show(&self, event: Event) {
-        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bar = self.bar.lock();
         match event {
             Event::Comparing { bytes } => *bar = new_bar(bytes, "comparing"),
             Event::Compared { bytes } | Event::Sent { bytes } => bar.inc(bytes),
             Event::Lost { bytes } => bar.dec(bytes),
             Event::Retrying { reason } if bar.is_hidden() => {
                 // Only the first retry prints a line.
-                if !std::mem::replace(&mut *self.has_noted_retry.lock().unwrap_or_else(PoisonError::into_inner), true) {
+                if !std::mem::replace(&mut *self.has_noted_retry.lock(), true) {
                     note(format_args!("{reason}; trying again, press ctrl-C to stop"));
                 }
             }
@@ -66,7 +63,7 @@ impl Progress {
     pub(super) async fn print_lines(&self) -> Infallible {
         loop {
             tokio::time::sleep(LINE_INTERVAL).await;
-            let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let bar = self.bar.lock().clone();
             if bar.is_hidden() && !bar.is_finished() {
                 note(line(&bar));
             }
@@ -75,7 +72,7 @@ impl Progress {
 
     /// Removes the bar from the screen.
     pub(super) fn clear(&self) {
-        self.bar.lock().unwrap_or_else(PoisonError::into_inner).finish_and_clear();
+        self.bar.lock().finish_and_clear();
     }
 }
 

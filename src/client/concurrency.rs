@@ -3,11 +3,9 @@
 //! Owns the adaptive concurrency limit and the measured transfer rate. The client sends one part at a time on a slow
 //! connection: parallel parts would share its bandwidth, and each could be so slow that a proxy closes its connection.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::MIB;
@@ -65,7 +63,7 @@ impl ConcurrencyLimit {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

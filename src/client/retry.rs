@@ -5,11 +5,11 @@
 
 use std::{
     error::Error,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::error::{ClientError, in_one_line};
+use parking_lot::{Mutex, MutexGuard};
 
 /// The wait before the first retry. Each further wait is twice as long, up to `MAX_BACKOFF`.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
@@ -113,7 +113,7 @@ impl RetryPolicy {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock()
     }
 }
 

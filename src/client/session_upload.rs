@@ -6,11 +6,12 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use futures_util::{TryStreamExt, stream};
+use parking_lot::Mutex;
 
 use super::{
     api::Client,
@@ -101,7 +102,7 @@ impl SessionUpload<'_> {
         let (mut all, has_changed) = (Vec::new(), self.file.has_changed());
         for number in 1..=self.plan.total_parts() {
             let part = self.plan.part(number).ok_or(UploadError::ProtocolMismatch)?;
-            let sent = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+            let sent = self.digests.lock().get(&number).copied();
             let digest = match sent {
                 Some(sent) if !has_changed => sent,
                 _ => self.file.sha256(part).await?,
@@ -155,7 +156,7 @@ impl SessionUpload<'_> {
         };
         let Err(error) = put else {
             slot.succeeded(part.size_bytes);
-            self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(part.number, sha256);
+            self.digests.lock().insert(part.number, sha256);
             return Ok(());
         };
         if !error.is_response() {

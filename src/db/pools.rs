@@ -4,8 +4,9 @@
 //! own connections, so a status read never waits for a writer that waits for a row lock. Does not own the order of
 //! writers: that is `turns`.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
@@ -74,10 +75,10 @@ impl Pools {
     /// The pools to use. Creates new ones if PostgreSQL does not answer on the old ones.
     pub(super) fn current(&self) -> Arc<Pool> {
         let is_usable = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_abandoned());
-        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let current = Arc::clone(&self.current.read());
         match &self.source {
             Source::Postgres { target, connections, statements } if !is_usable(&current) => {
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                let mut current = self.current.write();
                 // Another request may have replaced them already.
                 if !is_usable(&current) {
                     *current = Arc::new(super::postgres::pool(target, *connections, statements));

@@ -5,13 +5,9 @@
 //! request does not grow with the number of requests that another owner has queued. Does not own the connections: those
 //! are in `pools`.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::oneshot;
 
@@ -79,7 +75,7 @@ impl Turns {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -120,7 +116,7 @@ mod tests {
                 let (turns, order) = (turns.clone(), Arc::clone(&order));
                 Box::pin(async move {
                     let _turn = turns.take(Some(&owner(name))).await.unwrap();
-                    order.lock().unwrap().push(*name);
+                    order.lock().push(*name);
                 })
             })
             .collect();
@@ -129,7 +125,7 @@ mod tests {
         }
         drop(held);
         futures_util::future::join_all(takers).await;
-        let order = order.lock().unwrap();
+        let order = order.lock();
         order.clone()
     }
 

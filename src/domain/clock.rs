@@ -3,9 +3,8 @@
 //! Owns the only place that reads the system clock. Tests replace it and move time. Times are UTC and truncated to
 //! microseconds, the precision of PostgreSQL, so a value that is read back equals the one that was written.
 
-use std::sync::Mutex;
-
 use chrono::{DateTime, SubsecRound, Utc};
+use parking_lot::Mutex;
 
 /// A moment in UTC, with microseconds.
 pub type Timestamp = DateTime<Utc>;
@@ -39,13 +38,13 @@ impl ManualClock {
 
     /// Moves the clock.
     pub fn advance(&self, by: chrono::TimeDelta) {
-        let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut now = self.0.lock();
         *now += by;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.0.lock()
     }
 }

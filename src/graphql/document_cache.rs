@@ -5,16 +5,14 @@
 //! The cache applies only if the variables cannot make the document invalid: they are scalars, and every value of their type
 //! is valid. With other variables (lists, enums, page sizes) the server validates the document again.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use async_graphql::{
     Request, Value, Variables,
     parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Documents in the cache. A new one evicts the least recently used one.
 const MAX_DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -75,7 +73,7 @@ impl DocumentCache {
     }
 
     fn entries(&self) -> MutexGuard<'_, LruCache<Key, Arc<Entry>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

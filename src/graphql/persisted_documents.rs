@@ -5,14 +5,11 @@
 //! document with its hash registers it. Trusted documents come from a file that the server reads at its start. A server can
 //! be restricted to them, so that it executes only the documents of its own front end.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 
 use anyhow::Context;
 use lru::LruCache;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -93,7 +90,7 @@ impl PersistedDocuments {
 
     fn registered(&self, hash: &str) -> Result<String> {
         let digest = hash.parse().map_err(|_| Error::persisted_query_not_found())?;
-        let mut registered = self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registered = self.registered.lock();
         registered.get(&digest).cloned().ok_or_else(Error::persisted_query_not_found)
     }
 
@@ -102,7 +99,7 @@ impl PersistedDocuments {
         if hash.parse() != Ok(digest) {
             return Err(Error::invalid("extensions", "the document does not have the SHA-256 in persistedQuery"));
         }
-        self.registered.lock().unwrap_or_else(PoisonError::into_inner).put(digest, query.clone());
+        self.registered.lock().put(digest, query.clone());
         Ok(query)
     }
 }

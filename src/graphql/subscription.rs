@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 use async_graphql::{Context, ID, Subscription};
 use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
 
 use super::{errors::ApiError, loaders::Loaders, objects::UploadSession, scope::Scope, time_limit::TimeLimited};
 use crate::{
@@ -31,7 +32,7 @@ type StateEntry = (Weak<Session>, Arc<Loaders>);
 impl StateLoaders {
     /// The loaders of this state. Loaders cache their values, so every state has its own.
     fn of(&self, state: &Arc<Session>, new: impl FnOnce() -> Loaders) -> Arc<Loaders> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.lock();
         if let Some((known, loaders)) = entries.get(&state.id)
             && std::ptr::eq(known.as_ptr(), Arc::as_ptr(state))
         {

@@ -6,11 +6,12 @@
 use std::{
     net::SocketAddr,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::Router;
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -171,7 +172,7 @@ impl Server {
 
     /// Whether the last warning is at least [`WARNING_INTERVAL`] old.
     fn may_warn(&self) -> bool {
-        let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned_at = self.warned_at.lock();
         let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
         if is_due {
             *warned_at = Some(Instant::now());

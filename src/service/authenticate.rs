@@ -5,14 +5,11 @@
 //! it, and within two seconds in every other. The times of last use are collected in memory and written by the sweep, so
 //! a status read writes nothing. Does not create or revoke tokens: that is `token`.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, num::NonZeroUsize};
 
 use chrono::TimeDelta;
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::Service;
@@ -53,7 +50,7 @@ impl Default for TokenCache {
 
 impl TokenCache {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn cached(&self, hash: &TokenHash, now: Timestamp) -> Option<Principal> {

@@ -5,11 +5,9 @@
 //! request waits until the last write of the older one has ended. Does not keep other processes away: a local folder is
 //! locked by one process, and on an object store `persist` takes a lease in the database.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::SessionId;
@@ -68,7 +66,7 @@ impl Claims {
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -10,10 +10,7 @@ mod messages;
 mod unauthenticated;
 mod wire;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use async_graphql::http::WebSocketProtocols;
 use axum::{
@@ -24,6 +21,7 @@ use axum::{
     http::{HeaderMap, Uri, header},
     response::Response,
 };
+use parking_lot::Mutex;
 
 use self::{connection::Connection, unauthenticated::UnauthenticatedSockets};
 use super::{execute::Executor, request::MAX_REQUEST_BYTES};
@@ -57,7 +55,7 @@ impl Sockets {
 
     /// A permit for one more socket of the owner. `None` if the owner has [`MAX_SOCKETS_PER_OWNER`] open sockets.
     fn enter(&self, owner: &OwnerName) -> Option<SocketPermit> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let count = open.entry(owner.clone()).or_default();
         if *count >= MAX_SOCKETS_PER_OWNER {
             return None;
@@ -84,7 +82,7 @@ struct SocketPermit {
 
 impl Drop for SocketPermit {
     fn drop(&mut self) {
-        let mut open = self.sockets.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.sockets.open.lock();
         if let Some(count) = open.get_mut(&self.owner) {
             *count -= 1;
             if *count == 0 {

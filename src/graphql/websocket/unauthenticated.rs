@@ -3,11 +3,9 @@
 //! Owns their number. The server always accepts a new one, and at [`MAX_SOCKETS`] evicts the oldest. So a client that only
 //! opens sockets cannot keep out clients that authenticate.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 const MAX_SOCKETS: usize = 256;
@@ -46,7 +44,7 @@ impl UnauthenticatedSockets {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -12,10 +12,11 @@ mod running;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 
 use self::running::{Records, Running, Source, State};
@@ -141,6 +142,6 @@ impl PrefixHashes {
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Running>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 }

@@ -6,13 +6,11 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
@@ -62,7 +60,7 @@ impl Running {
     }
 
     pub(super) fn own(&self) -> MutexGuard<'_, PartSet> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock()
     }
 }
 

@@ -19,13 +19,14 @@ use std::{
     ops::Range,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::SystemTime,
 };
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use names::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
+use parking_lot::Mutex;
 pub use part_writer::SyncParts;
 use sha2::Sha256;
 use uuid::Uuid;
@@ -89,7 +90,7 @@ impl LocalDisk {
 
     /// Returns the open file of a session. All concurrent writers of a session share one [`Upload`].
     fn upload(&self, session: &Session) -> Result<Arc<Upload>> {
-        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || self.open.lock();
         // The server or a person may have deleted or truncated the file since it was opened.
         let size_bytes = session.plan.total_size_bytes();
         let is_intact = |file: &Metadata| file.nlink() > 0 && file.len() == size_bytes;
@@ -114,7 +115,7 @@ impl LocalDisk {
     /// Creates the session's file, or opens it if a concurrent first part has created it. The file has another name until it
     /// has its full size. So no request writes to a file that this function deletes again after a failure.
     fn create_file(&self, path: &Path, size_bytes: u64) -> Result<File> {
-        let _one_at_a_time = self.creation.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.creation.lock();
         let mut options = OpenOptions::new();
         options.write(true).mode(0o600);
         if let Ok(file) = options.open(path)
@@ -274,7 +275,7 @@ impl FolderStorage for LocalDisk {
         let (uploading, creation) = (self.uploading(session), Arc::clone(&self.creation));
         off_thread(move || {
             // A concurrent first part may be about to rename the unfinished file.
-            let _no_concurrent_creation = creation.lock().unwrap_or_else(PoisonError::into_inner);
+            let _no_concurrent_creation = creation.lock();
             remove(&uploading.with_extension(UNFINISHED))?;
             remove(&uploading)
         })

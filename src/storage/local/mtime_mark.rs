@@ -10,10 +10,10 @@ use std::{
     fs::{File, Metadata},
     io,
     os::unix::fs::MetadataExt,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 /// Any value that a kernel's clock is unlikely to produce.
 const MARK_NANOS: u32 = 271_828_182;
 
@@ -58,7 +58,7 @@ impl WriteTracker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,12 +4,10 @@
 //! write permission or the quota is full. Such a store is not ready. While puts fail, the readiness check puts a small
 //! object itself. Does not own the check's route: that is `rest/health.rs`.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use object_store::Error as StoreError;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::answers::{ANSWER_TIMEOUT, with_timeout};
 use crate::storage::{Error, Result};
@@ -73,7 +71,7 @@ impl PutHealth {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
