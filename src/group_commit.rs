@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// A queue of items. The leader processes one batch at a time.
-pub struct GroupCommit<T, R> {
+pub(crate) struct GroupCommit<T, R> {
     queue: Mutex<Vec<(T, oneshot::Sender<R>)>>,
     /// The caller that holds this lock is the leader: it runs the batch.
     leader: tokio::sync::Mutex<()>,
@@ -32,7 +32,7 @@ impl<T, R> GroupCommit<T, R> {
     ///
     /// The first waiting caller becomes the leader and passes all queued items to its `batch`, which returns one result per
     /// item in the same order. Returns `None` if the leader of this item's batch was cancelled or panicked.
-    pub async fn run<F: Future<Output = Vec<R>>>(&self, item: T, batch: impl FnOnce(Vec<T>) -> F) -> Option<R> {
+    pub(crate) async fn run<F: Future<Output = Vec<R>>>(&self, item: T, batch: impl FnOnce(Vec<T>) -> F) -> Option<R> {
         let (sender, mut result) = oneshot::channel();
         self.queue.lock().push((item, sender));
         let leadership = tokio::select! {

@@ -3,13 +3,13 @@
 //! The map of the crate, from the outside in. `docs/architecture.md` shows which module may import which, and a test
 //! checks it.
 //!
-//! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; [`logs`] the log.
-//! - Edges, one protocol each: [`rest`], [`graphql`], [`web`] (GraphiQL).
-//! - [`http`] what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
+//! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; `logs` the log.
+//! - Edges, one protocol each: `rest`, `graphql`, `web` (GraphiQL).
+//! - `http` what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
-//! - [`metrics`] the counters, which edges and use cases increment.
+//! - `metrics` the counters, which edges and use cases increment.
 //! - [`db`] SQL; [`storage`] bytes.
-//! - [`group_commit`] one sync, or one transaction, for items that arrive together.
+//! - `group_commit` one sync, or one transaction, for items that arrive together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes uploads; it uses only the REST contract of the server.
 
@@ -23,12 +23,12 @@ pub mod config;
 pub mod db;
 pub mod domain;
 pub mod error;
-pub mod graphql;
-pub mod group_commit;
-pub mod http;
-pub mod logs;
-pub mod metrics;
-pub mod rest;
+mod graphql;
+mod group_commit;
+mod http;
+mod logs;
+mod metrics;
+mod rest;
 pub mod service;
 pub mod storage;
-pub mod web;
+mod web;

@@ -16,7 +16,7 @@ pub enum LogFormat {
 }
 
 /// Starts the log on standard error. Standard output is for the results of commands.
-pub fn init(format: LogFormat) {
+pub(crate) fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sea_orm_migration=warn"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -36,7 +36,6 @@ pub struct SessionLabels {
 
 /// An event of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum SessionEvent {
     Created,
     Finalized,
@@ -54,7 +53,6 @@ pub struct PartLabels {
 
 /// The outcome of a request that sends a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum PartOutcome {
     Received,
     Replayed,

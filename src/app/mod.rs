@@ -15,11 +15,12 @@ use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 
 use self::origins::Origins;
 pub use self::stores::{Lock, migrate, open_bound_service, open_existing_service, open_service_over};
+pub use crate::http::Shutdown;
 use crate::{
     config::Config,
     domain::Clock,
     graphql,
-    http::{self, ConnectionSettings, MinRate, PacedBody, Server, Shutdown, StopRequest},
+    http::{self, ConnectionSettings, MinRate, PacedBody, Server, StopRequest},
     rest::{self, PublicUrl},
     service::Service,
     web,

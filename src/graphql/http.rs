@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The GraphQL routes.
-pub fn router(
+pub(crate) fn router(
     service: Arc<Service>,
     shutdown: Shutdown,
     settings: GraphqlSettings,

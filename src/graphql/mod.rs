@@ -33,9 +33,9 @@ mod websocket;
 
 use async_graphql::{SDLExportOptions, ValidationMode};
 
-pub use http::router;
-pub use persisted_documents::PersistedDocuments;
-pub use settings::{DocumentSettings, GraphqlSettings};
+pub(crate) use http::router;
+pub(crate) use persisted_documents::PersistedDocuments;
+pub(crate) use settings::{DocumentSettings, GraphqlSettings};
 
 /// The schema with its resolvers.
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;
@@ -57,7 +57,7 @@ fn schema(settings: &GraphqlSettings, validation: ValidationMode) -> Schema {
 }
 
 /// The schema in the GraphQL schema language, as `schema.graphql` holds it.
-pub fn sdl() -> String {
+pub(crate) fn sdl() -> String {
     builder().finish().sdl_with_options(SDLExportOptions::new().include_specified_by().use_space_ident())
 }
 

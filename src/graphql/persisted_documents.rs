@@ -24,7 +24,7 @@ const MAX_REGISTERED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// The documents that clients can name by a hash.
 #[derive(Clone, Debug)]
-pub struct PersistedDocuments {
+pub(crate) struct PersistedDocuments {
     trusted: Arc<HashMap<String, String>>,
     trusted_only: bool,
     registered: Arc<Mutex<LruCache<Sha256Digest, String>>>,
@@ -49,7 +49,7 @@ impl PersistedDocuments {
     ///
     /// # Errors
     /// If the file cannot be read, or if the server is restricted to trusted documents and the settings name no file.
-    pub fn load(settings: &DocumentSettings) -> anyhow::Result<Self> {
+    pub(crate) fn load(settings: &DocumentSettings) -> anyhow::Result<Self> {
         let DocumentSettings { trusted_documents: path, trusted_only } = settings;
         let documents = if path.as_os_str().is_empty() {
             anyhow::ensure!(!trusted_only, "graphql_trusted_only needs graphql_trusted_documents");

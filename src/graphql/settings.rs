@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 /// The limits of a request, and what the server shows of its schema.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct GraphqlSettings {
     pub max_document_bytes: u64,
     pub max_depth: usize,
@@ -27,7 +26,6 @@ pub struct GraphqlSettings {
 
 /// The documents that the server executes.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct DocumentSettings {
     pub trusted_documents: PathBuf,
     pub trusted_only: bool,

@@ -18,7 +18,7 @@ pub(super) const CHALLENGE: &str = "Bearer";
 ///
 /// # Errors
 /// `UNAUTHENTICATED` if there is no such header, or the token is not valid.
-pub async fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Principal> {
+pub(crate) async fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Principal> {
     service.authenticate(bearer_token(headers)?).await
 }
 
@@ -26,13 +26,13 @@ pub async fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Prin
 ///
 /// # Errors
 /// `UNAUTHENTICATED` if there is none.
-pub fn bearer_token(headers: &HeaderMap) -> Result<&str> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<&str> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     header.and_then(parse_bearer).ok_or_else(Error::unauthenticated)
 }
 
 /// The token in `Bearer …`. The scheme's case does not matter.
-pub fn parse_bearer(value: &str) -> Option<&str> {
+pub(crate) fn parse_bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case(CHALLENGE).then(|| token.trim())
 }

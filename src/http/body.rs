@@ -26,7 +26,7 @@ use crate::{
 /// A body as a stream that ends with an error if it does not have the declared SHA-512. It does not check the SHA-256: the
 /// code that stores the bytes computes that anyway.
 #[derive(Debug)]
-pub struct CheckedBody {
+pub(crate) struct CheckedBody {
     body: Body,
     sha512: Option<(Sha512, [u8; 64])>,
 }
@@ -36,7 +36,7 @@ impl CheckedBody {
     ///
     /// # Errors
     /// `INVALID_INPUT` if the body has an encoding, or if a header names a digest that the server does not check.
-    pub fn new(headers: &HeaderMap, body: Body) -> Result<(Self, ContentDigest)> {
+    pub(crate) fn new(headers: &HeaderMap, body: Body) -> Result<(Self, ContentDigest)> {
         refuse_encoded(headers)?;
         let declared = ContentDigest::declared(headers)?;
         let sha512 = declared.sha512.map(|declared| (Sha512::new(), declared));

@@ -15,7 +15,7 @@ const MIN_CONNECTIONS: u64 = 16;
 
 /// Raises the soft limit to the hard limit. Systems keep the soft limit low for programs that use `select`, which fails on
 /// descriptors above 1,024; this program does not use it.
-pub fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
     if current.is_none_or(|current| current >= wanted) {

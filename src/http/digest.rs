@@ -18,7 +18,7 @@ const USE_INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header ins
 
 /// The digests of the content that a request declares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ContentDigest {
+pub(crate) struct ContentDigest {
     /// The SHA-256.
     pub sha256: Option<Sha256Digest>,
     pub(super) sha512: Option<[u8; 64]>,
@@ -29,7 +29,7 @@ impl ContentDigest {
     ///
     /// # Errors
     /// `INVALID_INPUT` for a malformed header, and for a digest that the server does not check.
-    pub fn declared(headers: &HeaderMap) -> Result<Self> {
+    pub(crate) fn declared(headers: &HeaderMap) -> Result<Self> {
         refuse_unchecked(headers)?;
         let invalid = |problem| Error::invalid("content_digest", problem);
         let values: Vec<_> = headers.get_all(HEADER).iter().map(|value| value.to_str().unwrap_or("?")).collect();

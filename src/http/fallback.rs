@@ -11,27 +11,27 @@ use super::Problem;
 use crate::error::Error;
 
 /// The answer to a path that has no route.
-pub async fn no_such_route() -> Problem {
+pub(crate) async fn no_such_route() -> Problem {
     Problem(Error::not_found("route"))
 }
 
 /// The answer to a method that the route does not have. axum adds `Allow`.
-pub async fn no_such_method() -> Problem {
+pub(crate) async fn no_such_method() -> Problem {
     Problem(Error::method_not_allowed("this route does not have this method"))
 }
 
 /// The answer to a request on a connection over the limit.
-pub async fn overloaded() -> Problem {
+pub(crate) async fn overloaded() -> Problem {
     Problem(Error::too_many_connections())
 }
 
 /// The answer to a browser's request from a page of another origin.
-pub fn foreign_origin() -> Problem {
+pub(crate) fn foreign_origin() -> Problem {
     Problem(Error::forbidden("requests from this origin are not allowed"))
 }
 
 /// The answer when a handler panicked: `INTERNAL`. The log has the panic's message.
-pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     Problem(Error::internal(text.unwrap_or_else(|| "a handler panicked".to_owned()))).into_response()

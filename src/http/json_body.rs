@@ -21,7 +21,7 @@ pub(super) const MEDIA_TYPE: &str = "application/json";
 ///
 /// # Errors
 /// `UNSUPPORTED_MEDIA_TYPE`, `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, or `UNAVAILABLE` if the body stops arriving.
-pub async fn read_json(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
+pub(crate) async fn read_json(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
     let is_json = is_json(request.headers());
     let body = read_whole(request, what, max_bytes).await?;
     if is_json || body.is_empty() { Ok(body) } else { Err(Error::not_json()) }
@@ -36,7 +36,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// `INVALID_INPUT`.
-pub fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+pub(crate) fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     // serde also reads a struct from an array, field by field. The API accepts only objects.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Error::malformed("the body must be a JSON object"));

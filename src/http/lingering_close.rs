@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Wraps the request's body. If a handler drops it unread, a task reads and discards the rest.
-pub fn drain_unread_body(request: Request) -> Request {
+pub(crate) fn drain_unread_body(request: Request) -> Request {
     if request.body().is_end_stream() {
         return request;
     }

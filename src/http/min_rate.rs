@@ -19,7 +19,7 @@ use super::ConnectionSettings;
 
 /// The minimum rate of a client.
 #[derive(Clone, Copy, Debug)]
-pub struct MinRate {
+pub(crate) struct MinRate {
     /// Time for which no byte need move: the whole credit.
     pub idle_timeout: Duration,
     /// Minimum bytes per second, averaged over more than `idle_timeout`. If it is 0, any byte restores the whole credit.
@@ -84,14 +84,14 @@ fn time_for(bytes: u64, rate: u64) -> Duration {
 
 /// A request's body that ends with an error if its client sends more slowly than the minimum rate.
 #[derive(Debug)]
-pub struct PacedBody {
+pub(crate) struct PacedBody {
     body: Body,
     credit: TimeCredit,
 }
 
 impl PacedBody {
     /// Wraps a body, unless it is empty.
-    pub fn wrap(body: Body, rate: MinRate) -> Body {
+    pub(crate) fn wrap(body: Body, rate: MinRate) -> Body {
         if body.is_end_stream() { body } else { Body::new(Self { body, credit: TimeCredit::new(rate) }) }
     }
 }

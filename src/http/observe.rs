@@ -30,7 +30,7 @@ const MAX_ID_BYTES: usize = 128;
 
 /// What the layer needs.
 #[derive(Clone, Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     service: Arc<Service>,
     ids: Arc<RequestIds>,
 }
@@ -51,14 +51,14 @@ impl Observer {
     ///
     /// # Errors
     /// If the operating system provides no random number.
-    pub fn new(service: Arc<Service>) -> anyhow::Result<Self> {
+    pub(crate) fn new(service: Arc<Service>) -> anyhow::Result<Self> {
         let ids = Arc::new(RequestIds(AtomicU64::new(getrandom::u64().context("random numbers")?)));
         Ok(Self { service, ids })
     }
 }
 
 /// The layer.
-pub async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let sent = request.headers().get(&REQUEST_ID).filter(|id| is_usable(id)).cloned().map(RequestId::new);
     let id = sent.unwrap_or_else(|| observer.ids.next());

@@ -21,7 +21,7 @@ use crate::{
 
 /// The entity tag and the date of one state of a resource.
 #[derive(Clone, Debug)]
-pub struct Validator {
+pub(crate) struct Validator {
     tag: Tag,
     /// When that state began. Headers have only whole seconds.
     modified: Timestamp,
@@ -29,17 +29,17 @@ pub struct Validator {
 
 impl Validator {
     /// A validator with a strong entity tag. `tag` has no quotes.
-    pub fn new(tag: impl fmt::Display, modified: Timestamp) -> Self {
+    pub(crate) fn new(tag: impl fmt::Display, modified: Timestamp) -> Self {
         Self { tag: Tag::strong(tag), modified }
     }
 
     /// The value of `ETag`.
-    pub fn etag(&self) -> String {
+    pub(crate) fn etag(&self) -> String {
         self.tag.to_string()
     }
 
     /// The value of `Last-Modified`.
-    pub fn last_modified(&self) -> String {
+    pub(crate) fn last_modified(&self) -> String {
         httpdate::fmt_http_date(SystemTime::from(self.modified))
     }
 
@@ -51,7 +51,7 @@ impl Validator {
 /// The conditions of a request.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_field_names, reason = "each field has the name of its header")]
-pub struct Preconditions {
+pub(crate) struct Preconditions {
     if_match: Option<TagCondition>,
     if_unmodified_since: Option<Timestamp>,
     if_none_match: Option<TagCondition>,
@@ -60,7 +60,7 @@ pub struct Preconditions {
 
 /// Whether a client's copy is current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// The client has no copy, or one of another state. The server sends the resource.
     Modified,
     /// The client's copy is current. The server sends 304.
@@ -74,7 +74,7 @@ impl Preconditions {
     ///
     /// # Errors
     /// `INVALID_INPUT`.
-    pub fn read(method: &Method, headers: &HeaderMap) -> Result<Self> {
+    pub(crate) fn read(method: &Method, headers: &HeaderMap) -> Result<Self> {
         let is_read = method == Method::GET || method == Method::HEAD;
         let if_none_match = match tags(headers, &header::IF_NONE_MATCH, "if_none_match") {
             Err(_) if is_read => Some(TagCondition::Listed(Vec::new())),
@@ -94,13 +94,13 @@ impl Preconditions {
     }
 
     /// Whether the request has no conditions.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let has_tags = self.if_match.is_some() || self.if_none_match.is_some();
         !has_tags && self.if_unmodified_since.is_none() && self.if_modified_since.is_none()
     }
 
     /// Whether the conditions permit a change to a resource in this state. `None` is a resource that does not exist.
-    pub fn permit(&self, current: Option<&Validator>) -> bool {
+    pub(crate) fn permit(&self, current: Option<&Validator>) -> bool {
         let is_known = |names: &TagCondition| current.is_some_and(|current| names.match_weakly(&current.tag));
         self.allows(current) && !self.if_none_match.as_ref().is_some_and(is_known)
     }
@@ -109,7 +109,7 @@ impl Preconditions {
     ///
     /// # Errors
     /// `PRECONDITION_FAILED`.
-    pub fn freshness(&self, current: &Validator) -> Result<Freshness> {
+    pub(crate) fn freshness(&self, current: &Validator) -> Result<Freshness> {
         if !self.allows(Some(current)) {
             return Err(Error::precondition_failed());
         }
@@ -121,12 +121,12 @@ impl Preconditions {
     }
 
     /// Whether the entity tag is enough to answer a read, without the date.
-    pub fn need_only_the_tag(&self) -> bool {
+    pub(crate) fn need_only_the_tag(&self) -> bool {
         self.if_none_match.is_some() && self.if_match.is_none() && self.if_unmodified_since.is_none()
     }
 
     /// Whether `If-None-Match` lists this strong tag. `tag` has no quotes.
-    pub fn if_none_match_lists(&self, tag: impl fmt::Display) -> bool {
+    pub(crate) fn if_none_match_lists(&self, tag: impl fmt::Display) -> bool {
         self.if_none_match.as_ref().is_some_and(|names| names.match_weakly(&Tag::strong(tag)))
     }
 
@@ -150,7 +150,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
 
 /// Whether `If-Range` allows a range of a resource in this state: the header is absent, or is this strong tag, or is exactly
 /// this date.
-pub fn allows_range(headers: &HeaderMap, current: &Validator) -> bool {
+pub(crate) fn allows_range(headers: &HeaderMap, current: &Validator) -> bool {
     if !headers.contains_key(header::IF_RANGE) {
         return true;
     }

@@ -22,7 +22,7 @@ const RETRY_AFTER: &str = "1";
 
 /// An error as an answer.
 #[derive(Debug)]
-pub struct Problem(pub Error);
+pub(crate) struct Problem(pub Error);
 
 impl<E: Into<Error>> From<E> for Problem {
     fn from(error: E) -> Self {
@@ -46,7 +46,7 @@ impl Problem {
 }
 
 /// An answer without a body: the status and the headers for a code. REST and GraphQL share them.
-pub fn head(code: Code) -> Response {
+pub(crate) fn head(code: Code) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = status.into_response();
     let headers = response.headers_mut();

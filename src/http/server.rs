@@ -51,7 +51,7 @@ pub enum StopRequest {
 
 /// The server, with its routes and its connections.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     router: Router,
     overloaded: Router,
     service: Arc<Service>,
@@ -65,7 +65,7 @@ pub struct Server {
 
 impl Server {
     /// A server of these routes. `overloaded` answers connections over the limit.
-    pub fn new(
+    pub(crate) fn new(
         router: Router,
         overloaded: Router,
         service: Arc<Service>,
@@ -92,7 +92,7 @@ impl Server {
 
     /// Serves until `stop` completes, then waits up to `shutdown_timeout` for active requests. During that time the server
     /// still accepts connections, with one request each: load balancers see at `/ready` that it is stopping.
-    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
+    pub(crate) async fn run(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
         let request = self.accept_until(&listener, stop).await;
         self.shutdown.close();
         if request == StopRequest::Terminate && self.shutdown.was_probed() && !self.settings.drain_delay.is_zero() {

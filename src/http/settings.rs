@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 /// The limits on connections, the minimum transfer rate, and the times of the shutdown.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[expect(missing_docs, reason = "config.default.toml is their documentation")]
 pub struct ConnectionSettings {
     pub max_connections: u32,
     pub max_connections_per_address: u32,

@@ -19,7 +19,7 @@ use axum::{
     routing::{get, post, put},
 };
 
-pub use public_url::PublicUrl;
+pub(crate) use public_url::PublicUrl;
 
 use crate::{http::Shutdown, service::Service};
 
@@ -27,7 +27,7 @@ use crate::{http::Shutdown, service::Service};
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// All REST routes.
-pub fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
+pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
     Router::new()
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))

@@ -9,11 +9,11 @@ use url::Url;
 
 /// The prefix of each URL in an answer.
 #[derive(Clone, Debug)]
-pub struct PublicUrl(Arc<str>);
+pub(crate) struct PublicUrl(Arc<str>);
 
 impl PublicUrl {
     /// Makes absolute URLs below `url`. Without a `url`, makes paths, which the client resolves against its request.
-    pub fn new(url: Option<&Url>) -> Self {
+    pub(crate) fn new(url: Option<&Url>) -> Self {
         Self(url.map(Url::as_str).unwrap_or_default().trim_end_matches('/').into())
     }
 

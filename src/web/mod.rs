@@ -55,7 +55,7 @@ const ASSETS: [Asset; 4] = [
 ];
 
 /// The page's routes.
-pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/graphiql", get(page)).route("/graphiql/{file}", get(file))
 }
 

@@ -12,10 +12,9 @@ use std::{
 use axum::{Router, http::Request};
 use chrono::TimeDelta;
 use partway::{
-    app::{App, open_existing_service, open_service_over},
+    app::{App, Shutdown, open_existing_service, open_service_over},
     config::Config,
     domain::{Clock, ManualClock, SystemClock},
-    http::Shutdown,
     service::{CheckOptions, Finding, Service},
 };
 use sqlx::{Connection, Executor};
