@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::support::{Cause, Place, Server, Step, TestApp, TestUser, When, file_bytes, sha256_hex};
+use crate::support::{Cause, Place, Server, Step, TestApp, TestUser, When, file_bytes, in_time, sha256_hex};
 
 const MIB: usize = 1024 * 1024;
 
@@ -35,7 +35,7 @@ async fn a_body_that_stalls_is_given_up_and_holds_neither_the_part_nor_memory() 
         let half = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"01234"))]).chain(stream::pending());
         let request = user.request("PUT", &format!("/uploads/sessions/{id}/parts/1"));
         let request = request.header("content-length", 10).body(Body::from_stream(half)).unwrap();
-        let stalled = user.send(request).await;
+        let stalled = in_time(user.send(request)).await;
         assert_eq!(stalled.problem(), (503, "UNAVAILABLE".to_owned()), "{place:?}");
         assert_eq!(user.status(&id).await["status"], "INIT");
         // Each waits for what a part before it still holds: for its own part at once, for memory half a minute.
@@ -72,7 +72,7 @@ async fn of_a_refused_body_at_most_32_mib_are_read() {
     let app = TestApp::on_disk().await;
     let (body, read, dropped) = watched(vec![0; MIB].into(), true);
     refuse(&app, body).await;
-    assert!(dropped.await.is_err(), "the body is dropped, and says nothing");
+    assert!(in_time(dropped).await.is_err(), "the body is dropped, and says nothing");
     assert_eq!(read.load(Ordering::Relaxed), 33 * MIB, "until it is too much");
 }
 
@@ -84,7 +84,7 @@ async fn a_refused_body_is_read_for_at_most_ten_seconds() {
     tokio::time::pause();
     let begun = Instant::now();
     refuse(&app, body).await;
-    assert!(dropped.await.is_err());
+    assert!(in_time(dropped).await.is_err());
     assert_eq!(read.load(Ordering::Relaxed), 1);
     let took = begun.elapsed();
     assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&took), "{took:?}");

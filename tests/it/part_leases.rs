@@ -7,7 +7,9 @@ use partway::config::Config;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Cause, Deadline, Faults, Gate, Place, Step, TestApp, TestUser, When, sha256_hex};
+use crate::support::{
+    Answer, Cause, Deadline, Faults, Gate, Place, Step, TestApp, TestUser, When, in_time, sha256_hex,
+};
 
 /// Three parts of 10 bytes, but for the last.
 const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
@@ -92,7 +94,7 @@ async fn a_slow_put_renews_its_lease() {
     let refused = under_way.other_user().put(&under_way.id, 1, &FILE[..10]).await;
     assert_eq!(refused.problem(), busy(), "18 seconds after it began");
     under_way.gate.open();
-    under_way.putting.await.unwrap().expect(201);
+    in_time(under_way.putting).await.unwrap().expect(201);
 }
 
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn a_put_whose_lease_went_to_another_node_ends_at_its_renewal() {
     other.put(&under_way.id, 1, &FILE[..10]).await.expect(201);
     pass(RENEWAL).await;
     // The gate is closed: the store has not been asked.
-    assert_eq!(under_way.putting.await.unwrap().problem(), busy());
+    assert_eq!(in_time(under_way.putting).await.unwrap().problem(), busy());
     other.put_parts(&under_way.id, FILE, [2, 3]).await;
     assert_finishes(&other, &under_way.id).await;
 }
@@ -117,7 +119,7 @@ async fn a_put_whose_lease_went_to_another_node_is_not_recorded() {
     let others = putting(&other, &under_way.id, 1, &FILE[..10]);
     others_gate.reached().await;
     under_way.gate.open();
-    assert_eq!(under_way.putting.await.unwrap().problem(), busy());
+    assert_eq!(in_time(under_way.putting).await.unwrap().problem(), busy());
     assert_eq!(under_way.user.status(&under_way.id).await["received_parts"], json!([]));
     others_gate.open();
     others.await.unwrap().expect(201);

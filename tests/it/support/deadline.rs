@@ -41,3 +41,13 @@ impl Deadline {
         assert!(Instant::now() < self.0, "waited for {what} for {LONGEST:?} at {caller}");
     }
 }
+
+/// What comes of it, or a failed test once it has taken too long.
+#[track_caller]
+pub(crate) fn in_time<F: Future>(waited_for: F) -> impl Future<Output = F::Output> {
+    let caller = Location::caller();
+    async move {
+        let in_time = tokio::time::timeout(LONGEST, waited_for).await;
+        in_time.unwrap_or_else(|_| panic!("waited for {LONGEST:?} at {caller}"))
+    }
+}

@@ -13,7 +13,7 @@ mod services;
 
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, file_bytes, sha256_hex};
-pub(crate) use deadline::Deadline;
+pub(crate) use deadline::{Deadline, in_time};
 pub(crate) use faulty_storage::{Cause, Faults, Gate, Place, Step, When};
 pub(crate) use http_proxy::{http_proxy, page};
 pub(crate) use process::{Cli, Server, exchange};
