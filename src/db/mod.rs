@@ -77,6 +77,11 @@ impl Db {
         Ok(self.read.ping().await?)
     }
 
+    /// Closes connections that were idle for too long. Only those of reads of one session: sqlx's pools do it themselves.
+    pub async fn close_idle(&self) {
+        self.pools.current().lookups.close_idle().await;
+    }
+
     /// The counter of executed statements.
     pub fn statements(&self) -> &Counter {
         &self.statements

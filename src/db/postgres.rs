@@ -99,7 +99,8 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Cou
     let Share { writers, readers, lookups } = Share::of(connections);
     let (read, write) = (pool(readers), pool(writers));
     let target = Target::Postgres { options: Box::new(target.clone()), set_up: TIMEOUTS, health: Arc::clone(&health) };
-    Pool::new(read, write, ReadPool::new(target, lookups), Some(health))
+    let lookups = ReadPool::new(target, lookups, read.clone());
+    Pool::new(read, write, lookups, Some(health))
 }
 
 /// A connection without time-outs, for long statements. The caller must close it.

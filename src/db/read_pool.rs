@@ -3,11 +3,13 @@
 //! Owns these connections, and when one is tested or dropped. sqlx's pool pings every connection that returns to it.
 //! That is one more round trip for each read, more than a quarter of the cost of a status read. This pool pings a
 //! connection only if it was idle for longer than [`TRUSTED_IDLE`], and drops a connection whose last statement failed
-//! or was abandoned. Does not own the statements: those are in `session_read`.
+//! or was abandoned. If it cannot connect, the read uses the pool of all other reads, which waits and retries. Does not
+//! own the statements: those are in `session_read`.
 
 use std::{sync::Arc, time::Duration};
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
+use sea_orm::{DatabaseConnection, DbBackend};
 use sqlx::{
     Connection, Executor, FromRow, PgConnection, SqlStr, SqliteConnection,
     postgres::{PgConnectOptions, PgRow},
@@ -19,6 +21,10 @@ use crate::domain::{OwnerName, SessionId};
 
 /// The server tests a PostgreSQL connection before use if it was idle for longer than this.
 pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// The server closes a connection that was idle for longer than this, as sqlx's pools do.
+const MAX_IDLE: Duration = Duration::from_mins(10);
+/// The server closes a connection that is older than this, as sqlx's pools do.
+const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// A type that both drivers can read from a row.
 pub(super) trait Read: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
@@ -43,45 +49,87 @@ pub(super) enum Target {
 
 /// The pool.
 #[derive(Debug)]
-pub(super) struct ReadPool(Pool<Target>);
+pub(super) struct ReadPool {
+    pool: Pool<Target>,
+    /// The pool of all other reads.
+    general: DatabaseConnection,
+}
 
 impl ReadPool {
-    pub(super) fn new(target: Target, connections: u32) -> Self {
+    pub(super) fn new(target: Target, connections: u32, general: DatabaseConnection) -> Self {
         let size = usize::try_from(connections).unwrap_or(usize::MAX);
         let pool = Pool::builder(target).max_size(size).build();
-        Self(pool.expect("a pool without time-outs needs no runtime"))
+        Self { pool: pool.expect("a pool without time-outs needs no runtime"), general }
     }
 
     /// Runs a statement that returns at most one row.
     pub(super) async fn fetch_optional<T: Read>(&self, text: SqlStr, key: Key<'_>) -> Result<Option<T>, sqlx::Error> {
-        let mut connection = self.connection().await?;
+        let Some(mut connection) = self.connection().await? else {
+            return match self.general.get_database_backend() {
+                DbBackend::Postgres => fetch_optional(self.general.get_postgres_connection_pool(), text, key).await,
+                _ => fetch_optional(self.general.get_sqlite_connection_pool(), text, key).await,
+            }?
+            .transpose();
+        };
         let fetched = connection.fetch_optional(text, key).await;
         if !connection.is_usable {
             // The cause may have broken the idle connections too, so drop them.
-            self.0.retain(|_, _| false);
+            self.pool.retain(|_, _| false);
         }
         fetched
     }
 
-    async fn connection(&self) -> Result<Object<Target>, sqlx::Error> {
-        let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, self.0.get()).await;
-        connection.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|error| match error {
-            PoolError::Backend(error) => error,
-            _ => sqlx::Error::PoolClosed,
-        })
+    /// A connection of this pool; `None` if there is none and the database accepts no new one.
+    async fn connection(&self) -> Result<Option<Object<Target>>, sqlx::Error> {
+        let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, self.pool.get()).await;
+        match connection.map_err(|_| sqlx::Error::PoolTimedOut)? {
+            Ok(connection) => Ok(Some(connection)),
+            Err(PoolError::Backend(error)) => {
+                tracing::debug!(%error, "cannot connect for a read; using the pool of other reads");
+                Ok(None)
+            }
+            Err(_) => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    /// Closes connections that are idle for too long or too old.
+    pub(super) async fn close_idle(&self) {
+        let is_kept = |metrics: Metrics| metrics.last_used() < MAX_IDLE && metrics.age() < MAX_AGE;
+        close(self.pool.retain(|_, metrics| is_kept(metrics)).removed).await;
     }
 
     /// Closes the idle connections now, and each connection in use when it returns.
     pub(super) async fn close(&self) {
-        let idle = self.0.retain(|_, _| false).removed;
-        self.0.close();
-        for connection in idle {
-            let _ = match connection.driver {
-                Driver::Sqlite(connection) => connection.close().await,
-                Driver::Postgres(connection) => connection.close().await,
-            };
-        }
+        let idle = self.pool.retain(|_, _| false).removed;
+        self.pool.close();
+        close(idle).await;
     }
+}
+
+async fn close(connections: Vec<ReadConnection>) {
+    for connection in connections {
+        let _ = match connection.driver {
+            Driver::Sqlite(connection) => connection.close().await,
+            Driver::Postgres(connection) => connection.close().await,
+        };
+    }
+}
+
+/// Runs a statement on a connection, or a pool, of either driver.
+async fn fetch_optional<'c, D, T>(
+    executor: impl Executor<'c, Database = D>,
+    text: SqlStr,
+    key: Key<'_>,
+) -> Result<Option<Result<T, sqlx::Error>>, sqlx::Error>
+where
+    D: sqlx::Database,
+    T: for<'r> FromRow<'r, D::Row>,
+    D::Arguments: sqlx::IntoArguments<D>,
+    uuid::Uuid: for<'q> sqlx::Encode<'q, D> + sqlx::Type<D>,
+    for<'q> &'q str: sqlx::Encode<'q, D> + sqlx::Type<D>,
+{
+    let row = sqlx::query(text).bind(key.id.0).bind(key.owner.as_str()).fetch_optional(executor).await?;
+    Ok(row.map(|row| T::from_row(&row)))
 }
 
 /// A connection to SQLite or PostgreSQL.
@@ -101,17 +149,10 @@ enum Driver {
 
 impl ReadConnection {
     async fn fetch_optional<T: Read>(&mut self, text: SqlStr, key: Key<'_>) -> Result<Option<T>, sqlx::Error> {
-        let (id, owner) = (key.id.0, key.owner.as_str());
         self.is_usable = false;
         let fetched = match &mut self.driver {
-            Driver::Sqlite(connection) => {
-                let row = sqlx::query(text).bind(id).bind(owner).fetch_optional(connection).await;
-                row.map(|row| row.map(|row| T::from_row(&row)))
-            }
-            Driver::Postgres(connection) => {
-                let row = sqlx::query(text).bind(id).bind(owner).fetch_optional(connection).await;
-                row.map(|row| row.map(|row| T::from_row(&row)))
-            }
+            Driver::Sqlite(connection) => fetch_optional(connection, text, key).await,
+            Driver::Postgres(connection) => fetch_optional(connection, text, key).await,
         };
         self.is_usable = fetched.is_ok();
         fetched?.transpose()
@@ -137,6 +178,9 @@ impl Manager for Target {
     async fn recycle(&self, connection: &mut ReadConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
         if !connection.is_usable {
             return Err(RecycleError::message("the last statement failed or was abandoned"));
+        }
+        if metrics.age() > MAX_AGE {
+            return Err(RecycleError::message("the connection is too old"));
         }
         match (self, &mut connection.driver) {
             (Self::Postgres { health, .. }, Driver::Postgres(connection)) if metrics.last_used() > TRUSTED_IDLE => {
@@ -166,11 +210,23 @@ mod tests {
     }
 
     fn pool(connections: u32) -> ReadPool {
-        ReadPool::new(Target::Sqlite(Box::new(SqliteConnectOptions::new().in_memory(true))), connections)
+        pool_of(SqliteConnectOptions::new().in_memory(true), connections, DatabaseConnection::default())
+    }
+
+    fn pool_of(options: SqliteConnectOptions, connections: u32, general: DatabaseConnection) -> ReadPool {
+        ReadPool::new(Target::Sqlite(Box::new(options)), connections, general)
     }
 
     async fn connection_id(pool: &ReadPool) -> deadpool::managed::ObjectId {
-        Object::id(&pool.connection().await.unwrap())
+        Object::id(&pool.connection().await.unwrap().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_read_that_cannot_connect_uses_the_pool_of_other_reads() {
+        let general = sea_orm::Database::connect("sqlite::memory:").await.unwrap();
+        let missing = SqliteConnectOptions::new().filename("/nowhere/partway.db");
+        let pool = pool_of(missing, 1, general);
+        assert_eq!(read(&pool, READ).await.unwrap(), Some((1,)));
     }
 
     #[tokio::test]
@@ -179,7 +235,7 @@ mod tests {
         for found in join_all((0..20).map(|_| read(&pool, READ))).await {
             assert_eq!(found.unwrap(), Some((1,)));
         }
-        assert!(pool.0.status().size <= 2);
+        assert!(pool.pool.status().size <= 2);
     }
 
     #[tokio::test]
@@ -188,9 +244,9 @@ mod tests {
         let (one, other) = (pool.connection().await.unwrap(), pool.connection().await.unwrap());
         drop((one, other));
         read(&pool, "SELECT nonsense").await.unwrap_err();
-        assert_eq!(pool.0.status().available, 1, "only the failed connection is left, and the next read drops it");
+        assert_eq!(pool.pool.status().available, 1, "only the failed connection is left, and the next read drops it");
         assert_eq!(read(&pool, READ).await.unwrap(), Some((1,)));
-        assert_eq!(pool.0.status().size, 1);
+        assert_eq!(pool.pool.status().size, 1);
     }
 
     #[tokio::test]

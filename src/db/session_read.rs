@@ -16,6 +16,7 @@ use super::{
     error::retry_transient,
     read_pool::{Key, Read},
     rows,
+    sessions::missing_row,
 };
 use crate::domain::{OwnerName, Session, SessionId, Upload};
 
@@ -64,10 +65,16 @@ impl Db {
 
     /// The owner's session with this id, and its file, in one statement.
     pub async fn upload(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Upload>> {
-        let found = self.fetch(&self.session_statements.upload, Key { owner, id }).await?;
-        found
-            .map(|WithFile { session, file }| Ok(Upload { session: rows::session(session)?, file: rows::file(file)? }))
-            .transpose()
+        match self.fetch(&self.session_statements.upload, Key { owner, id }).await? {
+            Some(WithFile { session, file }) => {
+                Ok(Some(Upload { session: rows::session(session)?, file: rows::file(file)? }))
+            }
+            // The join finds nothing either if the file's row is missing, which is damage.
+            None => match self.session(owner, id).await? {
+                Some(_) => Err(missing_row("upload_file").into()),
+                None => Ok(None),
+            },
+        }
     }
 
     /// The version of the owner's session with this id, for callers that have the rest of the session.

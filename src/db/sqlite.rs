@@ -40,7 +40,7 @@ impl Db {
         let write = count_statements(connect(file, 1).await?, &statements);
         let read = count_statements(connect(file, READERS).await?, &statements);
         let observe = connect(file, 1).await?;
-        let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS);
+        let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
         Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), statements))
     }

@@ -6,8 +6,7 @@
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
-    ActiveModelTrait,
-    ActiveValue::{Set, Unchanged},
+    ActiveValue::Set,
     Condition, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryResult, QuerySelect,
     QueryTrait,
     sea_query::{Expr, ExprTrait},
@@ -92,13 +91,16 @@ impl Db {
             .exec(&tx)
             .await?;
         if ended.rows_affected > 0 {
-            let file = upload_file::ActiveModel {
-                id: Unchanged(session.file_id.0),
-                status: Set(FileStatus::Failed.as_str().to_owned()),
-                updated_at: Set(now),
-                ..Default::default()
-            };
-            file.update_without_returning(&tx).await?;
+            // The file's row may be missing.
+            upload_file::Entity::update_many()
+                .set(upload_file::ActiveModel {
+                    status: Set(FileStatus::Failed.as_str().to_owned()),
+                    updated_at: Set(now),
+                    ..Default::default()
+                })
+                .filter(upload_file::COLUMN.id.eq(session.file_id.0))
+                .exec(&tx)
+                .await?;
             tx.commit().await?;
             return Ok(EndedUnreadable::WithoutFile(Box::new(session)));
         }

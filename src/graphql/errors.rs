@@ -11,6 +11,13 @@ use crate::error::{Code, Error};
 #[derive(Clone, Debug)]
 pub(super) struct ApiError(Arc<Error>);
 
+impl ApiError {
+    /// Whether a retry may succeed.
+    pub(super) fn is_retryable(&self) -> bool {
+        self.0.code().is_retryable()
+    }
+}
+
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         Self(Arc::new(error))

@@ -15,13 +15,22 @@ pub(crate) struct Scope {
     pub(super) loaders: Arc<Loaders>,
     pub(super) budget: Arc<Budget>,
     pub(super) timeout: Duration,
+    /// Whether sessions are read together with their files. It holds for the whole answer, so the answer shows one state
+    /// of a session.
+    pub(super) reads_files: bool,
 }
 
 impl Scope {
     /// The scope of a request.
-    pub(super) fn new(service: Arc<Service>, principal: Principal, budget: Arc<Budget>, timeout: Duration) -> Self {
+    pub(super) fn new(
+        service: Arc<Service>,
+        principal: Principal,
+        budget: Arc<Budget>,
+        timeout: Duration,
+        reads_files: bool,
+    ) -> Self {
         let loaders = Arc::new(Loaders::new(Arc::clone(&service), principal.clone()));
-        Self { service, principal, loaders, budget, timeout }
+        Self { service, principal, loaders, budget, timeout, reads_files }
     }
 
     /// The scope of an event of a subscription, with these loaders and a new budget.
@@ -32,6 +41,7 @@ impl Scope {
             loaders,
             budget: self.budget.renewed(),
             timeout: self.timeout,
+            reads_files: self.reads_files,
         })
     }
 

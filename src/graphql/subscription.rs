@@ -60,7 +60,8 @@ impl Subscription {
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<TimeLimited<UploadSession>>> + use<>> {
         let scope = Arc::clone(Scope::of(ctx));
         let id = id.parse().map_err(|_| ApiError::from(Error::not_found("session")))?;
-        let states = scope.service.watch(&scope.principal, id).await.map_err(ApiError::from)?;
+        let states = tokio::time::timeout(scope.timeout, scope.service.watch(&scope.principal, id)).await;
+        let states = states.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)?;
         let shared = self.states.clone();
         Ok(states.map(move |state| {
             let state = state.map_err(ApiError::from)?;

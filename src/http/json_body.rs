@@ -16,12 +16,16 @@ use crate::error::{Error, Result};
 
 pub(super) const MEDIA_TYPE: &str = "application/json";
 
-/// Reads a whole JSON body and checks every digest that the request declares. `what` is the noun for the error text. An empty
-/// body needs no media type.
+/// Reads a whole JSON body and checks every digest that the request declares. `what` is the noun for the error text.
 ///
 /// # Errors
 /// `UNSUPPORTED_MEDIA_TYPE`, `TOO_LARGE`, `INVALID_INPUT`, `CHECKSUM_MISMATCH`, or `UNAVAILABLE` if the body stops arriving.
 pub(crate) async fn read_json(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
+    if is_json(request.headers()) { read_whole(request, what, max_bytes).await } else { Err(Error::not_json()) }
+}
+
+/// The same, but an empty body needs no media type.
+pub(crate) async fn read_optional_json(request: Request, what: &str, max_bytes: usize) -> Result<Bytes> {
     let is_json = is_json(request.headers());
     let body = read_whole(request, what, max_bytes).await?;
     if is_json || body.is_empty() { Ok(body) } else { Err(Error::not_json()) }

@@ -28,7 +28,7 @@ pub(crate) use auth::{authenticate, bearer_token, parse_bearer};
 pub(crate) use body::CheckedBody;
 pub(crate) use descriptors::raise_descriptor_limit;
 pub(crate) use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};
-pub(crate) use json_body::{parse_object, read_json};
+pub(crate) use json_body::{parse_object, read_json, read_optional_json};
 pub(crate) use lingering_close::drain_unread_body;
 pub(crate) use min_rate::{MinRate, PacedBody};
 pub(crate) use observe::{Observer, observe};

@@ -1,7 +1,7 @@
 //! Conditional requests ([RFC 9110 §13](https://www.rfc-editor.org/rfc/rfc9110#name-conditional-requests)).
 //!
-//! Owns the parsing of the conditions, and their evaluation against one state of a resource. Does not own that a change and
-//! its conditions see the same state: for that, `service` evaluates them inside the transaction.
+//! Owns the parsing of the conditions, and their evaluation against one state of a resource. Does not own
+//! when that state is read: that is `service`.
 
 use std::{fmt, time::SystemTime};
 

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::request::Parts,
 };
@@ -77,6 +76,8 @@ async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) ->
     value.unwrap_or_default()
 }
 
+const WHAT: &str = "a JSON body";
+
 /// A JSON body.
 pub(super) struct JsonBody<T>(pub(super) T);
 
@@ -84,7 +85,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        Ok(Self(http::parse_object(&read_json(request).await?)?))
+        Ok(Self(http::parse_object(&http::read_json(request, WHAT, MAX_JSON_BYTES).await?)?))
     }
 }
 
@@ -95,13 +96,9 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read_json(request).await?;
+        let body = http::read_optional_json(request, WHAT, MAX_JSON_BYTES).await?;
         Ok(Self(if body.is_empty() { T::default() } else { http::parse_object(&body)? }))
     }
-}
-
-async fn read_json(request: Request) -> Result<Bytes> {
-    http::read_json(request, "a JSON body", MAX_JSON_BYTES).await
 }
 
 /// The query string.

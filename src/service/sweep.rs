@@ -41,6 +41,7 @@ impl Service {
         };
         logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
+        self.db.close_idle().await;
         swept
     }
 

@@ -89,6 +89,26 @@ async fn an_abort_of_an_invalid_session_by_graphql_returns_no_session() {
 }
 
 #[tokio::test]
+async fn a_session_without_the_row_of_its_file_is_an_error_and_can_be_aborted() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let without_keys = match app.config.stores.database.as_str() {
+        "" => "PRAGMA foreign_keys = OFF; DELETE FROM upload_file WHERE original_filename = 'bad.bin'",
+        _ => "SET session_replication_role = replica; DELETE FROM upload_file WHERE original_filename = 'bad.bin'",
+    };
+    let [_, bad, _] = three(&app, &user, without_keys).await;
+    assert_eq!(user.get(&format!("/uploads/sessions/{bad}")).await.problem(), (500, "INTERNAL".to_owned()));
+    let query = "query($id: ID!) { with: uploadSession(id: $id) { status file { id } } without: uploadSession(id: $id) { status } }";
+    let answer = user.post("/graphql", json!({ "query": query, "variables": { "id": bad } })).await.json();
+    assert_eq!(answer["errors"][0]["path"], json!(["with", "file"]));
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "INTERNAL");
+    let query = "query($id: ID!) { uploadSession(id: $id) { status } }";
+    assert_eq!(user.data(query, json!({ "id": bad })).await["uploadSession"]["status"], "IN_PROGRESS");
+    user.delete(&format!("/uploads/sessions/{bad}")).await.expect(204);
+    assert_eq!(app.bytes_on_disk().len(), 2);
+}
+
+#[tokio::test]
 async fn an_invalid_part_is_an_error_of_its_session_only() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;

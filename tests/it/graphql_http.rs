@@ -24,6 +24,9 @@ async fn a_malformed_request_is_refused_with_a_code() {
     let query = r#"{"query":"{__typename}"}"#;
     for (content_type, body, status, expected) in [
         ("text/plain", query.to_owned(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("text/plain", String::new(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("text/plain", "x".repeat(300_000), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("application/json", String::new(), 400, "INVALID_INPUT"),
         ("application/x-www-form-urlencoded", "query={__typename}".to_owned(), 415, "UNSUPPORTED_MEDIA_TYPE"),
         ("multipart/form-data; boundary=x", "--x--".to_owned(), 415, "UNSUPPORTED_MEDIA_TYPE"),
         ("application/json", "{".to_owned(), 400, "INVALID_INPUT"),

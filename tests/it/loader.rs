@@ -59,6 +59,16 @@ async fn one_session_with_its_file_takes_one_statement() {
 }
 
 #[tokio::test]
+async fn one_session_that_is_selected_twice_has_one_state() {
+    let (app, user, ids) = app_with_sessions(1).await;
+    let query =
+        "query($id: ID!) { a: uploadSession(id: $id) { version } b: uploadSession(id: $id) { version file { id } } }";
+    let (statements, data) = app.statements(user.data(query, json!({ "id": ids[0] }))).await;
+    assert_eq!(data["a"]["version"], data["b"]["version"]);
+    assert_eq!(statements, 1);
+}
+
+#[tokio::test]
 async fn one_session_with_many_parts_takes_one_statement() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;

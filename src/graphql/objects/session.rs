@@ -71,14 +71,17 @@ pub(crate) struct UploadSession {
 }
 
 impl UploadSession {
-    /// The caller's session with this id. If the query selects its file, the same statement reads that.
+    /// The caller's session with this id. If the query selects files, the same statement reads them.
     pub(crate) async fn find(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>, ApiError> {
         let scope = Scope::of(ctx);
-        Ok(if ctx.look_ahead().field("file").exists() {
-            scope.loaders.upload(id).await?.map(|state| Self::of_state(state, scope))
-        } else {
-            scope.loaders.session(id).await?.map(|session| Self::new(session, None, scope))
-        })
+        if scope.reads_files {
+            match scope.loaders.upload(id).await {
+                // The row of the file may be damaged: then only the field `file` fails.
+                Err(error) if !error.is_retryable() => {}
+                found => return Ok(found?.map(|state| Self::of_state(state, scope))),
+            }
+        }
+        Ok(scope.loaders.session(id).await?.map(|session| Self::new(session, None, scope)))
     }
 
     /// A session in the answer with this scope.
