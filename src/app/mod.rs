@@ -1,8 +1,9 @@
 //! The composition root: from settings to a router.
 //!
-//! The only file that imports all parts. Owns which layers a request passes, and their order. Does not own any
-//! behaviour of its own, except the timer of the sweep.
+//! The only file that imports all parts. Owns which layers a request passes, their order, and the timer of the sweep.
 
+mod folders;
+mod lock;
 mod origins;
 mod stores;
 
@@ -14,7 +15,10 @@ use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 
 use self::origins::Origins;
-pub use self::stores::{Lock, migrate, open_bound_service, open_existing_service, open_service_over};
+pub use self::{
+    lock::Lock,
+    stores::{Opening, migrate, open_service},
+};
 pub use crate::http::Shutdown;
 use crate::{
     config::Config,
@@ -43,7 +47,7 @@ pub struct App {
 impl App {
     /// Opens the database and the storage, and wires the routes. Opens nothing lazily, so errors appear at the start.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let service = Arc::new(open_bound_service(config, clock).await?);
+        let service = Arc::new(open_service(config, clock, Opening { bind: true, ..Opening::default() }).await?);
         service.reachable().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
         if let Err(error) = service.ready().await {
             tracing::warn!(error = error.with_causes(), details = ?error.details(), "the server starts, but is not ready");

@@ -7,7 +7,7 @@ use clap::Args;
 use super::flags::StoreFlags;
 
 use crate::{
-    app::{self, Lock},
+    app::{self, Lock, Opening},
     domain::SystemClock,
 };
 
@@ -21,7 +21,8 @@ impl Adopt {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.stores)?;
         // Open the service before the lock: with a mistyped path this fails, and the lock file is not created.
-        let service = Box::pin(app::open_existing_service(&config, Arc::new(SystemClock))).await?;
+        let opening = Opening { must_exist: true, ..Opening::default() };
+        let service = Box::pin(app::open_service(&config, Arc::new(SystemClock), opening)).await?;
         let adopt = async {
             let _lock = Lock::take(&config)?;
             service.adopt_storage().await.map_err(super::internal)

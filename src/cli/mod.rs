@@ -22,7 +22,12 @@ use clap::{Args, Parser, Subcommand};
 use humantime_serde::re::humantime::parse_duration;
 
 use self::{flags::StoreFlags, output::OutputError};
-use crate::{app, client::Client, domain::SystemClock, service::Service};
+use crate::{
+    app::{self, Opening},
+    client::Client,
+    domain::SystemClock,
+    service::Service,
+};
 
 /// The exit code that shells use for a command that SIGPIPE ended.
 const CLOSED_PIPE: u8 = 141;
@@ -90,7 +95,8 @@ impl Cli {
 
 /// Opens the database and the storage that these flags name, for commands that need no server.
 async fn open_existing(stores: &StoreFlags) -> anyhow::Result<Service> {
-    Box::pin(app::open_existing_service(&flags::settings(stores)?, Arc::new(SystemClock))).await
+    let opening = Opening { must_exist: true, ..Opening::default() };
+    Box::pin(app::open_service(&flags::settings(stores)?, Arc::new(SystemClock), opening)).await
 }
 
 /// Runs `work` and then closes the database, also after an error.

@@ -12,7 +12,7 @@ use std::{
 use axum::{Router, http::Request};
 use chrono::TimeDelta;
 use partway::{
-    app::{App, Shutdown, open_existing_service, open_service_over},
+    app::{App, Opening, Shutdown, open_service},
     config::Config,
     domain::{Clock, ManualClock, SystemClock},
     service::{CheckOptions, Finding, Service},
@@ -207,14 +207,14 @@ impl Data {
     /// The use cases over this database and storage.
     async fn service(&self, place: &Place, clock: Arc<dyn Clock>, faults: &Faults) -> anyhow::Result<Service> {
         let storage = faults.over(place.open(&self.folder.path().join("files")));
-        open_service_over(storage, &self.config, clock).await
+        open_service(&self.config, clock, Opening { bind: true, storage: Some(storage), ..Opening::default() }).await
     }
 
     /// All problems of rows and bytes. Compares every byte with the digests.
     async fn problems(&self) -> anyhow::Result<Vec<Finding>> {
         let clock = Arc::new(SystemClock);
         let service = Arc::new(match &self.place {
-            None => open_existing_service(&self.config, clock).await?,
+            None => open_service(&self.config, clock, Opening { must_exist: true, ..Opening::default() }).await?,
             Some(place) => self.service(place, clock, &Faults::default()).await?,
         });
         let on_read = Some(Arc::new(|_, _| ()) as Arc<dyn Fn(u64, u64) + Send + Sync>);
