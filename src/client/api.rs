@@ -125,13 +125,8 @@ impl Client {
         json::<PartBody>(request).await.map(drop)
     }
 
-    /// Finalizes a session: makes its parts a file.
-    pub async fn finalize(&self, id: &str) -> Result<SessionBody> {
-        json(self.request(Method::POST, &["uploads", "sessions", id, "finalize"])).await
-    }
-
-    /// Finalizes a session if its parts have this composite digest.
-    pub async fn finalize_expecting(&self, id: &str, composite: Sha256Digest) -> Result<SessionBody> {
+    /// Finalizes a session if its parts have this composite digest: the server makes one file of the parts.
+    pub async fn finalize(&self, id: &str, composite: Sha256Digest) -> Result<SessionBody> {
         let request = self.request(Method::POST, &["uploads", "sessions", id, "finalize"]);
         json(request.json(&serde_json::json!({ "composite_sha256": composite.to_string() }))).await
     }

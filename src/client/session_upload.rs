@@ -115,9 +115,9 @@ impl SessionUpload<'_> {
         Ok(Sha256Digest::composite(all))
     }
 
-    /// Sends a part until the server has it. Another uploader may send the same part, and each new request takes the part
-    /// over from the request before it. The client whose request lost the part therefore waits before it sends the part
-    /// again, each time twice as long. Otherwise two uploaders would interrupt each other forever.
+    /// Sends a part until the server has it. Another uploader may send the same part, and each new request supersedes
+    /// the request before it. The client whose request was superseded therefore waits before it sends the part again,
+    /// each time twice as long. Otherwise two uploaders would interrupt each other forever.
     async fn send(&self, part: Part) -> Result<(), UploadError> {
         let mut busy_wait = INITIAL_BUSY_WAIT;
         loop {
@@ -204,7 +204,7 @@ impl SessionUpload<'_> {
 
     /// Finalizes the session. `start` is the time of the first attempt.
     pub(super) async fn finalize(&self, composite: Sha256Digest, start: Instant) -> Result<SessionBody, UploadError> {
-        match self.client.finalize_expecting(&self.session.session_id, composite).await {
+        match self.client.finalize(&self.session.session_id, composite).await {
             // The session holds parts of another uploader's file.
             Err(error) if matches!(error.code(), Some("CHECKSUM_MISMATCH" | "NOT_FOUND")) => Err(self.other_file()),
             Err(error) if error.code() == Some("SESSION_CLOSED") => {

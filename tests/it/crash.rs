@@ -11,7 +11,7 @@ use std::{
 use partway::client::{Client, NewUpload, part_numbers};
 use sqlx::{Connection, Executor};
 
-use crate::support::{Deadline, Random, Server, file_bytes, sha256_hex};
+use crate::support::{Deadline, Random, Server, composite, file_bytes, sha256_hex};
 
 const PART: usize = 64 * 1024;
 const PARTS: usize = 24;
@@ -85,7 +85,7 @@ async fn after_a_kill_the_server_lists_every_acknowledged_part_with_its_bytes() 
     for (index, part) in file.chunks(PART).enumerate() {
         assert!(matches!(server.put(&token, &id, index + 1, part), Some(200 | 201)));
     }
-    let done = Client::new(&server.url, &token).unwrap().finalize(&id).await.unwrap();
+    let done = Client::new(&server.url, &token).unwrap().finalize(&id, composite(&file, PART)).await.unwrap();
     assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
 }
 
@@ -112,8 +112,8 @@ async fn killed_in_the_transaction_that_ends_finalize_it_can_be_called_again_and
         END";
     database.execute(endless).await.unwrap();
     let finalize = tokio::spawn({
-        let (client, id) = (client.clone(), id.clone());
-        async move { client.finalize(&id).await }
+        let (client, id, digest) = (client.clone(), id.clone(), composite(&file, PART));
+        async move { client.finalize(&id, digest).await }
     });
     let stored = folder.path().join("files/stored").join(&session.file.file_id);
     Deadline::new().until("the file to be renamed", async || stored.exists()).await;
@@ -125,7 +125,7 @@ async fn killed_in_the_transaction_that_ends_finalize_it_can_be_called_again_and
     let server = Server::start(folder.path(), &settings);
     let client = Client::new(&server.url, &token).unwrap();
     assert_eq!(client.session(&id).await.unwrap().status, "IN_PROGRESS");
-    let done = client.finalize(&id).await.unwrap();
+    let done = client.finalize(&id, composite(&file, PART)).await.unwrap();
     assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
     assert!(std::fs::read(stored).unwrap() == file);
     assert_eq!(folder.path().join("files/uploading").read_dir().unwrap().count(), 0);

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use crate::support::{Cli, Deadline, Random, Server, database_url, exchange, file_bytes, sha256_hex, storage_url};
+use crate::support::{
+    Cli, Deadline, Random, Server, composite, database_url, exchange, file_bytes, sha256_hex, storage_url,
+};
 
 const MIB: usize = 1024 * 1024;
 /// The smallest part size that S3 accepts, except for the last part.
@@ -94,7 +96,7 @@ async fn a_part_acknowledged_by_one_node_is_visible_on_the_other() {
         );
         assert_eq!(cluster.put(turn + 1, &id, number, part), Some(200), "a replay is accepted on either node");
     }
-    let done = cluster.client(1).finalize(&id).await.unwrap();
+    let done = cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap();
     assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
     for index in 0..2 {
         assert!(cluster.download(index, &done.file.file_id).await == file);
@@ -120,7 +122,7 @@ async fn of_concurrent_requests_for_one_part_on_both_nodes_one_is_stored() {
             let others = if is_equal { [200, 409] } else { [409, 409] };
             assert!(answers.iter().all(|status| *status == 201 || others.contains(status)), "{answers:?}");
             let winner = u8::try_from(answers.iter().position(|status| *status == 201).unwrap()).unwrap();
-            let done = cluster.client(1).finalize(&id).await.unwrap();
+            let done = cluster.client(1).finalize(&id, composite(&bytes(winner), PART)).await.unwrap();
             assert_eq!(done.file.sha256.unwrap(), sha256_hex(&bytes(winner)));
             assert!(cluster.download(0, &done.file.file_id).await == bytes(winner));
         }
@@ -138,7 +140,8 @@ async fn concurrent_finalize_on_both_nodes_creates_one_file() {
             assert_eq!(cluster.put(index + round, &id, index + 1, part), Some(201));
         }
         let clients = [0, 1, 0, 1].map(|index| cluster.client(index));
-        let finalized = futures_util::future::join_all(clients.iter().map(|client| client.finalize(&id))).await;
+        let digest = composite(&file, PART);
+        let finalized = futures_util::future::join_all(clients.iter().map(|client| client.finalize(&id, digest))).await;
         for done in finalized {
             assert_eq!(done.unwrap().file.sha256.unwrap(), sha256_hex(&file));
         }
@@ -194,7 +197,7 @@ async fn after_a_node_is_killed_during_parts_the_other_has_all_acknowledged_part
                 deadline.wait_for("the lease of the killed node to end");
             }
         }
-        let done = cluster.client(1).finalize(&id).await.unwrap();
+        let done = cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap();
         assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
         cluster.kill_and_start(0);
     }
@@ -220,8 +223,8 @@ async fn after_a_node_is_killed_between_the_object_and_the_commit_the_other_can_
     database.execute(endless).await.unwrap();
     let client = cluster.client(0);
     let finalize = tokio::spawn({
-        let id = id.clone();
-        async move { client.finalize(&id).await }
+        let (id, digest) = (id.clone(), composite(&file, PART));
+        async move { client.finalize(&id, digest).await }
     });
     let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%upload_session%'";
     let count = format!("SELECT count(*) {sleeping}");
@@ -235,7 +238,7 @@ async fn after_a_node_is_killed_between_the_object_and_the_commit_the_other_can_
     let end = format!("SELECT pg_terminate_backend(pid) {sleeping}; DROP TRIGGER endless ON upload_session");
     database.execute(sqlx::AssertSqlSafe(end)).await.unwrap();
     assert_eq!(cluster.client(0).session(&id).await.unwrap().status, "IN_PROGRESS");
-    let done = cluster.client(1).finalize(&id).await.unwrap();
+    let done = cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap();
     assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
     assert!(cluster.download(0, &done.file.file_id).await == file);
 }
@@ -318,7 +321,7 @@ async fn a_watcher_on_one_node_sees_changes_made_on_the_other() {
     for (index, part) in file.chunks(PART).enumerate() {
         assert_eq!(cluster.put(0, &id, index + 1, part), Some(201));
     }
-    cluster.client(0).finalize(&id).await.unwrap();
+    cluster.client(0).finalize(&id, composite(&file, PART)).await.unwrap();
     let output = watching.wait_with_output().unwrap();
     assert!(output.status.success());
     assert!(String::from_utf8(output.stdout).unwrap().contains("COMPLETE"));
@@ -341,5 +344,8 @@ async fn an_unfinished_part_on_one_node_does_not_block_the_other() {
     socket.write_all(&file[..MIB / 2]).unwrap();
     assert_eq!(cluster.put(1, &id, 1, &file), Some(201));
     drop(socket);
-    assert_eq!(cluster.client(1).finalize(&id).await.unwrap().file.sha256.unwrap(), sha256_hex(&file));
+    assert_eq!(
+        cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap().file.sha256.unwrap(),
+        sha256_hex(&file)
+    );
 }

@@ -1,5 +1,6 @@
 //! Bytes to upload, and numbers to choose by: random, and the same on every run.
 
+use partway::domain::Sha256Digest;
 use sha2::{Digest, Sha256};
 
 /// SplitMix64.
@@ -36,4 +37,9 @@ pub(crate) fn file_bytes(len: usize) -> Vec<u8> {
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// The composite digest of a file with parts of this size.
+pub(crate) fn composite(file: &[u8], part_bytes: usize) -> Sha256Digest {
+    Sha256Digest::composite(file.chunks(part_bytes).map(Sha256Digest::of))
 }

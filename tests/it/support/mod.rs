@@ -12,7 +12,7 @@ mod s3;
 mod services;
 
 pub(crate) use app::{TestApp, TestUser};
-pub(crate) use bytes::{Random, file_bytes, sha256_hex};
+pub(crate) use bytes::{Random, composite, file_bytes, sha256_hex};
 pub(crate) use deadline::{Deadline, in_time};
 pub(crate) use faulty_storage::{Cause, Faults, Gate, Place, Step, When};
 pub(crate) use http_proxy::{http_proxy, page};
