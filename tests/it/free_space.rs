@@ -70,10 +70,13 @@ async fn a_first_part_occupies_only_its_own_disk_space() {
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None` if the test's user may not mount file systems.
-    fn mount() -> Option<Self> {
+    fn mount() -> Self {
         let disk = Self(tempfile::tempdir().unwrap());
-        disk.run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).then_some(disk)
+        assert!(
+            disk.run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]),
+            "this test mounts a tmpfs; run the tests as root, or with `unshare --map-root-user --mount cargo test`"
+        );
+        disk
     }
 
     fn grow(&self) {
@@ -95,7 +98,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_part_that_fills_the_disk_fails_with_unavailable_and_can_be_sent_again() {
     const MIB: usize = 1024 * 1024;
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let app = TestApp::on_disk_with(|config| {
         config.stores.storage = disk.0.path().to_str().unwrap().to_owned();
         config.limits.chunk_size = ByteSize::mib(1);
