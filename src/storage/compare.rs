@@ -30,6 +30,7 @@ pub(super) struct PartComparer {
     remaining: VecDeque<PartRecord>,
     /// Bytes of the current part that were not read yet.
     left_bytes: u64,
+    /// Hash of the current part.
     part: Sha256,
     compared: Compared,
 }

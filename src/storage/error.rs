@@ -1,7 +1,7 @@
 //! Why a storage operation failed.
 //!
 //! Owns the error of the storage and what a caller can conclude from it. Does not own the codes that clients get: those
-//! are `service/store_errors`.
+//! are in `service/store_errors`.
 
 use std::{error::Error as StdError, io, time::Duration};
 

@@ -28,12 +28,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Fails if the storage is not ready to use.
     async fn ping(&self) -> Result<()>;
 
-    /// What only an object store can do; `None` for a folder.
+    /// The operations that only an object store has; `None` for a folder.
     fn as_multipart(&self) -> Option<&dyn MultipartStorage> {
         None
     }
 
-    /// What only a folder can do; `None` for an object store.
+    /// The operations that only a folder has; `None` for an object store.
     fn as_folder(&self) -> Option<&dyn FolderStorage> {
         None
     }
@@ -41,7 +41,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// The id that binds this storage to its database. `None` before the first start.
     async fn binding(&self) -> Result<Option<Uuid>>;
 
-    /// Stores this id unless the storage already has one. Returns the stored id. Of several concurrent calls, one wins.
+    /// Stores this id unless the storage already has one. Returns the stored id. Of several concurrent calls, only one
+    /// stores its id.
     async fn bind(&self, id: Uuid) -> Result<Uuid>;
 
     /// Replaces the stored id.
@@ -76,9 +77,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Reads a range of a stored file. Fails with [`Error::Lost`] if the file is missing or its size is not `size_bytes`.
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream>;
 
-    /// Checks that an open session with parts still has its bytes, as parts or as a complete file. Looks only at what is
-    /// cheap to see, such as a file's size. Fails with [`Error::Lost`] if the bytes are missing, which is also the case if
-    /// the session has ended in the meantime.
+    /// Checks that an open session with parts still has its bytes, as parts or as a complete file. Checks only what is
+    /// cheap to check, such as a file's size. Fails with [`Error::Lost`] if the bytes are missing, which is also the
+    /// case if the session has ended in the meantime.
     async fn check_upload(&self, session: &Session) -> Result<()>;
 
     /// The ids of all stored files.
@@ -88,8 +89,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()>;
 }
 
-/// A store that takes a session's parts as a multipart upload of its own. Several nodes can put parts, and the store keeps
-/// the last put of each: the service must ensure that only one node puts a part at a time.
+/// A store that receives a session's parts in a multipart upload. Several nodes can put parts, and the store keeps the
+/// last put of each part. So the service must ensure that only one node puts a part at a time.
 #[async_trait]
 pub trait MultipartStorage: Send + Sync {
     /// Starts the multipart upload of a session. The service must keep the returned id with the session.
@@ -99,7 +100,8 @@ pub trait MultipartStorage: Send + Sync {
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
 }
 
-/// A folder of this server alone. It can list the parts that it has, and people can change them behind the server's back.
+/// A folder of this server alone. It can list the parts that it has, and people can change them without the server's
+/// knowledge.
 #[async_trait]
 pub trait FolderStorage: Send + Sync {
     /// The sessions that have parts here.

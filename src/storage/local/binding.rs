@@ -26,7 +26,7 @@ pub(super) async fn read(root: PathBuf) -> Result<Option<Uuid>> {
 }
 
 /// Writes the id to a temporary file and then links or renames it, so that the final file is never incomplete. Without
-/// `replace`, an existing file wins. Returns the id that the file then contains.
+/// `replace`, an existing file is kept. Returns the id that the file then contains.
 pub(super) async fn write(root: PathBuf, id: Uuid, replace: bool) -> Result<Uuid> {
     let path = root.join(BINDING);
     let written = {

@@ -23,7 +23,7 @@ use super::{
         expect_size,
     },
     Result,
-    names::lost_or,
+    dir_entries::lost_or,
     off_thread,
 };
 use crate::domain::PartRecord;

@@ -1,15 +1,15 @@
 //! A folder on the local disk.
 //!
-//! Owns which file belongs to which session, and how files are created, completed and found. Each session has one sparse
-//! file in `uploading/`, created at its full size when the first part arrives. Every part is written at its own offset. To
-//! complete a session, the server renames its file into `stored/` and never copies it, so both folders must be on one file
-//! system. Does not own which parts were recorded: that is the database's.
+//! Owns which file belongs to which session, and how files are created, completed and found. Each session has one
+//! sparse file in `uploading/`, created at its full size when the first part arrives. Every part is written at its own
+//! offset. To complete a session, the server renames its file into `stored/` and never copies it, so both folders must
+//! be on one file system. Does not own which parts were recorded: that is in the database.
 
 mod binding;
 mod content;
+mod dir_entries;
 mod file_system;
 mod mtime_mark;
-mod names;
 mod part_writer;
 
 use std::{
@@ -24,8 +24,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use dir_entries::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
 use futures_util::StreamExt;
-use names::{expect_size, list, lost_or, remove, rename_durably, sync_dir};
 use parking_lot::Mutex;
 pub use part_writer::SyncParts;
 use sha2::Sha256;
@@ -49,12 +49,12 @@ pub struct LocalDisk {
     sync: SyncParts,
     creation: Arc<Mutex<()>>,
     /// The files to which requests are writing parts.
-    open: Arc<Mutex<HashMap<SessionId, Weak<Upload>>>>,
+    open: Arc<Mutex<HashMap<SessionId, Weak<OpenFile>>>>,
 }
 
 /// A session's file while requests write parts to it.
 #[derive(Debug)]
-struct Upload {
+struct OpenFile {
     file: File,
     writes: mtime_mark::WriteTracker,
     /// Group commit: one sync makes all parts durable that were written to this file while the previous sync ran.
@@ -88,13 +88,13 @@ impl LocalDisk {
         Ok(file)
     }
 
-    /// Returns the open file of a session. All concurrent writers of a session share one [`Upload`].
-    fn upload(&self, session: &Session) -> Result<Arc<Upload>> {
+    /// Returns the open file of a session. All concurrent writers of a session share one [`OpenFile`].
+    fn upload(&self, session: &Session) -> Result<Arc<OpenFile>> {
         let open = || self.open.lock();
         // The server or a person may have deleted or truncated the file since it was opened.
         let size_bytes = session.plan.total_size_bytes();
         let is_intact = |file: &Metadata| file.nlink() > 0 && file.len() == size_bytes;
-        let find_open = |open: &HashMap<SessionId, Weak<Upload>>| {
+        let find_open = |open: &HashMap<SessionId, Weak<OpenFile>>| {
             let upload = open.get(&session.id).and_then(Weak::upgrade);
             upload.filter(|upload| upload.file.metadata().is_ok_and(|file| is_intact(&file)))
         };
@@ -102,7 +102,7 @@ impl LocalDisk {
             return Ok(upload);
         }
         let (file, syncs) = (self.open_for_parts(session)?, GroupCommit::default());
-        let upload = Arc::new(Upload { file, writes: mtime_mark::WriteTracker::default(), syncs });
+        let upload = Arc::new(OpenFile { file, writes: mtime_mark::WriteTracker::default(), syncs });
         let mut open = open();
         if let Some(concurrent) = find_open(&open) {
             return Ok(concurrent);

@@ -1,10 +1,10 @@
 //! Detects writes of other processes to a session's file, by a mark in the file's modification time.
 //!
-//! Owns the mark. After each write of its own, the server sets the nanoseconds of the modification time to a fixed value. A
-//! write by another process leaves the kernel's value, so the digest that the server computed while it received the bytes
-//! no longer describes the file. The seconds stay correct, for tools that select files by age. On a file system without
-//! nanoseconds the mark is always missing, and finalize reads the file again. Does not own what follows from a missing mark:
-//! that is the service's.
+//! Owns the mark. After each write of its own, the server sets the nanoseconds of the modification time to a fixed
+//! value. A write by another process leaves the kernel's value, so the digest that the server computed while it
+//! received the bytes no longer describes the file. The seconds stay correct, for tools that select files by age. On a
+//! file system without nanoseconds the mark is always missing, and finalize reads the file again. Does not own what
+//! follows from a missing mark: that is in the service.
 
 use std::{
     fs::{File, Metadata},

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::{Error, PartWriter, Result, Upload, WriteGuard};
+use super::{Error, OpenFile, PartWriter, Result, WriteGuard};
 use crate::{
     domain::{Part, Sha256Digest},
     storage::{PersistedPart, StagedPart},
@@ -32,7 +32,7 @@ pub enum SyncParts {
 }
 
 pub(super) struct LocalPartWriter {
-    upload: Arc<Upload>,
+    upload: Arc<OpenFile>,
     sync: SyncParts,
     offset: u64,
     block: Vec<Bytes>,
@@ -43,7 +43,7 @@ pub(super) struct LocalPartWriter {
 }
 
 struct LocalStagedPart {
-    upload: Arc<Upload>,
+    upload: Arc<OpenFile>,
     sync: SyncParts,
     sha256: Sha256Digest,
     write_guard: WriteGuard,
@@ -71,7 +71,7 @@ impl PartWriter for LocalPartWriter {
 }
 
 impl LocalPartWriter {
-    pub(super) fn new(upload: Arc<Upload>, part: Part, sync: SyncParts, write_guard: WriteGuard) -> Self {
+    pub(super) fn new(upload: Arc<OpenFile>, part: Part, sync: SyncParts, write_guard: WriteGuard) -> Self {
         Self {
             upload,
             sync,
@@ -137,7 +137,7 @@ impl StagedPart for LocalStagedPart {
 
 /// Makes all earlier writes to the file durable, for a batch of `parts` parts. Syncs data and size, which are enough to read
 /// the bytes back, but not the file's times.
-async fn sync_file(upload: Arc<Upload>, parts: usize) -> Vec<Result<(), Arc<io::Error>>> {
+async fn sync_file(upload: Arc<OpenFile>, parts: usize) -> Vec<Result<(), Arc<io::Error>>> {
     let synced = tokio::task::spawn_blocking(move || upload.file.sync_data()).await;
     let synced = synced.unwrap_or_else(|failed| Err(io::Error::other(failed))).map_err(Arc::new);
     vec![synced; parts]

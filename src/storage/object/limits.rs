@@ -33,15 +33,15 @@ impl PartSettings {
         let Self { chunk_size, max_parts, max_file_size, storage_memory } = *self;
         ensure!(
             (MIN_PART_BYTES..=MAX_PART_BYTES).contains(&chunk_size),
-            "chunk_size must be 5 MiB to 5 GiB on an object store, which takes no other parts"
+            "chunk_size must be 5 MiB to 5 GiB on an object store, which accepts no other parts"
         );
         ensure!(
             max_parts <= MAX_PARTS,
-            "max_parts must be at most {MAX_PARTS} on an object store, which takes no more"
+            "max_parts must be at most {MAX_PARTS} on an object store, which accepts no more"
         );
         ensure!(
             max_file_size.div_ceil(max_parts.into()) <= MAX_PART_BYTES,
-            "max_file_size is more than max_parts parts of 5 GiB, the largest that an object store takes"
+            "max_file_size is more than max_parts parts of 5 GiB, the largest that an object store accepts"
         );
         let plan = PartPlan::choose(max_file_size, chunk_size, max_parts)?;
         let largest_part = plan.chunk_size_bytes().min(max_file_size);
@@ -61,7 +61,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
-    fn settings_that_a_store_would_refuse_later_are_refused_by_name() {
+    fn an_error_names_the_setting_that_an_object_store_would_refuse() {
         let good = PartSettings {
             chunk_size: 5 * MIB,
             max_parts: 10_000,

@@ -83,9 +83,9 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Returns the memory to the owner's share, but keeps it reserved in the budget. The second value says whether the
-    /// caller may keep the permit after the request ends. That is so only while half of the budget is free, so kept bytes
-    /// cannot block requests indefinitely.
+    /// Returns the memory to the owner's share, but keeps it reserved in the budget. The second value: whether the
+    /// caller may keep the permit after the request ends. It is true only while half of the budget is free, so kept
+    /// bytes cannot block requests indefinitely.
     pub(super) fn release_share(self) -> (OwnedSemaphorePermit, bool) {
         drop(self.share);
         let may_be_kept = self.memory.units.available_permits() >= self.memory.total as usize / 2;

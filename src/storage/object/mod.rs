@@ -1,9 +1,9 @@
 //! An object store: S3 and compatible stores, Google Cloud Storage, Azure, or memory.
 //!
-//! Owns how a session maps to the store's multipart upload. The server creates the upload for the first part, puts each part
-//! of the session as one part of the upload, and completes the upload into the object `stored/<file>`. Does not own the
-//! upload's id and the parts' etags: most stores cannot list them, so the service keeps them in the database. Does not own
-//! the protocols and the retries: those are the crate `object_store`'s.
+//! Owns how a session maps to the store's multipart upload. The server creates the upload for the first part, puts each
+//! part of the session as one part of the upload, and completes the upload into the object `stored/<file>`. Does not
+//! own the upload's id and the parts' etags: most stores cannot list them, so the service keeps them in the database.
+//! Does not own the protocols and the retries: those are in the crate `object_store`.
 
 mod answers;
 mod limits;

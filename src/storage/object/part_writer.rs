@@ -19,7 +19,7 @@ use crate::{
     storage::{BufferedBytes, PartWriter, PersistedPart, Result, StagedPart, WriteGuard, off_thread},
 };
 
-/// Where to put a part, and what the put needs.
+/// The destination of a part, and the resources that its put needs.
 pub(super) struct Target {
     pub(super) uploads: Arc<dyn MultipartStore>,
     pub(super) put_health: Arc<PutHealth>,

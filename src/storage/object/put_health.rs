@@ -30,7 +30,7 @@ struct State {
 }
 
 impl PutHealth {
-    /// Takes note of the outcome of a part's put. `Error::Lost` does not count: it concerns one upload, not the store.
+    /// Records the outcome of a part's put. `Error::Lost` does not count: it concerns one upload, not the store.
     pub(super) fn observe<T>(&self, put: &Result<T>) {
         let mut state = self.state();
         match put {
