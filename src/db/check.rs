@@ -1,7 +1,7 @@
 //! Statements of `partway check`: rows that are invalid or contradict each other.
 //!
 //! Owns the comparison of each session's received set and counters with its part rows, and of the session with its
-//! file's row. Reads one row at a time, so that a damaged row does not hide the others. Does not look at bytes, and
+//! file's row. Checks one session at a time, so that a damaged row does not hide the others. Does not read bytes, and
 //! repairs nothing: that is `service::check`.
 
 use entity::{upload_file, upload_session};
@@ -39,13 +39,15 @@ impl Db {
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
 
-    /// The ids of all sessions, ascending. With an error if some of them cannot be read.
+    /// The ids of all sessions, ascending. Also returns an error if some rows are unreadable; the list then lacks their
+    /// ids.
     pub async fn session_ids(&self) -> (Vec<SessionId>, Option<Error>) {
         let (ids, error) = self.ids::<upload_session::Entity>(upload_session::Column::Id).await;
         (ids.into_iter().map(SessionId).collect(), error)
     }
 
-    /// The ids of all files, ascending. With an error if some of them cannot be read.
+    /// The ids of all files, ascending. Also returns an error if some rows are unreadable; the list then lacks their
+    /// ids.
     pub async fn file_ids(&self) -> (Vec<FileId>, Option<Error>) {
         let (ids, error) = self.ids::<upload_file::Entity>(upload_file::Column::Id).await;
         (ids.into_iter().map(FileId).collect(), error)
@@ -96,7 +98,8 @@ impl Db {
         Ok(totals.into_iter().flatten().filter_map(|total| u64::try_from(total).ok()).sum())
     }
 
-    /// A transaction in which all statements see the same state of the database. On SQLite every transaction does.
+    /// A transaction in which all statements see the same state of the database. On SQLite every transaction has this
+    /// property.
     async fn snapshot(&self) -> Result<Transaction> {
         let isolation_level = match self.read.get_database_backend() {
             DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
@@ -105,8 +108,8 @@ impl Db {
         Ok(self.read.begin(TransactionOptions { isolation_level, ..Default::default() }).await?)
     }
 
-    /// A session with its file, or a text that says what is wrong with their rows. Reads all rows in one transaction,
-    /// so a part that is recorded meanwhile is in all of them or in none.
+    /// A session with its file, or a description of what is wrong with their rows. Reads all rows in one transaction. A
+    /// part that is recorded at the same time is in all counts or in none.
     pub async fn check_session(&self, id: SessionId) -> Result<Result<CheckedUpload, String>> {
         let tx = self.snapshot().await?;
         let Some(row) = super::at_most_one(upload_session::Entity::find_by_id(id.0), &tx).await? else {
@@ -143,15 +146,15 @@ impl Db {
         } else if completed != i64::from(numbers.len()) {
             Err(format!("{completed} parts are counted, but there are rows for {}", numbers.len()))
         } else if bytes != session.bytes_received {
-            Err(format!("{} bytes are counted, but the rows hold {bytes}", session.bytes_received))
+            Err(format!("{} bytes are counted, but the rows have {bytes}", session.bytes_received))
         } else if file.status != expected || file.location.is_some() != (expected == FileStatus::Stored) {
-            Err(format!("it is {}, but its file is {}", session.status.as_str(), file.status.as_str()))
+            Err(format!("the session is {}, but its file is {}", session.status.as_str(), file.status.as_str()))
         } else {
             Ok(CheckedUpload { upload: Upload { session, file }, is_freed })
         })
     }
 
-    /// A file, or a text that says what is wrong with its row.
+    /// A file, or a description of what is wrong with its row.
     pub async fn check_file(&self, id: FileId) -> Result<Result<FileRecord, String>> {
         let row = super::at_most_one(upload_file::Entity::find_by_id(id.0), &self.read).await?;
         Ok(match row.map(rows::file) {

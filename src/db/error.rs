@@ -116,7 +116,7 @@ fn sql_state(error: &sqlx::Error) -> Option<&str> {
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
 /// After this time the server does not retry a statement.
 const RETRY_FOR: Duration = Duration::from_secs(10);
-/// The longest time that a request waits for a lock.
+/// Maximum time that a request waits for a lock.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The first and the longest pause between two attempts to get a lock. The request holds no connection in a pause.
 const LOCK_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];

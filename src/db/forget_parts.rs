@@ -35,7 +35,7 @@ impl Db {
             }
         }
         if has_changed {
-            rows::session_moves(&session)?.update_without_returning(&tx).await?;
+            rows::session_update(&session)?.update_without_returning(&tx).await?;
             changes::notify(&tx, &session).await?;
             tx.commit().await?;
         }

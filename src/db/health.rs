@@ -21,11 +21,10 @@ use sea_orm::{
 
 use super::ACQUIRE_TIMEOUT;
 
-/// The longest time that a statement may take, including the wait for its connection. Longer than the sum of
-/// [`ACQUIRE_TIMEOUT`] (3 s) and PostgreSQL's `statement_timeout` (5 s), so a statement reaches it only if PostgreSQL
-/// does not answer.
+/// Maximum duration of a statement, including the wait for its connection. Longer than the sum of [`ACQUIRE_TIMEOUT`]
+/// (3 s) and PostgreSQL's `statement_timeout` (5 s), so a statement reaches it only if PostgreSQL does not answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(9);
-/// The longest time that PostgreSQL may take to answer a ping.
+/// Maximum time that PostgreSQL may take to answer a ping.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// For this long after a request abandoned a statement, the server tests every connection before it returns to the
 /// pool.

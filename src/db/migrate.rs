@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Db {
-    /// Applies the migrations that are missing. If none is missing, it only reads, so a server whose database user may
-    /// not change the schema can start.
+    /// Applies the pending migrations. If none is pending, it only reads, so the server can start with a database user
+    /// that may not change the schema.
     ///
     /// # Errors
     /// [`Error::Schema`] if a newer version of Partway has migrated the schema, or if a migration fails.
@@ -45,7 +45,7 @@ impl Db {
     async fn pending(&self) -> Result<usize> {
         match Migrator::get_pending_migrations_read_only(&self.write).await {
             Ok(pending) => Ok(pending.len()),
-            // sea-orm reports an applied migration that it does not have as `Custom`, and nothing else.
+            // sea-orm returns `Custom` only if an applied migration is unknown to this binary.
             Err(DbErr::Custom(unknown)) => Err(Error::Schema(format!(
                 "a newer version of partway migrated this schema; use that version, or restore a backup from before it \
                  ({unknown})"
@@ -57,6 +57,8 @@ impl Db {
 
 async fn apply(connection: &DatabaseConnection) -> Result<()> {
     Migrator::up(connection, None).await.map_err(|error| {
-        Error::Schema(format!("cannot migrate the schema; `partway migrate` tries it again without a server: {error}"))
+        Error::Schema(format!(
+            "cannot migrate the schema; to try again without a server, run `partway migrate`: {error}"
+        ))
     })
 }

@@ -1,9 +1,8 @@
 //! SQL, through sea-orm.
 //!
 //! Owns connections, transactions and statements, and converts rows to checked domain values. Does not own rules: those
-//! are in
-//! `domain`. If a rule depends on a row, the service passes a closure over the domain value, and the closure runs
-//! inside the transaction. Does not handle bytes or protocols.
+//! are in `domain`. If a rule depends on a row, the service passes a closure over the domain value, and the closure
+//! runs inside the transaction. Does not handle bytes or protocols.
 //!
 //! The statements are the same for SQLite and PostgreSQL. The two differ in how the server opens them (`sqlite`,
 //! `postgres`), migrates them (`migrate`) and detects changes (`changes`).
@@ -50,7 +49,7 @@ pub use unreadable::EndedUnreadable;
 
 use crate::domain::OwnerName;
 
-/// The longest time that a request waits for a connection.
+/// Maximum time that a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The database.
@@ -61,15 +60,15 @@ pub struct Db {
     write: Connection,
     change_source: ChangeSource,
     session_statements: session_read::Statements,
-    statements: Counter,
+    statement_counter: Counter,
 }
 
 impl Db {
     /// Uses these pools. At most `writers` connections write at the same time.
-    fn new(pools: Arc<Pools>, writers: u32, change_source: ChangeSource, statements: Counter) -> Self {
+    fn new(pools: Arc<Pools>, writers: u32, change_source: ChangeSource, statement_counter: Counter) -> Self {
         let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers));
         let session_statements = session_read::Statements::new(read.get_database_backend());
-        Self { pools, read, write, change_source, session_statements, statements }
+        Self { pools, read, write, change_source, session_statements, statement_counter }
     }
 
     /// Checks that the database answers.
@@ -83,12 +82,12 @@ impl Db {
     }
 
     /// The counter of executed statements.
-    pub fn statements(&self) -> &Counter {
-        &self.statements
+    pub fn statement_counter(&self) -> &Counter {
+        &self.statement_counter
     }
 
-    /// Begins a transaction that will write. It takes a turn of this owner, or the server's own turn. On PostgreSQL its
-    /// isolation level is READ COMMITTED.
+    /// Begins a transaction for writing. Waits for a turn to write in this owner's queue, or in the server's queue if
+    /// `owner` is `None`; see `turns`. On PostgreSQL the isolation level is READ COMMITTED.
     async fn begin(&self, owner: Option<&OwnerName>) -> Result<Transaction> {
         let options = TransactionOptions::default();
         Ok(match owner {
@@ -98,8 +97,8 @@ impl Db {
     }
 }
 
-/// The row of a select that finds at most one. sea-orm's `one()` adds a LIMIT with a bound parameter, and SQLite
-/// prepares such a statement again for each use, which took half the time of a status read.
+/// Runs a select that matches at most one row. This replaces sea-orm's `one()`, which adds a LIMIT with a bound
+/// parameter: SQLite prepares such a statement again for each use, and that took half the time of a status read.
 async fn at_most_one<E: EntityTrait>(
     select: sea_orm::Select<E>,
     connection: &impl ConnectionTrait,
@@ -107,10 +106,10 @@ async fn at_most_one<E: EntityTrait>(
     Ok(select.all(connection).await?.pop())
 }
 
-fn count_statements(mut connection: DatabaseConnection, statements: &Counter) -> DatabaseConnection {
-    let statements = statements.clone();
+fn count_statements(mut connection: DatabaseConnection, counter: &Counter) -> DatabaseConnection {
+    let counter = counter.clone();
     connection.set_metric_callback(move |_| {
-        statements.inc();
+        counter.inc();
     });
     connection
 }

@@ -45,8 +45,8 @@ impl PartLease {
 }
 
 impl Db {
-    /// Takes the lease for the time `duration`. False if another request has it. The statement takes a turn of this
-    /// owner. `now` is used on SQLite only: see `moment`.
+    /// Takes the lease for the time `duration`. False if another request has the lease. The statement waits for a turn
+    /// to write in this owner's queue. `now` is used on SQLite only: see `moment`.
     pub async fn lease_part(
         &self,
         owner: &OwnerName,

@@ -1,6 +1,6 @@
 //! Reads of parts.
 //!
-//! Does not tell which parts are received: the received set in the session's row does.
+//! Owns the reads of part rows. Does not own which parts are received: that is the received set in the session's row.
 
 use std::collections::HashMap;
 

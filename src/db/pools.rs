@@ -28,7 +28,7 @@ pub(super) enum Source {
     /// Nothing: the server never replaces the pools of a SQLite file.
     Sqlite,
     /// `connections` is the largest number of connections in all pools together.
-    Postgres { target: Box<PgConnectOptions>, connections: u32, statements: Counter },
+    Postgres { target: Box<PgConnectOptions>, connections: u32, statement_counter: Counter },
 }
 
 /// Separate pools for writes, for reads, and for reads of one session.
@@ -77,11 +77,11 @@ impl Pools {
         let is_usable = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_abandoned());
         let current = Arc::clone(&self.current.read());
         match &self.source {
-            Source::Postgres { target, connections, statements } if !is_usable(&current) => {
+            Source::Postgres { target, connections, statement_counter } if !is_usable(&current) => {
                 let mut current = self.current.write();
                 // Another request may have replaced them already.
                 if !is_usable(&current) {
-                    *current = Arc::new(super::postgres::pool(target, *connections, statements));
+                    *current = Arc::new(super::postgres::pool(target, *connections, statement_counter));
                 }
                 Arc::clone(&current)
             }
@@ -109,7 +109,8 @@ impl Connection {
         Self { pools: Arc::clone(pools), turns: Some(Turns::new(connections)), owner: None }
     }
 
-    /// The same, but a write takes a turn of this owner. Without an owner it takes the server's own turn.
+    /// The same connection, but its writes wait in this owner's queue; see `turns`. Without this call they wait in the
+    /// server's queue.
     pub(super) fn of(&self, owner: &OwnerName) -> Self {
         Self { owner: Some(owner.clone()), ..self.clone() }
     }

@@ -45,11 +45,12 @@ impl Db {
         let target =
             PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().extra_float_digits(None);
         let target = if target.get_application_name().is_none() { target.application_name("partway") } else { target };
-        let statements = Counter::default();
-        let pool = pool(&target, connections, &statements);
+        let statement_counter = Counter::default();
+        let pool = pool(&target, connections, &statement_counter);
         let (target, writers) = (Box::new(target), Share::of(connections).writers);
-        let source = Source::Postgres { target: target.clone(), connections, statements: statements.clone() };
-        let db = Self::new(Pools::new(pool, source), writers, ChangeSource::Postgres(target), statements);
+        let source =
+            Source::Postgres { target: target.clone(), connections, statement_counter: statement_counter.clone() };
+        let db = Self::new(Pools::new(pool, source), writers, ChangeSource::Postgres(target), statement_counter);
         db.ping().await?;
         Ok(db)
     }
@@ -71,7 +72,7 @@ impl Share {
 }
 
 /// Creates pools that connect on first use.
-pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Counter) -> Pool {
+pub(super) fn pool(target: &PgConnectOptions, connections: u32, counter: &Counter) -> Pool {
     let health = Arc::new(Health::new());
     let pool = |connections| {
         let (acquiring, releasing) = (Arc::clone(&health), Arc::clone(&health));
@@ -94,7 +95,7 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, statements: &Cou
                 let health = Arc::clone(&releasing);
                 Box::pin(async move { health.test_if_suspect(connection).await.map(|()| true) })
             });
-        count_statements(options.connect_lazy_with(target.clone()).into(), statements)
+        count_statements(options.connect_lazy_with(target.clone()).into(), counter)
     };
     let Share { writers, readers, lookups } = Share::of(connections);
     let (read, write) = (pool(readers), pool(writers));

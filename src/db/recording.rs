@@ -44,7 +44,8 @@ pub enum Recorded {
     LeaseLost,
 }
 
-/// The largest number of rows in one insert. A row has 6 values; SQLite takes 32,766 in a statement, PostgreSQL 65,535.
+/// The largest number of rows in one insert. A row has 6 values. A statement may have 32,766 values on SQLite, and
+/// 65,535 on PostgreSQL.
 const MAX_ROWS: usize = 1_000;
 
 impl Db {
@@ -94,7 +95,7 @@ impl Db {
                 }
             }
             if new.len() > new_before {
-                rows::session_moves(&session)?.update_without_returning(&tx).await?;
+                rows::session_update(&session)?.update_without_returning(&tx).await?;
                 changes::notify(&tx, &session).await?;
             }
             for at in indexes {

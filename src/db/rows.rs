@@ -101,12 +101,12 @@ pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_se
         bytes_freed: Set(false),
         storage_upload_id: Set(session.storage_upload_id.clone()),
         created_at: Set(session.created_at),
-        ..session_moves(session)?
+        ..session_update(session)?
     })
 }
 
 /// The columns that change when a session changes.
-pub(super) fn session_moves(session: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
+pub(super) fn session_update(session: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
     let at = Row("upload_session", session.id.0);
     Ok(upload_session::ActiveModel {
         id: Set(session.id.0),

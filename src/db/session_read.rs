@@ -1,10 +1,9 @@
-//! Reads of one session by its id, as a status needs them.
+//! Reads of one session by its id, for its status.
 //!
 //! Owns the texts of these statements. The server builds them once, because building one took a quarter of the time of
 //! a read. They bypass sea-orm and use sqlx's derives on the entities. sea-orm's dispatch to the driver took a tenth of
-//! the time, and its decoding of a row, which formats an error for every NULL, another tenth. Does not own the
-//! connections: those are in
-//! `read_pool`.
+//! the time of a read. Its decoding of a row formats an error for every NULL; that took another tenth. Does not own the
+//! connections: those are in `read_pool`.
 
 use entity::{upload_file, upload_session};
 use sea_orm::{DbBackend, EntityTrait, Iden, Iterable, QueryFilter, QuerySelect, QueryTrait};
@@ -57,7 +56,7 @@ struct WithFile {
 }
 
 impl Db {
-    /// The owner's session with this id. Reads one row of one table, for any number of parts.
+    /// The owner's session with this id. Reads one row. The cost does not depend on the number of parts.
     pub async fn session(&self, owner: &OwnerName, id: SessionId) -> Result<Option<Session>> {
         let found = self.fetch(&self.session_statements.session, Key { owner, id }).await?;
         Ok(found.map(rows::session).transpose()?)
@@ -77,7 +76,7 @@ impl Db {
         }
     }
 
-    /// The version of the owner's session with this id, for callers that have the rest of the session.
+    /// The version of the owner's session with this id. Cheaper than the whole session.
     pub async fn session_version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
         let found = self.fetch(&self.session_statements.version, Key { owner, id }).await?;
         Ok(found.map(|(version,)| rows::version(id, version)).transpose()?)
@@ -85,7 +84,7 @@ impl Db {
 
     async fn fetch<T: Read>(&self, statement: &SqlStr, key: Key<'_>) -> Result<Option<T>> {
         retry_transient(|| async {
-            self.statements.inc();
+            self.statement_counter.inc();
             let pools = self.pools.current();
             pools.bounded(Box::pin(pools.lookups.fetch_optional(statement.clone(), key))).await
         })

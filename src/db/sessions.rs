@@ -1,7 +1,7 @@
 //! Statements over sessions.
 //!
-//! Owns the transactions that change a session. Every read takes the owner and filters by it, so no read returns the
-//! rows of another owner. Does not own the rules of a change: those are in `domain::Upload`.
+//! Owns the transactions that change a session. Every read filters by owner, so no read returns the rows of another
+//! owner. Does not own the rules of a change: those are in `domain::Upload`.
 
 use std::collections::HashMap;
 
@@ -38,12 +38,13 @@ pub enum Created {
 }
 
 impl Db {
-    /// Creates an upload, unless the key is taken or the owner has `max_open` open sessions. On PostgreSQL, requests
-    /// that run at the same time do not see each other, so an owner can get a few sessions more than `max_open`.
+    /// Creates an upload, unless the owner already has a session with this idempotency key, or has `max_open` open
+    /// sessions. On PostgreSQL, requests that run at the same time do not see each other, so an owner can get a few
+    /// sessions more than `max_open`.
     pub async fn create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
         let create = || retry_locked(|| self.try_create_upload(new, max_open));
         match create().await {
-            // Another request inserted the key after this one had looked for it. Now this one finds it.
+            // Another request inserted the key after this request's look-up. The second attempt finds that session.
             Err(error) if error.is_duplicate() => create().await,
             done => done,
         }
@@ -98,8 +99,8 @@ impl Db {
     }
 
     /// Locks an upload, applies `change` and stores the upload, unless `change` returns false. Returns the upload and
-    /// what
-    /// `change` returned. Takes a turn of this owner, or the server's own turn.
+    /// what `change` returned. Waits for a turn to write in this owner's queue, or in the server's queue if `owner` is
+    /// `None`; see `turns`.
     pub async fn change_upload(
         &self,
         owner: Option<&OwnerName>,
@@ -122,7 +123,7 @@ impl Db {
         let mut upload = Upload { session, file };
         let has_changed = change(&mut upload);
         if has_changed {
-            rows::session_moves(&upload.session)?.update_without_returning(&tx).await?;
+            rows::session_update(&upload.session)?.update_without_returning(&tx).await?;
             rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
             changes::notify(&tx, &upload.session).await?;
             tx.commit().await?;
@@ -130,8 +131,8 @@ impl Db {
         Ok((upload, has_changed))
     }
 
-    /// Stores the id of an open session's multipart upload, unless there is one. Returns the stored id; `None` if the
-    /// session ended without one.
+    /// Stores the id of an open session's multipart upload, unless the session already has one. Returns the stored id;
+    /// `None` if the session ended before an id was stored.
     pub async fn keep_upload_id(&self, owner: &OwnerName, id: SessionId, upload_id: &str) -> Result<Option<String>> {
         let keep = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
@@ -152,13 +153,13 @@ fn owned(owner: &OwnerName) -> sea_orm::Select<upload_session::Entity> {
     upload_session::Entity::find().filter(upload_session::COLUMN.owner.eq(owner.as_str()))
 }
 
-pub(super) type Joined = (upload_session::Model, Option<upload_file::Model>);
+pub(super) type UploadRows = (upload_session::Model, Option<upload_file::Model>);
 
 pub(super) fn joined() -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
     upload_session::Entity::find().find_also_related(upload_file::Entity)
 }
 
-pub(super) fn upload((session, file): Joined) -> Result<Upload> {
+pub(super) fn upload((session, file): UploadRows) -> Result<Upload> {
     let file = file.ok_or_else(|| missing_row("upload_file"))?;
     Ok(Upload { session: rows::session(session)?, file: rows::file(file)? })
 }
@@ -171,8 +172,8 @@ pub(super) async fn locked_session(tx: &Transaction, id: SessionId) -> Result<Se
 }
 
 /// Adds FOR NO KEY UPDATE to a select. `behavior` never waits for the lock, because a request that waits would hold a
-/// connection that others need. Not FOR UPDATE: inserting a part takes FOR KEY SHARE on its session's row, and two
-/// transactions that both had it and then wanted FOR UPDATE would deadlock.
+/// connection that others need. Not FOR UPDATE: inserting a part locks its session's row FOR KEY SHARE. If two
+/// transactions held FOR KEY SHARE and both then asked for FOR UPDATE, they would deadlock.
 pub(super) fn locked(
     select: sea_orm::Select<upload_session::Entity>,
     behavior: LockBehavior,

@@ -24,7 +24,7 @@ use super::{
 const READERS: u32 = 4;
 /// The number of connections for reads of one session.
 const LOOKUPS: u32 = 4;
-/// The longest time that a write waits for another process, such as `partway token create`.
+/// Maximum time that a write waits for another process, such as `partway token create`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Db {
@@ -35,14 +35,14 @@ impl Db {
         let mut options = OpenOptions::new();
         let opened = options.create(true).truncate(false).write(true).mode(0o600).open(file);
         opened.map_err(|error| DbErr::Custom(error.to_string()))?;
-        let statements = Counter::default();
-        // The writer first: it switches the file to WAL.
-        let write = count_statements(connect(file, 1).await?, &statements);
-        let read = count_statements(connect(file, READERS).await?, &statements);
+        let statement_counter = Counter::default();
+        // Open the writer first: it switches the file to WAL mode.
+        let write = count_statements(connect(file, 1).await?, &statement_counter);
+        let read = count_statements(connect(file, READERS).await?, &statement_counter);
         let observe = connect(file, 1).await?;
         let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
-        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), statements))
+        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), statement_counter))
     }
 }
 
@@ -57,7 +57,7 @@ impl Db {
     }
 
     /// Closes all connections. When the last one closes, SQLite moves its write-ahead log into the database file. Waits
-    /// at most 3 seconds; the end of the process closes the rest.
+    /// at most 3 seconds; the end of the process closes the remaining connections.
     pub async fn close(&self) {
         let pool = self.pools.current();
         let close = async {
@@ -99,7 +99,7 @@ fn pool_options(file: &Path, connections: u32) -> ConnectOptions {
 
 fn connect_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
-        // Not in a URL, where `%` and `?` have a meaning.
+        // The path is not passed in a URL, because `%` and `?` are special there.
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)

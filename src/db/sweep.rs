@@ -66,7 +66,7 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Those of these ids that belong to open sessions (`open`) or to ended ones, of any owner.
+    /// Filters these ids: returns those of open sessions if `open`, else those of ended sessions, of any owner.
     pub async fn sessions_among(&self, ids: &[SessionId], open: bool) -> Result<Vec<SessionId>> {
         let status = if open { OPEN.as_slice() } else { ENDED.as_slice() };
         let wanted = upload_session::Entity::find()

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::OwnerName;
 
-/// The longest time that a request waits for a turn. It holds no connection while it waits.
+/// Maximum time that a request waits for a turn. It holds no connection while it waits.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The turns, and the requests that wait for one.
@@ -35,7 +35,7 @@ impl Turns {
         Self(Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new() })))
     }
 
-    /// Waits for a turn of this owner, or of the server itself.
+    /// Waits for a turn in this owner's queue, or in the server's queue if `owner` is `None`.
     pub(super) async fn take(&self, owner: Option<&OwnerName>) -> Result<Turn, DbErr> {
         let mine = {
             let mut state = self.state();

@@ -35,9 +35,9 @@ pub(super) type BytesColumns = (Uuid, Uuid, Option<String>, Option<String>);
 /// The result of ending a session with an invalid row.
 #[derive(Debug)]
 pub enum EndedUnreadable {
-    /// The session has ended, now or before, and its bytes must be freed. Only the ids in this value are real.
+    /// The session has ended, now or before, and its bytes must be freed. Only the ids in this value come from the row.
     WithoutFile(Box<Session>),
-    /// The session is complete. Nothing changed. Only the ids and the status in this value are real.
+    /// The session is complete. Nothing changed. Only the ids and the status in this value are meaningful.
     Complete(Box<Session>),
     /// The owner has no session with this id.
     Unknown,
@@ -69,7 +69,7 @@ impl Db {
         }
         let Some(columns) = bytes_columns_of(own).all(&tx).await?.pop() else { return Ok(EndedUnreadable::Unknown) };
         let session = session_of(columns, now)?;
-        // The session's status may be damaged, so look at the file: its owner must not lose a complete file.
+        // The session's status may be damaged, so this checks the file's row: the owner must not lose a complete file.
         let complete = upload_file::Entity::find_by_id(session.file_id.0).filter(
             Condition::any()
                 .add(upload_file::COLUMN.status.eq(FileStatus::Stored.as_str()))
@@ -147,9 +147,9 @@ pub(super) fn bytes_columns_of(
     select.select_only().columns(columns).into_tuple()
 }
 
-/// A session in which only the ids and the reason are real, which is enough to free its bytes. If the reason is
-/// invalid, it becomes `bytes_lost`, for which the server frees only the parts and keeps a complete file: that file may
-/// be all that is left.
+/// A session of which only the ids and the reason come from the row. They are enough to free its bytes. An invalid
+/// reason becomes `bytes_lost`: the server then frees only the parts and keeps a complete file, which may be the only
+/// remaining copy.
 pub(super) fn session_of((id, file_id, storage_upload_id, reason): BytesColumns, now: Timestamp) -> Result<Session> {
     let unknown = |column| rows::CorruptRow::new("upload_session", id, column);
     Ok(Session {
