@@ -1,7 +1,7 @@
 //! SHA-256 digests of parts and files.
 //!
-//! Owns how a digest is computed of bytes in memory, combined, read and written. Does not read streams: `storage` hashes
-//! those.
+//! Owns how a digest is computed from bytes in memory, combined, parsed and formatted. Does not read streams: `storage`
+//! hashes those.
 
 use std::{fmt, str::FromStr};
 
@@ -23,8 +23,8 @@ impl Sha256Digest {
     }
 
     /// The composite digest of a file: the SHA-256 of its parts' SHA-256 digests, 32 bytes each, in the order of the
-    /// parts. It needs the digests alone, so parts can arrive in any order. S3 calls this a
-    /// [composite checksum](https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html).
+    /// parts. It needs only the digests, so parts can arrive in any order. S3 calls this a [composite
+    /// checksum](https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html).
     pub fn composite(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {

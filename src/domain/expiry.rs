@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::Timestamp;
 
-/// Until when no session expires, and when a sweep last checked.
+/// The moment until which no session expires, and the time of the last check by a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExpiryPause {
     /// When a sweep last checked; `None` if never.
@@ -19,8 +19,8 @@ pub struct ExpiryPause {
 impl ExpiryPause {
     /// The clocks of two servers may differ by this much, so a step back of less is no jump.
     const SKEW: TimeDelta = TimeDelta::minutes(1);
-    /// The longest time between two updates of `seen_at`.
-    const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
+    /// Maximum time between two updates of `seen_at`.
+    const MAX_UPDATE_INTERVAL: TimeDelta = TimeDelta::hours(1);
 
     /// The pause at `now`. If more than a quarter of `ttl` has passed since the last check, that is a jump: the pause lasts
     /// as long as the jump, `ttl` at most. If the clock went back, the pause ends.
@@ -34,8 +34,8 @@ impl ExpiryPause {
         if since > ttl / 4 {
             return Self { seen_at: Some(now), until: now.checked_add_signed(since.min(ttl)) };
         }
-        // Not updated by every sweep, so that an idle server writes nothing.
-        let seen_at = if since > (ttl / 8).min(Self::NOTED_EVERY) { now } else { seen_at };
+        // Not updated on every sweep, so that an idle server writes nothing.
+        let seen_at = if since > (ttl / 8).min(Self::MAX_UPDATE_INTERVAL) { now } else { seen_at };
         Self { seen_at: Some(seen_at), until: self.until.filter(|until| *until > now) }
     }
 
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_gives_its_time_back_and_at_most_a_whole_ttl() {
+    fn the_pause_is_as_long_as_the_jump_and_at_most_one_ttl() {
         let first = ExpiryPause::default().now(day(0), TTL);
         assert!(first.is_over());
         assert!(first.now(day(1), TTL).is_over(), "a server that is off for a night has not jumped");
@@ -68,13 +68,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_right_leaves_no_pause_behind() {
+    fn setting_the_clock_back_ends_the_pause() {
         let jumped = ExpiryPause::default().now(day(0), TTL).now(day(4_000), TTL);
         assert_eq!(jumped.now(day(1), TTL), ExpiryPause { seen_at: Some(day(1)), until: None });
     }
 
     #[test]
-    fn a_server_at_rest_notes_nothing() {
+    fn an_idle_server_updates_the_time_at_most_once_an_hour() {
         let first = ExpiryPause::default().now(day(0), TTL);
         assert_eq!(first.now(day(0) + TimeDelta::minutes(59), TTL), first);
         assert_ne!(first.now(day(0) + TimeDelta::minutes(61), TTL), first);

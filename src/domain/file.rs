@@ -1,6 +1,6 @@
 //! The file that a session is for.
 //!
-//! Owns the record of a file. A stored file outlives its session: it is what people download.
+//! Owns the record of a file. A stored file outlives its session; clients download it.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -49,7 +49,7 @@ pub struct FileRecord {
     pub sha256: Option<Sha256Digest>,
     /// The SHA-256 of its parts' SHA-256, see [`Sha256Digest::composite`]; `None` until finalized.
     pub composite_sha256: Option<Sha256Digest>,
-    /// What the client attached to it.
+    /// The metadata that the client attached to it.
     pub metadata: Metadata,
     /// Its status.
     pub status: FileStatus,

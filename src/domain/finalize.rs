@@ -1,8 +1,9 @@
-//! What a finalize has to do next.
+//! The steps of a finalize.
 //!
-//! Owns the decision, from what the upload is now and what has been found out so far. The service reads, hashes and writes
-//! as it is told here, then asks again. A finalize that is repeated, that runs twice at once or that resumes after a
-//! crash takes the same decisions, so it gives the same answer.
+//! Owns the decision which step is next. The decision depends on the present state of the upload and on the results of
+//! the earlier steps. The service executes the step (it reads, hashes or writes) and asks for the next one. A finalize
+//! that is repeated, runs twice at once, or resumes after a crash makes the same decisions, so the client gets the same
+//! response.
 
 use super::{CompleteFile, PartRecord, PartSet, SessionStatus, Sha256Digest, StatusReason, Upload};
 
@@ -22,7 +23,7 @@ pub struct Finalize {
     pub upload: Upload,
     /// What the client expects.
     pub expected: ExpectedDigests,
-    /// Whether the bytes must be hashed before the session is complete. The service raises it if it hashes every file, or
+    /// Whether the bytes must be hashed before the session is complete. The service sets it if it hashes every file, or
     /// if the bytes may have changed since they arrived.
     pub must_hash: bool,
     /// All parts, once they are read.
@@ -57,25 +58,25 @@ impl ReceivedParts {
     }
 }
 
-/// What is known of the SHA-256 of the bytes.
+/// The state of the SHA-256 of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actual {
-    /// Nobody has hashed them.
+    /// Not computed yet.
     Unknown,
-    /// The storage gives them back only once the file is complete.
+    /// Not computable yet: the storage returns the bytes only after the file is complete.
     NotReadableYet,
-    /// They are hashed.
+    /// Computed.
     Known(Sha256Digest),
 }
 
-/// What to do next.
+/// One step of a finalize.
 #[derive(Debug)]
 pub enum Step {
     /// Read the records of all parts.
     ReadParts,
     /// Compute the SHA-256 of the bytes.
     Hash,
-    /// Have the storage make one file of the parts.
+    /// Let the storage combine the parts into one file.
     CompleteFile,
     /// Record the file as complete: the last step of a first finalize.
     Record(CompleteFile),
@@ -83,34 +84,34 @@ pub enum Step {
     FailChecksum(Sha256Digest),
     /// Record the SHA-256 of a file that was completed without one.
     LearnSha256(Sha256Digest),
-    /// Nothing is left to do: the upload is the answer.
+    /// Nothing is left to do: return the upload.
     Done,
 }
 
 impl Step {
-    /// Whether the step changes what is stored. From the first such step on, a finalize must run to its end.
+    /// Whether the step changes stored data. After the first such step, a finalize must run to its end.
     pub fn changes_something(&self) -> bool {
         !matches!(self, Self::ReadParts | Self::Hash | Self::Done)
     }
 }
 
-/// Why a session cannot be finalized as it is asked for.
+/// Why the server refuses to finalize a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
     /// Only these parts have arrived.
     PartsMissing(PartSet),
-    /// The file has another SHA-256 than was expected or declared.
+    /// The file does not have the expected or declared SHA-256.
     Sha256Mismatch {
-        /// What was expected.
+        /// The expected or declared SHA-256.
         expected: Sha256Digest,
-        /// What the bytes have.
+        /// The SHA-256 of the bytes.
         actual: Sha256Digest,
     },
-    /// The parts have another composite digest than the client expects.
+    /// The parts do not have the composite digest that the client expects.
     CompositeMismatch {
         /// What the client expects.
         expected: Sha256Digest,
-        /// What the parts have.
+        /// The digest of the parts.
         actual: Sha256Digest,
     },
     /// The session ended without a file.
@@ -118,7 +119,7 @@ pub enum Refusal {
 }
 
 impl Finalize {
-    /// A finalize of this upload that has done nothing yet.
+    /// A finalize of this upload, before its first step.
     pub fn new(upload: Upload, expected: ExpectedDigests, hashes_every_file: bool) -> Self {
         let must_hash = hashes_every_file || expected.sha256.is_some() || upload.session.declared_sha256.is_some();
         Self { upload, expected, must_hash, parts: None, actual: Actual::Unknown, location: None }
@@ -139,7 +140,7 @@ impl Finalize {
             return Err(Refusal::PartsMissing(session.received.clone()));
         }
         let Some(parts) = &self.parts else { return Ok(Step::ReadParts) };
-        // Another finalize may have found since that the client must send some of them again.
+        // Another finalize may have removed some of them in the meantime, so that the client sends them again.
         if parts.numbers.len() < session.plan.total_parts() {
             return Err(Refusal::PartsMissing(parts.numbers.clone()));
         }
@@ -247,7 +248,8 @@ mod tests {
         Sha256Digest::composite(records().iter().map(|record| record.sha256))
     }
 
-    /// What a service does with the steps. `readable` says whether the storage gives bytes back before they are complete.
+    /// Executes the steps as the service does. `readable`: whether the storage returns bytes before the file is
+    /// complete.
     fn run(finalize: &mut Finalize, bytes: Sha256Digest, readable: bool) -> Result<Vec<&'static str>, Refusal> {
         let mut steps = Vec::new();
         loop {
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_expectation_changes_nothing() {
+    fn a_wrong_expected_digest_changes_nothing() {
         for readable in [true, false] {
             let mut wrong = finalize(upload(None), expecting(digest("y")), false);
             let refusal = Refusal::Sha256Mismatch { expected: digest("y"), actual: digest("x") };
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_declaration_fails_the_session_and_each_repetition_says_so() {
+    fn a_wrong_declared_digest_fails_the_session_and_every_repeated_finalize_reports_it() {
         for readable in [true, false] {
             let mut declared = finalize(upload(Some(digest("y"))), ExpectedDigests::default(), false);
             let refusal = Refusal::Sha256Mismatch { expected: digest("y"), actual: digest("x") };
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_does_nothing_but_learn_a_digest_that_nobody_asked_for() {
+    fn a_repeated_finalize_changes_nothing_except_to_add_a_missing_digest() {
         let mut first = finalize(upload(None), ExpectedDigests::default(), false);
         run(&mut first, digest("x"), false).unwrap();
         let mut second = finalize(first.upload.clone(), ExpectedDigests::default(), false);
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_parts_are_named_also_if_another_finalize_found_them() {
+    fn missing_parts_are_reported_even_if_another_finalize_found_them() {
         let mut upload = upload(None);
         let mut found = finalize(upload.clone(), ExpectedDigests::default(), false);
         found.parts = Some(records()[..1].to_vec().into());

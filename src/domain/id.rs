@@ -1,6 +1,7 @@
 //! Ids of sessions and files.
 //!
-//! Owns how an id is made, read and written. What the id refers to is `session`'s and `file`'s.
+//! Owns how an id is generated, parsed and formatted. Does not own what an id refers to: that is in `session` and
+//! `file`.
 
 use std::{fmt, str::FromStr};
 
@@ -47,12 +48,12 @@ id! {
 }
 
 id! {
-    /// A file's id: a UUID version 7, as a session's.
+    /// A file's id: a UUID version 7, like a session's.
     FileId
 }
 
-/// Reads an id in its one spelling, hyphenated hex of either case. Other spellings of a UUID are not ids: each thing has
-/// one address.
+/// Reads an id in its one spelling, hyphenated hex of either case. Other spellings of a UUID are not ids, so each
+/// resource has one URL.
 fn parse(text: &str) -> Result<Uuid, InvalidId> {
     let is_hyphenated = |id: &Uuid| id.as_hyphenated().to_string().eq_ignore_ascii_case(text);
     Uuid::try_parse(text).ok().filter(is_hyphenated).ok_or(InvalidId)

@@ -1,10 +1,10 @@
 //! The list of an owner's sessions.
 //!
-//! Owns what a page is asked for by, and what a page is. The order is newest first, always.
+//! Owns the query for a page, and the page. The order is always newest first.
 
 use super::{SessionId, SessionStatus, Upload};
 
-/// Which page of the list.
+/// A query for one page of the list.
 #[derive(Clone, Debug)]
 pub struct SessionQuery {
     /// Only sessions with this status.
@@ -19,14 +19,14 @@ pub struct SessionQuery {
     pub before: Option<SessionId>,
     /// From which end to count.
     pub direction: Direction,
-    /// The largest number of sessions in the page.
+    /// Maximum number of sessions in the page.
     pub limit: u64,
 }
 
 impl SessionQuery {
-    /// The largest `limit`.
+    /// Maximum `limit`.
     pub const MAX_LIMIT: u64 = 100;
-    /// The `limit` if the client names none.
+    /// The `limit` if the client gives none.
     pub const DEFAULT_LIMIT: u64 = 20;
 }
 

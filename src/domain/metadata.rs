@@ -1,4 +1,4 @@
-//! What a client attaches to a file.
+//! The metadata that a client attaches to a file.
 //!
 //! Owns how metadata is stored and compared, and its limits. It is stored as JSON text, so a client reads what it wrote:
 //! every digit of a number, and keys in their order.
@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::JsonLevel;
 
-/// A JSON object without white space. Two are equal if they have the same values under the same keys, in any order.
+/// A JSON object without white space. Two of them are equal if they have the same values under the same keys, in any
+/// order.
 #[derive(Clone, Debug)]
 pub struct Metadata(Box<RawValue>);
 
@@ -35,25 +36,25 @@ pub enum MetadataError {
     /// A key is too long.
     #[error("at most {} bytes in a key", Metadata::MAX_KEY_BYTES)]
     LongKey,
-    /// A key comes twice. JSON readers differ in which value they take.
+    /// A key appears twice. JSON readers differ in which value they use.
     #[error("the key {0:?} comes twice in one object")]
     DuplicateKey(String),
-    /// A key has a meaning of its own in a JSON library.
+    /// A key has a special meaning in a JSON library.
     #[error("no keys that begin with {:?}", JsonLevel::PRIVATE_KEYS)]
     PrivateKey,
 }
 
 impl Metadata {
-    /// The largest size without white space, in bytes.
+    /// Maximum size without white space, in bytes.
     pub const MAX_BYTES: usize = 16 * 1024;
-    /// The deepest nesting of objects and lists; the outermost object counts.
+    /// Maximum nesting of objects and lists; the outermost object counts.
     pub const MAX_DEPTH: usize = 16;
-    /// The largest number of keys in all objects together.
+    /// Maximum number of keys in all objects together.
     pub const MAX_KEYS: usize = 1_000;
-    /// The longest key, in bytes.
+    /// Maximum size of a key, in bytes.
     pub const MAX_KEY_BYTES: usize = 256;
 
-    /// Checks what a client attaches, and removes white space.
+    /// Checks a client's metadata, and removes white space.
     pub fn parse(json: &RawValue) -> Result<Self, MetadataError> {
         let mut writer = Writer { text: String::new(), keys: 0 };
         if !json.get().starts_with('{') {
@@ -63,7 +64,8 @@ impl Metadata {
         Self::from_stored(writer.text).ok_or(MetadataError::NoObject)
     }
 
-    /// Reads what was stored, also under the other limits of an earlier version. `None` if it is not a JSON object.
+    /// Reads stored metadata. Does not check the limits, because an earlier version had other limits. `None` if it is
+    /// not a JSON object.
     pub fn from_stored(text: String) -> Option<Self> {
         RawValue::from_string(text).ok().filter(|json| json.get().starts_with('{')).map(Self)
     }
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn stored_metadata_is_read_back_unchanged() {
         for text in [
             "{}",
             r#"{"long":12345678901234567890123,"float":1.0,"huge":1e400,"tiny":-0.0,"exact":0.1234567890123456789012}"#,
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_refused() {
+    fn invalid_metadata_is_refused() {
         let keys: Vec<String> = (0..=Metadata::MAX_KEYS).map(|n| format!("\"{n}\":0")).collect();
         for (text, error) in [
             ("[]".to_owned(), MetadataError::NoObject),
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_is_what_holds_the_same_values() {
+    fn metadata_with_the_same_values_is_equal() {
         let one = parse(r#"{"a":1,"b":[{"c":"ü","d":1.0}]}"#).unwrap();
         assert_eq!(one, parse(r#"{"b":[{"d":1.0,"c":"\u00fc"}],"a":1}"#).unwrap());
         for other in [
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_must_be_an_object() {
+    fn stored_metadata_must_be_an_object() {
         let deep = nested(100_000);
         assert_eq!(Metadata::from_stored(deep.clone()).unwrap().as_json().get(), deep);
         for bad in ["", "null", "[]", "{", "{\"a\":1} x", "{\"a\"}"] {

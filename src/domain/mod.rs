@@ -1,7 +1,7 @@
 //! The rules of resumable uploads, with no input and no output.
 //!
-//! Owns what a session, a part, a received set, a digest and an owner are, and which moves they allow. Does not own
-//! databases, protocols or storage, and imports no other module of Partway: every rule can be read and tested alone.
+//! Owns the types for sessions, parts, received sets, digests and owners, and their state changes. Does not own
+//! databases, protocols or storage, and imports no other module of Partway: so every rule can be read and tested alone.
 
 mod clock;
 mod digest;

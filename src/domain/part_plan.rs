@@ -1,14 +1,14 @@
 //! How a file is cut into parts.
 //!
-//! Owns the arithmetic between a file's size, the chunk size, part numbers and byte offsets. Does not know which parts
-//! have arrived.
+//! Owns the arithmetic between a file's size, the chunk size, part numbers and byte offsets. Does not own which parts
+//! have arrived: that is `part_set`.
 
 use std::num::NonZeroU64;
 
 /// Bytes in a mebibyte, the unit in which chunk sizes grow.
 pub const MIB: u64 = 1024 * 1024;
 
-/// A file of `total_size_bytes` cut into parts of `chunk_size_bytes`, the last one shorter if it must be.
+/// A file of `total_size_bytes` cut into parts of `chunk_size_bytes`. The last part may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartPlan {
     total_size_bytes: u64,
@@ -27,7 +27,7 @@ pub struct Part {
     pub size_bytes: u64,
 }
 
-/// Why a plan cannot be made.
+/// Why there is no valid plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A chunk has no bytes.
@@ -49,8 +49,9 @@ impl PartPlan {
     /// A plan for a new session: the preferred chunk size, grown to a whole number of MiB where the file would
     /// otherwise have more than `max_parts` parts.
     pub fn choose(total_size_bytes: u64, preferred_chunk_bytes: u64, max_parts: u32) -> Result<Self, PlanError> {
-        let least = total_size_bytes.div_ceil(u64::from(max_parts.max(1)));
-        let chunk = if least <= preferred_chunk_bytes { preferred_chunk_bytes } else { least.next_multiple_of(MIB) };
+        let min_chunk = total_size_bytes.div_ceil(u64::from(max_parts.max(1)));
+        let chunk =
+            if min_chunk <= preferred_chunk_bytes { preferred_chunk_bytes } else { min_chunk.next_multiple_of(MIB) };
         Self::new(total_size_bytes, chunk)
     }
 

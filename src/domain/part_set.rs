@@ -22,7 +22,8 @@ impl PartRange {
         self.last - self.first + 1
     }
 
-    /// Appends `7` for a single part, `7-9` for a run. Faster than `Display`, since an answer can have thousands of runs.
+    /// Appends `7` for a single part, `7-9` for a run. Faster than `Display`, because a response can have thousands of
+    /// runs.
     pub fn push_to(self, text: &mut String) {
         text.push_str(itoa::Buffer::new().format(self.first));
         if self.first != self.last {
@@ -54,9 +55,9 @@ pub struct PartPage {
 
 /// Part numbers that have arrived.
 ///
-/// A [Roaring bitmap](https://github.com/RoaringBitmap/RoaringFormatSpec): a file received in order takes a few dozen
-/// bytes whatever its length, the worst pattern of 10,000 parts about 8 KiB, and runs are found without visiting their
-/// members.
+/// A [Roaring bitmap](https://github.com/RoaringBitmap/RoaringFormatSpec): a file received in order needs a few dozen
+/// bytes for any number of parts, and the worst pattern of 10,000 parts needs about 8 KiB. Runs are found without
+/// visiting their members.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartSet(RoaringBitmap);
 

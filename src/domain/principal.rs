@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub struct OwnerName(String);
 
 impl OwnerName {
-    /// The longest name.
+    /// Maximum length of a name, in bytes.
     pub const MAX_CHARS: usize = 100;
 
     /// Reads a name. `None` if it has other characters or length.
@@ -33,7 +33,7 @@ impl fmt::Display for OwnerName {
     }
 }
 
-/// An authenticated caller. Every use case takes one, so every query is limited to the rows of its owner.
+/// An authenticated caller. Every use case has one as a parameter, so every query is limited to the rows of its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// Whose sessions and files the caller may see.

@@ -1,6 +1,7 @@
 //! An upload session.
 //!
-//! Owns the fields of a session and what follows from them. Does not change them: the moves are in `upload`.
+//! Owns the fields of a session and the values that are computed from them. Does not own the state changes: those are
+//! in `upload`.
 
 use super::{FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Timestamp};
 
@@ -133,7 +134,7 @@ impl Session {
     }
 
     /// The share of the file's bytes that has arrived, from 0 to 1. An empty file is at 1 from the start.
-    #[expect(clippy::cast_precision_loss, reason = "a share for people to look at")]
+    #[expect(clippy::cast_precision_loss, reason = "a share for display")]
     pub fn progress(&self) -> f64 {
         match self.plan.total_size_bytes() {
             0 => 1.0,

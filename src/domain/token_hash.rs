@@ -1,7 +1,7 @@
 //! The hash of a bearer token.
 //!
 //! Owns how a token is hashed. The database stores only the hash, so a stolen database gives no access. A token has 256
-//! random bits, so one round of SHA-256 is enough: nobody can guess it.
+//! random bits, so one round of SHA-256 is enough: an attacker cannot guess it.
 
 use super::Sha256Digest;
 

@@ -1,9 +1,9 @@
 //! An upload: a session and its file, which change together.
 //!
 //! Owns every change of state: `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED`, the counters, and what each change
-//! means for the file. Every change raises the session's `version` by one, so two reads of the same version saw the same
-//! upload. A method returns whether it changed anything; if the present state does not allow the change, it does nothing.
-//! The database stores a change in a transaction, so two never happen at once.
+//! means for the file. Every change raises the session's `version` by one, so two reads with the same version return
+//! the same upload. A method returns whether it changed anything; if the present state does not allow the change, it
+//! does nothing. The database stores a change in a transaction, so two changes never run at once.
 
 use chrono::TimeDelta;
 
@@ -21,7 +21,7 @@ pub struct Upload {
     pub file: FileRecord,
 }
 
-/// What a client asks for when it creates a session, after the checks.
+/// The input of a request that creates a session, after the checks.
 #[derive(Clone, Debug)]
 pub struct UploadRequest {
     /// The file's name on the client's side.
@@ -32,13 +32,13 @@ pub struct UploadRequest {
     pub plan: PartPlan,
     /// Its SHA-256, if the client declares it.
     pub declared_sha256: Option<Sha256Digest>,
-    /// What the client attaches to it.
+    /// The metadata that the client attaches to it.
     pub metadata: Metadata,
     /// The client's name for the request; unique per owner.
     pub idempotency_key: Option<String>,
 }
 
-/// What the server knows of a complete file.
+/// The results of completing a file.
 #[derive(Clone, Debug)]
 pub struct CompleteFile {
     /// The SHA-256 of its bytes, if it was computed.
@@ -155,7 +155,7 @@ impl Upload {
     }
 }
 
-/// Changes to the session alone.
+/// Changes to the session only.
 impl Session {
     /// Records a part that is durable. A part that was recorded before changes nothing.
     pub fn record_part(&mut self, part: Part, now: Timestamp, ttl: TimeDelta) -> bool {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_part_is_counted_no_more() {
+    fn a_removed_part_is_no_longer_counted() {
         let mut session = with_all_parts().session;
         let part = session.plan.part(2).unwrap();
         assert!(session.forget_part(part, at(3)));

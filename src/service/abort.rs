@@ -1,6 +1,6 @@
 //! Aborting a session.
 //!
-//! Owns the abort by the owner. Does not own the steps that every end of a session has: those are in `end`.
+//! Owns the abort by the owner. Does not own the steps that are common to every end of a session: those are in `end`.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Service {
-    /// Aborts a session and frees its bytes, if it is open and `may_change` accepts its present state. Repeating an abort
-    /// changes nothing more. Answers `None` if the session's row is damaged: it is aborted all the same.
+    /// Aborts a session and frees its bytes, if it is open and `may_change` accepts its present state. A repeated abort
+    /// changes nothing. Returns `None` if the session's row is damaged; the session is aborted in this case too.
     ///
     /// # Errors
     /// `NOT_FOUND`, `SESSION_CLOSED` if it is complete, `PRECONDITION_FAILED`.
@@ -41,7 +41,8 @@ impl Service {
             if upload.session.status.is_open() {
                 return Err(Error::precondition_failed());
             }
-            // Also if it had ended before: the request that ended it may have stopped before this.
+            // Also if the session had ended before: the request that ended it may have stopped before it freed the
+            // bytes.
             this.free_without_file(&upload.session).await?;
             Ok(Some(upload))
         })

@@ -20,10 +20,10 @@ use crate::{
 
 /// How long a cached token is valid.
 const CACHE_TTL: TimeDelta = TimeDelta::seconds(2);
-/// The largest number of cached tokens. The least recently used one is evicted.
+/// Maximum number of cached tokens. The least recently used one is evicted.
 const MAX_CACHED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-/// The cache of valid tokens, and the times of use that are not written yet.
+/// The cache of valid tokens, and the last-use times that are not written yet.
 #[derive(Debug)]
 pub(super) struct TokenCache(Mutex<State>);
 
@@ -31,7 +31,7 @@ pub(super) struct TokenCache(Mutex<State>);
 struct State {
     /// Valid tokens by their hash. Invalid ones are not cached, or guesses would evict them.
     cached: LruCache<TokenHash, CachedToken>,
-    /// When each was last used since the last sweep, accurate to [`CACHE_TTL`].
+    /// Last use of each token since the last sweep, accurate to [`CACHE_TTL`].
     used: HashMap<Uuid, Timestamp>,
 }
 

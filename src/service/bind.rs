@@ -9,8 +9,9 @@ use super::Service;
 use crate::error::{Error, Result};
 
 impl Service {
-    /// Checks that database and storage have the same id. Writes one if neither has: if both are new, or if a version
-    /// without ids wrote them and the database knows the uploads in the storage. Several nodes may do this at once.
+    /// Checks that database and storage have the same id. Writes one if neither has: if both are new, or if an older
+    /// version without ids wrote them and the database has rows for the uploads in the storage. Several nodes may call
+    /// this at once.
     ///
     /// # Errors
     /// They have different ids.
@@ -19,7 +20,7 @@ impl Service {
             (Some(expected), Some(found)) if expected == found => return Ok(()),
             (Some(expected), Some(found)) => return Err(mismatch(Some(expected), Some(found))),
             (None, Some(found)) => {
-                // Another node may have written both ids since this one asked the database.
+                // Another node may have written both ids after this node read the database.
                 return match self.db.storage_id().await? {
                     Some(expected) if expected == found => Ok(()),
                     expected => Err(mismatch(expected, Some(found))),
@@ -58,6 +59,6 @@ fn mismatch(database: Option<Uuid>, storage: Option<Uuid>) -> Error {
          `database` and `storage`. After a restore or a move, `partway adopt` binds them to each other",
         id(database),
         id(storage),
-        if (database, storage) == (None, None) { " and holds uploads that the database does not know" } else { "" },
+        if (database, storage) == (None, None) { " and has uploads that have no row in the database" } else { "" },
     ))
 }

@@ -1,9 +1,9 @@
 //! Claims: which request may write a part.
 //!
-//! Owns the rule for two requests of this process that send the same part at once. The newer request takes over, because
-//! the older one is most often a dead connection that nobody has noticed. Bytes are written in place, so the newer
-//! request waits until the last write of the older one has ended. Does not keep other processes away: a local folder is
-//! locked by one process, and on an object store `persist` takes a lease in the database.
+//! Owns the rule for two requests of this process that send the same part at once. The newer request takes over,
+//! because the older one is usually on a dead connection that the server has not detected yet. Bytes are written in
+//! place, so the newer request waits until the last write of the older one has ended. Does not exclude other processes:
+//! one process locks a local folder, and for an object store `persist` takes a lease in the database.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! Creating a session.
 //!
-//! Owns the checks of what a client asks for, and the comparison of a request with the session that has its idempotency
-//! key. The uniqueness of the key is the database's: `db/sessions` and an index.
+//! Owns the checks of a request, and its comparison with the session that has the same idempotency key. Does not own
+//! the uniqueness of the key: that is a unique index and `db/sessions`.
 
 use serde_json::value::RawValue;
 
@@ -33,8 +33,8 @@ pub struct CreateSession {
     pub sha256: Option<String>,
     /// A JSON object that the client attaches to the file, see [`Metadata::parse`].
     pub metadata: Option<Box<RawValue>>,
-    /// The client's name for this request, 1 to 255 characters, unique per owner. Repeating the request with the same key
-    /// answers the session that the first one created.
+    /// The client's name for this request, 1 to 255 characters, unique per owner. A repeated request with the same key
+    /// returns the session that the first request created.
     pub idempotency_key: Option<String>,
 }
 
@@ -48,15 +48,16 @@ pub struct Creation {
 }
 
 impl Service {
-    /// Creates a session, or answers the one that an earlier identical request created.
+    /// Creates a session, or returns the session that an earlier identical request created.
     ///
     /// # Errors
-    /// `INVALID_INPUT` naming the field, `TOO_LARGE`, `IDEMPOTENCY_KEY_REUSED` if an earlier request had the key and other input,
-    /// `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no space for more.
+    /// `INVALID_INPUT` naming the field. `TOO_LARGE`. `IDEMPOTENCY_KEY_REUSED` if an earlier request had the key and
+    /// other input. `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no space for
+    /// more.
     pub async fn create(&self, principal: &Principal, input: CreateSession) -> Result<Creation> {
         let request = check(input, &self.limits)?;
         let new = Upload::new(&principal.owner, request.clone(), self.clock.now(), self.limits.session_ttl);
-        // Without free space no session may be opened, but a retry must still find the session of its first try.
+        // Without free space the server opens no session, but a repeated request must still find its session.
         let room = self.check_room(0).await;
         let max_open = if room.is_ok() { self.limits.max_open_sessions } else { 0 };
         match self.db.create_upload(&new, max_open).await? {
@@ -92,7 +93,7 @@ fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
 }
 
 fn check_content_type(content_type: Option<String>) -> Result<String> {
-    // Browsers send "" for a file whose type they do not know.
+    // Browsers send "" for a file with an unknown type.
     let content_type =
         content_type.filter(|given| !given.is_empty()).unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned());
     let is_media_type = content_type.parse::<mime::Mime>().is_ok();

@@ -46,7 +46,7 @@ impl Service {
         }
     }
 
-    /// Reads a range of its bytes. An error after the first bytes is logged and cuts the answer short.
+    /// Reads a range of its bytes. An error after the first bytes is logged and ends the response early.
     ///
     /// # Errors
     /// `BYTES_LOST` if they are missing or have another size.

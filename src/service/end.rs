@@ -1,7 +1,8 @@
 //! Ending a session: complete, failed, aborted or expired.
 //!
-//! Owns the steps that all ends have. First a transaction ends the session, then the event is announced. If the session has
-//! no file, its bytes are freed and its row is marked so. After a crash between these steps, the sweep frees the bytes.
+//! Owns the steps that all ends have in common. A transaction ends the session. Then the server counts and logs the
+//! event. If the session has no file, the server frees its bytes and marks its row as freed. After a crash between
+//! these steps, the sweep frees the bytes.
 
 use super::{Service, events::Event};
 use crate::{
@@ -11,8 +12,8 @@ use crate::{
 };
 
 impl Service {
-    /// Ends an upload by one of its moves and announces it. Answers the upload and whether this call ended it. Its bytes
-    /// are still to be freed.
+    /// Ends an upload with the state change `end`, and announces the event. Returns the upload and whether this call
+    /// ended it. Does not free its bytes.
     pub(super) async fn end(
         &self,
         owner: Option<&OwnerName>,
@@ -52,8 +53,8 @@ impl Service {
         }
     }
 
-    /// Frees the bytes of a session that ended without a file. If its parts are lost, a complete file may be all that is
-    /// left of it, as after the restore of an older database; that file stays.
+    /// Frees the bytes of a session that ended without a file. If its parts are lost, keeps a complete file: after the
+    /// restore of an older database, it may be the only remaining copy.
     pub(super) async fn free(&self, session: &Session) -> Result<()> {
         self.prefix_hashes.forget(session.id);
         match session.status_reason {

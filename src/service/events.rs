@@ -1,7 +1,8 @@
-//! What happened, told in one place.
+//! The events of uploads, counted and logged in one place.
 //!
-//! Owns which metric counts an event and which line the log gets. Use cases announce an event after its transaction; they
-//! neither count nor log it themselves; a cause that only they know has a line of its own.
+//! Owns which metric counts an event, and its line in the log. A use case announces an event after the transaction; it
+//! does not count or log the event itself. If only the use case has the cause, it logs the cause separately. Does not
+//! own the metrics: those are in `metrics`.
 
 use super::Service;
 use crate::{
@@ -9,16 +10,16 @@ use crate::{
     metrics::{PartOutcome, SessionEvent},
 };
 
-/// Something that happened to an upload.
+/// An event of an upload.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event<'a> {
     /// A session was created.
     Created(&'a Upload),
-    /// A part became durable; the session as it is then.
+    /// A part became durable. The session after the change.
     PartReceived(&'a Session, Part),
-    /// A part that had arrived before came again.
+    /// A client sent a part that was received before, with the same bytes.
     PartReplayed,
-    /// A part was not taken.
+    /// The server refused a part.
     PartRefused,
     /// A session ended: complete, failed, aborted or expired.
     Ended(&'a Upload),

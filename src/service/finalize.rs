@@ -1,10 +1,10 @@
-//! Making the parts a file.
+//! Finalizing a session: making its parts one file.
 //!
-//! Owns the work that a finalize does: reading, hashing, completing, recording. What to do next is the domain's decision
-//! (`domain::Finalize`), taken again after every step, so a finalize can be repeated at any point: after a crash, at the
-//! same time from two clients, or because the answer was lost. The bytes are never copied. On a local disk they are
-//! hashed before they are completed, on an object store after it, because it gives them back only then; in both cases
-//! before the session becomes COMPLETE.
+//! Owns the steps of a finalize: reading, hashing, completing, recording. Does not decide which step is next: that is
+//! `domain::Finalize`. It decides again after every step, so a client can repeat a finalize at any point: after a
+//! crash, after a lost response, or at the same time as another client. The bytes are never copied. On a local disk
+//! they are hashed before they are completed. An object store returns them only after completion, so they are hashed
+//! after it. In both cases this is before the session becomes COMPLETE.
 
 use std::sync::Arc;
 
@@ -28,11 +28,12 @@ pub struct DigestFields<'a> {
 }
 
 impl Service {
-    /// Makes a session whose parts have all arrived a stored file. Repeating it gives the same answer.
+    /// Makes a stored file of a session whose parts have all arrived. A repeated call returns the same result.
     ///
-    /// If an expected digest is wrong, nothing changes. If the SHA-256 that was declared at creation is wrong, the session
-    /// fails for good: its parts cannot be sent again. An open session is finalized only if `may_change` accepts its
-    /// present state. `may_change` is not asked about a session that has ended, so a retry gets the answer of the first try.
+    /// If an expected digest is wrong, nothing changes. If the SHA-256 that was declared at creation is wrong, the
+    /// session fails for good: its parts cannot be sent again. An open session is finalized only if `may_change`
+    /// accepts its present state. `may_change` is not called for a session that has ended. So a retry gets the result
+    /// of the first request, even if the condition of the request (`If-Match`) no longer holds.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_INPUT`, `PARTS_MISSING` with the missing ranges, `CHECKSUM_MISMATCH` with both digests,
@@ -60,7 +61,7 @@ impl Service {
                     let this = Arc::clone(self);
                     return run_detached(async move { this.run_finalize(finalize).await }).await;
                 }
-                step => self.take(step, &mut finalize).await?,
+                step => self.execute(step, &mut finalize).await?,
             }
         }
     }
@@ -69,12 +70,12 @@ impl Service {
         loop {
             match next(&finalize)? {
                 Step::Done => return Ok(finalize.upload),
-                step => self.take(step, &mut finalize).await?,
+                step => self.execute(step, &mut finalize).await?,
             }
         }
     }
 
-    async fn take(&self, step: Step, finalize: &mut Finalize) -> Result<()> {
+    async fn execute(&self, step: Step, finalize: &mut Finalize) -> Result<()> {
         match step {
             Step::ReadParts => self.read_parts(finalize).await,
             Step::Hash => self.hash(finalize).await,
@@ -96,7 +97,7 @@ impl Service {
     }
 
     async fn read_parts(&self, finalize: &mut Finalize) -> Result<()> {
-        // Hashing a large file can take longer than the session has left.
+        // Hashing a large file can take longer than the remaining time-to-live.
         if finalize.upload.session.status.is_open()
             && let Some(renewed) = self.renew_if_due(&finalize.upload.session).await?
         {
@@ -104,7 +105,8 @@ impl Service {
         }
         let session = &finalize.upload.session;
         finalize.parts = Some(self.db.all_parts(session).await?.into());
-        // Bytes that another process wrote to are compared with what arrived, even if nobody asks for a digest.
+        // If another process wrote to the file, its bytes are compared with the recorded digests, even if no digest is
+        // required.
         if let Some(folder) = self.storage.as_folder().filter(|_| session.status.is_open()) {
             finalize.must_hash |= folder.externally_modified_at(session).await?.is_some();
         }
@@ -119,7 +121,7 @@ impl Service {
             Ok(Some(actual)) => finalize.actual = Actual::Known(actual),
             Ok(None) if !is_complete => finalize.actual = Actual::NotReadableYet,
             Ok(None) => {
-                let problem = format!("session {}: its complete file is not there", session.id);
+                let problem = format!("session {}: its complete file is missing", session.id);
                 self.look_again(finalize, storage::Error::Lost(problem)).await?;
             }
             Err(error) => self.look_again(finalize, error).await?,
@@ -145,8 +147,8 @@ impl Service {
         self.end_finalize(finalize, |upload| upload.complete(complete.clone(), now)).await
     }
 
-    /// Ends the session by this move. If an abort was faster, its bytes may lie where the abort did not look: they are freed
-    /// again.
+    /// Ends the session with the state change `end`. If an abort ended it first, this finalize may have moved the bytes
+    /// after the abort freed them, so they are freed again.
     async fn end_finalize(&self, finalize: &mut Finalize, end: impl Fn(&mut Upload) -> bool + Sync) -> Result<()> {
         let session = &finalize.upload.session;
         (finalize.upload, _) = self.end(Some(&session.owner), session.id, end).await?;
@@ -154,8 +156,8 @@ impl Service {
         self.free_without_file(&finalize.upload.session).await
     }
 
-    /// Reads the upload again after the storage failed: if another request has ended it, that explains the failure, and the
-    /// finalize goes on from there.
+    /// Reads the upload again after a failure of the storage. If another request has ended the upload, that explains
+    /// the failure, and the finalize continues from the new state.
     async fn look_again(&self, finalize: &mut Finalize, error: storage::Error) -> Result<()> {
         if !finalize.upload.session.status.is_open() {
             return Err(self.explain_unreadable(error).await);

@@ -1,4 +1,4 @@
-//! Checks of input that several use cases take.
+//! Checks of input that several use cases share.
 
 use crate::{
     domain::{Sha256Digest, filename_key},

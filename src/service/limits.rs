@@ -1,6 +1,6 @@
 //! The settings of the use cases.
 //!
-//! Owns their types. `config.default.toml` says what each means, and has its default.
+//! Owns their types. `config.default.toml` documents each setting and has its default.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Listing a caller's sessions: how an upload is found again from another device.
+//! Listing a caller's sessions, for example to find an upload again from another device.
 
 use super::{Service, input::check_filename};
 use crate::{

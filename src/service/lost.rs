@@ -1,8 +1,9 @@
 //! Lost bytes.
 //!
 //! Owns what happens to an open session if the storage has lost bytes of recorded parts: it fails with the reason
-//! `bytes_lost`, so its status is true and its client starts a new upload. A missing file alone is no proof, because a
-//! session that ends moves or frees its bytes as well. It is a proof if the session's row is still open afterwards.
+//! `bytes_lost`, so the client reads the correct status and starts a new upload. A missing file alone does not prove a
+//! loss, because the end of a session also moves or frees its bytes. It proves a loss if the session's row is still
+//! open afterwards.
 
 use super::Service;
 use crate::{
@@ -11,26 +12,26 @@ use crate::{
     storage,
 };
 
-const NOT_THERE: &str = "the storage cannot take the request now";
+const UNAVAILABLE: &str = "the storage cannot accept the request now";
 
 impl Service {
-    /// Whether the storage answers with the id of the database. In a folder that is not mounted, every file is missing: that
-    /// is no proof that one is lost.
-    async fn storage_is_there(&self) -> Result<bool> {
+    /// Whether the storage has the id that the database has. If a folder is not mounted, every file is missing; that
+    /// does not prove that bytes are lost.
+    async fn is_storage_available(&self) -> Result<bool> {
         let found = self.storage.binding().await.ok().flatten();
         Ok(found.is_some() && found == self.db.storage_id().await?)
     }
 
     /// The error for a stored file that cannot be read.
     pub(super) async fn explain_unreadable(&self, error: storage::Error) -> Error {
-        match (&error, self.storage_is_there().await) {
-            (storage::Error::Lost(_), Ok(false) | Err(_)) => Error::unavailable(NOT_THERE, error),
+        match (&error, self.is_storage_available().await) {
+            (storage::Error::Lost(_), Ok(false) | Err(_)) => Error::unavailable(UNAVAILABLE, error),
             _ => error.into(),
         }
     }
 
-    /// Resolves a failure of the storage. If bytes are lost, fails the session. Returns the upload if it has ended, by this
-    /// or by another request. `proves` says whether an open row proves the loss.
+    /// Resolves a failure of the storage. If bytes are lost, fails the session. Returns the upload if it has ended, by
+    /// this or by another request. `proves`: whether an open row proves the loss.
     ///
     /// # Errors
     /// The storage's error, if the session is still open.
@@ -44,8 +45,8 @@ impl Service {
             if let Some(failed) = self.fail_lost(session, &error, proves).await? {
                 return Ok(failed);
             }
-            if !self.storage_is_there().await? {
-                return Err(Error::unavailable(NOT_THERE, error));
+            if !self.is_storage_available().await? {
+                return Err(Error::unavailable(UNAVAILABLE, error));
             }
         }
         let now = self.db.upload(&session.owner, session.id).await?;
@@ -73,7 +74,7 @@ impl Service {
         problem: &storage::Error,
         proves: impl Fn(&Session) -> bool + Sync,
     ) -> Result<Option<Upload>> {
-        if !self.storage_is_there().await? {
+        if !self.is_storage_available().await? {
             return Ok(None);
         }
         let now = self.clock.now();

@@ -1,8 +1,8 @@
 //! The use cases, one file each.
 //!
-//! Owns what Partway does: only here the rules of the domain, the database and the storage come together. All protocols
-//! call the methods of [`Service`], so they have the same meaning. Does not own HTTP or GraphQL. Every method on an
-//! owner's sessions and files takes the [`Principal`](crate::domain::Principal) first.
+//! Owns the use cases: only this module combines the rules of the domain, the database and the storage. All protocols
+//! call the methods of [`Service`], so a use case is the same in all of them. Does not own HTTP or GraphQL. The first
+//! parameter of every method on an owner's sessions and files is the [`Principal`](crate::domain::Principal).
 
 mod abort;
 mod authenticate;
@@ -57,8 +57,8 @@ use crate::{
 /// How long database and storage may take to answer.
 const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
 
-/// Runs these steps in a task of their own, so that they run to their end even if the request that began them is dropped:
-/// a commit under way must not lose its claim, its log line or what follows it.
+/// Runs these steps in their own task, so that they run to their end even if the client disconnects and the request is
+/// dropped. Otherwise a commit under way could lose its claim, its log line and the steps after it.
 async fn run_detached<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     match tokio::spawn(steps.in_current_span()).await {
         Ok(result) => result,
@@ -67,7 +67,7 @@ async fn run_detached<T: Send + 'static>(steps: impl Future<Output = Result<T>> 
     }
 }
 
-/// Everything Partway can do.
+/// The use cases of Partway.
 pub struct Service {
     db: Db,
     storage: Arc<dyn Storage>,
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    /// A service over this database and these bytes.
+    /// A service over this database and this storage.
     pub fn new(
         db: Db,
         storage: Arc<dyn Storage>,
@@ -144,7 +144,7 @@ impl Service {
         self.db.close().await;
     }
 
-    /// Whether the SHA-256 of the whole file is computed even if nobody asks for it at finalize.
+    /// Whether the SHA-256 of the whole file is computed even if the client gives none at finalize.
     fn hashes_file(&self, session: &Session) -> bool {
         self.limits.file_sha256 == FileSha256::Always || session.declared_sha256.is_some()
     }

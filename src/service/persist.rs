@@ -1,9 +1,9 @@
 //! Persisting a part whose bytes have all arrived.
 //!
-//! Owns the order: first the bytes become durable, then the part is recorded, then the client gets its answer. Parts that
-//! become durable while a transaction is under way are recorded together by the next one (group commit). An object store
-//! keeps the part that was put last, and several nodes put, so the put and the record happen under a lease in the
-//! database. A request that finds a part leased is refused with `BUSY`.
+//! Owns the order: first the bytes become durable, then the part is recorded, then the client gets its response. Parts
+//! that become durable while a transaction is under way are recorded together by the next one (group commit). An object
+//! store keeps the bytes of the last put of a part, and several nodes can put it. So the put and the record need a
+//! lease in the database. If another request has the lease, the server refuses the request with `BUSY`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use crate::{
     storage::{PersistedPart, StagedPart},
 };
 
-const NOT_RECORDED: &str = "the database cannot take the request now";
+const NOT_RECORDED: &str = "the database cannot accept the request now";
 const LEASED: &str = "another request is storing the same part";
-/// How long a lease is valid unless it is renewed: a part is blocked for this long after its node died.
+/// Duration of a lease. If a node dies, its parts are blocked for this time.
 const LEASE: TimeDelta = TimeDelta::seconds(10);
-/// How often a lease is renewed while the store takes the part.
+/// How often a lease is renewed while the put runs.
 const RENEWAL: Duration = Duration::from_secs(3);
 
 impl Service {
@@ -39,7 +39,8 @@ impl Service {
             return Err(Error::busy(LEASED));
         }
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
-        // Another node may have recorded the part before this one got the lease. It must not be put again.
+        // Another node may have recorded the part before this request got the lease. Then the part must not be put
+        // again.
         if let Some(before) = self.db.part(&session, part.number).await? {
             self.db.release_lease(&lease).await?;
             return compare(session_now, before, staged.sha256());
@@ -79,8 +80,8 @@ impl Service {
         }
     }
 
-    /// Records parts in one transaction; one result for each. If the transaction fails although the database is there, one
-    /// part's session may be the cause: the parts are then recorded one by one.
+    /// Records parts in one transaction. Returns one result for each part. If the transaction fails although the
+    /// database is available, the session of one part may be the cause, so the parts are then recorded one by one.
     async fn record_together(&self, parts: Vec<NewPart>) -> Vec<Result<Recorded>> {
         let ttl = self.limits.session_ttl;
         match self.db.record_parts(&parts, ttl).await {
@@ -140,7 +141,7 @@ impl Service {
             }
             Recorded::Replay(session, before) => compare(*session, before, sha256),
             Recorded::LeaseLost => Err(Error::busy(LEASED)),
-            Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has the session")),
+            Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has locked the session")),
             Recorded::Closed(session) => {
                 // The session ended while the bytes arrived. This request may have written after the bytes were freed.
                 self.free_without_file(&session).await?;
@@ -150,7 +151,8 @@ impl Service {
     }
 }
 
-/// Whether missing bytes are lost: a session that still lacks this part cannot be under completion, which moves them.
+/// Whether missing bytes are lost. A session that still lacks this part cannot be under completion, which moves the
+/// bytes.
 pub(super) fn lacks(part: Part) -> impl Fn(&Session) -> bool + Sync {
     move |session| !session.received.contains(part.number)
 }

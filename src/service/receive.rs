@@ -1,7 +1,7 @@
 //! Receiving a part.
 //!
-//! Owns the steps up to a part whose bytes are all checked: claim, take the bytes, compare the digest. Does not make them
-//! durable: that is `persist`. Does not answer for a part that was received before: that is `replay`.
+//! Owns the steps before a part becomes durable: claim the part, read the body, compare the digest. Does not make the
+//! bytes durable: that is `persist`. Does not handle a part that was received before: that is `replay`.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub enum Disposition {
 }
 
 impl Service {
-    /// Takes the bytes of a part and answers when they are durable.
+    /// Receives a part. Returns after its bytes are durable.
     ///
     /// # Errors
     /// `NOT_FOUND`, `PART_OUT_OF_RANGE`, `PART_SIZE_MISMATCH` (before the body is read, if the declared length is wrong),
@@ -77,7 +77,7 @@ impl Service {
     {
         let received = self.receive_part(principal, id, incoming).await;
         match &received {
-            // `persist` announced it when it became durable.
+            // `persist` announced the part when it became durable.
             Ok(Receipt { disposition: Disposition::New, .. }) => {}
             Ok(Receipt { disposition: Disposition::Replay, .. }) => self.announce(Event::PartReplayed),
             Err(_) => self.announce(Event::PartRefused),
@@ -112,8 +112,8 @@ impl Service {
         }
         let reservation = self.reserve_room(part.size_bytes).await?;
         let this = Arc::clone(self);
-        // Detached: if the request is dropped after the store has started a multipart upload and before its id is recorded,
-        // nobody can ever free that upload.
+        // Detached: if the request were dropped after the store started a multipart upload and before its id is
+        // recorded, the server could never free that upload.
         let mut session = run_detached(async move { this.ensure_upload_started(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body::new(body, part, superseded);
@@ -194,7 +194,7 @@ where
         match next {
             Some(Ok(bytes)) => {
                 self.received_bytes += bytes.len() as u64;
-                // One byte too many is enough to refuse.
+                // One byte too many is enough to refuse the part.
                 if self.received_bytes > self.part.size_bytes { mismatch(self.received_bytes) } else { Ok(Some(bytes)) }
             }
             None if self.received_bytes == self.part.size_bytes => Ok(None),

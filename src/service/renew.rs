@@ -1,7 +1,7 @@
 //! Renewing the time-to-live of a session in use.
 //!
-//! Owns when a request renews it: a part on a slow line and the finalize of a large file can take longer than the time that
-//! is left. The rule is [`Session::keep_alive`].
+//! Owns when a request renews it: a part on a slow line and the finalize of a large file can take longer than the
+//! remaining time. Does not own the rule: that is [`Session::keep_alive`].
 
 use super::Service;
 use crate::{
@@ -21,8 +21,8 @@ impl Service {
         Ok(())
     }
 
-    /// Renews the time-to-live of a session in use, if that is due, and answers the upload. Most calls are not due and cost
-    /// nothing: `None`.
+    /// Renews the time-to-live of a session in use, if a third of it has passed, and returns the upload. Otherwise
+    /// returns `None`, at no cost.
     pub(super) async fn renew_if_due(&self, session: &Session) -> Result<Option<Upload>> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
         if !session.is_renewal_due(now, ttl) {

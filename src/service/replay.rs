@@ -1,7 +1,7 @@
 //! The replay of a part: a client sends a part that was received before.
 //!
-//! Owns the answer. The body is read and compared with the recorded digest, and nothing is written, so a retry is harmless
-//! and other bytes are a conflict.
+//! Owns the response to a replay. The server reads the body, compares it with the recorded digest, and writes nothing.
+//! So a retry is harmless, and other bytes are a conflict.
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Service {
-    /// Answers for a part that was received before: reads and hashes the body, writes nothing.
+    /// Handles a part that was received before: reads and hashes the body, and writes nothing.
     pub(super) async fn replay<B>(
         &self,
         principal: &Principal,
@@ -46,20 +46,20 @@ impl Service {
         if let Some(declared) = declared.filter(|declared| *declared != received) {
             return Err(Error::checksum_mismatch("part", declared, received));
         }
-        // The body can take long: read the counters again.
+        // Reading the body can take long, so read the counters again.
         let session = self.own_session(principal, session.id).await?;
         let receipt = compare(session.clone(), before, received)?;
         match self.storage.check_upload(&session).await {
             Err(error @ storage::Error::Lost(_)) if session.status.is_open() => {
                 Err(self.resolve_to_error(&session, error, |_| true).await)
             }
-            // If the storage cannot be asked, that is no proof of a loss.
+            // An unavailable storage does not prove a loss.
             _ => Ok(receipt),
         }
     }
 }
 
-/// The answer to a replay of a part that was recorded `before`.
+/// Compares the digests of a replay and of the part that was recorded `before`.
 pub(super) fn compare(session: Session, before: PartRecord, received: Sha256Digest) -> Result<Receipt> {
     if before.sha256 != received {
         return Err(Error::part_conflict(before.sha256, received));

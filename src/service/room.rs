@@ -49,7 +49,8 @@ impl Room {
         for (folder, bytes) in wanted {
             let Some(folder) = folder else { continue };
             let space = rustix::fs::statvfs(folder.as_path());
-            let space = space.map_err(|error| Error::unavailable("the storage cannot take the request now", error))?;
+            let space =
+                space.map_err(|error| Error::unavailable("the storage cannot accept the request now", error))?;
             let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
             if free_bytes < self.min_free_bytes.saturating_add(bytes) {
                 return Err(Error::storage_full(bytes, free_bytes, self.min_free_bytes));

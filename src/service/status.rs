@@ -1,7 +1,7 @@
 //! Status: which parts have arrived.
 //!
 //! Owns reading sessions, files and parts. A read takes no lock and writes nothing. The received set is a column of the
-//! session's row, so a status costs the same for one part and for a million. What belongs to another owner is not found.
+//! session's row, so a status costs the same for one part and for a million. Resources of another owner are not found.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The largest number of parts in one answer.
+/// Maximum number of parts in one response.
 pub(super) const MAX_PARTS_PAGE: u64 = 1_000;
 
 impl Service {

@@ -6,7 +6,7 @@ use crate::error::Error;
 impl From<crate::db::Error> for Error {
     fn from(error: crate::db::Error) -> Self {
         if error.is_unavailable() {
-            Error::unavailable("the database cannot take the request now", error)
+            Error::unavailable("the database cannot accept the request now", error)
         } else {
             Error::internal(error)
         }
@@ -25,7 +25,7 @@ impl From<crate::storage::Error> for Error {
                 Error::unavailable("too many parts are under way; try again later", error)
             }
             error @ crate::storage::Error::Store { .. } => {
-                Error::unavailable("the storage cannot take the request now", error)
+                Error::unavailable("the storage cannot accept the request now", error)
             }
             error @ crate::storage::Error::Lost(_) => Error::bytes_lost(error),
             error => Error::internal(error),

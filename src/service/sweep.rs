@@ -1,7 +1,7 @@
 //! The sweep: ends expired sessions and finishes what a crash left unfinished.
 //!
-//! Owns what a periodic sweep does. Several nodes sweep one database: a conditional update ends a session, and a lease
-//! decides which node frees its bytes. If that node dies, the lease expires and another node frees them.
+//! Owns the steps of the periodic sweep. Several nodes sweep one database: a conditional update ends a session, and a
+//! lease decides which node frees its bytes. If that node dies, the lease expires and another node frees them.
 
 use chrono::TimeDelta;
 
@@ -13,10 +13,10 @@ use crate::{
 };
 
 const BATCH: u64 = 100;
-/// How long the lease for freeing a session is valid: another node takes over this long after a node died.
+/// Duration of a freeing lease. If a node dies, another node takes over after this time.
 const FREEING_LEASE: TimeDelta = TimeDelta::minutes(10);
 
-/// What a sweep did.
+/// The results of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Sessions that expired.
@@ -30,8 +30,9 @@ pub struct Swept {
 }
 
 impl Service {
-    /// Ends expired sessions, frees the bytes of ended ones, fails sessions that have lost bytes, and writes down when
-    /// tokens were used. A step that fails is logged and left for the next sweep; the other steps go on.
+    /// Ends expired sessions, frees the bytes of ended ones, fails sessions that have lost bytes, and records when
+    /// tokens were used. If a step fails, the sweep logs it and continues with the other steps; the next sweep repeats
+    /// it.
     pub async fn sweep(&self) -> Swept {
         let swept = Swept {
             expired: logged(self.expire().await).unwrap_or_default(),
@@ -50,7 +51,7 @@ impl Service {
         let pause = self.db.note_expiry_pause(|pause| pause.now(now, ttl)).await?;
         if !pause.is_over() {
             if pause.seen_at == Some(now) {
-                tracing::warn!(until = ?pause.until, "the clock has jumped, or no server ran: nothing expires for a while");
+                tracing::warn!(until = ?pause.until, "the clock jumped, or no server ran; no session expires for a while");
             }
             return Ok(0);
         }
@@ -58,7 +59,7 @@ impl Service {
         loop {
             let before = expired;
             for id in self.db.expired_sessions(self.clock.now(), BATCH).await? {
-                // A part may have arrived since the sweep looked.
+                // A part may have arrived after the sweep read the session.
                 let now = self.clock.now();
                 let ended = match self.end(None, id, |upload| upload.expire(now)).await {
                     Err(error) if error.is_corrupt() => {
@@ -89,8 +90,8 @@ impl Service {
         }
     }
 
-    /// Finds lost bytes before a client does: after a restore of the database or the folder, no client may send a part for
-    /// days.
+    /// Finds lost bytes before a client does. After a restore of the database or the folder, it may take days until a
+    /// client sends a part.
     async fn fail_lost_uploads(&self) -> Result<usize> {
         if self.storage.as_folder().is_none() {
             // An object store cannot list the parts of open uploads cheaply.
@@ -119,7 +120,7 @@ impl Service {
         Ok(())
     }
 
-    /// Removes uploads whose session has ended. Uploads that no row knows stay: they may belong to another database, or to
+    /// Removes uploads whose session has ended. Uploads without a row stay: they may belong to another database, or to
     /// rows that a restore has lost. `partway check` reports them.
     async fn remove_leftovers(&self) -> Result<usize> {
         let mut removed = 0;

@@ -1,7 +1,7 @@
 //! Creating, listing and revoking tokens.
 //!
-//! Only the command line calls this. It needs no token: anyone who can open the database may create tokens. Does not check tokens: that is
-//! `authenticate`.
+//! Only the command line calls this. It needs no token: anyone who can open the database may create tokens. Does not
+//! check tokens: that is `authenticate`.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Lets people and secret scanners recognise a token.
+/// The prefix of every token, by which people and secret scanners recognise it.
 const PREFIX: &str = "pw_";
 const MAX_NAME_CHARS: usize = 100;
 
@@ -83,7 +83,7 @@ impl Service {
                 self.tokens.forget(id);
                 Ok(())
             }
-            false => Err(Error::not_found("token in use")),
+            false => Err(Error::not_found("active token")),
         }
     }
 

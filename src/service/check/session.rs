@@ -1,6 +1,6 @@
 //! The check of one session.
 //!
-//! Owns what is damage and what is unfinished for each status of a session, and the repairs.
+//! Owns the rules for each status of a session: what counts as damage, what counts as unfinished work, and the repairs.
 
 use uuid::Uuid;
 
@@ -12,19 +12,20 @@ use crate::{
     storage,
 };
 
-const ENDS: &str = "the server fails the session with `bytes_lost` when it detects this, as --repair does; the client \
-                    must upload again";
-const BEGIN_ANEW: &str = "the session has failed with `bytes_lost`; the client must upload again";
-const FINALIZE: &str = "a finalize was interrupted; the client's next finalize completes the session, as --repair does";
-const SWEEP: &str = "the sweep of a running server frees the bytes, as --repair does";
-const OLDER: &str = "the database is older than the storage: restore a newer one. If a client sends a part now, the \
-                     session fails, and the file stays";
-const UNREACHABLE: &str = "its session has failed, so no client can read it: restore a database in which it is stored, \
-                           or remove it by hand";
+const FAIL_LOST: &str = "the server fails the session with `bytes_lost` at the next check of its bytes; --repair does \
+                         it now; the client must start a new upload";
+const FAILED_LOST: &str = "the session has failed with `bytes_lost`; the client must start a new upload";
+const FINALIZE: &str = "a finalize was interrupted; the next finalize completes it; --repair does it now";
+const SWEEP: &str = "the next sweep of a running server frees the bytes; --repair does it now";
+const OLDER: &str = "the database is older than the storage: restore a newer database. If a client sends a part now, \
+                     the session fails but the file stays";
+const UNREACHABLE: &str = "its session has failed, so no client can read it: restore a database in which the file is \
+                           stored, or remove it by hand";
+const CHECK_AGAIN: &str = "run the check again";
 const DONE: &str = "nothing is left to do";
 
 impl Check<'_> {
-    /// Checks one session. Returns the id of its file; `None` if its rows are invalid.
+    /// Checks one session. Returns the id of its file if the session's rows are valid.
     pub(super) async fn session(&mut self, id: SessionId) -> Option<FileId> {
         let in_uploading = self.uploads.remove(&id);
         let checked = match self.service.db.check_session(id).await {
@@ -65,7 +66,7 @@ impl Check<'_> {
             if !session.has_all_parts() {
                 self.report.problem(format!("{what} and lacks parts"), OLDER);
             } else if self.options.repairs {
-                // The same as the client's next finalize.
+                // Repeats the client's finalize.
                 let owner = Principal { owner: session.owner.clone(), token_id: Uuid::nil() };
                 match self.service.finalize(&owner, session.id, DigestFields::default(), |_| true).await {
                     Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
@@ -83,12 +84,12 @@ impl Check<'_> {
             Ok(()) if self.options.on_read.is_some() => self.compare(session, None).await,
             Ok(()) => {}
             Err(error @ storage::Error::Lost(_)) => self.lost(checked.upload.session.id, error).await,
-            Err(error) => self.report.problem(format!("session {}: {error}", session.id), "try again"),
+            Err(error) => self.report.problem(format!("session {}: {error}", session.id), CHECK_AGAIN),
         }
     }
 
-    /// Reports lost bytes, or fails the session. Reads the row again first: if a server runs, the session may have
-    /// ended meanwhile.
+    /// Reports lost bytes, or fails the session. Reads the row again first: if a server is running, it may have ended
+    /// the session in the meantime.
     pub(super) async fn lost(&mut self, id: SessionId, problem: storage::Error) {
         let Ok(Ok(CheckedUpload { upload, .. })) = self.service.db.check_session(id).await else { return };
         let session = upload.session;
@@ -97,11 +98,11 @@ impl Check<'_> {
         }
         let what = format!("session {} of {}: {problem}", id, session.owner);
         if !self.options.repairs {
-            return self.report.problem(what, ENDS);
+            return self.report.problem(what, FAIL_LOST);
         }
         match self.service.fail_lost(&session, &problem, |_| true).await {
-            Ok(_) => self.report.repaired(what, BEGIN_ANEW),
-            Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), ENDS),
+            Ok(_) => self.report.repaired(what, FAILED_LOST),
+            Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FAIL_LOST),
         }
     }
 
@@ -116,7 +117,7 @@ impl Check<'_> {
         }
     }
 
-    /// Bytes that are left of a session that has ended.
+    /// Reports or frees the remaining bytes of a session that has ended.
     async fn leftover(&mut self, checked: &CheckedUpload) {
         let session = &checked.upload.session;
         let what = format!("session {}: it is {}, and its bytes are not freed", session.id, session.status.as_str());

@@ -1,12 +1,12 @@
 //! The prefix hash: the SHA-256 of the whole file, computed while parts arrive.
 //!
-//! Owns a running hash over the contiguous prefix of each upload, so finalize hashes only the rest. The bytes are hashed a
-//! second time here; the first is for the part's own digest. On a local disk they are read back right after they were
-//! written, from the page cache. For an object store they are hashed from memory, if the parts arrive about in order and
-//! through this node. The state is a few hundred bytes per session and is lost with the process: a restarted server
-//! hashes anew, on a local disk in the background from the next part on, for an object store at finalize. Parts that this
-//! process did not write are compared with their digests while they are read. If another process wrote to the file, all
-//! parts are.
+//! Owns a running hash over the contiguous prefix of each upload, so finalize hashes only the rest. This hashes the
+//! bytes a second time; the first time is for the part's own digest. On a local disk it reads them back from the page
+//! cache, right after they were written. For an object store it hashes them from memory, if the parts arrive roughly in
+//! order and through this node. The state is a few hundred bytes per session and is lost with the process: a restarted
+//! server hashes from the start: on a local disk in the background from the next part on, for an object store at
+//! finalize. Parts that this process did not write are compared with their digests while they are read. If another
+//! process wrote to the file, all parts are compared.
 
 mod running;
 
@@ -30,7 +30,7 @@ use crate::{
 const FINISH_STEP_BYTES: u64 = 256 * 1024 * 1024;
 /// How far hashing may be behind before parts wait for it: about 10 ms of hashing.
 const MAX_BEHIND_BYTES: u64 = 16 * 1024 * 1024;
-/// The longest time that a part waits for hashing.
+/// Maximum time that a part waits for hashing.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// Sessions that are hashed in the background at once. The other cores receive.
 const BACKGROUND_TASKS: usize = 2;
@@ -49,9 +49,10 @@ impl Default for PrefixHashes {
 }
 
 impl PrefixHashes {
-    /// Hashes in the background what a recorded part makes possible: its `bytes`, or else the session's prefix. Waits up to
-    /// `MAX_WAIT` if hashing is behind. This is back-pressure: without it, finalize would take longer the larger the file
-    /// is. The wait is short because after a restart everything must be hashed anew.
+    /// Advances the running hash in the background after a part was recorded: with its `bytes`, or else by reading the
+    /// session's prefix. Waits up to `MAX_WAIT` if hashing is behind. This is back-pressure: without it, finalize would
+    /// take longer the larger the file is. The wait is short because after a restart the whole prefix must be hashed
+    /// again.
     pub(super) async fn advance(
         &self,
         (storage, db): (&Arc<dyn Storage>, &Db),
@@ -87,8 +88,8 @@ impl PrefixHashes {
         }
     }
 
-    /// The SHA-256 of the whole file. `parts` are all of its parts. `None` if the storage gives the missing bytes back only
-    /// once the file is complete. [`storage::Error::Lost`] if the bytes are not those that arrived.
+    /// The SHA-256 of the whole file. `parts` are all of its parts. `None` if the storage returns the remaining bytes
+    /// only after the file is complete. [`storage::Error::Lost`] if the bytes do not match the recorded digests.
     pub(super) async fn finish(
         &self,
         storage: &dyn Storage,

@@ -1,7 +1,7 @@
 //! The running hash of one upload.
 //!
-//! Owns the hash's state, and how it advances: by bytes in memory, or by reading the bytes back. Does not own when that
-//! happens.
+//! Owns the hash's state, and how it advances: by bytes in memory, or by reading the bytes back. Does not own when it
+//! advances: that is the parent module.
 
 use std::{
     collections::BTreeMap,
@@ -22,9 +22,9 @@ use crate::{
 
 /// Bytes that a background task hashes before another session gets its turn.
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
-/// The largest number of parts that are compared in one step.
+/// Maximum number of parts that are compared in one step.
 const MAX_COMPARED_PARTS: u64 = 1_000;
-/// How many parts of a session stay in memory while a part before them is missing.
+/// Maximum number of parts of a session in memory while a part before them is missing.
 const MAX_BUFFERED_PARTS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ pub(super) struct Running {
     own: Mutex<PartSet>,
 }
 
-/// What a session's bytes and the digests of its parts are read from.
+/// The source of a session's bytes and of the digests of its parts.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) storage: &'a dyn Storage,
@@ -92,7 +92,7 @@ impl Source<'_> {
         let own = self.running.own();
         let is_next = |(at, record): (usize, &PartRecord)| {
             let Part { number: found, offset_bytes, size_bytes } = record.part;
-            // The first part is compared even if this process has written it since the caller looked.
+            // The first part is compared even if this process has written it after the caller's check.
             let is_others = at == 0 || !own.contains(found);
             found as usize == number as usize + at && offset_bytes + size_bytes <= end && is_others
         };

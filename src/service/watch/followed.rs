@@ -20,12 +20,12 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The shortest time between two reads of a session, and between two states that a watcher gets.
+/// Minimum time between two reads of a session, and between two states that a watcher gets.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The pause before the server retries after an error of the database.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// What a reader read last: a state, or an error.
+/// The result of a reader's last read: a state, or an error.
 type LastRead = Result<SessionState, Arc<Error>>;
 
 /// All followed sessions, and the streams of each owner.
@@ -49,7 +49,7 @@ struct Followed {
 }
 
 /// One watcher of a session. When the last one of a session is dropped, the session's reader ends. When the last one of
-/// all is dropped, the server stops to listen for changes.
+/// all is dropped, the server stops listening for changes.
 pub(super) struct Subscription {
     watchers: Watchers,
     id: SessionId,
