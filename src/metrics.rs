@@ -1,6 +1,8 @@
 //! Metrics for operators.
 //!
-//! Owns the counters, their names and their text format. Does not decide when to count: the use cases and the edges do.
+//! Owns the counters, their names and their text format. Does not decide when to count: `service/events.rs` counts and
+//! logs the events of uploads, `http` counts requests and refused connections, and `db` counts its statements. A new
+//! metric needs a field and a registration here, and a line in `docs/operations.md`.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},

@@ -41,8 +41,8 @@ pub struct Model {
     pub declared_sha256: Option<Vec<u8>>,
     /// The object store's id of the multipart upload. NULL before the first part and on the local disk.
     pub storage_upload_id: Option<String>,
-    /// True after the server has freed the bytes of a session that ended without a file. False before, so the sweep frees
-    /// what a crashed server left.
+    /// True after the server has freed the bytes of a session that ended without a file. False before, so the sweep
+    /// frees bytes that a crashed server left.
     pub bytes_freed: bool,
     /// When the freeing lease expires. A server's sweep takes this lease before it frees the session's bytes.
     pub freeing_until: Option<DateTimeUtc>,

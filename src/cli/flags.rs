@@ -52,7 +52,7 @@ pub(super) fn sources(flags: &impl Serialize) -> anyhow::Result<Sources> {
     Sources::read(flags, &of_commands)
 }
 
-/// Adds the environment variables that a command and its subcommands take. The client's variables are not settings.
+/// Adds the environment variables that a command and its subcommands read. The client's variables are not settings.
 fn add_variables(command: &Command, found: &mut HashSet<String>) {
     let names = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
     found.extend(names.map(str::to_owned));

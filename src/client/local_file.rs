@@ -25,9 +25,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::{Part, Sha256Digest};
 
-/// How many bytes one read takes from the file.
+/// Number of bytes in one read from the file.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// How many bytes go to the connection at a time. The progress is counted in these steps.
+/// Number of bytes in one item of the stream. The client counts the progress in these steps.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// A file to upload.

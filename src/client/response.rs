@@ -1,4 +1,4 @@
-//! Reads responses.
+//! Reading of responses.
 //!
 //! Owns the difference between a response of Partway and one of a proxy or another server. Does not decide what a response
 //! means for the upload: that is `session_upload`.
@@ -47,7 +47,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, ClientErro
     Err(ClientError::Refused { status, code, detail, retryable, retry_after: head.retry_after })
 }
 
-/// What an error needs of a response after its body was read.
+/// The parts of a response that an error needs after the body was read.
 pub(super) struct ResponseHead {
     url: Url,
     status: StatusCode,

@@ -1,6 +1,7 @@
 //! Why an upload failed.
 //!
-//! Owns the error of an upload, and which of its cases are retryable. Why a single request failed is `error`.
+//! Owns the error of an upload, and which of its cases are retryable. Does not own the error of a single request: that
+//! is `error`.
 
 use std::io;
 

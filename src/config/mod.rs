@@ -1,7 +1,7 @@
 //! The settings of the server.
 //!
 //! Owns the sources of the settings and the check of their values. Does not own the settings of single modules: each
-//! module defines the settings that it takes. Nothing below `app` imports this module.
+//! module defines the type of its own settings. Nothing below `app` imports this module.
 
 mod settings;
 mod sources;

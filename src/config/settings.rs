@@ -1,7 +1,10 @@
 //! The types of the settings.
 //!
-//! Owns the type of all settings, and the settings that no single module takes. Does not own the settings of modules:
-//! each module has its own type. `config.default.toml` documents every setting and has its default.
+//! Owns the type of all settings, the settings of the server itself and those of the stores. Does not own the settings
+//! of the other modules: each of these modules has its own type (`service/limits.rs`, `http/settings.rs`,
+//! `graphql/settings.rs`, `logs.rs`, and `SyncParts` in `storage/local`). `config.default.toml` documents every setting
+//! and has its default. A new setting needs a field in one of these types, an entry in `config.default.toml`, and a
+//! check in `config/validate.rs` if not every value is valid.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

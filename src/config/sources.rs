@@ -49,7 +49,7 @@ pub struct Setting {
 }
 
 impl Sources {
-    /// Reads all sources of this process. `of_commands` are the environment variables that commands take. They need not
+    /// Reads all sources of this process. `of_commands` are the environment variables that commands read. They need not
     /// be settings.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl StoreSettings {
             "postgres" | "postgresql" => DatabaseTarget::Postgres(url.to_owned()),
             "sqlite" | "" if url.is_empty() => DatabaseTarget::Sqlite(self.data.join("partway.db")),
             "sqlite" | "" => match url.strip_prefix("sqlite://").unwrap_or(url) {
-                file if file.contains([':', '?']) => bail!("database: sqlite://PATH takes no parameters"),
+                file if file.contains([':', '?']) => bail!("database: sqlite://PATH accepts no parameters"),
                 file => DatabaseTarget::Sqlite(PathBuf::from(file)),
             },
             scheme => bail!("database: {scheme}:// is neither sqlite:// nor postgres://"),

@@ -1,8 +1,7 @@
 //! Which values are valid.
 //!
-//! Owns the limits of single settings, and the checks across settings. Does not own checks that need a module's
-//! knowledge, such as a malformed origin or a folder without write permission: that module checks them when the server
-//! starts.
+//! Owns the limits of single settings, and the checks across settings. Does not own checks that only a module can make,
+//! such as the syntax of an origin or the write permission of a folder: that module makes them when the server starts.
 
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use anyhow::{bail, ensure};
 use super::{Config, StorageTarget};
 use crate::{domain::PartPlan, storage::PartSettings};
 
-/// The longest duration of a setting, 100 years: short enough that adding it to the present time does not overflow.
+/// Maximum of every duration setting, 100 years: small enough that adding it to a timestamp never overflows.
 const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Config {
-    /// Refuses invalid settings. The message names the setting.
+    /// Rejects invalid settings. The error names the setting.
     pub(super) fn validate(&self) -> anyhow::Result<()> {
         let Self { server, stores, limits, connections, graphql, documents: _ } = self;
         ensure!(limits.chunk_size.0 > 0, "chunk_size must be at least one byte");

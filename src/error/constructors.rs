@@ -157,7 +157,7 @@ impl Error {
         Self::new(Code::Busy, why)
     }
 
-    /// A dependency cannot take the request now. `what` is the message; only the log has the cause.
+    /// A dependency cannot accept the request now. `what` is the message; only the log has the cause.
     pub fn unavailable(what: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Unavailable, what).caused_by(cause)
     }

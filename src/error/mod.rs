@@ -2,7 +2,9 @@
 //!
 //! Owns the one table of codes (code, HTTP status, whether a retry can succeed) and the one error type that every use
 //! case returns. The cause of an error goes to the log, and never to the caller. Does not own the formats of the
-//! protocols: REST writes problem+json and GraphQL `extensions.code`. The texts are in `constructors`.
+//! protocols: REST writes problem+json and GraphQL `extensions.code`. The texts are in `constructors`. A new code needs
+//! a row in the table, a constructor, a row in `docs/api.md`, and a decision whether a GraphQL mutation returns it in
+//! `userErrors` (`UserErrorCode` in `graphql`).
 
 mod constructors;
 
@@ -39,7 +41,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The request has no token, or one that is unknown, expired or revoked.
+    /// The request has no token, or its token is unknown, expired or revoked.
     Unauthenticated = "UNAUTHENTICATED", 401, false;
     /// The request is not allowed for any caller, for example because of its origin.
     Forbidden = "FORBIDDEN", 403, false;
@@ -49,7 +51,7 @@ codes! {
     InvalidInput = "INVALID_INPUT", 400, false;
     /// The route does not support this method; `Allow` lists the methods that it supports.
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false;
-    /// The route does not support the media type of the body; `Accept` names the one that it supports.
+    /// The route does not support the media type of the body; `Accept` names the supported media type.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false;
     /// The `Range` begins after the end of the file.
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", 416, false;
@@ -77,9 +79,10 @@ codes! {
     BytesLost = "BYTES_LOST", 410, false;
     /// The owner has reached a limit, such as the number of open sessions.
     RateLimited = "RATE_LIMITED", 429, true;
-    /// Another request is writing the same part.
+    /// Another request is writing the same part (raised in `service/receive.rs` and `service/persist.rs`), or the parts
+    /// that the client must send again (`service/send_again.rs`).
     Busy = "BUSY", 409, true;
-    /// The database or the storage cannot take the request now.
+    /// The database or the storage cannot accept the request now.
     Unavailable = "UNAVAILABLE", 503, true;
     /// The server failed; the log has the cause with the request id.
     Internal = "INTERNAL", 500, false;
