@@ -105,6 +105,8 @@ async fn servers_that_start_at_the_same_time_migrate_once() {
 #[ignore = "needs PostgreSQL: scripts/test-services"]
 async fn a_server_without_the_right_to_change_the_schema_starts_if_no_migration_is_missing() {
     let app = TestApp::on_disk().await;
+    // The test drops the tables.
+    app.expect_damage();
     let (url, schema) = (app.config.stores.database.clone(), schema_of(&app.config.stores.database));
     let role = format!("{schema}_server");
     let rights = format!(
