@@ -160,8 +160,8 @@ async fn the_command_runs_beside_a_server_and_continues_after_a_damaged_page() {
 
     let database = folder.path().join("partway.db");
     let mut bytes = fs::read(&database).unwrap();
-    // A page in the midst of the files' rows, whose names are long. Where a page was split, a copy is left on another
-    // one.
+    // A page in the middle of the files' rows, whose names are long. If SQLite split a page, another page still has a
+    // copy of it.
     let name = format!("150{}", "x".repeat(200));
     for page in bytes.chunks_mut(4096) {
         const LEAF_OF_A_TABLE: u8 = 13;

@@ -46,7 +46,7 @@ async fn a_file_is_uploaded_and_its_id_and_digest_are_printed() {
         assert!(fs::read(folder.path().join("data/files/stored").join(id)).unwrap() == bytes);
         let again = upload(&server, &token, &file, &[]);
         assert!(stderr(&again).contains("Already stored"));
-        assert_eq!(stdout(&again), printed, "nothing is stored twice unless asked for");
+        assert_eq!(stdout(&again), printed, "nothing is stored twice without --new");
         assert_ne!(stdout(&upload(&server, &token, &file, &["--new"])), printed);
     }
 }
@@ -114,11 +114,11 @@ async fn an_uploader_waits_for_a_server_that_comes_back() {
     let running = upload.env("PARTWAY_SERVER", &held.url).env("PARTWAY_TOKEN", &token).spawn();
     let first = held.next();
     server.kill();
-    held.let_go();
-    // Sent to nobody; what comes again may come to the new server.
+    held.release();
+    // No server receives the released requests. The repeated requests may reach the new server.
     let deadline = Deadline::new();
     while held.next() != first {
-        deadline.wait_for("a part to come again");
+        deadline.wait_for("the first part to be sent again");
     }
     let _server = Server::start_on(&address, &data, &SETTINGS);
     let output = running.wait_with_output().unwrap();
@@ -134,33 +134,33 @@ struct HeldParts {
 
 impl HeldParts {
     fn before(server: &str) -> Self {
-        let ((tell, seen), (release, held)) = (mpsc::channel(), mpsc::channel::<()>());
-        let (tell, held) = (Mutex::new(tell), Mutex::new(held));
+        let ((sender, seen), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (sender, released) = (Mutex::new(sender), Mutex::new(released));
         let url = http_proxy(server, move |request| {
             if request.starts_with("PUT ") {
-                // The test may be over.
-                let _ = tell.lock().unwrap().send(request.to_owned());
-                let _ = held.lock().unwrap().recv();
+                // Ignore the error: the test may have ended.
+                let _ = sender.lock().unwrap().send(request.to_owned());
+                let _ = released.lock().unwrap().recv();
             }
             None
         });
         Self { url, seen, release }
     }
 
-    /// The next request that came.
+    /// Waits for the next request, and returns it.
     fn next(&self) -> String {
         self.seen.recv_timeout(Duration::from_mins(1)).expect("a part is sent")
     }
 
-    /// Holds nothing any more.
-    fn let_go(&self) {
-        // More than there are requests.
+    /// Forwards all requests from now on.
+    fn release(&self) {
+        // More than the number of requests.
         (0..1_000).for_each(|_| self.release.send(()).unwrap());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ctrl_c_says_how_to_go_on() {
+async fn ctrl_c_prints_how_to_resume() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let token = server.first_token.clone();
@@ -318,14 +318,14 @@ async fn the_server_filters_sessions_by_name_and_size() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_asks_as_often_whatever_else_its_owner_has() {
+async fn the_number_of_requests_of_an_upload_does_not_depend_on_other_sessions_of_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let client = Client::new(&server.url, &server.first_token).unwrap();
     let mut asked = Vec::new();
     for (round, others) in [0, 120].into_iter().enumerate() {
         for other in 0..others {
-            // More than a page of each status: of other names, and of other sizes.
+            // More than a page of sessions of each status, with other names and with other sizes.
             let (name, size) = if other % 2 == 0 { (format!("{other}"), 5) } else { ("a.bin".to_owned(), 6 + other) };
             client.create(&NewUpload::named(&name, size, &format!("{other}"))).await.unwrap();
         }
@@ -345,7 +345,8 @@ async fn an_upload_asks_as_often_whatever_else_its_owner_has() {
         seen.sort();
         asked.push(seen);
     }
-    // The first file has the second one's name and size, and is compared with it: one list of its parts.
+    // The first file has the name and size of the second one, so the client compares them: one more request, for the
+    // list of its parts.
     let (alone, among_many) = (&asked[0], &asked[1]);
     assert!(among_many.len() <= alone.len() + 1, "{alone:?} {among_many:?}");
     assert!(alone.len() <= 6, "{alone:?}");

@@ -89,10 +89,10 @@ async fn after_a_kill_the_server_lists_every_acknowledged_part_with_its_bytes() 
     assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
 }
 
-/// The steps at which it can be killed are tested one by one in `crash_points`; this is the real process at the one between
-/// the rename and the commit.
+/// `crash_points` tests every step at which a server can be killed. This test kills the real process at one of them:
+/// between the rename and the commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_in_the_transaction_that_ends_finalize_it_can_be_called_again_and_ends_right() {
+async fn a_finalize_that_was_killed_in_its_last_transaction_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_bytes(PART * 16);
     let settings = [SETTINGS[0], ("PARTWAY_DATABASE", "")];

@@ -1,7 +1,8 @@
-//! A server that is killed at each step between a byte that is there and a row that says so, and the server after it.
+//! A server that is killed at each step between the write of bytes and the commit of their row, and the next server on
+//! the same data.
 //!
-//! The steps are those of the storage: a request is held before or after one of them and never goes on. What a killed
-//! server leaves between two system calls of one step is made by hand.
+//! The steps are the operations of the storage. A test blocks a request before or after one of them and never lets it
+//! continue. The tests create by hand the state that a killed server leaves between two system calls of one step.
 
 use std::{fs, sync::Arc};
 
@@ -11,22 +12,22 @@ use serde_json::{Value, json};
 
 use crate::support::{Faults, Place, Step, TestApp, TestUser, When, sha256_hex};
 
-/// Three parts of 10 bytes, but for the last.
+/// Two parts of 10 bytes, and one of 5.
 const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
 /// Longer than the lease on a part.
-const LEASE_IS_OVER: TimeDelta = TimeDelta::seconds(11);
-/// After which a session expires that nobody touches.
+const AFTER_PART_LEASE: TimeDelta = TimeDelta::seconds(11);
+/// Longer than the time-to-live of a session without activity.
 const EXPIRED: TimeDelta = TimeDelta::days(8);
-/// Longer than the lease of a sweep on a session whose bytes it frees.
-const SWEEPS_LEASE: TimeDelta = TimeDelta::minutes(11);
+/// Longer than a freeing lease.
+const AFTER_FREEING_LEASE: TimeDelta = TimeDelta::minutes(11);
 
-/// What a server does for a session when it is killed.
+/// The operation during which a server is killed.
 #[derive(Clone, Copy, Debug)]
 enum Doing {
     Put,
     Finalize,
     Abort,
-    /// A week after the session was last touched.
+    /// A sweep after the session has expired.
     Sweep,
 }
 
@@ -56,7 +57,8 @@ impl Survivor {
     }
 
     async fn with_session(place: &Place, session: &Value, parts: &[u32], doing: Doing, when: When, step: Step) -> Self {
-        // The lease on a part ends by a clock that the test moves on SQLite alone.
+        // On SQLite a lease expires by the test's clock; on PostgreSQL by the database's clock, which a test cannot
+        // move.
         let (app, _) = TestApp::with_faults_and(place, |config| config.stores.database = String::new()).await;
         let user = app.user("ann").await;
         let mut body = json!({ "original_filename": "a", "total_size_bytes": FILE.len() });
@@ -65,12 +67,12 @@ impl Survivor {
         let id = session["session_id"].as_str().unwrap().to_owned();
         user.put_parts(&id, FILE, parts.iter().copied()).await;
         let mut survivor = Self { app, user, id, place: place.clone() };
-        survivor.outlives(doing, when, step).await;
+        survivor.survive_kill(doing, when, step).await;
         survivor
     }
 
-    /// Another server is killed there, and another one started.
-    async fn outlives(&mut self, doing: Doing, when: When, step: Step) {
+    /// Kills another server at this step, and starts a new one.
+    async fn survive_kill(&mut self, doing: Doing, when: When, step: Step) {
         let faults = Faults::default();
         let killed = self.app.beside_with(&faults).await;
         if let Doing::Sweep = doing {
@@ -91,7 +93,7 @@ impl Survivor {
         assert_eq!(self.app.service.check(CheckOptions::default()).await.unwrap().problems, []);
     }
 
-    /// There are no bytes, and nothing is left to be done.
+    /// Asserts that no bytes are left, and no unfinished work.
     async fn assert_freed(&self) {
         let report = self.app.service.check(CheckOptions::default()).await.unwrap();
         assert_eq!((report.problems, report.unfinished), (vec![], vec![]));
@@ -100,7 +102,7 @@ impl Survivor {
         }
     }
 
-    /// Finalizes, twice, and reads the file back.
+    /// Finalizes twice, and reads the file back.
     async fn assert_finishes(&self) {
         let done = self.user.finalize(&self.id).await.expect(200).json();
         assert_eq!((&done["status"], &done["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
@@ -115,7 +117,7 @@ impl Survivor {
 }
 
 #[tokio::test]
-async fn killed_in_a_part_nothing_of_it_is_recorded_and_it_comes_again() {
+async fn a_kill_during_a_part_records_nothing_and_the_client_can_send_the_part_again() {
     use Step::{Begin, Finish, PartWriter, Persist, Push};
     use When::{After, Before};
     for place in Place::each() {
@@ -136,7 +138,7 @@ async fn killed_in_a_part_nothing_of_it_is_recorded_and_it_comes_again() {
             let survivor = Survivor::of(&place, &[], Doing::Put, when, step).await;
             assert_eq!(survivor.status().await["status"], "INIT", "{when:?} {step:?} {place:?}");
             survivor.assert_no_problems().await;
-            survivor.app.advance(LEASE_IS_OVER);
+            survivor.app.advance(AFTER_PART_LEASE);
             survivor.user.put_parts(&survivor.id, FILE, [3, 1, 2]).await;
             survivor.assert_finishes().await;
         }
@@ -144,7 +146,7 @@ async fn killed_in_a_part_nothing_of_it_is_recorded_and_it_comes_again() {
 }
 
 #[tokio::test]
-async fn killed_in_finalize_it_can_be_called_again_and_ends_right() {
+async fn after_a_kill_during_finalize_a_client_can_repeat_it() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
             for step in [Step::Compare, Step::Complete] {
@@ -159,7 +161,7 @@ async fn killed_in_finalize_it_can_be_called_again_and_ends_right() {
 }
 
 #[tokio::test]
-async fn killed_in_finalize_the_session_can_be_aborted_all_the_same() {
+async fn after_a_kill_during_finalize_a_client_can_abort_the_session() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
             let survivor = Survivor::of(&place, &[1, 2, 3], Doing::Finalize, when, Step::Complete).await;
@@ -170,7 +172,7 @@ async fn killed_in_finalize_the_session_can_be_aborted_all_the_same() {
 }
 
 #[tokio::test]
-async fn killed_between_the_end_of_a_session_and_the_end_of_its_bytes_the_sweep_frees_them() {
+async fn after_a_kill_between_the_end_of_a_session_and_the_removal_of_its_bytes_the_sweep_frees_them() {
     let wrong = json!({ "sha256": sha256_hex(b"another file") });
     for place in Place::each() {
         for when in [When::Before, When::After] {
@@ -180,10 +182,10 @@ async fn killed_between_the_end_of_a_session_and_the_end_of_its_bytes_the_sweep_
                 (&wrong, Doing::Finalize, "FAILED", "checksum_mismatch"),
             ] {
                 let survivor = Survivor::with_session(&place, session, &[1, 2, 3], doing, when, Step::Discard).await;
-                let told = survivor.status().await;
-                assert_eq!((&told["status"], &told["status_reason"]), (&json!(status), &json!(reason)));
+                let status_now = survivor.status().await;
+                assert_eq!((&status_now["status"], &status_now["status_reason"]), (&json!(status), &json!(reason)));
                 survivor.assert_no_problems().await;
-                survivor.app.advance(EXPIRED + SWEEPS_LEASE);
+                survivor.app.advance(EXPIRED + AFTER_FREEING_LEASE);
                 assert_eq!(survivor.app.service.sweep().await.freed, 1, "{when:?} {reason} {place:?}");
                 survivor.assert_freed().await;
             }
@@ -191,13 +193,13 @@ async fn killed_between_the_end_of_a_session_and_the_end_of_its_bytes_the_sweep_
     }
 }
 
-/// Killed twice: after the file was complete, and then in the abort.
+/// Two kills: after the file was complete, and then during the abort.
 #[tokio::test]
 async fn a_complete_file_of_an_aborted_session_is_freed_too() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
             let mut survivor = Survivor::of(&place, &[1, 2, 3], Doing::Finalize, When::After, Step::Complete).await;
-            survivor.outlives(Doing::Abort, when, Step::Discard).await;
+            survivor.survive_kill(Doing::Abort, when, Step::Discard).await;
             assert_eq!(survivor.status().await["status"], "ABORTED");
             assert_eq!(survivor.app.service.sweep().await.freed, 1);
             survivor.assert_freed().await;
@@ -205,9 +207,10 @@ async fn a_complete_file_of_an_aborted_session_is_freed_too() {
     }
 }
 
-/// The system calls of [`Step::Discard`] in a folder: the parts are removed, and the complete file is not yet.
+/// Between the system calls of [`Step::Discard`] in a folder: the parts are removed, the complete file is not removed
+/// yet.
 #[tokio::test]
-async fn killed_between_the_removal_of_parts_and_of_the_file_the_sweep_removes_the_file() {
+async fn after_a_kill_between_the_removal_of_the_parts_and_of_the_file_the_sweep_removes_the_file() {
     let survivor = Survivor::of(&Place::Folder, &[1, 2, 3], Doing::Abort, When::After, Step::Discard).await;
     let file = survivor.status().await["file"]["file_id"].as_str().unwrap().to_owned();
     fs::write(survivor.app.storage().join("stored").join(file), FILE).unwrap();
@@ -215,10 +218,10 @@ async fn killed_between_the_removal_of_parts_and_of_the_file_the_sweep_removes_t
     survivor.assert_freed().await;
 }
 
-/// The system calls that make a session's file: created under another name, given its size, renamed, and marked as this
-/// server's.
+/// Between the system calls that create a session's file: create it under another name, set its size, rename it, set
+/// the server's mark.
 #[tokio::test]
-async fn killed_while_the_file_of_a_session_is_made_the_next_part_makes_it() {
+async fn after_a_kill_while_the_file_of_a_session_is_created_the_next_part_creates_it() {
     for size in [0, FILE.len() as u64] {
         for is_renamed in [false, true] {
             let survivor = Survivor::of(&Place::Folder, &[], Doing::Put, When::Before, Step::PartWriter).await;
@@ -232,9 +235,9 @@ async fn killed_while_the_file_of_a_session_is_made_the_next_part_makes_it() {
     }
 }
 
-/// Finalize makes the file of a session without parts.
+/// A session of an empty file has no parts, so finalize creates its file.
 #[tokio::test]
-async fn killed_while_an_empty_file_is_made_and_moved_finalize_can_be_called_again() {
+async fn after_a_kill_while_an_empty_file_is_created_and_moved_a_client_can_repeat_finalize() {
     let places =
         |id: &str, file: &str| [format!("uploading/{id}.new"), format!("uploading/{id}"), format!("stored/{file}")];
     for at in 0..3 {
@@ -250,11 +253,11 @@ async fn killed_while_an_empty_file_is_made_and_moved_finalize_can_be_called_aga
     }
 }
 
-/// The system calls of [`Step::Complete`] in a folder are a sync, a rename and two syncs of folders. To a killed server only
-/// the rename makes a difference, but a power cut can undo it as long as the folders are not synced: then the file is where
-/// it was, and the row says that it was not completed.
+/// The system calls of [`Step::Complete`] in a folder are a sync, a rename and two syncs of folders. Only the rename
+/// matters if the process is killed. But a power failure can undo the rename before the folders are synced. Then the
+/// file is at its old path, and the row is not complete.
 #[tokio::test]
-async fn a_rename_that_a_power_cut_undid_is_done_again() {
+async fn finalize_repeats_a_rename_that_a_power_failure_undid() {
     let survivor = Survivor::of(&Place::Folder, &[1, 2, 3], Doing::Finalize, When::After, Step::Complete).await;
     let file = survivor.status().await["file"]["file_id"].as_str().unwrap().to_owned();
     let storage = survivor.app.storage();

@@ -56,7 +56,7 @@ async fn user_errors_name_the_input_field() {
 }
 
 #[tokio::test]
-async fn sessions_page_in_both_directions() {
+async fn sessions_can_be_paged_in_both_directions() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let mut ids = Vec::new();
@@ -87,7 +87,7 @@ async fn sessions_page_in_both_directions() {
 }
 
 #[tokio::test]
-async fn parts_page_by_number_with_their_digests() {
+async fn parts_are_paged_by_number_with_their_digests() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let file = file_bytes(45);
@@ -137,7 +137,7 @@ async fn every_error_has_a_code() {
 }
 
 #[tokio::test]
-async fn parts_page_from_the_end_too() {
+async fn parts_can_be_paged_from_the_end() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;
     let file = file_bytes(95);

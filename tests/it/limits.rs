@@ -1,4 +1,4 @@
-//! How long and how much: bodies that stall, refused bodies that go on, pages, and a server that panics or stops.
+//! Limits of time and size: bodies that stall, refused bodies that continue, pages, and a server that panics or stops.
 
 use std::{
     io::{Read, Write},
@@ -20,13 +20,13 @@ use crate::support::{Cause, Place, Server, Step, TestApp, TestUser, When, file_b
 
 const MIB: usize = 1024 * 1024;
 
-/// Memory for two parts at a time, of which one owner gets one.
+/// Memory for two parts at a time. One owner can use half of it.
 fn memory_for_two_parts() -> Place {
     Place::objects_with(2 * 1024)
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_is_given_up_and_holds_neither_the_part_nor_memory() {
+async fn a_body_that_stalls_is_refused_and_releases_the_part_and_its_memory() {
     for place in [Place::Folder, memory_for_two_parts()] {
         let idle = Duration::from_millis(50);
         let (app, _) = TestApp::with_faults_and(&place, |config| config.connections.body_idle_timeout = idle).await;
@@ -38,14 +38,14 @@ async fn a_body_that_stalls_is_given_up_and_holds_neither_the_part_nor_memory() 
         let stalled = in_time(user.send(request)).await;
         assert_eq!(stalled.problem(), (503, "UNAVAILABLE".to_owned()), "{place:?}");
         assert_eq!(user.status(&id).await["status"], "INIT");
-        // Each waits for what a part before it still holds: for its own part at once, for memory half a minute.
+        // If the stalled part still held its claim or its memory, one of these parts would fail.
         user.put_parts(&id, &file_bytes(25), [2, 1, 3]).await;
         assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file_bytes(25)));
     }
 }
 
-/// A body of endlessly many such pieces, or of one and then silence. It counts what is read of it, and tells when it is
-/// dropped.
+/// A body that repeats `bytes` endlessly, or sends them once and then stalls. Also returns the number of bytes read,
+/// and a receiver that fails when the body is dropped.
 fn watched(bytes: Bytes, is_endless: bool) -> (Body, Arc<AtomicUsize>, oneshot::Receiver<()>) {
     let (read, (alive, dropped)) = (Arc::new(AtomicUsize::new(0)), oneshot::channel::<()>());
     let count = Arc::clone(&read);
@@ -68,19 +68,19 @@ async fn refuse(app: &TestApp, body: Body) {
 }
 
 #[tokio::test]
-async fn of_a_refused_body_at_most_32_mib_are_read() {
+async fn the_server_reads_at_most_32_mib_of_a_refused_body() {
     let app = TestApp::on_disk().await;
     let (body, read, dropped) = watched(vec![0; MIB].into(), true);
     refuse(&app, body).await;
-    assert!(in_time(dropped).await.is_err(), "the body is dropped, and says nothing");
-    assert_eq!(read.load(Ordering::Relaxed), 33 * MIB, "until it is too much");
+    assert!(in_time(dropped).await.is_err(), "the body is dropped");
+    assert_eq!(read.load(Ordering::Relaxed), 33 * MIB, "the limit and one more piece");
 }
 
 #[tokio::test]
 async fn a_refused_body_is_read_for_at_most_ten_seconds() {
     let app = TestApp::on_disk().await;
     let (body, read, dropped) = watched(Bytes::from_static(b"x"), false);
-    // From here on nothing asks the database, whose answers take no time that this clock knows.
+    // No step after this one uses the database, whose time the paused clock does not count.
     tokio::time::pause();
     let begun = Instant::now();
     refuse(&app, body).await;
@@ -92,7 +92,7 @@ async fn a_refused_body_is_read_for_at_most_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_page_of_sessions_is_a_hundred_long_at_most() {
+async fn a_page_has_at_most_100_sessions() {
     let app = TestApp::with(|config| config.limits.max_open_sessions = 200).await;
     let user = app.user("ann").await;
     for _ in 0..101 {
@@ -111,7 +111,7 @@ async fn a_page_of_sessions_is_a_hundred_long_at_most() {
 }
 
 #[tokio::test]
-async fn a_page_of_parts_is_a_thousand_long_at_most_and_a_hundred_by_graphql() {
+async fn a_page_has_at_most_1000_parts_by_rest_and_100_by_graphql() {
     const PARTS: u32 = 1_001;
     let app = TestApp::on_disk_with(|config| config.limits.max_parts = PARTS).await;
     let user = app.user("ann").await;
@@ -152,9 +152,9 @@ async fn a_handler_that_panics_is_500_with_the_request_id_and_the_next_request_i
     assert_eq!(content(&user, &session).await.expect(200).bytes, b"0123456789");
 }
 
-/// Where it has taken a claim, or runs beside the request.
+/// In steps that run under a claim, or in their own task.
 #[tokio::test]
-async fn a_panic_under_a_part_leaves_the_part_free_for_the_next_request() {
+async fn a_panic_while_a_part_is_written_releases_the_part() {
     for place in Place::each() {
         let (app, faults) = TestApp::with_faults_and(&place, |config| config.stores.database = String::new()).await;
         let user = app.user("ann").await;
@@ -165,7 +165,7 @@ async fn a_panic_under_a_part_leaves_the_part_free_for_the_next_request() {
             assert_eq!(answer.problem(), (500, "INTERNAL".to_owned()), "{step:?} {place:?}");
         }
         faults.heal();
-        // The lease on a part in an object store.
+        // Wait for the lease on the part in an object store to expire.
         app.advance(chrono::TimeDelta::seconds(11));
         user.put_parts(&id, &file_bytes(25), [2, 1, 3]).await;
         faults.fail(When::Before, Step::Complete, Cause::Panic);
@@ -190,17 +190,17 @@ fn a_request_that_does_not_end_within_the_shutdown_timeout_is_cut_off() {
          Content-Length: 10\r\nExpect: 100-continue\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).unwrap();
-    // `100 Continue` says that the handler reads: the request is running.
+    // `100 Continue` shows that the handler reads the body, so the request is running.
     let mut go_on = [0; 25];
     socket.read_exact(&mut go_on).unwrap();
     socket.write_all(b"01234").unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     let mut answer = Vec::new();
-    // Closed or reset, and no answer.
+    // The connection is closed or reset, without a response.
     let _ = socket.read_to_end(&mut answer);
     assert_eq!(answer, b"");
 
     let server = Server::start(folder.path(), &[]);
-    assert_eq!(server.put(&token, id, 1, b"0123456789"), Some(201), "nothing of it was recorded");
+    assert_eq!(server.put(&token, id, 1, b"0123456789"), Some(201), "nothing of the first request was recorded");
 }

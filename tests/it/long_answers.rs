@@ -108,7 +108,7 @@ async fn a_query_over_the_time_limit_fails_over_http() {
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer:.200}");
 }
 
-/// The first event of an answer over server-sent events.
+/// The first event of a response over server-sent events.
 async fn first_event(user: &TestUser, body: &Value) -> String {
     let request = user.request("POST", "/graphql").header("accept", "text/event-stream");
     let request = request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();

@@ -1,8 +1,8 @@
-//! Everything that is tested through the public faces: the router, a real socket, the real binary.
+//! Tests through the public interfaces: the router, a real socket, the real binary.
 //!
-//! One binary, so that it links once; one file a behaviour. Nothing here sleeps, retries or depends on order: every test
-//! has its own folder, database, clock and port.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+//! One binary, so that it links once, and one file for each behaviour. No test sleeps, retries or depends on the order:
+//! every test has its own folder, database, clock and port.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot continue must stop there")]
 
 mod support;
 

@@ -81,8 +81,8 @@ async fn servers_that_start_at_the_same_time_migrate_once() {
     let app = TestApp::on_disk().await;
     let mut other = beside(&app).await;
     let schema = schema_of(&app.config.stores.database);
-    let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
-    other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
+    let recreate = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
+    other.execute(sqlx::AssertSqlSafe(recreate)).await.unwrap();
     // Set this up before there is any table, so that it counts every migration that a server records.
     let count = format!(
         "SET search_path TO {schema};
@@ -318,8 +318,8 @@ async fn a_migration_has_no_timeout() {
     let app = TestApp::on_disk().await;
     let mut other = beside(&app).await;
     let schema = schema_of(&app.config.stores.database);
-    let anew = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
-    other.execute(sqlx::AssertSqlSafe(anew)).await.unwrap();
+    let recreate = format!("DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}");
+    other.execute(sqlx::AssertSqlSafe(recreate)).await.unwrap();
     let mut tx = other.begin().await.unwrap();
     tx.execute("CREATE TABLE upload_file (id int)").await.unwrap();
     let migrating = tokio::spawn({

@@ -1,5 +1,5 @@
-//! The file's SHA-256 while parts land in an object store: from memory while they come about in order, by reading the file
-//! back where they do not.
+//! The file's SHA-256 with an object store: the server hashes parts from memory if they arrive roughly in order.
+//! Otherwise it reads the file back.
 
 use crate::support::{Cause, Faults, Place, Step, TestApp, TestUser, When, file_bytes, sha256_hex};
 
@@ -24,7 +24,7 @@ impl Upload {
         self.user.put_parts(&self.id, &file_bytes(SIZE), numbers).await;
     }
 
-    /// Finalizes, and answers whether the file had to be read back for it.
+    /// Finalizes. Returns whether the server had to read the file back.
     async fn is_read_back(&self) -> bool {
         for step in [Step::Compare, Step::Hash] {
             self.faults.fail(When::Before, step, Cause::Broken);
@@ -44,7 +44,7 @@ impl Upload {
 }
 
 #[tokio::test]
-async fn parts_that_come_out_of_order_are_hashed_from_memory() {
+async fn parts_that_arrive_slightly_out_of_order_are_hashed_from_memory() {
     let upload = Upload::begin().await;
     upload.put([3, 1, 2, 6, 4, 5]).await;
     upload.put(7..=20).await;
@@ -52,7 +52,7 @@ async fn parts_that_come_out_of_order_are_hashed_from_memory() {
 }
 
 #[tokio::test]
-async fn eight_parts_wait_in_memory_for_one_before_them_and_not_nine() {
+async fn up_to_eight_parts_are_buffered_while_an_earlier_part_is_missing() {
     for (waiting, is_read_back) in [(8, false), (9, true)] {
         let upload = Upload::begin().await;
         upload.put(2..2 + waiting).await;
@@ -63,7 +63,7 @@ async fn eight_parts_wait_in_memory_for_one_before_them_and_not_nine() {
 }
 
 #[tokio::test]
-async fn parts_that_wait_are_dropped_once_nothing_comes_between_two_sweeps() {
+async fn buffered_parts_are_dropped_if_no_part_arrives_between_two_sweeps() {
     for (sweeps, is_read_back) in [(1, false), (2, true)] {
         let upload = Upload::begin().await;
         upload.put([2, 3]).await;
@@ -77,7 +77,7 @@ async fn parts_that_wait_are_dropped_once_nothing_comes_between_two_sweeps() {
 }
 
 #[tokio::test]
-async fn parts_that_came_through_another_node_are_read_back() {
+async fn parts_that_arrived_through_another_node_are_read_back() {
     let upload = Upload::begin().await;
     let other = upload.app.beside().await;
     upload.put(1..=10).await;

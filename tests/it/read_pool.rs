@@ -1,4 +1,4 @@
-//! Reading sessions from SQLite, which status reads do over connections of their own.
+//! Reads of sessions from SQLite, for which status reads have their own connections.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,9 +10,9 @@ use partway::{
 
 use crate::support::TestApp;
 
-/// Within which a read is answered on a busy machine, unless it waits for a connection that does not come back.
+/// Maximum duration of a read on a busy machine, unless it waits for a connection that never returns to the pool.
 const SOON: Duration = Duration::from_secs(20);
-/// More than there are connections.
+/// More than the number of connections.
 const MANY: usize = 200;
 
 struct Reading {
@@ -30,7 +30,7 @@ impl Reading {
         Self { app, db, owner: OwnerName::parse("ann").unwrap(), id }
     }
 
-    /// Many reads at once are answered.
+    /// Asserts that many concurrent reads succeed.
     async fn assert_all_answered(&self) {
         let reads = (0..MANY).map(|_| self.db.session(&self.owner, self.id));
         for read in tokio::time::timeout(SOON, join_all(reads)).await.expect("no read waits for ever") {
@@ -40,7 +40,7 @@ impl Reading {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_readers_than_connections_are_all_answered() {
+async fn all_reads_succeed_with_more_readers_than_connections() {
     let reading = Arc::new(Reading::begin().await);
     let tasks = (0..4).map(|_| {
         let reading = Arc::clone(&reading);
@@ -50,32 +50,32 @@ async fn more_readers_than_connections_are_all_answered() {
 }
 
 #[tokio::test]
-async fn reads_that_are_dropped_on_their_way_keep_no_connection() {
+async fn dropped_reads_keep_no_connection() {
     let reading = Reading::begin().await;
     reading.assert_all_answered().await;
     for _ in 0..MANY {
         let read = reading.db.session(&reading.owner, reading.id);
-        // Asked once, which sends the statement, and dropped.
+        // Poll the read once, which sends the statement, and drop it.
         drop(Box::pin(read).now_or_never());
     }
     reading.assert_all_answered().await;
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_fails_alone() {
+async fn a_failed_statement_affects_no_other_statement() {
     let reading = Reading::begin().await;
     reading.assert_all_answered().await;
     reading.app.execute("ALTER TABLE upload_session RENAME TO away").await;
     for read in join_all((0..MANY).map(|_| reading.db.session(&reading.owner, reading.id))).await {
-        assert!(!read.unwrap_err().is_unavailable(), "it is not the database that is gone");
+        assert!(!read.unwrap_err().is_unavailable(), "the statement is wrong, but the database is available");
     }
     reading.app.execute("ALTER TABLE away RENAME TO upload_session").await;
     reading.assert_all_answered().await;
 }
 
-/// A connection is handed from read to read for up to a second.
+/// The pool uses a connection without a test for up to one second.
 #[tokio::test]
-async fn reads_over_more_than_a_second_are_all_answered() {
+async fn all_reads_over_more_than_a_second_succeed() {
     let reading = Reading::begin().await;
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_millis(1_100) {

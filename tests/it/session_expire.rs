@@ -150,7 +150,7 @@ async fn moved_since(user: &TestUser, id: &str, before: u64) -> u64 {
         now = version(user, id).await;
         now != before
     };
-    Deadline::new().until("bytes that come in to be noted", has_moved).await;
+    Deadline::new().until("the arriving bytes to renew the session", has_moved).await;
     now
 }
 

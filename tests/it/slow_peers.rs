@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::Server;
 
-/// Sends a byte every few milliseconds until there is an answer.
+/// Sends a byte every few milliseconds until the server responds.
 fn trickle(server: &Server, method: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(&server.address).unwrap();
     let token = &server.first_token;

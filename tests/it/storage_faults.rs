@@ -1,5 +1,5 @@
-//! Storage that is full, slow or broken: the client gets the right code, nothing is recorded that is not there, and a later
-//! try succeeds.
+//! Storage that is full, slow or broken: the client gets the right code, the database records nothing that is not
+//! stored, and a later attempt succeeds.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use tower::ServiceExt;
 
 use crate::support::{Answer, Cause, Faults, Place, Step, TestApp, TestUser, When, sha256_hex};
 
-/// Three parts of 10 bytes, but for the last.
+/// Two parts of 10 bytes, and one of 5.
 const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
 const OTHER: &[u8] = b"XXXXXXXXXX";
 
-/// What a full storage of this kind says.
+/// The error of a full storage of this kind.
 fn full(place: &Place) -> Cause {
     match place {
         Place::Folder => Cause::Full,
@@ -41,7 +41,7 @@ async fn content(user: &TestUser, session: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_part_that_the_storage_does_not_take_is_not_recorded_and_may_come_again() {
+async fn a_part_that_the_storage_refuses_is_not_recorded_and_can_be_sent_again() {
     for place in Place::each() {
         let (app, faults) = TestApp::with_faults(&place).await;
         let user = app.user("ann").await;
@@ -64,7 +64,7 @@ async fn a_part_that_the_storage_does_not_take_is_not_recorded_and_may_come_agai
 }
 
 #[tokio::test]
-async fn a_disk_that_cannot_sync_is_500_and_the_part_may_come_again() {
+async fn a_failed_sync_is_500_and_the_part_can_be_sent_again() {
     let (app, faults) = TestApp::with_faults(&Place::Folder).await;
     let user = app.user("ann").await;
     let id = user.create_id(FILE.len()).await;
@@ -79,7 +79,7 @@ async fn a_disk_that_cannot_sync_is_500_and_the_part_may_come_again() {
 }
 
 #[tokio::test]
-async fn an_upload_that_cannot_begin_is_begun_by_the_next_part() {
+async fn a_multipart_upload_that_cannot_start_is_started_by_the_next_part() {
     for when in [When::Before, When::After] {
         let (app, faults) = TestApp::with_faults(&Place::objects()).await;
         let user = app.user("ann").await;
@@ -94,7 +94,7 @@ async fn an_upload_that_cannot_begin_is_begun_by_the_next_part() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_completed_stays_open_and_finalize_may_come_again() {
+async fn a_session_whose_file_cannot_be_completed_stays_open_and_finalize_can_be_repeated() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
             let (app, faults) = TestApp::with_faults(&place).await;
@@ -115,7 +115,7 @@ async fn a_file_that_cannot_be_completed_stays_open_and_finalize_may_come_again(
 }
 
 #[tokio::test]
-async fn bytes_that_cannot_be_freed_are_freed_by_the_next_sweep() {
+async fn the_next_sweep_frees_bytes_that_could_not_be_freed() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
             let (app, faults) = TestApp::with_faults(&place).await;
@@ -127,7 +127,7 @@ async fn bytes_that_cannot_be_freed_are_freed_by_the_next_sweep() {
             assert_eq!(user.status(&id).await["status"], "ABORTED");
             assert_eq!(app.service.sweep().await.freed, 0);
             faults.heal();
-            // The lease of the sweep that failed.
+            // Wait for the lease of the failed sweep to expire.
             app.advance(TimeDelta::minutes(11));
             assert_eq!(app.service.sweep().await.freed, 1, "{when:?} {place:?}");
             assert_eq!(app.service.sweep().await.freed, 0);
@@ -139,7 +139,7 @@ async fn bytes_that_cannot_be_freed_are_freed_by_the_next_sweep() {
 }
 
 #[tokio::test]
-async fn a_part_is_told_only_when_it_is_durable_and_a_second_request_for_it_waits() {
+async fn a_part_is_reported_only_after_it_is_durable_and_a_second_request_for_it_waits() {
     for place in Place::each() {
         let (app, faults) = TestApp::with_faults(&place).await;
         let user = app.user("ann").await;
@@ -158,7 +158,7 @@ async fn a_part_is_told_only_when_it_is_durable_and_a_second_request_for_it_wait
 }
 
 #[tokio::test]
-async fn a_part_whose_client_left_while_it_was_made_durable_is_recorded() {
+async fn a_part_is_recorded_even_if_its_client_disconnects_while_it_becomes_durable() {
     for place in Place::each() {
         let (app, faults) = TestApp::with_faults(&place).await;
         let user = app.user("ann").await;
@@ -177,7 +177,7 @@ async fn a_part_whose_client_left_while_it_was_made_durable_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_now_can_be_read_later() {
+async fn a_file_can_be_read_after_a_read_has_failed() {
     for (place, cause, expected) in
         [(Place::Folder, Cause::Broken, (500, "INTERNAL".to_owned())), (Place::objects(), Cause::Silent, unavailable())]
     {
@@ -191,9 +191,9 @@ async fn a_file_that_cannot_be_read_now_can_be_read_later() {
     }
 }
 
-/// Its head has gone out, so that only an early end can tell.
+/// The server has sent the head of the response, so it can report the error only by an early end.
 #[tokio::test]
-async fn a_file_whose_reading_fails_in_between_ends_short_of_its_length() {
+async fn a_download_whose_read_fails_midway_ends_early() {
     for place in Place::each() {
         let (app, faults) = TestApp::with_faults(&place).await;
         let user = app.user("ann").await;
@@ -209,15 +209,15 @@ async fn a_file_whose_reading_fails_in_between_ends_short_of_its_length() {
     }
 }
 
-/// On a folder before the file is complete, on an object store after it.
+/// In a folder the server reads before the file is complete, in an object store after it.
 #[tokio::test]
-async fn a_finalize_that_cannot_read_the_bytes_may_come_again() {
+async fn a_finalize_that_cannot_read_the_bytes_can_be_repeated() {
     for place in Place::each() {
         let (app, _) = TestApp::with_faults(&place).await;
         let user = app.user("ann").await;
         let id = user.create_id(FILE.len()).await;
         user.put_parts(&id, FILE, 1..=3).await;
-        // A server that has not hashed the parts as they came.
+        // A server that has not hashed the parts while they arrived.
         let faults = Faults::default();
         let other = app.beside_with(&faults).await;
         let user = user.at(&other);
@@ -232,7 +232,7 @@ async fn a_finalize_that_cannot_read_the_bytes_may_come_again() {
 }
 
 #[tokio::test]
-async fn a_background_hash_that_cannot_read_leaves_the_rest_to_finalize() {
+async fn finalize_hashes_the_rest_if_the_background_hash_failed() {
     let (app, faults) = TestApp::with_faults(&Place::Folder).await;
     let user = app.user("ann").await;
     let id = user.create_id(FILE.len()).await;

@@ -36,7 +36,7 @@ struct Data {
     folder: TempDir,
     /// The settings of the first app.
     config: Config,
-    /// Where the bytes are, if not in the storage of the settings.
+    /// The storage of the bytes, if it is not the storage of the settings.
     place: Option<Place>,
     is_damaged: AtomicBool,
 }
@@ -72,14 +72,14 @@ impl TestApp {
         Self::in_folder(|config, _| change(config)).await
     }
 
-    /// With its bytes in a new storage of this kind, whose steps fail or stop as the test says.
+    /// An app with its bytes in a new storage of this kind, into which the test can inject faults.
     pub(crate) async fn with_faults(place: &Place) -> (Self, Faults) {
         Self::with_faults_and(place, |_| ()).await
     }
 
     pub(crate) async fn with_faults_and(place: &Place, change: impl FnOnce(&mut Config)) -> (Self, Faults) {
         let faults = Faults::default();
-        let data = Data::new(Some(place.anew()), |config, _| change(config));
+        let data = Data::new(Some(place.empty_copy()), |config, _| change(config));
         (Self::open(Arc::new(data), None, &faults).await, faults)
     }
 
@@ -117,7 +117,7 @@ impl TestApp {
         self.beside_with(&Faults::default()).await
     }
 
-    /// The same, with its own faults.
+    /// Another process on the same data at the same time, with its own faults.
     pub(crate) async fn beside_with(&self, faults: &Faults) -> Self {
         Self::open(Arc::clone(&self.data), Some(self.config.clone()), faults).await
     }

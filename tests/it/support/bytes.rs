@@ -1,4 +1,4 @@
-//! Bytes to upload, and numbers to choose by: random, and the same on every run.
+//! Pseudo-random bytes and numbers that are the same on every run.
 
 use partway::domain::Sha256Digest;
 use sha2::{Digest, Sha256};
@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-/// Bytes that no two places of the file share.
+/// The bytes of a file in which no two parts are equal.
 pub(crate) fn file_bytes(len: usize) -> Vec<u8> {
     let mut random = Random::new(1);
     let mut bytes = Vec::with_capacity(len + 8);

@@ -1,13 +1,13 @@
-//! Waiting that ends: a test that hangs fails and says where.
+//! Waits with a deadline: a test that hangs fails with the place where it waits.
 
 use std::{
     panic::Location,
     time::{Duration, Instant},
 };
 
-/// Longer than anything takes on a busy machine.
+/// Longer than every operation takes on a busy machine.
 const LONGEST: Duration = Duration::from_mins(1);
-/// Between two looks, so that waiting takes no core from what is waited for.
+/// The pause between two checks, so that waiting does not use a core.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The end of a wait.
@@ -18,14 +18,14 @@ impl Deadline {
         Self(Instant::now() + LONGEST)
     }
 
-    /// Pauses before the next look, and fails the test once the deadline has passed.
+    /// Pauses before the next check. Fails the test after the deadline.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str) {
         self.check(what, Location::caller());
         std::thread::sleep(PAUSE);
     }
 
-    /// Looks until it is so, and fails the test once the deadline has passed.
+    /// Checks until the condition holds. Fails the test after the deadline.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
         let caller = Location::caller();
@@ -42,7 +42,7 @@ impl Deadline {
     }
 }
 
-/// What comes of it, or a failed test once it has taken too long.
+/// The output of the future. Fails the test after the deadline.
 #[track_caller]
 pub(crate) fn in_time<F: Future>(waited_for: F) -> impl Future<Output = F::Output> {
     let caller = Location::caller();

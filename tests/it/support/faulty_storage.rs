@@ -1,7 +1,7 @@
 //! A storage that fails, or stops, at the step that a test names.
 //!
-//! It wraps a real one, so that all other steps really happen. A step that is held for ever stands for a server that was
-//! killed there: the test opens another server on the same database and bytes.
+//! It wraps a real storage, so all other steps really happen. A step that is blocked and never continues simulates a
+//! server that was killed there: the test opens another server on the same database and bytes.
 
 use std::{
     collections::HashMap,
@@ -28,22 +28,22 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 const MEMORY: u64 = 64 << 20;
-/// Longer than anything takes on a busy machine.
+/// Longer than every operation takes on a busy machine.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// A kind of storage, with what outlives a server.
+/// A kind of storage, and its state that survives a server.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Folder,
     Objects {
-        /// In this process's memory, which is where its bytes stay.
+        /// A store in this process's memory. It has the bytes.
         store: Arc<ObjectStorage>,
         memory_bytes: u64,
     },
 }
 
 impl Place {
-    /// Each kind, with nothing in it.
+    /// Each kind, empty.
     pub(crate) fn each() -> [Self; 2] {
         [Self::Folder, Self::objects()]
     }
@@ -52,13 +52,13 @@ impl Place {
         Self::objects_with(MEMORY)
     }
 
-    /// With so much memory for parts on their way.
+    /// An object store with this memory budget for parts.
     pub(crate) fn objects_with(memory_bytes: u64) -> Self {
         Self::Objects { store: Arc::new(ObjectStorage::in_memory(memory_bytes)), memory_bytes }
     }
 
-    /// The same kind, with nothing in it.
-    pub(super) fn anew(&self) -> Self {
+    /// The same kind, empty.
+    pub(super) fn empty_copy(&self) -> Self {
         match self {
             Self::Folder => Self::Folder,
             Self::Objects { memory_bytes, .. } => Self::objects_with(*memory_bytes),
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-/// What the service asks of a storage.
+/// An operation of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Begin,
@@ -93,27 +93,27 @@ pub(crate) enum Step {
     ReadOn,
 }
 
-/// On which side of a step.
+/// Before or after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum When {
-    /// The storage is not asked.
+    /// The storage does not execute the step.
     Before,
-    /// The storage has done it, and the answer is lost.
+    /// The storage has executed the step, but its result is lost.
     After,
 }
 
 /// Why a step fails.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cause {
-    /// There is no room left.
+    /// The disk is full.
     Full,
     /// The disk cannot read or write.
     Broken,
-    /// The object store answered, and refused.
+    /// The object store refused the request.
     Refused,
-    /// The object store did not answer.
+    /// The object store did not respond.
     Silent,
-    /// The server has a fault of its own.
+    /// The server panics.
     Panic,
 }
 
@@ -125,12 +125,12 @@ impl Cause {
             Self::Broken => Error::Io { action, source: Errno::IO.into() },
             Self::Refused => Error::Refused { action, source: "quota exceeded".into() },
             Self::Silent => Error::Store { action, source: "no answer".into() },
-            Self::Panic => panic!("as the test wants it"),
+            Self::Panic => panic!("the test injects a panic"),
         }
     }
 }
 
-/// What happens at the steps of one storage: nothing, until a test says so.
+/// The faults of one storage. It has none until a test sets one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults(Arc<Mutex<HashMap<(When, Step), Fault>>>);
 
@@ -140,10 +140,10 @@ enum Fault {
     Hold { arrived: Arc<Semaphore>, verdict: watch::Receiver<Option<Verdict>> },
 }
 
-/// How a step that was held goes on: with this error, if there is one.
+/// How a blocked step continues: with this error, or normally if `None`.
 type Verdict = Option<Cause>;
 
-/// A step that is held.
+/// A blocked step.
 pub(crate) struct Gate {
     at: (When, Step),
     arrived: Arc<Semaphore>,
@@ -151,18 +151,18 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Waits until a request is held here.
+    /// Waits until a request is blocked here.
     pub(crate) async fn reached(&self) {
         let arrived = tokio::time::timeout(LONGEST, self.arrived.acquire()).await;
-        arrived.unwrap_or_else(|_| panic!("nothing came to {:?}", self.at)).unwrap().forget();
+        arrived.unwrap_or_else(|_| panic!("no request reached {:?}", self.at)).unwrap().forget();
     }
 
-    /// Lets those that are held go on, and those to come. A gate that is dropped instead never opens.
+    /// Lets the blocked requests and all later requests continue. A gate that is dropped without this call never opens.
     pub(crate) fn open(&self) {
         self.verdict.send_replace(Some(None));
     }
 
-    /// Fails those that are held, and those to come.
+    /// Fails the blocked requests and all later requests.
     pub(crate) fn fail(&self, cause: Cause) {
         self.verdict.send_replace(Some(Some(cause)));
     }
@@ -173,19 +173,19 @@ impl Faults {
         Arc::new(FaultyStorage { inner, faults: self.clone() })
     }
 
-    /// From now on the step fails.
+    /// Makes the step fail from now on.
     pub(crate) fn fail(&self, when: When, step: Step, cause: Cause) {
         self.set(when, step, Fault::Fail(cause));
     }
 
-    /// From now on the step is held.
+    /// Blocks the step from now on.
     pub(crate) fn hold(&self, when: When, step: Step) -> Gate {
         let (arrived, (verdict, heard)) = (Arc::new(Semaphore::new(0)), watch::channel(None));
         self.set(when, step, Fault::Hold { arrived: Arc::clone(&arrived), verdict: heard });
         Gate { at: (when, step), arrived, verdict }
     }
 
-    /// From now on all is well.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.0.lock().unwrap().clear();
     }
@@ -315,7 +315,7 @@ impl MultipartStorage for FaultyStorage {
 
 impl FaultyStorage {
     fn multipart(&self) -> &dyn MultipartStorage {
-        self.inner.as_multipart().expect("only a multipart storage is asked")
+        self.inner.as_multipart().expect("the service calls this only on a multipart storage")
     }
 }
 

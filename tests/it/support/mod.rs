@@ -1,4 +1,4 @@
-//! What tests stand on.
+//! Helpers for tests.
 
 mod app;
 mod bytes;

@@ -1,6 +1,6 @@
 //! The database and the storage that tests run on: SQLite and a folder, unless the environment names others.
 //!
-//! `TEST_DATABASE_URL` names a PostgreSQL database in which every test gets a schema of its own, `TEST_STORAGE_URL` an
+//! `TEST_DATABASE_URL` names a PostgreSQL database in which every test gets its own schema, `TEST_STORAGE_URL` an
 //! object store in which it gets a prefix. `scripts/test-services` starts both.
 
 use std::path::Path;
