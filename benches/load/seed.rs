@@ -44,7 +44,7 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
     };
     let (mut seeded, mut ranges) = (Vec::new(), HashMap::new());
     let wanted = [1, 100, 10_000, 100_000].map(|parts| [(parts, Pattern::FirstHalf), (parts, Pattern::EveryOther)]);
-    // What is listed is the newest: made last, and small.
+    // The list returns the newest sessions, so create them last, and small.
     let listed = std::iter::repeat_n((100, Pattern::FirstHalf), LISTED);
     for (parts, pattern) in wanted.into_iter().flatten().chain(listed) {
         let upload = upload(parts, pattern)?;

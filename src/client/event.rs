@@ -31,7 +31,7 @@ pub enum Event {
     },
     /// A request failed. The client will try it again.
     Retrying {
-        /// What failed.
+        /// The reason.
         reason: String,
     },
     /// The session holds another file. The client leaves it alone and creates a new one.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::OwnerName;
 
-/// What the server needs to create pools.
+/// The parameters with which the server creates new pools.
 #[derive(Debug)]
 pub(super) enum Source {
     /// Nothing: the server never replaces the pools of a SQLite file.

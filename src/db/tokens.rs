@@ -25,7 +25,7 @@ pub struct NewToken {
     pub id: Uuid,
     /// The owner whose sessions it gives access to.
     pub owner: OwnerName,
-    /// What the owner uses it for.
+    /// A description of the token's purpose, for people.
     pub name: String,
     /// The SHA-256 of the token.
     pub hash: TokenHash,
@@ -42,7 +42,7 @@ pub struct TokenRecord {
     pub id: Uuid,
     /// The owner whose sessions it gives access to.
     pub owner: String,
-    /// What the owner uses it for.
+    /// A description of the token's purpose, for people.
     pub name: String,
     /// When it was created.
     pub created_at: Timestamp,

@@ -19,9 +19,9 @@ pub struct ExpectedDigests {
 /// A finalize that is under way.
 #[derive(Debug)]
 pub struct Finalize {
-    /// The upload as it was last read.
+    /// The upload, as of the last read.
     pub upload: Upload,
-    /// What the client expects.
+    /// The digests that the client expects.
     pub expected: ExpectedDigests,
     /// Whether the bytes must be hashed before the session is complete. The service sets it if it hashes every file, or
     /// if the bytes may have changed since they arrived.
@@ -109,7 +109,7 @@ pub enum Refusal {
     },
     /// The parts do not have the composite digest that the client expects.
     CompositeMismatch {
-        /// What the client expects.
+        /// The digest that the client expects.
         expected: Sha256Digest,
         /// The digest of the parts.
         actual: Sha256Digest,

@@ -20,7 +20,7 @@ const MAX_CONTENT_TYPE_BYTES: usize = 255;
 const MAX_KEY_CHARS: usize = 255;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
-/// What a client asks for.
+/// A request to create a session.
 #[derive(Clone, Debug, Default)]
 pub struct CreateSession {
     /// The file's name on the client's side: 1 to 1,024 bytes, no control characters.

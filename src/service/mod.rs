@@ -54,7 +54,7 @@ use crate::{
     storage::Storage,
 };
 
-/// How long database and storage may take to answer.
+/// Maximum time in which database and storage must answer.
 const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// Runs these steps in their own task, so that they run to their end even if the client disconnects and the request is

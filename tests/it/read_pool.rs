@@ -33,7 +33,7 @@ impl Reading {
     /// Asserts that many concurrent reads succeed.
     async fn assert_all_answered(&self) {
         let reads = (0..MANY).map(|_| self.db.session(&self.owner, self.id));
-        for read in tokio::time::timeout(SOON, join_all(reads)).await.expect("no read waits for ever") {
+        for read in tokio::time::timeout(SOON, join_all(reads)).await.expect("no read waits forever") {
             assert_eq!(read.unwrap().unwrap().id, self.id);
         }
     }

@@ -22,7 +22,7 @@ const RESTORE_BYTES: &str = "restore this file from a backup, or ask its owner t
 const KEEP: &str = "keep it until you are sure that no other database and no backup of this one has a row for it; \
                     then remove it by hand";
 
-/// What a check does besides comparing rows and files.
+/// The optional steps of a check. Every check compares rows with files.
 #[derive(Clone, Default)]
 pub struct CheckOptions {
     /// Repair what can be repaired with certainty. No server may run on the same folder or SQLite database.
@@ -41,9 +41,9 @@ impl std::fmt::Debug for CheckOptions {
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What the check found.
+    /// The damage or the unfinished work.
     pub what: String,
-    /// What to do about it.
+    /// The advice for the operator.
     pub advice: &'static str,
 }
 
