@@ -1,6 +1,7 @@
 //! Output of the commands.
 //!
-//! Owns writing to standard output and standard error. A closed pipe or a full disk gives an error, never a panic. `println!`
+//! Owns writing to standard output and standard error. A closed pipe or a full disk never causes a panic: a failed
+//! write to standard output is an error, and a failed write to standard error is ignored. `println!`
 //! and `eprintln!` panic in these cases, so clippy rejects them in this crate.
 
 use std::{

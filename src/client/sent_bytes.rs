@@ -1,6 +1,6 @@
-//! How many bytes of the parts have left this host.
+//! How many bytes of the parts the other host has acknowledged.
 //!
-//! Owns the difference between bytes written to the sockets and bytes sent. The kernel buffers megabytes; a slow connection
+//! Owns the difference between bytes written to the sockets and bytes acknowledged. The kernel buffers megabytes; a slow connection
 //! needs minutes to send them. Linux reports how many bytes of each socket the peer has not acknowledged. On other
 //! systems the written bytes count as sent.
 

@@ -1,8 +1,8 @@
 //! Statements of `partway check`: rows that are invalid or contradict each other.
 //!
 //! Owns the comparison of each session's received set and counters with its part rows, and of the session with its
-//! file's row. Checks one session at a time, so that a damaged row does not hide the others. Does not read bytes, and
-//! repairs nothing: that is `service::check`.
+//! file's row. Checks one session at a time, so that a damaged row does not hide the others. Does not read stored
+//! bytes, and repairs nothing: that is `service/check`.
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
@@ -53,8 +53,8 @@ impl Db {
         (ids.into_iter().map(FileId).collect(), error)
     }
 
-    /// Reads the ids from the first one on. If that fails, reads also from the last one backwards, so that a damaged
-    /// page hides only the ids on it.
+    /// Reads the ids upwards. If that fails, also reads downwards from the last one, so that only the ids from the first
+    /// damaged place to the last are missing.
     async fn ids<E: EntityTrait>(&self, id: E::Column) -> (Vec<Uuid>, Option<Error>) {
         let mut ids = Vec::new();
         let error = loop {

@@ -1,6 +1,7 @@
 //! Entity tags ([RFC 9110 §8.8.3](https://www.rfc-editor.org/rfc/rfc9110#name-etag)).
 //!
-//! Owns their syntax and both comparisons. Does not own which condition uses which comparison: that is `preconditions.rs`.
+//! Owns their syntax and both comparisons. Does not own which condition uses which comparison: that is
+//! `preconditions`. Which tag a resource has, `rest/representation` says.
 
 use std::fmt;
 

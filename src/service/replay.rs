@@ -1,7 +1,7 @@
 //! The replay of a part: a client sends a part that was received before.
 //!
 //! Owns the response to a replay. The server reads the body, compares it with the recorded digest, and writes nothing.
-//! So a retry is harmless, and other bytes are a conflict.
+//! So a retry is harmless, and other bytes are a conflict. Does not own a repeated creation of a session: that is `create`.
 
 use bytes::Bytes;
 use futures_util::Stream;

@@ -1,7 +1,8 @@
 //! Sockets that have not authenticated yet.
 //!
 //! Owns their number. The server always accepts a new one, and at [`MAX_SOCKETS`] evicts the oldest. So a client that only
-//! opens sockets cannot keep out clients that authenticate.
+//! opens sockets cannot keep out clients that authenticate. Does not own how long they may stay so: that is `INIT_TIMEOUT`
+//! in `connection`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
