@@ -3,10 +3,11 @@
 //! Owns reading sessions, files and parts. A read takes no lock and writes nothing. The received set is a column of the
 //! session's row, so a status costs the same for one part and for a million. Resources of another owner are not found.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::Hash};
 
 use super::Service;
 use crate::{
+    db,
     domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId, Upload},
     error::{Error, Result},
 };
@@ -38,8 +39,7 @@ impl Service {
         principal: &Principal,
         ids: &[SessionId],
     ) -> Result<HashMap<SessionId, Result<Session>>> {
-        let found = self.db.sessions(&principal.owner, ids).await?;
-        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
+        Ok(each(self.db.sessions(&principal.owner, ids).await?))
     }
 
     /// The same sessions with their files, in one statement.
@@ -48,14 +48,12 @@ impl Service {
         principal: &Principal,
         ids: &[SessionId],
     ) -> Result<HashMap<SessionId, Result<Upload>>> {
-        let found = self.db.uploads(&principal.owner, ids).await?;
-        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
+        Ok(each(self.db.uploads(&principal.owner, ids).await?))
     }
 
     /// The files with these ids that the caller owns, in one statement.
     pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
-        let found = self.db.files(&principal.owner, ids).await?;
-        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
+        Ok(each(self.db.files(&principal.owner, ids).await?))
     }
 
     /// A file's record.
@@ -108,11 +106,15 @@ impl Service {
         &self,
         wanted: &[(&Session, u32, u32)],
     ) -> Result<HashMap<SessionId, Result<Vec<PartRecord>>>> {
-        let found = self.db.parts_of_many(wanted).await?;
-        Ok(found.into_iter().map(|(id, read)| (id, read.map_err(Error::from))).collect())
+        Ok(each(self.db.parts_of_many(wanted).await?))
     }
 
     pub(super) async fn own_session(&self, principal: &Principal, id: SessionId) -> Result<Session> {
         self.db.session(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
     }
+}
+
+/// The same rows, each with an error that has a code. One damaged row does not fail the others.
+fn each<K: Eq + Hash, T>(rows: HashMap<K, db::Result<T>>) -> HashMap<K, Result<T>> {
+    rows.into_iter().map(|(id, row)| (id, row.map_err(Error::from))).collect()
 }
