@@ -125,9 +125,10 @@ impl Preconditions {
         self.if_none_match.is_some() && self.if_match.is_none() && self.if_unmodified_since.is_none()
     }
 
-    /// Whether `If-None-Match` lists this strong tag. `tag` has no quotes.
-    pub(crate) fn if_none_match_lists(&self, tag: impl fmt::Display) -> bool {
-        self.if_none_match.as_ref().is_some_and(|names| names.match_weakly(&Tag::strong(tag)))
+    /// The `ETag` with this strong tag, if `If-None-Match` lists it. `tag` has no quotes.
+    pub(crate) fn if_none_match_lists(&self, tag: impl fmt::Display) -> Option<String> {
+        let tag = Tag::strong(tag);
+        self.if_none_match.as_ref().filter(|names| names.match_weakly(&tag)).map(|_| tag.to_string())
     }
 
     /// Evaluates `If-Match`, or `If-Unmodified-Since` if there is no `If-Match`.

@@ -51,6 +51,11 @@ pub(super) fn answer(conditions: &Preconditions, current: &Validator, body: impl
     })
 }
 
+/// Answers 304 if the client has this version of a session.
+pub(super) fn unchanged(conditions: &Preconditions, version: u64) -> Option<Response> {
+    conditions.if_none_match_lists(version).map(not_modified)
+}
+
 /// Answers 304 with the headers that a cache needs.
 pub(super) fn not_modified(etag: String) -> Response {
     let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, CACHE_CONTROL.to_owned())];

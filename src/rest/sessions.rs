@@ -54,8 +54,8 @@ pub(super) async fn status(
 ) -> Result<Response, Problem> {
     if conditions.need_only_the_tag() {
         let version = service.version(&principal, id).await?;
-        if conditions.if_none_match_lists(version) {
-            return Ok(representation::not_modified(format!("\"{version}\"")));
+        if let Some(not_modified) = representation::unchanged(&conditions, version) {
+            return Ok(not_modified);
         }
     }
     let upload = service.status(&principal, id).await?;
