@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::{Error, OpenFile, PartWriter, Result, WriteGuard};
+use super::{Error, PartWriter, Result, WriteGuard, open_file::OpenFile};
 use crate::{
     domain::{Part, Sha256Digest},
     storage::{PersistedPart, StagedPart},
