@@ -51,13 +51,6 @@ impl From<Vec<PartRecord>> for ReceivedParts {
     }
 }
 
-impl ReceivedParts {
-    /// The records, in the order of their numbers.
-    pub fn records(&self) -> &[PartRecord] {
-        &self.records
-    }
-}
-
 /// The state of the SHA-256 of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actual {
@@ -121,8 +114,13 @@ pub enum Refusal {
 impl Finalize {
     /// A finalize of this upload, before its first step.
     pub fn new(upload: Upload, expected: ExpectedDigests, hashes_every_file: bool) -> Self {
-        let must_hash = hashes_every_file || expected.sha256.is_some() || upload.session.declared_sha256.is_some();
+        let must_hash = upload.session.must_hash(hashes_every_file) || expected.sha256.is_some();
         Self { upload, expected, must_hash, parts: None, actual: Actual::Unknown, location: None }
+    }
+
+    /// The records of all parts; empty before they are read.
+    pub fn records(&self) -> &[PartRecord] {
+        self.parts.as_ref().map_or(&[], |parts| &parts.records)
     }
 
     /// The next step.

@@ -23,7 +23,7 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{InvalidDigest, Sha256Digest};
 pub use expiry::ExpiryPause;
 pub use file::{FileRecord, FileStatus, filename_key};
-pub use finalize::{Actual, ExpectedDigests, Finalize, ReceivedParts, Refusal, Step};
+pub use finalize::{Actual, ExpectedDigests, Finalize, Refusal, Step};
 pub use id::{FileId, InvalidId, SessionId};
 pub use json::JsonLevel;
 pub use list::{Direction, SessionQuery, UploadPage};

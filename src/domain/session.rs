@@ -133,6 +133,12 @@ impl Session {
         self.completed_parts() == self.plan.total_parts()
     }
 
+    /// Whether the SHA-256 of the whole file must be known before the session is complete, even if no client asks for it at
+    /// finalize: the server hashes every file, or the client declared a digest at creation.
+    pub fn must_hash(&self, hashes_every_file: bool) -> bool {
+        hashes_every_file || self.declared_sha256.is_some()
+    }
+
     /// The share of the file's bytes that has arrived, from 0 to 1. An empty file is at 1 from the start.
     #[expect(clippy::cast_precision_loss, reason = "a share for display")]
     pub fn progress(&self) -> f64 {

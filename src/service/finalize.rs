@@ -8,12 +8,9 @@
 
 use std::sync::Arc;
 
-use super::{FileSha256, Service, input::parse_sha256, run_detached};
+use super::{Service, input::parse_sha256, run_detached};
 use crate::{
-    domain::{
-        Actual, CompleteFile, ExpectedDigests, Finalize, Principal, ReceivedParts, Refusal, Session, SessionId, Step,
-        Upload,
-    },
+    domain::{Actual, CompleteFile, ExpectedDigests, Finalize, Principal, Refusal, Session, SessionId, Step, Upload},
     error::{Error, Result},
     storage,
 };
@@ -53,7 +50,7 @@ impl Service {
         if upload.session.status.is_open() && upload.session.has_all_parts() && !may_change(&upload.session) {
             return Err(Error::precondition_failed());
         }
-        let mut finalize = Finalize::new(upload, expected, self.limits.file_sha256 == FileSha256::Always);
+        let mut finalize = Finalize::new(upload, expected, self.limits.hashes_every_file());
         loop {
             match next(&finalize)? {
                 Step::Done => return Ok(finalize.upload),
@@ -115,7 +112,7 @@ impl Service {
 
     async fn hash(&self, finalize: &mut Finalize) -> Result<()> {
         let session = &finalize.upload.session;
-        let parts = finalize.parts.as_ref().map_or(&[][..], ReceivedParts::records);
+        let parts = finalize.records();
         let is_complete = finalize.location.is_some() || !session.status.is_open();
         match self.prefix_hashes.finish(&*self.storage, session, parts).await {
             Ok(Some(actual)) => finalize.actual = Actual::Known(actual),
@@ -131,7 +128,7 @@ impl Service {
 
     async fn complete(&self, finalize: &mut Finalize) -> Result<()> {
         let session = &finalize.upload.session;
-        let parts = finalize.parts.as_ref().map_or(&[][..], ReceivedParts::records);
+        let parts = finalize.records();
         match self.storage.complete(session, parts).await {
             Ok(location) => finalize.location = Some(location),
             Err(storage::Error::Replaced(numbers)) => {

@@ -22,6 +22,13 @@ pub struct Limits {
     pub file_sha256: FileSha256,
 }
 
+impl Limits {
+    /// Whether the server computes the SHA-256 of every file.
+    pub(super) fn hashes_every_file(&self) -> bool {
+        self.file_sha256 == FileSha256::Always
+    }
+}
+
 /// When the server computes the SHA-256 of the whole file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -48,7 +48,7 @@ pub use watch::SessionState;
 
 use crate::{
     db::Db,
-    domain::{Clock, Session},
+    domain::Clock,
     error::{Error, Result},
     metrics::Metrics,
     storage::Storage,
@@ -142,11 +142,6 @@ impl Service {
             tracing::warn!(%error, "cannot move the write-ahead log into the database file; keep the log beside it");
         }
         self.db.close().await;
-    }
-
-    /// Whether the SHA-256 of the whole file is computed even if the client gives none at finalize.
-    fn hashes_file(&self, session: &Session) -> bool {
-        self.limits.file_sha256 == FileSha256::Always || session.declared_sha256.is_some()
     }
 
     /// The counters.

@@ -134,7 +134,7 @@ impl Service {
         match recorded? {
             Recorded::New(session) => {
                 self.announce(Event::PartReceived(&session, part));
-                if self.hashes_file(&session) {
+                if session.must_hash(self.limits.hashes_every_file()) {
                     self.prefix_hashes.advance((&self.storage, &self.db), &session, part, bytes).await;
                 }
                 Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
