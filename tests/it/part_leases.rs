@@ -8,14 +8,10 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    Answer, Cause, Deadline, Faults, Gate, Place, Step, TestApp, TestUser, When, in_time, sha256_hex,
+    AFTER_PART_LEASE, Answer, Cause, Deadline, FILE, Faults, Gate, OTHER, Place, Step, TestApp, TestUser, When,
+    assert_finishes, in_time, putting,
 };
 
-/// Two parts of 10 bytes, and one of 5.
-const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
-const OTHER: &[u8] = b"XXXXXXXXXX";
-/// Longer than the lease on a part.
-const AFTER_PART_LEASE: TimeDelta = TimeDelta::seconds(11);
 /// The time after which a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(3);
 
@@ -26,15 +22,6 @@ fn on_sqlite(config: &mut Config) {
 
 fn busy() -> (u16, String) {
     (409, "BUSY".to_owned())
-}
-
-fn putting(user: &TestUser, id: &str, number: u32, bytes: &'static [u8]) -> JoinHandle<Answer> {
-    let (user, id) = (user.clone(), id.to_owned());
-    tokio::spawn(async move { user.put(&id, number, bytes).await })
-}
-
-async fn assert_finishes(user: &TestUser, id: &str) {
-    assert_eq!(user.finalize(id).await.expect(200).json()["file"]["sha256"], sha256_hex(FILE));
 }
 
 /// A node whose put of part 1 is blocked, and another node.

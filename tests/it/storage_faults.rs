@@ -1,16 +1,13 @@
 //! Storage that is full, slow or broken: the client gets the right code, the database records nothing that is not
 //! stored, and a later attempt succeeds.
 
-use chrono::TimeDelta;
-use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use serde_json::json;
 use tower::ServiceExt;
 
-use crate::support::{Answer, Cause, Faults, Place, Step, TestApp, TestUser, When, sha256_hex};
-
-/// Two parts of 10 bytes, and one of 5.
-const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
-const OTHER: &[u8] = b"XXXXXXXXXX";
+use crate::support::{
+    AFTER_FREEING_LEASE, Cause, FILE, Faults, OTHER, Place, Step, TestApp, When, assert_finishes, content, putting,
+    session_on,
+};
 
 /// The error of a full storage of this kind.
 fn full(place: &Place) -> Cause {
@@ -22,22 +19,6 @@ fn full(place: &Place) -> Cause {
 
 fn unavailable() -> (u16, String) {
     (503, "UNAVAILABLE".to_owned())
-}
-
-fn putting(user: &TestUser, id: &str, number: u32, bytes: &'static [u8]) -> JoinHandle<Answer> {
-    let (user, id) = (user.clone(), id.to_owned());
-    tokio::spawn(async move { user.put(&id, number, bytes).await })
-}
-
-/// Finalizes a session, and reads the file back.
-async fn assert_finishes(user: &TestUser, id: &str) {
-    let done = user.finalize(id).await.expect(200).json();
-    assert_eq!((&done["status"], &done["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
-    assert_eq!(content(user, &done).await.bytes, FILE);
-}
-
-async fn content(user: &TestUser, session: &Value) -> Answer {
-    user.get(&format!("/files/{}/content", session["file"]["file_id"].as_str().unwrap())).await
 }
 
 #[tokio::test]
@@ -65,9 +46,7 @@ async fn a_part_that_the_storage_refuses_is_not_recorded_and_can_be_sent_again()
 
 #[tokio::test]
 async fn a_failed_sync_is_500_and_the_part_can_be_sent_again() {
-    let (app, faults) = TestApp::with_faults(&Place::Folder).await;
-    let user = app.user("ann").await;
-    let id = user.create_id(FILE.len()).await;
+    let (_app, faults, user, id) = session_on(&Place::Folder).await;
     for when in [When::Before, When::After] {
         faults.fail(when, Step::Persist, Cause::Broken);
         assert_eq!(user.put(&id, 1, &FILE[..10]).await.problem(), (500, "INTERNAL".to_owned()));
@@ -81,9 +60,7 @@ async fn a_failed_sync_is_500_and_the_part_can_be_sent_again() {
 #[tokio::test]
 async fn a_multipart_upload_that_cannot_start_is_started_by_the_next_part() {
     for when in [When::Before, When::After] {
-        let (app, faults) = TestApp::with_faults(&Place::objects()).await;
-        let user = app.user("ann").await;
-        let id = user.create_id(FILE.len()).await;
+        let (_app, faults, user, id) = session_on(&Place::objects()).await;
         faults.fail(when, Step::Begin, Cause::Silent);
         assert_eq!(user.put(&id, 1, &FILE[..10]).await.problem(), unavailable());
         assert_eq!(user.status(&id).await["status"], "INIT");
@@ -97,9 +74,7 @@ async fn a_multipart_upload_that_cannot_start_is_started_by_the_next_part() {
 async fn a_session_whose_file_cannot_be_completed_stays_open_and_finalize_can_be_repeated() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
-            let (app, faults) = TestApp::with_faults(&place).await;
-            let user = app.user("ann").await;
-            let id = user.create_id(FILE.len()).await;
+            let (app, faults, user, id) = session_on(&place).await;
             user.put_parts(&id, FILE, 1..=3).await;
             let before = user.status(&id).await;
             faults.fail(when, Step::Complete, full(&place));
@@ -118,9 +93,7 @@ async fn a_session_whose_file_cannot_be_completed_stays_open_and_finalize_can_be
 async fn the_next_sweep_frees_bytes_that_could_not_be_freed() {
     for place in Place::each() {
         for when in [When::Before, When::After] {
-            let (app, faults) = TestApp::with_faults(&place).await;
-            let user = app.user("ann").await;
-            let id = user.create_id(FILE.len()).await;
+            let (app, faults, user, id) = session_on(&place).await;
             user.put_parts(&id, FILE, [1, 2]).await;
             faults.fail(when, Step::Discard, full(&place));
             assert_eq!(user.delete(&format!("/uploads/sessions/{id}")).await.problem(), unavailable());
@@ -128,7 +101,7 @@ async fn the_next_sweep_frees_bytes_that_could_not_be_freed() {
             assert_eq!(app.service.sweep().await.freed, 0);
             faults.heal();
             // Wait for the lease of the failed sweep to expire.
-            app.advance(TimeDelta::minutes(11));
+            app.advance(AFTER_FREEING_LEASE);
             assert_eq!(app.service.sweep().await.freed, 1, "{when:?} {place:?}");
             assert_eq!(app.service.sweep().await.freed, 0);
             if let Place::Folder = place {
@@ -141,9 +114,7 @@ async fn the_next_sweep_frees_bytes_that_could_not_be_freed() {
 #[tokio::test]
 async fn a_part_is_reported_only_after_it_is_durable_and_a_second_request_for_it_waits() {
     for place in Place::each() {
-        let (app, faults) = TestApp::with_faults(&place).await;
-        let user = app.user("ann").await;
-        let id = user.create_id(FILE.len()).await;
+        let (_app, faults, user, id) = session_on(&place).await;
         let gate = faults.hold(When::Before, Step::Persist);
         let first = putting(&user, &id, 1, &FILE[..10]);
         gate.reached().await;
@@ -160,9 +131,7 @@ async fn a_part_is_reported_only_after_it_is_durable_and_a_second_request_for_it
 #[tokio::test]
 async fn a_part_is_recorded_even_if_its_client_disconnects_while_it_becomes_durable() {
     for place in Place::each() {
-        let (app, faults) = TestApp::with_faults(&place).await;
-        let user = app.user("ann").await;
-        let id = user.create_id(FILE.len()).await;
+        let (_app, faults, user, id) = session_on(&place).await;
         let gate = faults.hold(When::Before, Step::Persist);
         let first = putting(&user, &id, 1, &FILE[..10]);
         gate.reached().await;
@@ -213,9 +182,7 @@ async fn a_download_whose_read_fails_midway_ends_early() {
 #[tokio::test]
 async fn a_finalize_that_cannot_read_the_bytes_can_be_repeated() {
     for place in Place::each() {
-        let (app, _) = TestApp::with_faults(&place).await;
-        let user = app.user("ann").await;
-        let id = user.create_id(FILE.len()).await;
+        let (app, _, user, id) = session_on(&place).await;
         user.put_parts(&id, FILE, 1..=3).await;
         // A server that has not hashed the parts while they arrived.
         let faults = Faults::default();
@@ -233,9 +200,7 @@ async fn a_finalize_that_cannot_read_the_bytes_can_be_repeated() {
 
 #[tokio::test]
 async fn finalize_hashes_the_rest_if_the_background_hash_failed() {
-    let (app, faults) = TestApp::with_faults(&Place::Folder).await;
-    let user = app.user("ann").await;
-    let id = user.create_id(FILE.len()).await;
+    let (_app, faults, user, id) = session_on(&Place::Folder).await;
     let gate = faults.hold(When::After, Step::Hash);
     user.put_parts(&id, FILE, [1]).await;
     gate.reached().await;

@@ -10,6 +10,7 @@ mod proxy;
 mod requests;
 mod s3;
 mod services;
+mod three_parts;
 
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, composite, file_bytes, sha256_hex};
@@ -21,3 +22,6 @@ pub(crate) use proxy::Proxy;
 pub(crate) use requests::Answer;
 pub(crate) use s3::FakeS3;
 pub(crate) use services::{database_url, execute, storage_url};
+pub(crate) use three_parts::{
+    AFTER_FREEING_LEASE, AFTER_PART_LEASE, FILE, OTHER, assert_finishes, content, putting, session_on,
+};
