@@ -37,6 +37,9 @@ pub struct Model {
     /// The client's metadata: a JSON object, stored as text. A JSON column would reformat numbers and reject some strings.
     #[sqlx(rename = "file.metadata")]
     pub metadata: String,
+    /// The metadata as a tus client sent it. NULL if no tus client created the file.
+    #[sqlx(rename = "file.upload_metadata")]
+    pub upload_metadata: Option<String>,
     /// `UPLOADING`, `STORED` or `FAILED`.
     #[sqlx(rename = "file.status")]
     pub status: String,

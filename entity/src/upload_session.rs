@@ -33,6 +33,15 @@ pub struct Model {
     pub bytes_received: i64,
     /// The received part numbers as a Roaring bitmap, portable format.
     pub received_parts: Vec<u8>,
+    /// Where the latest append ended. If it lies inside a part that is not received, the bytes of that part before it are the
+    /// session's tail.
+    pub append_offset: i64,
+    /// SHA-256 of the tail, 32 bytes. NULL if there is no tail.
+    pub tail_sha256: Option<Vec<u8>>,
+    /// The object that holds the tail. NULL if there is no tail, and on the local disk.
+    pub tail_location: Option<String>,
+    /// True if the server finalizes the session as soon as it has all bytes.
+    pub auto_finalize: bool,
     /// Increases by one with every change.
     pub version: i64,
     /// The client's idempotency key for the create request, unique per owner. NULL if the client sent none.

@@ -12,6 +12,7 @@ mod m20261125_000020_add_instance;
 mod m20261125_000070_add_sweep_indexes;
 mod m20261125_000080_add_filename_key;
 mod m20261125_000150_add_expiry_pause;
+mod m20261128_000010_add_appends;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000070_add_sweep_indexes::Migration),
             Box::new(m20261125_000080_add_filename_key::Migration),
             Box::new(m20261125_000150_add_expiry_pause::Migration),
+            Box::new(m20261128_000010_add_appends::Migration),
         ]
     }
 }

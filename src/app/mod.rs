@@ -24,8 +24,8 @@ use crate::{
     config::Config,
     domain::Clock,
     graphql,
-    http::{self, ConnectionSettings, MinRate, PacedBody, Server, StopRequest},
-    rest::{self, PublicUrl},
+    http::{self, ConnectionSettings, MinRate, PacedBody, PublicUrl, Server, StopRequest},
+    rest,
     service::Service,
     web,
 };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId,
-    SessionStatus, Sha256Digest, StatusReason, Upload, filename_key,
+    SessionStatus, Sha256Digest, StatusReason, Tail, Upload, filename_key,
 };
 
 /// A row with an invalid value in a column.
@@ -66,6 +66,8 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
     );
     let plan = at.check("chunk_size_bytes", plan.ok())?;
     let received = at.check("received_parts", PartSet::from_bytes(&row.received_parts))?;
+    let append_offset = at.count("append_offset", row.append_offset)?;
+    let tail = tail(at, &plan, append_offset, row.tail_sha256.as_deref(), row.tail_location)?;
     let reason = StatusReason::parse;
     Ok(Session {
         id: SessionId(row.id),
@@ -76,6 +78,9 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         plan,
         received,
         bytes_received: at.count("bytes_received", row.bytes_received)?,
+        append_offset,
+        tail,
+        auto_finalize: row.auto_finalize,
         version: at.count("version", row.version)?,
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
@@ -84,6 +89,20 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         created_at: row.created_at,
         updated_at: row.updated_at,
     })
+}
+
+/// The tail ends at `append_offset`, and its part begins after parts without a gap.
+fn tail(
+    at: Row,
+    plan: &PartPlan,
+    append_offset: u64,
+    sha256: Option<&[u8]>,
+    location: Option<String>,
+) -> Result<Option<Tail>, CorruptRow> {
+    let Some(sha256) = at.optional_digest("tail_sha256", sha256)? else { return Ok(None) };
+    let part = plan.part_at(append_offset).filter(|part| part.offset_bytes < append_offset);
+    let part = at.check("append_offset", part)?;
+    Ok(Some(Tail { part, bytes: append_offset - part.offset_bytes, sha256, location }))
 }
 
 pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_session::ActiveModel, CorruptRow> {
@@ -115,6 +134,10 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
         completed_parts: Set(session.completed_parts().into()),
         bytes_received: Set(at.stored("bytes_received", session.bytes_received)?),
         received_parts: Set(session.received.to_bytes()),
+        append_offset: Set(at.stored("append_offset", session.append_offset)?),
+        tail_sha256: Set(session.tail.as_ref().map(|tail| tail.sha256.as_bytes().to_vec())),
+        tail_location: Set(session.tail.as_ref().and_then(|tail| tail.location.clone())),
+        auto_finalize: Set(session.auto_finalize),
         version: Set(at.stored("version", session.version)?),
         expires_at: Set(session.expires_at),
         updated_at: Set(session.updated_at),
@@ -145,6 +168,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         sha256: at.optional_digest("sha256", row.sha256.as_deref())?,
         composite_sha256: at.optional_digest("composite_sha256", row.composite_sha256.as_deref())?,
         metadata: at.check("metadata", Metadata::from_stored(row.metadata))?,
+        upload_metadata: row.upload_metadata,
         status: at.check("status", status)?,
         location: row.location,
         created_at: row.created_at,
@@ -163,6 +187,7 @@ pub(super) fn file_row(file: &FileRecord) -> Result<upload_file::ActiveModel, Co
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
         composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
         metadata: Set(file.metadata.as_json().get().to_owned()),
+        upload_metadata: Set(file.upload_metadata.clone()),
         status: Set(file.status.as_str().to_owned()),
         location: Set(file.location.clone()),
         created_at: Set(file.created_at),

@@ -19,11 +19,13 @@ use super::{
     sessions::{ENDED, OPEN},
     unreadable::{bytes_columns_of, each, session_of},
 };
-use crate::domain::{Session, SessionId, Timestamp};
+use crate::domain::{OwnerName, Session, SessionId, SessionStatus, Timestamp};
 
 // The conditions of the partial indexes that the sweep uses, with the same text. SQLite uses a partial index only if
 // the statement's condition implies the index's condition, and it cannot see that through a bound parameter.
 const IS_OPEN: &str = "status IN ('INIT', 'IN_PROGRESS')";
+const IS_TO_BE_FINALIZED: &str =
+    "auto_finalize AND completed_parts = total_parts AND status IN ('INIT', 'IN_PROGRESS')";
 const HAS_BYTES_TO_FREE: &str = "NOT bytes_freed AND status IN ('FAILED', 'ABORTED')";
 
 impl Db {
@@ -60,9 +62,21 @@ impl Db {
         Ok(())
     }
 
-    /// The ids of open sessions that have received parts.
-    pub async fn sessions_with_parts(&self) -> Result<Vec<SessionId>> {
-        let found = retry_transient(|| ids_of(with_parts()).all(&self.read)).await?;
+    /// Open sessions that have all bytes and finalize automatically, in the order of their ids: the ids and the owners.
+    pub async fn sessions_to_finalize(&self, after: SessionId, limit: u64) -> Result<Vec<(SessionId, OwnerName)>> {
+        let due = to_be_finalized(after).limit(limit);
+        let columns = [upload_session::Column::Id, upload_session::Column::Owner];
+        let found: Vec<(Uuid, String)> =
+            retry_transient(|| due.clone().select_only().columns(columns).into_tuple().all(&self.read)).await?;
+        let owner = |id, name: &str| {
+            OwnerName::parse(name).ok_or_else(|| rows::CorruptRow::new("upload_session", id, "owner"))
+        };
+        found.into_iter().map(|(id, name)| Ok((SessionId(id), owner(id, &name)?))).collect()
+    }
+
+    /// The ids of open sessions of which bytes have arrived.
+    pub async fn sessions_with_bytes(&self) -> Result<Vec<SessionId>> {
+        let found = retry_transient(|| ids_of(with_bytes()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
@@ -88,11 +102,11 @@ impl Db {
     }
 }
 
-/// Open sessions with parts, in the order of an index that has only open sessions.
-fn with_parts() -> Select<upload_session::Entity> {
+/// Open sessions with bytes, in the order of an index that has only open sessions.
+fn with_bytes() -> Select<upload_session::Entity> {
     upload_session::Entity::find()
         .filter(Expr::cust(IS_OPEN))
-        .filter(upload_session::COLUMN.completed_parts.gt(0))
+        .filter(upload_session::COLUMN.status.eq(SessionStatus::InProgress.as_str()))
         .order_by_asc(upload_session::COLUMN.expires_at)
 }
 
@@ -105,6 +119,13 @@ fn expired(now: Timestamp) -> Select<upload_session::Entity> {
         .filter(Expr::cust(IS_OPEN))
         .filter(upload_session::COLUMN.expires_at.lte(now))
         .order_by_asc(upload_session::COLUMN.expires_at)
+}
+
+fn to_be_finalized(after: SessionId) -> Select<upload_session::Entity> {
+    upload_session::Entity::find()
+        .filter(Expr::cust(IS_TO_BE_FINALIZED))
+        .filter(upload_session::COLUMN.id.gt(after.0))
+        .order_by_asc(upload_session::COLUMN.id)
 }
 
 fn to_be_freed(now: Timestamp) -> Select<upload_session::Entity> {
@@ -132,7 +153,8 @@ mod tests {
         db.migrate().await.unwrap();
         let now = SystemClock.now();
         let (expiry, to_free) = ("upload_session_expiry", "upload_session_to_free");
-        for (select, index) in [(expired(now), expiry), (to_be_freed(now), to_free), (with_parts(), expiry)] {
+        let finalize = (to_be_finalized(SessionId(Uuid::nil())), "upload_session_to_finalize");
+        for (select, index) in [(expired(now), expiry), (to_be_freed(now), to_free), (with_bytes(), expiry), finalize] {
             let sql = format!("EXPLAIN QUERY PLAN {}", select.limit(100).build(DbBackend::Sqlite));
             let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
             let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();

@@ -51,6 +51,8 @@ pub struct FileRecord {
     pub composite_sha256: Option<Sha256Digest>,
     /// The metadata that the client attached to it.
     pub metadata: Metadata,
+    /// The metadata as a tus client sent it: the value of `Upload-Metadata`. `None` if no tus client created the file.
+    pub upload_metadata: Option<String>,
     /// Its status.
     pub status: FileStatus,
     /// Where the storage keeps it; `None` until it is stored.

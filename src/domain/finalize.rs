@@ -223,6 +223,8 @@ mod tests {
             declared_sha256: declared,
             metadata: Metadata::default(),
             idempotency_key: None,
+            auto_finalize: false,
+            upload_metadata: None,
         };
         let mut upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, NOW, TTL);
         for record in records() {

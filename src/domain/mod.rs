@@ -3,6 +3,7 @@
 //! Owns the types for sessions, parts, received sets, digests and owners, and their state changes. Does not own
 //! databases, protocols or storage, and imports no other module of Partway: so every rule can be read and tested alone.
 
+mod append;
 mod clock;
 mod digest;
 mod expiry;
@@ -19,6 +20,7 @@ mod session;
 mod token_hash;
 mod upload;
 
+pub use append::Tail;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{InvalidDigest, Sha256Digest};
 pub use expiry::ExpiryPause;

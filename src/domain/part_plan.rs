@@ -27,6 +27,13 @@ pub struct Part {
     pub size_bytes: u64,
 }
 
+impl Part {
+    /// The offset of the first byte after it.
+    pub fn end(&self) -> u64 {
+        self.offset_bytes + self.size_bytes
+    }
+}
+
 /// Why there is no valid plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -78,6 +85,14 @@ impl PartPlan {
         let chunk = self.chunk_size_bytes.get();
         let offset_bytes = u64::from(number - 1) * chunk;
         Some(Part { number, offset_bytes, size_bytes: chunk.min(self.total_size_bytes - offset_bytes) })
+    }
+
+    /// The part that has the byte at this offset; `None` from the end of the file on.
+    pub fn part_at(&self, offset_bytes: u64) -> Option<Part> {
+        if offset_bytes >= self.total_size_bytes {
+            return None;
+        }
+        self.part(u32::try_from(offset_bytes / self.chunk_size_bytes.get()).ok()?.checked_add(1)?)
     }
 
     /// The number of bytes in the first `parts` parts.

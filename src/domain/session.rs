@@ -3,14 +3,14 @@
 //! Owns the fields of a session and the values that are computed from them. Does not own the state changes: those are
 //! in `upload`.
 
-use super::{FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Timestamp};
+use super::{FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Tail, Timestamp};
 
 /// The status of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionStatus {
-    /// Created; no part has arrived.
+    /// Created; no bytes have arrived.
     Init,
-    /// At least one part has arrived.
+    /// Bytes have arrived.
     InProgress,
     /// Finalized: the file is stored.
     Complete,
@@ -106,6 +106,12 @@ pub struct Session {
     pub received: PartSet,
     /// The number of bytes in those parts.
     pub bytes_received: u64,
+    /// Where the latest append ended. At most [`contiguous_bytes`](Self::contiguous_bytes).
+    pub append_offset: u64,
+    /// The first bytes of the part that an append has brought only in part.
+    pub tail: Option<Tail>,
+    /// Whether the server finalizes the session as soon as it has all bytes.
+    pub auto_finalize: bool,
     /// Grows by one with every change.
     pub version: u64,
     /// The client's name for the request that created it; unique per owner.

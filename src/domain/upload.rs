@@ -36,6 +36,10 @@ pub struct UploadRequest {
     pub metadata: Metadata,
     /// The client's name for the request; unique per owner.
     pub idempotency_key: Option<String>,
+    /// Whether the server finalizes the session as soon as it has all bytes.
+    pub auto_finalize: bool,
+    /// The metadata as a tus client sent it.
+    pub upload_metadata: Option<String>,
 }
 
 /// The results of completing a file.
@@ -61,6 +65,7 @@ impl Upload {
             sha256: None,
             composite_sha256: None,
             metadata: request.metadata,
+            upload_metadata: request.upload_metadata,
             status: FileStatus::Uploading,
             location: None,
             created_at: now,
@@ -75,6 +80,9 @@ impl Upload {
             plan: request.plan,
             received: PartSet::new(),
             bytes_received: 0,
+            append_offset: 0,
+            tail: None,
+            auto_finalize: request.auto_finalize,
             version: 1,
             idempotency_key: request.idempotency_key,
             declared_sha256: request.declared_sha256,
@@ -94,7 +102,9 @@ impl Upload {
             && file.content_type == request.content_type
             && file.size_bytes == request.plan.total_size_bytes()
             && file.metadata == request.metadata
+            && file.upload_metadata == request.upload_metadata
             && session.declared_sha256 == request.declared_sha256
+            && session.auto_finalize == request.auto_finalize
     }
 
     /// Marks the file as stored and ends the session. Requires an open session with all its parts.
@@ -157,12 +167,17 @@ impl Upload {
 
 /// Changes to the session only.
 impl Session {
-    /// Records a part that is durable. A part that was recorded before changes nothing.
+    /// Records a part that is durable. If it had a tail, the part replaces it. A part that was recorded before changes
+    /// nothing.
     pub fn record_part(&mut self, part: Part, now: Timestamp, ttl: TimeDelta) -> bool {
         if !self.status.is_open() || !self.received.insert(part.number) {
             return false;
         }
         self.bytes_received += part.size_bytes;
+        if self.tail_of(part).is_some() {
+            self.tail = None;
+            self.append_offset = part.end();
+        }
         self.status = SessionStatus::InProgress;
         self.expires_at = now + ttl;
         self.touch(now);
@@ -175,6 +190,9 @@ impl Session {
             return false;
         }
         self.bytes_received -= part.size_bytes;
+        // A tail follows parts without a gap.
+        self.tail.take_if(|tail| tail.part.number > part.number);
+        self.append_offset = self.append_offset.min(self.contiguous_bytes());
         self.touch(now);
         true
     }
@@ -205,7 +223,7 @@ impl Session {
         true
     }
 
-    fn touch(&mut self, now: Timestamp) {
+    pub(super) fn touch(&mut self, now: Timestamp) {
         self.version += 1;
         self.updated_at = now;
     }
@@ -229,6 +247,8 @@ mod tests {
             declared_sha256: None,
             metadata: Metadata::default(),
             idempotency_key: None,
+            auto_finalize: false,
+            upload_metadata: None,
         }
     }
 

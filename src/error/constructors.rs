@@ -98,6 +98,23 @@ impl Error {
             .with("received_sha256", received.to_string())
     }
 
+    /// An append begins at the offset `provided`, and the server accepts only bytes from `expected` on.
+    pub fn offset_mismatch(expected: u64, provided: u64) -> Self {
+        Self::new(Code::OffsetMismatch, format!("the next byte that the server needs is at {expected}, not {provided}"))
+            .with("expected_offset", expected)
+            .with("provided_offset", provided)
+    }
+
+    /// A newer append to the same session took over.
+    pub fn superseded() -> Self {
+        Self::new(Code::Superseded, "a newer request that appends to this session took over")
+    }
+
+    /// The request needs the length of the file, and has none. `how` says how to send it.
+    pub fn length_required(how: &str) -> Self {
+        Self::new(Code::LengthRequired, format!("the server must know the length of the file: {how}"))
+    }
+
     /// The bytes do not have the declared SHA-256. `what` is a noun.
     pub fn checksum_mismatch(what: &str, declared: Sha256Digest, actual: Sha256Digest) -> Self {
         Self::new(Code::ChecksumMismatch, format!("the {what} does not have the declared SHA-256"))

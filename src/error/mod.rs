@@ -65,6 +65,12 @@ codes! {
     PartSizeMismatch = "PART_SIZE_MISMATCH", 400, false;
     /// The part was received before, with other bytes.
     PartConflict = "PART_CONFLICT", 409, false;
+    /// The bytes of an append do not begin where the session's bytes end.
+    OffsetMismatch = "OFFSET_MISMATCH", 409, false;
+    /// A newer append to the same session took over.
+    Superseded = "SUPERSEDED", 409, false;
+    /// The request needs the length of the file, and has none.
+    LengthRequired = "LENGTH_REQUIRED", 411, false;
     /// The bytes do not have the digest that was declared.
     ChecksumMismatch = "CHECKSUM_MISMATCH", 400, false;
     /// The session cannot be finalized: parts have not arrived.

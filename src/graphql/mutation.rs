@@ -36,6 +36,9 @@ struct CreateUploadSessionInput {
     /// Your own key for this request, different for every session. If you repeat the request with the same key and input,
     /// you get the same session.
     idempotency_key: Option<String>,
+    /// Whether the server finalizes the session as soon as it has all bytes, without a call of `finalizeUploadSession`.
+    #[graphql(default)]
+    auto_finalize: bool,
 }
 
 /// Which session to finalize.
@@ -184,6 +187,8 @@ impl Mutation {
             sha256: input.sha256,
             metadata: input.metadata.map(|metadata| metadata.0),
             idempotency_key: input.idempotency_key,
+            auto_finalize: input.auto_finalize,
+            upload_metadata: None,
         };
         let scope = Scope::of(ctx);
         let created = scope.service.create(&scope.principal, request).await;

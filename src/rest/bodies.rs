@@ -25,6 +25,8 @@ pub(super) struct CreateBody {
     sha256: Option<String>,
     metadata: Option<Box<RawValue>>,
     idempotency_key: Option<String>,
+    #[serde(default)]
+    auto_finalize: bool,
 }
 
 impl CreateBody {
@@ -43,6 +45,8 @@ impl CreateBody {
             sha256: self.sha256,
             metadata: self.metadata,
             idempotency_key,
+            auto_finalize: self.auto_finalize,
+            upload_metadata: None,
         })
     }
 }
@@ -88,6 +92,8 @@ pub(super) struct SessionBody {
     chunk_size_bytes: u64,
     total_size_bytes: u64,
     bytes_received: u64,
+    contiguous_bytes: u64,
+    auto_finalize: bool,
     version: u64,
     file: FileBody,
     created_at: Timestamp,
@@ -109,6 +115,8 @@ impl From<Upload> for SessionBody {
             chunk_size_bytes: plan.chunk_size_bytes(),
             total_size_bytes: plan.total_size_bytes(),
             bytes_received: session.bytes_received,
+            contiguous_bytes: session.contiguous_bytes(),
+            auto_finalize: session.auto_finalize,
             version: session.version,
             file: file.into(),
             created_at: session.created_at,

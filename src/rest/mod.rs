@@ -8,7 +8,6 @@ mod extract;
 mod files;
 mod health;
 mod parts;
-mod public_url;
 mod representation;
 mod sessions;
 
@@ -19,9 +18,10 @@ use axum::{
     routing::{get, post, put},
 };
 
-pub(crate) use public_url::PublicUrl;
-
-use crate::{http::Shutdown, service::Service};
+use crate::{
+    http::{PublicUrl, Shutdown},
+    service::Service,
+};
 
 /// Largest JSON body in bytes.
 const MAX_JSON_BYTES: usize = 64 * 1024;

@@ -10,7 +10,6 @@ use axum::{
 };
 
 use super::{
-    PublicUrl,
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
     extract::{Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
     representation,
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     domain::{Session, SessionQuery, Upload},
     error::{Error, Result},
-    http::{Preconditions, Problem},
+    http::{Preconditions, Problem, PublicUrl},
     service::{DigestFields, Service},
 };
 

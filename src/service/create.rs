@@ -36,6 +36,10 @@ pub struct CreateSession {
     /// The client's name for this request, 1 to 255 characters, unique per owner. A repeated request with the same key
     /// returns the session that the first request created.
     pub idempotency_key: Option<String>,
+    /// Whether the server finalizes the session as soon as it has all bytes.
+    pub auto_finalize: bool,
+    /// The metadata as a tus client sent it, for `HEAD`.
+    pub upload_metadata: Option<String>,
 }
 
 /// A session that was created or found.
@@ -89,6 +93,8 @@ fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
         declared_sha256: parse_sha256("sha256", input.sha256.as_deref())?,
         metadata: check_metadata(input.metadata.as_deref())?,
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
+        auto_finalize: input.auto_finalize,
+        upload_metadata: input.upload_metadata,
     })
 }
 

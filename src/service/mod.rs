@@ -5,6 +5,7 @@
 //! parameter of every method on an owner's sessions and files is the [`Principal`](crate::domain::Principal).
 
 mod abort;
+mod append;
 mod authenticate;
 mod bind;
 mod check;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+pub use append::{Append, Appended};
 pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
 pub use download::Content;

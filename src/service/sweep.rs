@@ -98,7 +98,7 @@ impl Service {
             return Ok(0);
         }
         let mut lost = 0;
-        for ids in self.db.sessions_with_parts().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+        for ids in self.db.sessions_with_bytes().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             for session in self.db.open_sessions(ids).await? {
                 if let Err(problem @ storage::Error::Lost(_)) = self.storage.check_upload(&session).await {
                     let failed = self.fail_lost(&session, &problem, |_| true).await;

@@ -167,6 +167,18 @@ impl UploadSession {
         BigInt(self.session.bytes_received)
     }
 
+    /// How many bytes from the beginning of the file are durable without a gap. Clients that send a file from its beginning
+    /// to its end, such as those of tus, continue there. It counts bytes of a part that has not arrived in full; the other
+    /// fields do not.
+    async fn contiguous_bytes(&self) -> BigInt {
+        BigInt(self.session.contiguous_bytes())
+    }
+
+    /// Whether the server finalizes the session as soon as it has all bytes.
+    async fn auto_finalize(&self) -> bool {
+        self.session.auto_finalize
+    }
+
     /// The share of the bytes that has arrived, from 0 to 1.
     async fn progress(&self) -> f64 {
         self.session.progress()
