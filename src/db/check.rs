@@ -12,7 +12,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{Db, Error, Result, Transaction, rows};
-use crate::domain::{FileId, FileRecord, FileStatus, PartSet, SessionId, SessionStatus, Upload};
+use crate::domain::{FileId, FileRecord, FileStatus, PartSet, Session, SessionId, SessionStatus, Tail, Upload};
 
 /// An upload whose rows are consistent.
 #[derive(Debug)]
@@ -147,6 +147,8 @@ impl Db {
             Err(format!("{completed} parts are counted, but there are rows for {}", numbers.len()))
         } else if bytes != session.bytes_received {
             Err(format!("{} bytes are counted, but the rows have {bytes}", session.bytes_received))
+        } else if let Some(problem) = tail_problem(&session) {
+            Err(problem)
         } else if file.status != expected || file.location.is_some() != (expected == FileStatus::Stored) {
             Err(format!("the session is {}, but its file is {}", session.status.as_str(), file.status.as_str()))
         } else {
@@ -161,5 +163,20 @@ impl Db {
             Some(file) => file.map_err(|corrupt| corrupt.to_string()),
             None => Err("its row is gone".to_owned()),
         })
+    }
+}
+
+/// What contradicts the invariants of [`crate::domain::Tail`].
+fn tail_problem(session: &Session) -> Option<String> {
+    let Session { received, append_offset, .. } = session;
+    let follows_prefix = |tail: &Tail| tail.part.number == received.prefix_len() + 1;
+    match &session.tail {
+        Some(tail) if !follows_prefix(tail) => {
+            Some(format!("part {} has a tail, but the received parts are {received}", tail.part.number))
+        }
+        _ if session.contiguous_bytes() < *append_offset => {
+            Some(format!("appends go on at {append_offset}, but the received parts are {received}"))
+        }
+        _ => None,
     }
 }

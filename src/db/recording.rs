@@ -16,7 +16,7 @@ use super::{
     rows,
     sessions::{locked, missing_row},
 };
-use crate::domain::{PartRecord, Session, SessionId};
+use crate::domain::{PartRecord, Session, SessionId, Sha256Digest};
 
 /// A durable part that is not recorded yet.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub struct NewPart {
     pub part: PartRecord,
     /// The lease under which the request put the part. `None` on a local disk.
     pub lease: Option<PartLease>,
+    /// The digest of the tail that the part begins with.
+    pub tail: Option<Sha256Digest>,
+    /// Whether an append brought the last bytes of the part.
+    pub is_appended: bool,
 }
 
 /// The result of recording one part.
@@ -42,6 +46,8 @@ pub enum Recorded {
     Locked,
     /// The lease on the part expired, and another request took it. Nothing changed.
     LeaseLost,
+    /// An append has recorded another tail of the part, whose bytes may be others. Nothing changed.
+    OtherTail,
 }
 
 /// The largest number of rows in one insert. A row has 6 values. A statement may have 32,766 values on SQLite, and
@@ -73,7 +79,7 @@ impl Db {
             };
             let new_before = new.len();
             for &at in &indexes {
-                let NewPart { part, lease, .. } = &parts[at];
+                let NewPart { part, lease, tail, is_appended, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
                     let key = (id.0, i64::from(part.part.number));
                     let row = at_most_one(upload_part::Entity::find_by_id(key), &tx)
@@ -84,11 +90,16 @@ impl Db {
                     if before != *part {
                         recorded[at] = Some(Recorded::Replay(Box::new(session.clone()), before));
                     }
+                } else if session.tail_of(part.part).map(|tail| tail.sha256) != *tail {
+                    recorded[at] = Some(Recorded::OtherTail);
                 } else if let Some(lease) = lease
                     && !lease.delete(&tx).await?
                 {
                     recorded[at] = Some(Recorded::LeaseLost);
-                } else if !session.record_part(part.part, part.received_at, ttl) {
+                } else if !match is_appended {
+                    true => session.append_part(part.part, part.received_at, ttl),
+                    false => session.record_part(part.part, part.received_at, ttl),
+                } {
                     recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
                 } else {
                     new.push(rows::part_row(id, part)?);

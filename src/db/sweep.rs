@@ -68,9 +68,8 @@ impl Db {
         let columns = [upload_session::Column::Id, upload_session::Column::Owner];
         let found: Vec<(Uuid, String)> =
             retry_transient(|| due.clone().select_only().columns(columns).into_tuple().all(&self.read)).await?;
-        let owner = |id, name: &str| {
-            OwnerName::parse(name).ok_or_else(|| rows::CorruptRow::new("upload_session", id, "owner"))
-        };
+        let owner =
+            |id, name: &str| OwnerName::parse(name).ok_or_else(|| rows::CorruptRow::new("upload_session", id, "owner"));
         found.into_iter().map(|(id, name)| Ok((SessionId(id), owner(id, &name)?))).collect()
     }
 

@@ -42,6 +42,13 @@ pub struct Principal {
     pub token_id: Uuid,
 }
 
+impl Principal {
+    /// The server itself, which acts for an owner.
+    pub fn acting_for(owner: OwnerName) -> Self {
+        Self { owner, token_id: Uuid::nil() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

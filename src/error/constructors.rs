@@ -91,6 +91,11 @@ impl Error {
         Self::new(Code::Unavailable, "the body stopped before its end; send the request again")
     }
 
+    /// The body of an append ended too early.
+    pub fn append_stopped() -> Self {
+        Self::new(Code::Unavailable, "the body stopped before its end; what had arrived is kept: ask where to go on")
+    }
+
     /// The part was received before, with other bytes.
     pub fn part_conflict(stored: Sha256Digest, received: Sha256Digest) -> Self {
         Self::new(Code::PartConflict, "this part was received before with other bytes")

@@ -3,6 +3,8 @@
 //! Owns the checks of a request, and its comparison with the session that has the same idempotency key. Does not own
 //! the uniqueness of the key: that is a unique index and `db/sessions`.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::{
@@ -58,25 +60,28 @@ impl Service {
     /// `INVALID_INPUT` naming the field. `TOO_LARGE`. `IDEMPOTENCY_KEY_REUSED` if an earlier request had the key and
     /// other input. `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no space for
     /// more.
-    pub async fn create(&self, principal: &Principal, input: CreateSession) -> Result<Creation> {
+    pub async fn create(self: &Arc<Self>, principal: &Principal, input: CreateSession) -> Result<Creation> {
         let request = check(input, &self.limits)?;
         let new = Upload::new(&principal.owner, request.clone(), self.clock.now(), self.limits.session_ttl);
         // Without free space the server opens no session, but a repeated request must still find its session.
         let room = self.check_room(0).await;
         let max_open = if room.is_ok() { self.limits.max_open_sessions } else { 0 };
-        match self.db.create_upload(&new, max_open).await? {
+        let mut creation = match self.db.create_upload(&new, max_open).await? {
             Created::New => {
                 self.announce(Event::Created(&new));
-                Ok(Creation { upload: new, is_new: true })
+                Creation { upload: new, is_new: true }
             }
-            Created::KeyTaken(found) if found.has_same_input(&request) => {
-                Ok(Creation { upload: *found, is_new: false })
-            }
-            Created::KeyTaken(_) => Err(Error::idempotency_key_reused()),
+            Created::KeyTaken(found) if found.has_same_input(&request) => Creation { upload: *found, is_new: false },
+            Created::KeyTaken(_) => return Err(Error::idempotency_key_reused()),
             Created::TooManyOpen => {
-                Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)))
+                return Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)));
             }
+        };
+        // An empty file has all its bytes from the start.
+        if let Some(finalized) = self.finalize_if_due(principal, &creation.upload.session).await {
+            creation.upload = finalized;
         }
+        Ok(creation)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Service;
 use crate::{
-    domain::{Part, Session, SessionStatus, StatusReason, Upload},
+    domain::{Part, Session, SessionStatus, StatusReason, Tail, Upload},
     metrics::{PartOutcome, SessionEvent},
 };
 
@@ -17,6 +17,8 @@ pub(super) enum Event<'a> {
     Created(&'a Upload),
     /// A part became durable. The session after the change.
     PartReceived(&'a Session, Part),
+    /// The first bytes of a part became durable. The session after the change.
+    TailReceived(&'a Session, &'a Tail),
     /// A client sent a part that was received before, with the same bytes.
     PartReplayed,
     /// The server refused a part.
@@ -30,6 +32,12 @@ impl Service {
         match event {
             Event::Created(upload) => self.created(upload),
             Event::PartReceived(session, part) => self.part_received(session, part),
+            Event::TailReceived(session, tail) => tracing::debug!(
+                session.id = %session.id,
+                part.number = tail.part.number,
+                contiguous_bytes = session.contiguous_bytes(),
+                "tail received"
+            ),
             Event::PartReplayed => self.metrics.count_part(PartOutcome::Replayed),
             Event::PartRefused => self.metrics.count_part(PartOutcome::Refused),
             Event::Ended(upload) if upload.session.status == SessionStatus::Complete => self.completed(upload),

@@ -7,6 +7,7 @@
 mod abort;
 mod append;
 mod authenticate;
+mod auto_finalize;
 mod bind;
 mod check;
 mod claims;
@@ -78,6 +79,7 @@ pub struct Service {
     room: Arc<Room>,
     metrics: Arc<Metrics>,
     claims: claims::Claims,
+    appends: append::Appends,
     recording: persist::Recording,
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::TokenCache,
@@ -108,6 +110,7 @@ impl Service {
             room: Arc::new(room),
             metrics,
             claims: claims::Claims::default(),
+            appends: append::Appends::default(),
             recording: persist::Recording::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::TokenCache::default(),

@@ -12,28 +12,35 @@ use chrono::TimeDelta;
 use super::{Disposition, Receipt, Service, events::Event, replay::compare};
 use crate::{
     db::{LockWait, NewPart, PartLease, Recorded},
-    domain::{Part, PartRecord, Session, Sha256Digest},
+    domain::{Part, PartRecord, Session, Tail},
     error::{Error, Result},
     group_commit::GroupCommit,
-    storage::{PersistedPart, StagedPart},
+    storage::{BufferedBytes, PersistedPart, StagedPart},
 };
 
 const NOT_RECORDED: &str = "the database cannot accept the request now";
 const LEASED: &str = "another request is storing the same part";
+const APPENDED: &str = "an append has stored bytes of the same part; send the part again";
 /// Duration of a lease. If a node dies, its parts are blocked for this time.
 const LEASE: TimeDelta = TimeDelta::seconds(10);
 /// How often a lease is renewed while the put runs.
 const RENEWAL: Duration = Duration::from_secs(3);
 
+/// A part whose bytes have all arrived.
+pub(super) struct WholePart {
+    pub(super) part: Part,
+    pub(super) staged: Box<dyn StagedPart>,
+    /// Whether an append brought the last bytes.
+    pub(super) is_appended: bool,
+}
+
 impl Service {
-    pub(super) async fn persist(&self, session: Session, part: Part, staged: Box<dyn StagedPart>) -> Result<Receipt> {
+    /// Persists and records a part. `session` is the one whose tail the part begins with.
+    pub(super) async fn persist(&self, session: Session, complete: WholePart) -> Result<Receipt> {
         if self.storage.as_multipart().is_none() {
-            let sha256 = staged.sha256();
-            return match staged.persist().await {
-                Ok(persisted) => self.record(session, part, sha256, persisted, None).await,
-                Err(error) => Err(self.resolve_to_error(&session, error, lacks(part)).await),
-            };
+            return self.persist_and_record(session, complete, None).await;
         }
+        let (part, sha256) = (complete.part, complete.staged.sha256());
         let lease = PartLease::new(session.id, part.number);
         if !self.db.lease_part(&session.owner, &lease, self.clock.now(), LEASE).await? {
             return Err(Error::busy(LEASED));
@@ -43,36 +50,44 @@ impl Service {
         // again.
         if let Some(before) = self.db.part(&session, part.number).await? {
             self.db.release_lease(&lease).await?;
-            return compare(session_now, before, staged.sha256());
+            return compare(session_now, before, sha256);
         }
-        self.persist_leased(&lease, session, part, staged).await
+        self.persist_and_record(session, complete, Some(&lease)).await
     }
 
-    /// Puts and records a part under a lease. Releases the lease if the store refused the part. Lets it expire if the put
-    /// failed without an answer: those bytes may still reach the store, and must not overwrite the part of the next lease.
-    async fn persist_leased(
+    /// Persists and records a part, under a lease on an object store. Releases the lease if the store refused the part. Lets
+    /// it expire if the put failed without an answer: those bytes may still reach the store, and must not overwrite the part
+    /// of the next lease.
+    async fn persist_and_record(
         &self,
-        lease: &PartLease,
         session: Session,
-        part: Part,
-        staged: Box<dyn StagedPart>,
+        WholePart { part, staged, is_appended }: WholePart,
+        lease: Option<&PartLease>,
     ) -> Result<Receipt> {
         let sha256 = staged.sha256();
         let mut persisting = staged.persist();
         let persisted = loop {
             tokio::select! {
                 persisted = &mut persisting => break persisted,
-                () = tokio::time::sleep(RENEWAL) => {
-                    if !self.db.renew_lease(lease, self.clock.now(), LEASE).await? {
+                () = tokio::time::sleep(RENEWAL), if lease.is_some() => {
+                    if let Some(lease) = lease && !self.db.renew_lease(lease, self.clock.now(), LEASE).await? {
                         return Err(Error::busy(LEASED));
                     }
                 }
             }
         };
         match persisted {
-            Ok(persisted) => self.record(session, part, sha256, persisted, Some(lease)).await,
+            Ok(PersistedPart { write_guard, etag, bytes }) => {
+                let record = PartRecord { part, sha256, storage_etag: etag, received_at: self.clock.now() };
+                let tail = session.tail_of(part).map(|tail| tail.sha256);
+                let lease = lease.copied();
+                let new = NewPart { session: session.id, part: record, lease, tail, is_appended };
+                let recorded = self.record_when_free(&new).await;
+                drop(write_guard);
+                self.receipt(&session, new, recorded?, bytes).await
+            }
             Err(error) => {
-                if error.is_definite() {
+                if let Some(lease) = lease.filter(|_| error.is_definite()) {
                     self.db.release_lease(lease).await?;
                 }
                 Err(self.resolve_to_error(&session, error, lacks(part)).await)
@@ -117,36 +132,49 @@ impl Service {
         }
     }
 
-    async fn record(
+    /// The response for a part, after the attempt to record it. `before` is the session before the part.
+    async fn receipt(
         &self,
-        session: Session,
-        part: Part,
-        sha256: Sha256Digest,
-        persisted: PersistedPart,
-        lease: Option<&PartLease>,
+        before: &Session,
+        new: NewPart,
+        recorded: Recorded,
+        bytes: Option<BufferedBytes>,
     ) -> Result<Receipt> {
-        let PersistedPart { write_guard, etag, bytes } = persisted;
-        let now = self.clock.now();
-        let record = PartRecord { part, sha256, storage_etag: etag, received_at: now };
-        let new = NewPart { session: session.id, part: record.clone(), lease: lease.copied() };
-        let recorded = self.record_when_free(&new).await;
-        drop(write_guard);
-        match recorded? {
+        match recorded {
             Recorded::New(session) => {
+                let part = new.part.part;
                 self.announce(Event::PartReceived(&session, part));
                 if session.must_hash(self.limits.hashes_every_file()) {
                     self.prefix_hashes.advance((&self.storage, &self.db), &session, part, bytes).await;
                 }
-                Ok(Receipt { part: record, session: *session, disposition: Disposition::New })
+                self.discard_tail(before.tail_of(part)).await;
+                Ok(Receipt { part: new.part, session: *session, disposition: Disposition::New })
             }
-            Recorded::Replay(session, before) => compare(*session, before, sha256),
+            Recorded::Replay(session, before) => compare(*session, before, new.part.sha256),
             Recorded::LeaseLost => Err(Error::busy(LEASED)),
+            Recorded::OtherTail => {
+                if let Some(lease) = &new.lease {
+                    self.db.release_lease(lease).await?;
+                }
+                Err(Error::busy(APPENDED))
+            }
             Recorded::Locked => Err(Error::unavailable(NOT_RECORDED, "another transaction has locked the session")),
             Recorded::Closed(session) => {
                 // The session ended while the bytes arrived. This request may have written after the bytes were freed.
                 self.free_without_file(&session).await?;
                 Err(Error::session_closed(&session))
             }
+        }
+    }
+
+    /// Deletes a tail that is part of a recorded part or of a longer tail. If that fails, the sweep deletes it once the session
+    /// has ended.
+    pub(super) async fn discard_tail(&self, tail: Option<&Tail>) {
+        if let Some(store) = self.storage.as_multipart()
+            && let Some(location) = tail.and_then(|tail| tail.location.as_deref())
+            && let Err(error) = store.discard_tail(location).await
+        {
+            tracing::warn!(location, %error, "a tail that is no longer needed could not be deleted");
         }
     }
 }

@@ -7,15 +7,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, events::Event, persist::lacks, run_detached};
+use super::{
+    Service,
+    events::Event,
+    persist::{WholePart, lacks},
+    run_detached,
+};
 use crate::{
     domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
     error::{Error, Result},
 };
 
-const SUPERSEDED: &str = "a newer request for the same part took over";
+pub(super) const SUPERSEDED: &str = "a newer request for the same part took over";
 
 /// A part that a client sends.
 #[derive(Debug)]
@@ -75,12 +81,17 @@ impl Service {
     where
         B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
-        let received = self.receive_part(principal, id, incoming).await;
+        let mut received = self.receive_part(principal, id, incoming).await;
         match &received {
             // `persist` announced the part when it became durable.
             Ok(Receipt { disposition: Disposition::New, .. }) => {}
             Ok(Receipt { disposition: Disposition::Replay, .. }) => self.announce(Event::PartReplayed),
             Err(_) => self.announce(Event::PartRefused),
+        }
+        if let Ok(receipt) = &mut received
+            && let Some(finalized) = self.finalize_if_due(principal, &receipt.session).await
+        {
+            receipt.session = finalized.session;
         }
         received
     }
@@ -117,6 +128,7 @@ impl Service {
         let mut session = run_detached(async move { this.ensure_upload_started(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body::new(body, part, superseded);
+        self.compare_tail(&mut session, part, &mut body).await?;
         let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
             Ok(writer) => writer,
             Err(error) => return Err(self.resolve_to_error(&session, error, lacks(part)).await),
@@ -130,12 +142,33 @@ impl Service {
             return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
         }
         let this = Arc::clone(self);
-        run_detached(async move { this.persist(session, part, staged).await }).await
+        let complete = WholePart { part, staged, is_appended: false };
+        run_detached(async move { this.persist(session, complete).await }).await
+    }
+
+    /// Reads as many bytes of a part as its tail has, and compares them with the tail: its bytes never change.
+    async fn compare_tail<B>(&self, session: &mut Session, part: Part, body: &mut Body<B>) -> Result<()>
+    where
+        B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
+    {
+        let Some(tail) = session.tail_of(part).cloned() else { return Ok(()) };
+        let (mut hasher, mut left_bytes) = (Sha256::new(), tail.bytes);
+        while left_bytes > 0
+            && let Some(mut bytes) = body.next().await?
+        {
+            let len = usize::try_from(left_bytes).map_or(bytes.len(), |left| left.min(bytes.len()));
+            hasher.update(bytes.split_to(len));
+            left_bytes -= len as u64;
+            body.rest = bytes;
+            self.keep_alive(session).await?;
+        }
+        let received = hasher.into();
+        if received == tail.sha256 { Ok(()) } else { Err(Error::part_conflict(tail.sha256, received)) }
     }
 
     /// Starts the store's multipart upload for the first part of a session and records its id. If two first parts do so at
     /// once, one id is kept and the other upload is abandoned. Does nothing on a local disk.
-    async fn ensure_upload_started(&self, mut session: Session) -> Result<Session> {
+    pub(super) async fn ensure_upload_started(&self, mut session: Session) -> Result<Session> {
         let Some(store) = self.storage.as_multipart().filter(|_| session.storage_upload_id.is_none()) else {
             return Ok(session);
         };
@@ -169,6 +202,8 @@ fn acceptable<B>(session: &Session, incoming: &IncomingPart<B>) -> Result<Part> 
 /// The body of a part. It must have exactly the size of the part.
 pub(super) struct Body<B> {
     inner: B,
+    /// Bytes that have arrived and that `next` returns first.
+    rest: Bytes,
     part: Part,
     received_bytes: u64,
     superseded: CancellationToken,
@@ -180,11 +215,14 @@ where
 {
     /// The body of `part`, until `superseded` fires.
     pub(super) fn new(inner: B, part: Part, superseded: CancellationToken) -> Self {
-        Self { inner, part, received_bytes: 0, superseded }
+        Self { inner, rest: Bytes::new(), part, received_bytes: 0, superseded }
     }
 
     /// The next bytes; `None` after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
         let next = tokio::select! {
             biased;
             () = self.superseded.cancelled() => return Err(Error::busy(SUPERSEDED)),

@@ -3,6 +3,8 @@
 //! Owns the steps of the periodic sweep. Several nodes sweep one database: a conditional update ends a session, and a
 //! lease decides which node frees its bytes. If that node dies, the lease expires and another node frees them.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 
 use super::Service;
@@ -21,6 +23,8 @@ const FREEING_LEASE: TimeDelta = TimeDelta::minutes(10);
 pub struct Swept {
     /// Sessions that expired.
     pub expired: usize,
+    /// Sessions that were finalized because they had all bytes.
+    pub finalized: usize,
     /// Sessions that ended without a file and whose bytes were freed.
     pub freed: usize,
     /// Sessions that failed because the storage had lost bytes of their parts.
@@ -30,16 +34,18 @@ pub struct Swept {
 }
 
 impl Service {
-    /// Ends expired sessions, frees the bytes of ended ones, fails sessions that have lost bytes, and records when
+    /// Ends expired sessions, finalizes those that are due, frees the bytes of ended ones, fails sessions that have lost bytes, and records when
     /// tokens were used. If a step fails, the sweep logs it and continues with the other steps; the next sweep repeats
     /// it.
-    pub async fn sweep(&self) -> Swept {
+    pub async fn sweep(self: &Arc<Self>) -> Swept {
         let swept = Swept {
+            finalized: logged(self.finalize_due().await).unwrap_or_default(),
             expired: logged(self.expire().await).unwrap_or_default(),
             freed: logged(self.free_ended().await).unwrap_or_default(),
             lost: logged(self.fail_lost_uploads().await).unwrap_or_default(),
             leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
         };
+        logged(self.discard_tails_of_ended().await);
         logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
         self.db.close_idle().await;
@@ -117,6 +123,17 @@ impl Service {
             ids.iter().filter(|id| !open.contains(id)).for_each(|id| self.prefix_hashes.forget(*id));
         }
         self.prefix_hashes.drop_idle_buffers();
+        Ok(())
+    }
+
+    /// Deletes the tails of sessions that have ended. A request that was interrupted can leave one.
+    async fn discard_tails_of_ended(&self) -> Result<()> {
+        let Some(store) = self.storage.as_multipart() else { return Ok(()) };
+        for ids in store.sessions_with_tails().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+            for id in self.db.sessions_among(ids, false).await? {
+                store.discard_tails(id).await?;
+            }
+        }
         Ok(())
     }
 

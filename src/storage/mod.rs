@@ -52,7 +52,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// storage holds no bytes.
     async fn sample_ids(&self) -> Result<Vec<Uuid>>;
 
-    /// Starts to write a part. Waits for memory if necessary. The storage keeps `write_guard` until the last write has ended,
+    /// Starts to write a part, after the tail that the session has of it. Fails with [`Error::Lost`] if the tail is missing or
+    /// has other bytes. Waits for memory if necessary. The storage keeps `write_guard` until the last write has ended,
     /// and returns it in [`PersistedPart`] if the part becomes durable.
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>>;
 
@@ -82,6 +83,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// case if the session has ended in the meantime.
     async fn check_upload(&self, session: &Session) -> Result<()>;
 
+    /// Reads the tail of an open session. Fails with [`Error::Lost`] if it is missing or has other bytes.
+    async fn check_tail(&self, session: &Session) -> Result<()>;
+
     /// The ids of all stored files.
     async fn stored_files(&self) -> Result<Vec<FileId>>;
 
@@ -95,6 +99,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
 pub trait MultipartStorage: Send + Sync {
     /// Starts the multipart upload of a session. The service must keep the returned id with the session.
     async fn start(&self, session: &Session) -> Result<String>;
+
+    /// Deletes a tail that the database no longer refers to.
+    async fn discard_tail(&self, location: &str) -> Result<()>;
+
+    /// The sessions that have tails here, also tails that the database does not refer to.
+    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>>;
+
+    /// Deletes all tails of a session that has ended.
+    async fn discard_tails(&self, session: SessionId) -> Result<()>;
 
     /// Ends a multipart upload whose id the service did not keep, because a concurrent request had started another.
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()>;
@@ -122,18 +135,21 @@ pub trait PartWriter: Send {
     /// Appends bytes to the part. Waits while earlier bytes still have to be written.
     async fn push(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Waits until all bytes are written or buffered.
+    /// Waits until all bytes are written or buffered. The part may be incomplete; it can then become a tail.
     async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>>;
 }
 
-/// A part whose bytes have all arrived but are not yet durable.
+/// A part, or its first bytes, that has arrived but is not yet durable.
 #[async_trait]
 pub trait StagedPart: Send {
-    /// The SHA-256 of the bytes.
+    /// The SHA-256 of the bytes, from the beginning of the part.
     fn sha256(&self) -> Sha256Digest;
 
-    /// Makes the bytes durable: after it returns, they survive a power failure.
+    /// Makes the whole part durable: after it returns, its bytes survive a power failure.
     async fn persist(self: Box<Self>) -> Result<PersistedPart>;
+
+    /// Makes the first bytes of an incomplete part durable.
+    async fn persist_as_tail(self: Box<Self>) -> Result<PersistedTail>;
 }
 
 /// A part whose bytes are durable.
@@ -145,6 +161,15 @@ pub struct PersistedPart {
     pub etag: Option<String>,
     /// The bytes, if they are still in memory and the storage cannot read them back before completion.
     pub bytes: Option<BufferedBytes>,
+}
+
+/// A tail whose bytes are durable.
+#[derive(Debug)]
+pub struct PersistedTail {
+    /// The guard that was passed to [`Storage::part_writer`]. The service drops it after it has recorded the tail.
+    pub write_guard: WriteGuard,
+    /// The object that holds the tail; `None` on a local disk.
+    pub location: Option<String>,
 }
 
 /// Bytes in memory. They count against the storage's memory budget until they are dropped.

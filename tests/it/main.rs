@@ -6,6 +6,7 @@
 
 mod support;
 
+mod append;
 mod auth;
 mod bad_rows;
 mod binding;

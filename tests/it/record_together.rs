@@ -40,6 +40,8 @@ async fn each_part_of_a_batch_has_its_own_result() {
             received_at: now,
         },
         lease: None,
+        tail: None,
+        is_appended: false,
     };
     let batch = [part(&other, 2), part(&open, 3), part(&open, 1), part(&aborted, 1), part(&open, 5), part(&other, 4)];
     for _ in 0..2 {
@@ -51,6 +53,7 @@ async fn each_part_of_a_batch_has_its_own_result() {
                 Recorded::New(session) => format!("new {}", session.received),
                 Recorded::Replay(_, part) => format!("replay {}", part.part.number),
                 Recorded::Closed(_) => "closed".to_owned(),
+                Recorded::OtherTail => "other tail",
                 Recorded::LeaseLost => "lease lost".to_owned(),
                 Recorded::Locked => "locked".to_owned(),
             })

@@ -2,8 +2,6 @@
 //!
 //! Owns the rules for each status of a session: what counts as damage, what counts as unfinished work, and the repairs.
 
-use uuid::Uuid;
-
 use super::{Check, RESTORE_ROWS};
 use crate::{
     db::CheckedUpload,
@@ -67,7 +65,7 @@ impl Check<'_> {
                 self.report.problem(format!("{what} and lacks parts"), OLDER);
             } else if self.options.repairs {
                 // Repeats the client's finalize.
-                let owner = Principal { owner: session.owner.clone(), token_id: Uuid::nil() };
+                let owner = Principal::acting_for(session.owner.clone());
                 match self.service.finalize(&owner, session.id, DigestFields::default(), |_| true).await {
                     Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
                     Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FINALIZE),
@@ -77,11 +75,16 @@ impl Check<'_> {
             }
             return;
         }
-        if session.received.is_empty() {
+        if !session.has_bytes() {
             return;
         }
-        match self.service.storage.check_upload(session).await {
-            Ok(()) if self.options.on_read.is_some() => self.compare(session, None).await,
+        let reads = self.options.on_read.is_some();
+        let mut checked_bytes = self.service.storage.check_upload(session).await;
+        if checked_bytes.is_ok() && reads {
+            checked_bytes = self.service.storage.check_tail(session).await;
+        }
+        match checked_bytes {
+            Ok(()) if reads => self.compare(session, None).await,
             Ok(()) => {}
             Err(error @ storage::Error::Lost(_)) => self.lost(checked.upload.session.id, error).await,
             Err(error) => self.report.problem(format!("session {}: {error}", session.id), CHECK_AGAIN),

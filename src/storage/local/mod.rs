@@ -30,11 +30,11 @@ use futures_util::StreamExt;
 use open_file::OpenFile;
 use parking_lot::Mutex;
 pub use part_writer::SyncParts;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{ByteStream, Compared, Error, FolderStorage, PartWriter, Result, Storage, WriteGuard, off_thread};
-use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
+use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest, Tail};
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
@@ -79,6 +79,16 @@ impl LocalDisk {
         sync_dir(&self.root.join(STORED))?;
         sync_dir(&self.root.join(UPLOADING))?;
         Ok(location)
+    }
+
+    /// Hashes a tail. It reads the bytes back, so it notices if they have changed since they arrived.
+    async fn hash_tail(&self, session: &Session, tail: &Tail) -> Result<Sha256> {
+        let hasher = content::hash(self.paths(session), Sha256::new(), tail.part.offset_bytes..tail.end()).await?;
+        if Sha256Digest::from(hasher.clone()) != tail.sha256 {
+            let problem = format!("session {}: the tail of part {} has other bytes", session.id, tail.part.number);
+            return Err(Error::Lost(problem));
+        }
+        Ok(hasher)
     }
 
     fn uploading(&self, session: SessionId) -> PathBuf {
@@ -128,9 +138,13 @@ impl Storage for LocalDisk {
     }
 
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
+        let (hasher, offset) = match session.tail_of(part) {
+            Some(tail) => (self.hash_tail(session, tail).await?, tail.end()),
+            None => (Sha256::new(), part.offset_bytes),
+        };
         let (this, session) = (self.clone(), session.clone());
         let upload = off_thread(move || this.upload(&session)).await?;
-        Ok(Box::new(part_writer::LocalPartWriter::new(upload, part, self.sync, write_guard)))
+        Ok(Box::new(part_writer::LocalPartWriter::new(upload, offset, hasher, self.sync, write_guard)))
     }
 
     async fn complete(&self, session: &Session, _: &[PartRecord]) -> Result<String> {
@@ -173,6 +187,13 @@ impl Storage for LocalDisk {
             checked => checked,
         })
         .await
+    }
+
+    async fn check_tail(&self, session: &Session) -> Result<()> {
+        match &session.tail {
+            Some(tail) => self.hash_tail(session, tail).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     async fn stored_files(&self) -> Result<Vec<FileId>> {

@@ -33,12 +33,12 @@ pub(super) struct OpenFile {
 }
 
 impl LocalDisk {
-    /// Opens the session's file for writing. The first part creates it as a sparse file: one small request must not reserve
-    /// disk space for a whole file. For later parts the file must exist: a new file would have holes in place of the recorded
-    /// parts.
+    /// Opens the session's file for writing. The first bytes create it as a sparse file: one small request must not reserve
+    /// disk space for a whole file. For later bytes the file must exist: a new file would have holes in place of the recorded
+    /// parts and the tail.
     fn open_for_parts(&self, session: &Session) -> Result<File> {
         let path = self.uploading(session.id);
-        if session.received.is_empty() {
+        if !session.has_bytes() {
             return self.create_file(&path, session.plan.total_size_bytes());
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(|error| lost_or(error, "open", &path))?;

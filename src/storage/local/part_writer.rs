@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::{Error, PartWriter, Result, WriteGuard, open_file::OpenFile};
 use crate::{
-    domain::{Part, Sha256Digest},
-    storage::{PersistedPart, StagedPart},
+    domain::Sha256Digest,
+    storage::{PersistedPart, PersistedTail, StagedPart},
 };
 
 /// Size of the block that is collected before a blocking thread writes it.
@@ -71,17 +71,15 @@ impl PartWriter for LocalPartWriter {
 }
 
 impl LocalPartWriter {
-    pub(super) fn new(upload: Arc<OpenFile>, part: Part, sync: SyncParts, write_guard: WriteGuard) -> Self {
-        Self {
-            upload,
-            sync,
-            offset: part.offset_bytes,
-            block: Vec::new(),
-            block_bytes: 0,
-            hasher: Sha256::new(),
-            writing: None,
-            write_guard,
-        }
+    /// Writes from `offset` on. `hasher` has hashed the bytes of the part before it.
+    pub(super) fn new(
+        upload: Arc<OpenFile>,
+        offset: u64,
+        hasher: Sha256,
+        sync: SyncParts,
+        write_guard: WriteGuard,
+    ) -> Self {
+        Self { upload, sync, offset, block: Vec::new(), block_bytes: 0, hasher, writing: None, write_guard }
     }
 
     async fn write_block(&mut self) -> Result<()> {
@@ -121,7 +119,20 @@ impl StagedPart for LocalStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { upload, write_guard, sync, .. } = *self;
+        let write_guard = self.sync().await?;
+        Ok(PersistedPart { write_guard, etag: None, bytes: None })
+    }
+
+    /// The tail is at its place in the file.
+    async fn persist_as_tail(self: Box<Self>) -> Result<PersistedTail> {
+        let write_guard = self.sync().await?;
+        Ok(PersistedTail { write_guard, location: None })
+    }
+}
+
+impl LocalStagedPart {
+    async fn sync(self) -> Result<WriteGuard> {
+        let Self { upload, write_guard, sync, .. } = self;
         if sync == SyncParts::Always {
             let synced = upload.syncs.run((), |parts| sync_file(Arc::clone(&upload), parts.len())).await;
             let cancelled = || Err(Arc::new(io::Error::other("the request that ran the sync was cancelled")));
@@ -131,7 +142,7 @@ impl StagedPart for LocalStagedPart {
                 Error::io("sync parts")(error.raw_os_error().map_or_else(|| io::Error::other(error), copy))
             })?;
         }
-        Ok(PersistedPart { write_guard, etag: None, bytes: None })
+        Ok(write_guard)
     }
 }
 

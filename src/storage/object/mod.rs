@@ -12,11 +12,13 @@ mod memory;
 mod open;
 mod part_writer;
 mod put_health;
+mod tails;
 
 use std::{io, ops::Range, sync::Arc, time::Duration};
 
 use answers::{ANSWER_TIMEOUT, failed, with_timeout};
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures_util::{StreamExt, TryStreamExt, stream};
 pub use limits::PartSettings;
 use memory::MemoryBudget;
@@ -36,7 +38,7 @@ use super::{
     compare::{PartComparer, byte_range},
     parse_binding,
 };
-use crate::domain::{FileId, Part, PartRecord, Session};
+use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
 
 const STORED: &str = "stored";
 /// How long a completed object may take to become visible.
@@ -129,11 +131,15 @@ impl Storage for ObjectStorage {
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
         let upload_id = session.storage_upload_id.clone();
         let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload id", session.id)))?;
-        let (uploads, path) = (Arc::clone(&self.uploads), self.path(&Self::location(session)));
         let memory = self.memory.reserve(&session.owner, part.size_bytes).await?;
-        let put_health = Arc::clone(&self.put_health);
-        let target = Target { uploads, put_health, path, upload_id, part, memory, write_guard };
-        Ok(Box::new(part_writer::ObjectPartWriter::new(target)))
+        let mut bytes = BytesMut::with_capacity(usize::try_from(part.size_bytes).unwrap_or(0));
+        if let Some(tail) = session.tail_of(part) {
+            bytes.extend_from_slice(&self.read_tail(tail).await?);
+        }
+        let storage = self.clone();
+        let (path, session) = (self.path(&Self::location(session)), session.id);
+        let target = Target { storage, session, path, upload_id, part, memory, write_guard };
+        Ok(Box::new(part_writer::ObjectPartWriter { target, bytes }))
     }
 
     async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String> {
@@ -173,6 +179,7 @@ impl Storage for ObjectStorage {
     }
 
     async fn discard_parts(&self, session: &Session) -> Result<()> {
+        self.delete_tails(session.id).await?;
         match &session.storage_upload_id {
             Some(upload_id) => self.abandon(session, upload_id).await,
             None => Ok(()),
@@ -224,7 +231,14 @@ impl Storage for ObjectStorage {
     async fn check_upload(&self, session: &Session) -> Result<()> {
         match session.storage_upload_id {
             Some(_) => Ok(()),
-            None => Err(Error::Lost(format!("session {} has parts but no upload id", session.id))),
+            None => Err(Error::Lost(format!("session {} has bytes but no upload id", session.id))),
+        }
+    }
+
+    async fn check_tail(&self, session: &Session) -> Result<()> {
+        match &session.tail {
+            Some(tail) => self.read_tail(tail).await.map(drop),
+            None => Ok(()),
         }
     }
 
@@ -247,6 +261,18 @@ impl MultipartStorage for ObjectStorage {
     async fn start(&self, session: &Session) -> Result<String> {
         let path = self.path(&Self::location(session));
         with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await
+    }
+
+    async fn discard_tail(&self, location: &str) -> Result<()> {
+        self.delete_tail_at(&self.path(location)).await
+    }
+
+    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
+        self.sessions_with_tails().await
+    }
+
+    async fn discard_tails(&self, session: SessionId) -> Result<()> {
+        self.delete_tails(session).await
     }
 
     /// Succeeds if the upload does not exist. The bucket's lifecycle rule on incomplete uploads removes those that a crash

@@ -3,26 +3,24 @@
 //! Owns the buffer of a part: it collects the whole part in memory and then puts it. Does not own the memory budget: that is
 //! `memory`.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use object_store::{PutPayload, multipart::MultipartStore, path::Path};
+use object_store::{ObjectStoreExt, PutPayload, path::Path};
 
 use super::{
+    ObjectStorage,
     answers::{put_timeout, with_timeout},
     memory::Reservation,
-    put_health::PutHealth,
 };
 use crate::{
-    domain::{Part, Sha256Digest},
-    storage::{BufferedBytes, PartWriter, PersistedPart, Result, StagedPart, WriteGuard, off_thread},
+    domain::{Part, SessionId, Sha256Digest},
+    storage::{BufferedBytes, PartWriter, PersistedPart, PersistedTail, Result, StagedPart, WriteGuard, off_thread},
 };
 
 /// The destination of a part, and the resources that its put needs.
 pub(super) struct Target {
-    pub(super) uploads: Arc<dyn MultipartStore>,
-    pub(super) put_health: Arc<PutHealth>,
+    pub(super) storage: ObjectStorage,
+    pub(super) session: SessionId,
     pub(super) path: Path,
     pub(super) upload_id: String,
     pub(super) part: Part,
@@ -30,23 +28,16 @@ pub(super) struct Target {
     pub(super) write_guard: WriteGuard,
 }
 
+/// The bytes are copied into one buffer of the part's size. Each received piece could keep a larger buffer alive.
 pub(super) struct ObjectPartWriter {
-    target: Target,
-    bytes: BytesMut,
+    pub(super) target: Target,
+    pub(super) bytes: BytesMut,
 }
 
 struct ObjectStagedPart {
     target: Target,
     bytes: Bytes,
     sha256: Sha256Digest,
-}
-
-impl ObjectPartWriter {
-    pub(super) fn new(target: Target) -> Self {
-        // The bytes are copied into one buffer of the part's size. Each received piece could keep a larger buffer alive.
-        let bytes = BytesMut::with_capacity(usize::try_from(target.part.size_bytes).unwrap_or(0));
-        Self { target, bytes }
-    }
 }
 
 #[async_trait]
@@ -71,16 +62,25 @@ impl StagedPart for ObjectStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { target: Target { uploads, put_health, path, upload_id, part, memory, write_guard }, bytes, .. } =
-            *self;
+        let Self { target: Target { storage, path, upload_id, part, memory, write_guard, .. }, bytes, .. } = *self;
         // `object_store` counts parts from 0.
         let index = part.number as usize - 1;
-        let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
+        let put = storage.uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
         let put = with_timeout("put a part", put_timeout(part.size_bytes), put).await;
-        put_health.observe(&put);
+        storage.put_health.observe(&put);
         let etag = put?.content_id;
         let (permit, may_be_kept) = memory.release_share();
         let bytes = BufferedBytes { bytes, may_be_kept, _memory: permit };
         Ok(PersistedPart { write_guard, etag: Some(etag), bytes: Some(bytes) })
+    }
+
+    async fn persist_as_tail(self: Box<Self>) -> Result<PersistedTail> {
+        let Self { target: Target { storage, session, write_guard, .. }, bytes, .. } = *self;
+        let location = ObjectStorage::new_tail(session);
+        let (path, timeout) = (storage.path(&location), put_timeout(bytes.len() as u64));
+        let put = with_timeout("put a tail", timeout, storage.objects.put(&path, PutPayload::from(bytes))).await;
+        storage.put_health.observe(&put);
+        put?;
+        Ok(PersistedTail { write_guard, location: Some(location) })
     }
 }

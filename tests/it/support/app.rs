@@ -16,6 +16,7 @@ use partway::{
     config::Config,
     domain::{Clock, ManualClock, SystemClock},
     service::{CheckOptions, Finding, Service},
+    storage::Storage,
 };
 use sqlx::{Connection, Executor};
 use tempfile::TempDir;
@@ -127,6 +128,11 @@ impl TestApp {
         let mut config = self.config.clone();
         config.stores.database = url;
         Self::open(Arc::clone(&self.data), Some(config), &Faults::default()).await
+    }
+
+    /// The storage of an app [`with_faults`](Self::with_faults), without the faults.
+    pub(crate) fn faultless_storage(&self) -> Arc<dyn Storage> {
+        self.data.place.as_ref().unwrap().open(&self.storage())
     }
 
     pub(crate) async fn user(&self, owner: &str) -> TestUser {

@@ -16,10 +16,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use partway::{
-    domain::{FileId, Part, PartRecord, Session, Sha256Digest},
+    domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest},
     storage::{
         ByteStream, Compared, Error, FolderStorage, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
-        PersistedPart, Result, StagedPart, Storage, SyncParts, WriteGuard,
+        PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
     },
 };
 use rustix::io::Errno;
@@ -82,6 +82,7 @@ pub(crate) enum Step {
     Push,
     Finish,
     Persist,
+    PersistAsTail,
     Complete,
     Discard,
     DiscardParts,
@@ -293,6 +294,10 @@ impl Storage for FaultyStorage {
         self.inner.check_upload(session).await
     }
 
+    async fn check_tail(&self, session: &Session) -> Result<()> {
+        self.inner.check_tail(session).await
+    }
+
     async fn stored_files(&self) -> Result<Vec<FileId>> {
         self.inner.stored_files().await
     }
@@ -306,6 +311,18 @@ impl Storage for FaultyStorage {
 impl MultipartStorage for FaultyStorage {
     async fn start(&self, session: &Session) -> Result<String> {
         self.faults.around(Step::Begin, self.multipart().start(session)).await
+    }
+
+    async fn discard_tail(&self, location: &str) -> Result<()> {
+        self.multipart().discard_tail(location).await
+    }
+
+    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
+        self.multipart().sessions_with_tails().await
+    }
+
+    async fn discard_tails(&self, session: SessionId) -> Result<()> {
+        self.multipart().discard_tails(session).await
     }
 
     async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
@@ -351,5 +368,10 @@ impl StagedPart for FaultyStagedPart {
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
         let Self { inner, faults } = *self;
         faults.around(Step::Persist, inner.persist()).await
+    }
+
+    async fn persist_as_tail(self: Box<Self>) -> Result<PersistedTail> {
+        let Self { inner, faults } = *self;
+        faults.around(Step::PersistAsTail, inner.persist_as_tail()).await
     }
 }

@@ -1,0 +1,83 @@
+//! The body of an append.
+//!
+//! Owns how its bytes are cut at the borders of parts, and how it ends: at its end, by a fault, or because another request
+//! took over.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{Error, Result},
+    service::{BodyFault, receive::SUPERSEDED},
+};
+
+pub(super) struct AppendBody<B> {
+    inner: B,
+    /// Bytes that have arrived and that `next` returns first.
+    rest: Bytes,
+    /// Fires when a newer append to the session takes over.
+    newer: CancellationToken,
+    /// Whether a fault makes all bytes worthless.
+    pub(super) is_verified: bool,
+    end: Option<End>,
+}
+
+enum End {
+    Whole,
+    Fault(Error),
+}
+
+impl<B> AppendBody<B>
+where
+    B: Stream<Item = Result<Bytes, BodyFault>> + Unpin,
+{
+    pub(super) fn new(inner: B, newer: CancellationToken, is_verified: bool) -> Self {
+        Self { inner, rest: Bytes::new(), newer, is_verified, end: None }
+    }
+
+    /// The next bytes, at most `max_bytes`. `None` after the last, and after a fault if the body is not verified.
+    ///
+    /// # Errors
+    /// `SUPERSEDED` if a newer append took over. `BUSY` after `put` has fired, which says that a request for the same part
+    /// took over. The fault of a verified body.
+    pub(super) async fn next(&mut self, max_bytes: u64, put: &CancellationToken) -> Result<Option<Bytes>> {
+        while self.rest.is_empty() && self.end.is_none() {
+            let next = tokio::select! {
+                biased;
+                () = self.newer.cancelled() => return Err(Error::superseded()),
+                () = put.cancelled() => return Err(Error::busy(SUPERSEDED)),
+                next = self.inner.next() => next,
+            };
+            match next {
+                Some(Ok(bytes)) => self.rest = bytes,
+                None => self.end = Some(End::Whole),
+                Some(Err(fault)) => {
+                    let error = match fault {
+                        BodyFault::Refused(error) => error,
+                        BodyFault::Stopped => Error::append_stopped(),
+                    };
+                    if self.is_verified {
+                        return Err(error);
+                    }
+                    self.end = Some(End::Fault(error));
+                }
+            }
+        }
+        let len = usize::try_from(max_bytes).map_or(self.rest.len(), |max| max.min(self.rest.len()));
+        Ok(Some(self.rest.split_to(len)).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// Whether all bytes have been returned.
+    pub(super) fn has_ended(&self) -> bool {
+        self.rest.is_empty() && self.end.is_some()
+    }
+
+    /// The fault that ended the body.
+    pub(super) fn into_fault(self) -> Option<Error> {
+        match self.end {
+            Some(End::Fault(error)) => Some(error),
+            Some(End::Whole) | None => None,
+        }
+    }
+}
