@@ -53,7 +53,7 @@ async fn each_part_of_a_batch_has_its_own_result() {
                 Recorded::New(session) => format!("new {}", session.received),
                 Recorded::Replay(_, part) => format!("replay {}", part.part.number),
                 Recorded::Closed(_) => "closed".to_owned(),
-                Recorded::OtherTail => "other tail",
+                Recorded::OtherTail => "other tail".to_owned(),
                 Recorded::LeaseLost => "lease lost".to_owned(),
                 Recorded::Locked => "locked".to_owned(),
             })
