@@ -378,16 +378,18 @@ async fn of_eight_appends_at_one_offset_exactly_one_wins() {
 #[tokio::test]
 async fn a_request_for_a_part_takes_it_from_an_append_which_keeps_the_parts_before_it() {
     for case in Case::each().await {
-        let case = Arc::new(case);
+        case.append(0, &FILE[..10]).await.unwrap();
+        let gate = case.faults.hold(When::After, Step::PartWriter);
         let (sender, body) = open_body();
-        let older = tokio::spawn({
-            let case = Arc::clone(&case);
-            async move { case.send(0, body).await }
-        });
-        sender.send(Bytes::from_static(&FILE[..14])).unwrap();
-        until_contiguous(&case, 10).await;
-        assert_eq!(case.put(2, &FILE[10..20]).await, 201);
-        assert_eq!(code(older.await.unwrap()), Code::Busy);
+        sender.send(Bytes::from_static(&FILE[10..14])).unwrap();
+        let mut older = Box::pin(case.send(10, body));
+        tokio::select! {
+            _ = &mut older => unreachable!("the gate is closed"),
+            () = gate.reached() => {}
+        }
+        gate.open();
+        let (put, appended) = tokio::join!(case.put(2, &FILE[10..20]), older);
+        assert_eq!((put, code(appended)), (201, Code::Busy));
         assert_eq!(case.state().await, (json!(["1-2"]), 20));
     }
 }
