@@ -1,7 +1,7 @@
 //! HTTP/1.1: the server, its connections, and the rules that hold for every request.
 //!
 //! Owns sockets, the limits on connections, the minimum transfer rate, the graceful stop, bearer tokens, preconditions,
-//! request bodies, problem details, and the log span and metrics of a request. Does not own routes: those are in `rest`,
+//! request bodies, arguments that edges share, problem details, and the log span and metrics of a request. Does not own routes: those are in `rest`,
 //! `graphql` and `web`.
 
 mod auth;
@@ -10,6 +10,7 @@ mod connection;
 mod descriptors;
 mod digest;
 mod entity_tags;
+mod extract;
 mod fallback;
 mod host;
 mod json_body;
@@ -28,6 +29,7 @@ mod socket;
 pub(crate) use auth::{authenticate, bearer_token, parse_bearer};
 pub(crate) use body::CheckedBody;
 pub(crate) use descriptors::raise_descriptor_limit;
+pub(crate) use extract::{Caller, SessionPath, idempotency_key, path_param};
 pub(crate) use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};
 pub(crate) use json_body::{parse_object, read_json, read_optional_json};
 pub(crate) use lingering_close::drain_unread_body;

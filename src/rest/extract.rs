@@ -1,45 +1,20 @@
 //! Extractors for the arguments of handlers.
 //!
-//! Owns the parsing of path, query and JSON. Each rejection is a [`Problem`], so it has a code.
-
-use std::sync::Arc;
+//! Owns the parsing of path, query and JSON. Each rejection is a [`Problem`], so it has a code. Does not own the caller and
+//! the session: those are in `http/extract.rs`.
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, Request},
     http::request::Parts,
 };
 use serde::de::DeserializeOwned;
 
 use super::MAX_JSON_BYTES;
 use crate::{
-    domain::{FileId, Principal, SessionId},
+    domain::FileId,
     error::{Error, Result},
-    http::{self, Problem},
-    service::Service,
+    http::{self, Problem, path_param},
 };
-
-/// The authenticated caller.
-pub(super) struct Caller(pub(super) Principal);
-
-impl FromRequestParts<Arc<Service>> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
-        Ok(Self(http::authenticate(service, &parts.headers).await?))
-    }
-}
-
-/// `{id}` of a session. No session has a malformed id, so that is `NOT_FOUND`.
-pub(super) struct SessionPath(pub(super) SessionId);
-
-impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let id = path_param(parts, state, "id").await.parse();
-        Ok(Self(id.map_err(|_| Error::not_found("session"))?))
-    }
-}
 
 /// `{id}` of a file.
 pub(super) struct FilePath(pub(super) FileId);
@@ -68,12 +43,6 @@ impl<S: Send + Sync> FromRequestParts<S> for PartPath {
         // A number above `u32::MAX` is out of range for every session.
         Ok(Self(text.parse().unwrap_or(u32::MAX)))
     }
-}
-
-async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> String {
-    let params = RawPathParams::from_request_parts(parts, state).await;
-    let value = params.ok().and_then(|params| params.iter().find(|(key, _)| *key == name).map(|(_, v)| v.to_owned()));
-    value.unwrap_or_default()
 }
 
 const WHAT: &str = "a JSON body";

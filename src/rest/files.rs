@@ -14,13 +14,13 @@ use http_range_header::parse_range_header;
 
 use super::{
     bodies::FileRecordBody,
-    extract::{Caller, FilePath},
+    extract::FilePath,
     representation,
 };
 use crate::{
     domain::FileRecord,
     error::Error,
-    http::{Freshness, Preconditions, Problem, Validator, allows_range},
+    http::{Caller, Freshness, Preconditions, Problem, Validator, allows_range},
     service::Service,
 };
 

@@ -14,13 +14,13 @@ use axum::{
 
 use super::{
     bodies::{PartBody, PartsBody, PartsParams, ReceiptBody},
-    extract::{Caller, PartPath, Query, SessionPath},
+    extract::{PartPath, Query},
     representation,
 };
 use crate::{
     domain::PartRecord,
     error::{Error, Result},
-    http::{CheckedBody, Preconditions, Problem},
+    http::{Caller, CheckedBody, Preconditions, Problem, SessionPath},
     service::{Disposition, IncomingPart, Service},
 };
 

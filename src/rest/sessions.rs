@@ -11,17 +11,15 @@ use axum::{
 
 use super::{
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
-    extract::{Caller, JsonBody, OptionalJsonBody, Query, SessionPath},
+    extract::{JsonBody, OptionalJsonBody, Query},
     representation,
 };
 use crate::{
     domain::{Session, SessionQuery, Upload},
     error::{Error, Result},
-    http::{Preconditions, Problem, PublicUrl},
+    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, idempotency_key},
     service::{DigestFields, Service},
 };
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
@@ -30,19 +28,11 @@ pub(super) async fn create(
     headers: HeaderMap,
     JsonBody(body): JsonBody<CreateBody>,
 ) -> Result<Response, Problem> {
-    let input = body.with_header_key(header_key(&headers)?)?;
+    let input = body.with_header_key(idempotency_key(&headers)?)?;
     let creation = service.create(&principal, input).await?;
     let status = if creation.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let location = public_url.of(&format!("/uploads/sessions/{}", creation.upload.session.id));
     Ok((status, [(header::LOCATION, location)], session(creation.upload)).into_response())
-}
-
-/// The value of `Idempotency-Key`. The draft of the header wants quotes around it; most clients send none.
-fn header_key(headers: &HeaderMap) -> Result<Option<String>> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Error::invalid("idempotency_key", "must be printable ASCII in a header"))?;
-    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    Ok(Some(unquoted.unwrap_or(text).to_owned()))
 }
 
 pub(super) async fn status(

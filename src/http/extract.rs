@@ -1,0 +1,60 @@
+//! Extractors that several edges share.
+//!
+//! Owns how a handler gets its caller and the session in its path. Each rejection is a [`Problem`], so it has a code.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts, RawPathParams},
+    http::{HeaderMap, request::Parts},
+};
+
+use super::{Problem, auth};
+use crate::{
+    domain::{Principal, SessionId},
+    error::{Error, Result},
+    service::Service,
+};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The authenticated caller.
+pub(crate) struct Caller(pub(crate) Principal);
+
+impl FromRequestParts<Arc<Service>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+        Ok(Self(auth::authenticate(service, &parts.headers).await?))
+    }
+}
+
+/// `{id}` of a session. No session has a malformed id, so that is `NOT_FOUND`.
+pub(crate) struct SessionPath(pub(crate) SessionId);
+
+impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = path_param(parts, state, "id").await.parse();
+        Ok(Self(id.map_err(|_| Error::not_found("session"))?))
+    }
+}
+
+/// A parameter of the path; empty if its text cannot be decoded.
+pub(crate) async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> String {
+    let params = RawPathParams::from_request_parts(parts, state).await;
+    let value = params.ok().and_then(|params| params.iter().find(|(key, _)| *key == name).map(|(_, v)| v.to_owned()));
+    value.unwrap_or_default()
+}
+
+/// The value of `Idempotency-Key`. The draft of the header wants quotes around it; most clients send none.
+///
+/// # Errors
+/// `INVALID_INPUT`.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Error::invalid("idempotency_key", "must be printable ASCII in a header"))?;
+    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    Ok(Some(unquoted.unwrap_or(text).to_owned()))
+}
