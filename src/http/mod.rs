@@ -1,8 +1,8 @@
 //! HTTP/1.1: the server, its connections, and the rules that hold for every request.
 //!
 //! Owns sockets, the limits on connections, the minimum transfer rate, the graceful stop, bearer tokens, preconditions,
-//! request bodies, arguments that edges share, problem details, and the log span and metrics of a request. Does not own routes: those are in `rest`,
-//! `graphql` and `web`.
+//! request bodies, arguments that edges share, problem details, and the log span and metrics of a request. Does not own
+//! routes: those are in the edges.
 
 mod auth;
 mod body;
@@ -12,6 +12,7 @@ mod digest;
 mod entity_tags;
 mod extract;
 mod fallback;
+mod file_body;
 mod host;
 mod json_body;
 mod lingering_close;
@@ -31,6 +32,7 @@ pub(crate) use body::CheckedBody;
 pub(crate) use descriptors::raise_descriptor_limit;
 pub(crate) use extract::{Caller, SessionPath, idempotency_key, path_param};
 pub(crate) use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};
+pub(crate) use file_body::{FileBody, FileRecordBody};
 pub(crate) use json_body::{parse_object, read_json, read_optional_json};
 pub(crate) use lingering_close::drain_unread_body;
 pub(crate) use min_rate::{MinRate, PacedBody};

@@ -1,14 +1,16 @@
 //! The JSON bodies of requests and answers.
 //!
-//! Owns their fields: names in snake_case, ids and digests as text, times in RFC 3339.
+//! Owns their fields: names in snake_case, ids and digests as text, times in RFC 3339. Does not own those of a file: they are in
+//! `http/file_body.rs`.
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    domain::{FileRecord, Metadata, PartRange, PartRecord, SessionStatus, Timestamp, Upload},
+    domain::{PartRange, PartRecord, SessionStatus, Timestamp, Upload},
     error::{Error, Result},
+    http::FileBody,
     service::{CreateSession, Receipt},
 };
 
@@ -130,8 +132,7 @@ impl SessionBody {
     /// The approximate length of its JSON in bytes.
     fn estimated_bytes(&self) -> usize {
         let ranges = self.received_parts.0.len() + self.missing_parts.0.len();
-        let file = &self.file;
-        1024 + 16 * ranges + file.original_filename.len() + file.metadata.as_json().get().len()
+        1024 + 16 * ranges + self.file.text_bytes()
     }
 }
 
@@ -149,50 +150,6 @@ impl Serialize for Ranges {
             ranges.serialize_element(&text)?;
         }
         ranges.end()
-    }
-}
-
-/// A file in the answer for its session.
-#[derive(Debug, Serialize)]
-struct FileBody {
-    file_id: Uuid,
-    original_filename: String,
-    content_type: String,
-    size_bytes: u64,
-    sha256: Option<String>,
-    composite_sha256: Option<String>,
-    status: &'static str,
-    metadata: Metadata,
-}
-
-impl From<FileRecord> for FileBody {
-    fn from(file: FileRecord) -> Self {
-        Self {
-            file_id: file.id.0,
-            original_filename: file.original_filename,
-            content_type: file.content_type,
-            size_bytes: file.size_bytes,
-            sha256: file.sha256.map(|digest| digest.to_string()),
-            composite_sha256: file.composite_sha256.map(|digest| digest.to_string()),
-            status: file.status.as_str(),
-            metadata: file.metadata,
-        }
-    }
-}
-
-/// A file in an answer of its own.
-#[derive(Debug, Serialize)]
-pub(super) struct FileRecordBody {
-    #[serde(flatten)]
-    file: FileBody,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-impl From<FileRecord> for FileRecordBody {
-    fn from(file: FileRecord) -> Self {
-        let (created_at, updated_at) = (file.created_at, file.updated_at);
-        Self { file: file.into(), created_at, updated_at }
     }
 }
 

@@ -12,15 +12,11 @@ use axum::{
 };
 use http_range_header::parse_range_header;
 
-use super::{
-    bodies::FileRecordBody,
-    extract::FilePath,
-    representation,
-};
+use super::{extract::FilePath, representation};
 use crate::{
     domain::FileRecord,
     error::Error,
-    http::{Caller, Freshness, Preconditions, Problem, Validator, allows_range},
+    http::{Caller, FileRecordBody, Freshness, Preconditions, Problem, Validator, allows_range},
     service::Service,
 };
 
