@@ -28,10 +28,17 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// Bytes of status line and headers.
     pub(crate) head_bytes: usize,
+    head: String,
     pub(crate) body: Vec<u8>,
 }
 
 impl Response {
+    /// The value of a header, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
     pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
         serde_json::from_slice(&self.body).with_context(|| String::from_utf8_lossy(&self.body).into_owned())
     }
@@ -41,13 +48,15 @@ impl Response {
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// The head of the last response.
+    head: Vec<u8>,
 }
 
 impl Connection {
     pub(crate) fn open(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 64 * 1024] })
+        Ok(Self { stream, buffer: vec![0; 64 * 1024], head: Vec::new() })
     }
 
     /// Sends a request and reads the response. Passes the response's body to `body` in pieces. Returns the status and the
@@ -67,6 +76,8 @@ impl Connection {
                 break at + head.len();
             }
         };
+        self.head.clear();
+        self.head.extend_from_slice(&self.buffer[..end]);
         let text = std::str::from_utf8(&self.buffer[..end]).map_err(io::Error::other)?;
         let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
         let headers = text.lines().filter_map(|line| line.split_once(": "));
@@ -96,7 +107,8 @@ impl Connection {
     pub(crate) fn send(&mut self, request: &[&[u8]]) -> io::Result<Response> {
         let mut body = Vec::new();
         let (status, head_bytes) = self.exchange(request, |piece| body.extend_from_slice(piece))?;
-        Ok(Response { status, head_bytes, body })
+        let head = String::from_utf8_lossy(&self.head).into_owned();
+        Ok(Response { status, head_bytes, head, body })
     }
 }
 

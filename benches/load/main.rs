@@ -61,6 +61,9 @@ fn main() -> anyhow::Result<()> {
     if selects("ingest") {
         ingest::large(work.path(), &effort)?;
     }
+    if selects("append") {
+        ingest::appends(work.path(), &effort)?;
+    }
     if selects("small") {
         ingest::small(work.path(), &effort)?;
     }

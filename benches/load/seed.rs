@@ -85,6 +85,8 @@ fn upload(parts: u32, pattern: Pattern) -> anyhow::Result<Upload> {
         declared_sha256: None,
         metadata: Metadata::default(),
         idempotency_key: None,
+        auto_finalize: false,
+        upload_metadata: None,
     };
     let (now, ttl) = (SystemClock.now(), chrono::TimeDelta::days(7));
     let mut upload = Upload::new(&OwnerName::parse(OWNER).context("the owner")?, request, now, ttl);

@@ -27,7 +27,7 @@ mod settings;
 mod shutdown;
 mod socket;
 
-pub(crate) use auth::{authenticate, bearer_token, parse_bearer};
+pub(crate) use auth::{bearer_token, parse_bearer};
 pub(crate) use body::CheckedBody;
 pub(crate) use descriptors::raise_descriptor_limit;
 pub(crate) use extract::{Caller, SessionPath, idempotency_key, path_param};
