@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     errors::{ApiError, invalid_page},
-    objects::{Node, UploadSession, UploadSessionStatus},
+    objects::{Node, UploadLimits, UploadSession, UploadSessionStatus},
     paging::{Cursor, page_size},
     scalars::BigInt,
     scope::Scope,
@@ -83,6 +83,11 @@ impl Query {
         })
         .await
         .map_err(invalid_page)
+    }
+
+    /// The sizes of parts and files that the server accepts.
+    async fn upload_limits(&self, ctx: &Context<'_>) -> UploadLimits {
+        Scope::of(ctx).service.limits().into()
     }
 
     /// One of your sessions or files by its id; null if you have none with this id.

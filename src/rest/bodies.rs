@@ -11,7 +11,7 @@ use crate::{
     domain::{PartRange, PartRecord, SessionStatus, Timestamp, Upload},
     error::{Error, Result},
     http::FileBody,
-    service::{CreateSession, Receipt},
+    service::{CreateSession, Limits, Receipt},
 };
 
 /// A page ends early when its JSON has about this number of bytes.
@@ -229,6 +229,24 @@ impl From<&Receipt> for ReceiptBody {
             completed_parts: session.completed_parts(),
             total_parts: session.plan.total_parts(),
             version: session.version,
+        }
+    }
+}
+
+/// `GET /uploads/limits`.
+#[derive(Debug, Serialize)]
+pub(super) struct LimitsBody {
+    chunk_size_bytes: u64,
+    max_parts: u32,
+    max_file_size_bytes: u64,
+}
+
+impl From<&Limits> for LimitsBody {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            chunk_size_bytes: limits.chunk_size.0,
+            max_parts: limits.max_parts,
+            max_file_size_bytes: limits.max_file_size.0,
         }
     }
 }

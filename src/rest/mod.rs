@@ -7,6 +7,7 @@ mod bodies;
 mod extract;
 mod files;
 mod health;
+mod limits;
 mod parts;
 mod representation;
 mod sessions;
@@ -29,6 +30,7 @@ const MAX_JSON_BYTES: usize = 64 * 1024;
 /// All REST routes.
 pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
     Router::new()
+        .route("/uploads/limits", get(limits::show))
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
         .route("/uploads/sessions/{id}/finalize", post(sessions::finalize))

@@ -9,7 +9,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 
 use super::{
@@ -35,7 +35,7 @@ pub(super) async fn receive(
     conditions: Preconditions,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<ReceiptBody>), Problem> {
+) -> Result<Response, Problem> {
     refuse_partial(&headers)?;
     let (body, declared) = CheckedBody::new(&headers, body)?;
     if !conditions.is_empty() {
@@ -53,7 +53,8 @@ pub(super) async fn receive(
             StatusCode::OK
         }
     };
-    Ok((status, Json((&receipt).into())))
+    let validators = representation::headers(&representation::of_part(&receipt.part));
+    Ok((status, validators, Json(ReceiptBody::from(&receipt))).into_response())
 }
 
 fn permit(conditions: &Preconditions, stored: Option<&PartRecord>) -> Result<()> {

@@ -1,12 +1,14 @@
 //! The settings of the use cases.
 //!
-//! Owns their types. `config.default.toml` documents each setting and has its default.
+//! Owns their types, and the use case that shows them. `config.default.toml` documents each setting and has its default.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer};
+
+use super::Service;
 
 /// The limits that the use cases apply.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -20,6 +22,13 @@ pub struct Limits {
     #[serde(deserialize_with = "time_delta")]
     pub session_ttl: TimeDelta,
     pub file_sha256: FileSha256,
+}
+
+impl Service {
+    /// The limits of this server, which are the same for every caller.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
 }
 
 impl Limits {

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::support::TestApp;
 
-const PATHS: [(&str, &str); 9] = [
+const PATHS: [(&str, &str); 10] = [
+    ("GET", "/uploads/limits"),
     ("POST", "/uploads/sessions"),
     ("GET", "/uploads/sessions"),
     ("GET", "/uploads/sessions/x"),

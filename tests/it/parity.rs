@@ -72,6 +72,22 @@ async fn both_protocols_return_the_same_session_in_every_state() {
 }
 
 #[tokio::test]
+async fn both_protocols_return_the_limits_of_the_settings() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let limits = app.config.limits;
+    let rest = user.get("/uploads/limits").await.expect(200).json();
+    let expected = json!({ "chunk_size_bytes": limits.chunk_size.0, "max_parts": limits.max_parts,
+        "max_file_size_bytes": limits.max_file_size.0 });
+    assert_eq!(rest, expected);
+    let query = "{ uploadLimits { chunkSizeBytes maxParts maxFileSizeBytes } }";
+    let graphql = user.data(query, json!({})).await["uploadLimits"].take();
+    let expected = json!({ "chunkSizeBytes": limits.chunk_size.0.to_string(), "maxParts": limits.max_parts,
+        "maxFileSizeBytes": limits.max_file_size.0.to_string() });
+    assert_eq!(graphql, expected);
+}
+
+#[tokio::test]
 async fn both_protocols_return_the_same_list() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;

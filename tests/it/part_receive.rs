@@ -44,6 +44,20 @@ async fn a_replay_is_200_and_other_bytes_are_409_with_both_digests() {
 }
 
 #[tokio::test]
+async fn every_answer_about_a_part_has_its_digest_as_the_tag() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(25).await;
+    let tag = format!("\"{}\"", sha256_hex(b"0123456789"));
+    let stored = user.put(&id, 1, "0123456789").await.expect(201);
+    let replayed = user.put(&id, 1, "0123456789").await.expect(200);
+    let shown = user.get(&format!("/uploads/sessions/{id}/parts/1")).await.expect(200);
+    for answer in [stored, replayed, shown] {
+        assert_eq!(answer.header("etag"), tag, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_declared_digest_decides_a_conflict_before_the_body_is_read() {
     let app = TestApp::new().await;
     let user = app.user("ann").await;

@@ -1,12 +1,14 @@
 //! The schema's object types.
 
 mod file;
+mod limits;
 mod part;
 mod session;
 
 use async_graphql::{Context, ID, Interface};
 
 pub(super) use file::UploadFile;
+pub(super) use limits::UploadLimits;
 pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 
