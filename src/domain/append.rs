@@ -71,7 +71,8 @@ impl Session {
     /// Records the first bytes of a part. `replaced` is the digest of the part's earlier tail, which the new tail begins with.
     /// Does nothing if the session has other bytes of this part by now.
     pub fn append_tail(&mut self, tail: Tail, replaced: Option<Sha256Digest>, now: Timestamp, ttl: TimeDelta) -> bool {
-        let is_next = !self.received.contains(tail.part.number)
+        let is_next = tail.bytes < tail.part.size_bytes
+            && !self.received.contains(tail.part.number)
             && self.contiguous_bytes() >= tail.part.offset_bytes
             && self.contiguous_bytes() < tail.end()
             && self.tail_of(tail.part).map(|before| before.sha256) == replaced;
@@ -105,5 +106,92 @@ impl Session {
         self.auto_finalize = true;
         self.touch(now);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::domain::{Metadata, OwnerName, PartPlan, Upload, UploadRequest};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const TTL: TimeDelta = TimeDelta::hours(1);
+
+    fn session() -> Session {
+        let request = UploadRequest {
+            original_filename: "a".to_owned(),
+            content_type: "text/plain".to_owned(),
+            plan: PartPlan::new(45, 10).unwrap(),
+            declared_sha256: None,
+            metadata: Metadata::default(),
+            idempotency_key: None,
+            auto_finalize: false,
+            upload_metadata: None,
+        };
+        Upload::new(&OwnerName::parse("ann").unwrap(), request, NOW, TTL).session
+    }
+
+    fn tail(session: &Session, end: u64) -> Tail {
+        let part = session.plan.part_at(end - 1).unwrap();
+        Tail { part, bytes: end - part.offset_bytes, sha256: Sha256Digest::of(&end.to_be_bytes()), location: None }
+    }
+
+    /// Records a tail that continues the present one.
+    fn append_tail(session: &mut Session, end: u64) -> bool {
+        let tail = tail(session, end);
+        let replaced = session.tail_of(tail.part).map(|tail| tail.sha256);
+        session.append_tail(tail, replaced, NOW, TTL)
+    }
+
+    #[test]
+    fn a_tail_needs_the_bytes_before_it_and_the_tail_that_it_continues() {
+        let mut session = session();
+        assert!(!append_tail(&mut session, 13), "part 1 is missing");
+        assert!(append_tail(&mut session, 4));
+        assert!(!session.append_tail(tail(&session, 7), None, NOW, TTL), "another append has recorded a tail");
+        assert!(!append_tail(&mut session, 3), "it would lose a byte");
+        assert!(append_tail(&mut session, 7));
+        assert_eq!((session.contiguous_bytes(), session.append_offset, session.version), (7, 7, 3));
+        assert!(session.record_part(session.plan.part(1).unwrap(), NOW, TTL));
+        assert_eq!((session.tail.clone(), session.append_offset), (None, 10));
+        assert!(!append_tail(&mut session, 7), "the part has arrived");
+    }
+
+    #[test]
+    fn a_part_that_must_be_sent_again_takes_the_later_tail_with_it() {
+        let mut session = session();
+        assert!(session.append_part(session.plan.part(1).unwrap(), NOW, TTL));
+        assert!(append_tail(&mut session, 15));
+        assert!(session.forget_part(session.plan.part(1).unwrap(), NOW));
+        assert_eq!((session.tail.clone(), session.contiguous_bytes(), session.append_offset), (None, 0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_durable_prefix_never_shrinks(moves in vec((0_u8..4, 0_u64..46), 1..40)) {
+            let mut session = session();
+            for (kind, at) in moves {
+                let (before, version) = (session.contiguous_bytes(), session.version);
+                let part = session.plan.part_at(at);
+                let has_changed = match (kind, part) {
+                    (0, Some(_)) => append_tail(&mut session, at + 1),
+                    (1, Some(part)) => session.append_part(part, NOW, TTL),
+                    (2, Some(part)) => session.record_part(part, NOW, TTL),
+                    _ => session.append_compared(at, NOW),
+                };
+                prop_assert_eq!(session.version, version + u64::from(has_changed));
+                prop_assert!(session.contiguous_bytes() >= before);
+                prop_assert!(session.append_offset <= session.contiguous_bytes());
+                prop_assert!(session.accepts_append_at(session.contiguous_bytes()));
+                if let Some(tail) = &session.tail {
+                    prop_assert!(!session.received.contains(tail.part.number));
+                    prop_assert_eq!(session.received.prefix_len() + 1, tail.part.number);
+                    prop_assert!(tail.bytes > 0 && tail.bytes < tail.part.size_bytes);
+                    prop_assert_eq!(tail.end(), session.append_offset);
+                }
+            }
+        }
     }
 }

@@ -100,6 +100,9 @@ pub trait MultipartStorage: Send + Sync {
     /// Starts the multipart upload of a session. The service must keep the returned id with the session.
     async fn start(&self, session: &Session) -> Result<String>;
 
+    /// How many bytes of several parts one request may hold in memory, so that it never waits for memory that it has itself.
+    fn max_held_bytes(&self) -> u64;
+
     /// Deletes a tail that the database no longer refers to.
     async fn discard_tail(&self, location: &str) -> Result<()>;
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use partway::{
+    config::Config,
     domain::{OwnerName, Principal, SessionId, SessionStatus},
     error::{Code, Error, Result},
     service::{Append, Appended, BodyFault, Service},
@@ -13,7 +14,9 @@ use partway::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::support::{Cause, FILE, Faults, Place, Step, TestApp, TestUser, When, assert_finishes, content, sha256_hex};
+use crate::support::{
+    Cause, FILE, Faults, Place, Step, TestApp, TestUser, When, assert_finishes, content, file_bytes, sha256_hex,
+};
 
 const CHUNK: usize = 10;
 /// A file of the same size with other bytes.
@@ -200,6 +203,23 @@ async fn a_verified_body_records_nothing_before_its_end() {
         case.send_verified(22, whole(&FILE[22..])).await.unwrap();
         case.assert_finishes().await;
     }
+}
+
+#[tokio::test]
+async fn a_verified_body_holds_a_share_of_the_memory_for_parts_at_most() {
+    const KIB: usize = 1024;
+    let chunks_of_1_kib = |config: &mut Config| config.limits.chunk_size = bytesize::ByteSize::kib(1);
+    // An eighth of it are 8 parts.
+    let (app, _) = TestApp::with_faults_and(&Place::objects_with(64 * KIB as u64), chunks_of_1_kib).await;
+    let user = app.user("ann").await;
+    let file = file_bytes(20 * KIB);
+    let body = json!({ "original_filename": "a", "total_size_bytes": file.len(), "auto_finalize": true });
+    let session = user.post("/uploads/sessions", body).await.expect(201).json();
+    let id: SessionId = session["session_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(code(append(&app.service, id, 0, whole(&file[..8 * KIB + 1]), true).await), Code::TooLarge);
+    assert_eq!(append(&app.service, id, 0, whole(&file[..8 * KIB]), true).await.unwrap().offset, 8 * KIB as u64);
+    append(&app.service, id, 8 * KIB, whole(&file[8 * KIB..]), false).await.unwrap();
+    assert_eq!(content(&user, &user.status(&id.to_string()).await).await.bytes, file);
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ fn check(place: &Place, operations: &[Operation]) {
 }
 
 proptest! {
-    #![proptest_config(Cases { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..Cases::default() })]
+    #![proptest_config(Cases { cases: 24, failure_persistence: None, max_shrink_iters: 200, ..Cases::default() })]
 
     #[test]
     fn the_invariants_hold_in_a_folder(operations in vec(operation(), 1..16)) {

@@ -24,7 +24,7 @@ use crate::{
         persist::{WholePart, lacks},
         receive::SUPERSEDED,
     },
-    storage::{PersistedTail, StagedPart},
+    storage::{MultipartStorage, PersistedTail, StagedPart},
 };
 
 /// An append that may write.
@@ -141,6 +141,7 @@ where
             end if end < begin => return Err(self.mismatch(begin)),
             _ => {}
         }
+        self.check_held(part)?;
         let room = service.reserve_room(part.end() - begin).await?;
         self.session = service.ensure_upload_started(self.session.clone()).await?;
         let guard = Arc::new((claim, Arc::clone(&self.claim), room));
@@ -172,6 +173,17 @@ where
             false => self.record(piece).await?,
         }
         Ok(())
+    }
+
+    /// An object store buffers parts. Those of a verified body stay in memory until its end.
+    fn check_held(&self, part: Part) -> Result<()> {
+        let held_bytes: u64 = self.held.iter().map(|piece| piece.part.size_bytes).sum();
+        match self.service.storage.as_multipart().map(MultipartStorage::max_held_bytes) {
+            Some(max_bytes) if held_bytes > 0 && held_bytes + part.size_bytes > max_bytes => {
+                Err(Error::too_large("an append that carries a digest", max_bytes))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn record(&mut self, piece: Piece) -> Result<()> {

@@ -54,6 +54,10 @@ impl MemoryBudget {
         tokio::time::timeout(MAX_WAIT, reservation).await.map_err(|_| Error::MemoryTimeout(MAX_WAIT))
     }
 
+    pub(super) fn total_bytes(&self) -> u64 {
+        u64::from(self.total) * UNIT_BYTES
+    }
+
     fn share_units(&self) -> u32 {
         (self.total / 2).max(1)
     }

@@ -263,6 +263,10 @@ impl MultipartStorage for ObjectStorage {
         with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await
     }
 
+    fn max_held_bytes(&self) -> u64 {
+        self.memory.total_bytes() / 8
+    }
+
     async fn discard_tail(&self, location: &str) -> Result<()> {
         self.delete_tail_at(&self.path(location)).await
     }

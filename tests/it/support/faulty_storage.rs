@@ -313,6 +313,10 @@ impl MultipartStorage for FaultyStorage {
         self.faults.around(Step::Begin, self.multipart().start(session)).await
     }
 
+    fn max_held_bytes(&self) -> u64 {
+        self.multipart().max_held_bytes()
+    }
+
     async fn discard_tail(&self, location: &str) -> Result<()> {
         self.multipart().discard_tail(location).await
     }
