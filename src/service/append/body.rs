@@ -39,9 +39,21 @@ where
     /// The next bytes, at most `max_bytes`. `None` after the last, and after a fault if the body is not verified.
     ///
     /// # Errors
+    /// As those of [`has_more`](Self::has_more).
+    pub(super) async fn next(&mut self, max_bytes: u64, put: &CancellationToken) -> Result<Option<Bytes>> {
+        if !self.has_more(put).await? {
+            return Ok(None);
+        }
+        let len = usize::try_from(max_bytes).map_or(self.rest.len(), |max| max.min(self.rest.len()));
+        Ok(Some(self.rest.split_to(len)))
+    }
+
+    /// Waits for more bytes. False after the last, and after a fault if the body is not verified.
+    ///
+    /// # Errors
     /// `SUPERSEDED` if a newer append took over. `BUSY` after `put` has fired, which says that a request for the same part
     /// took over. The fault of a verified body.
-    pub(super) async fn next(&mut self, max_bytes: u64, put: &CancellationToken) -> Result<Option<Bytes>> {
+    pub(super) async fn has_more(&mut self, put: &CancellationToken) -> Result<bool> {
         while self.rest.is_empty() && self.end.is_none() {
             let next = tokio::select! {
                 biased;
@@ -64,13 +76,7 @@ where
                 }
             }
         }
-        let len = usize::try_from(max_bytes).map_or(self.rest.len(), |max| max.min(self.rest.len()));
-        Ok(Some(self.rest.split_to(len)).filter(|bytes| !bytes.is_empty()))
-    }
-
-    /// Whether all bytes have been returned.
-    pub(super) fn has_ended(&self) -> bool {
-        self.rest.is_empty() && self.end.is_some()
+        Ok(!self.rest.is_empty())
     }
 
     /// The fault that ended the body.

@@ -67,11 +67,11 @@ where
 
     /// Receives the whole body. Returns the offset after it, and the session.
     pub(super) async fn run(mut self) -> Result<(u64, Session)> {
-        while !self.body.has_ended() {
+        while self.body.has_more(&CancellationToken::new()).await? {
             match self.session.plan.part_at(self.offset) {
                 Some(part) if durable_end(&self.session, part) > self.offset => self.compare(part).await?,
                 Some(part) => self.write(part).await?,
-                None => self.expect_end(&CancellationToken::new()).await?,
+                None => return Err(self.too_large()),
             }
         }
         for piece in std::mem::take(&mut self.held) {
@@ -81,13 +81,6 @@ where
         match self.body.into_fault() {
             Some(fault) => Err(fault),
             None => Ok((self.offset, self.session)),
-        }
-    }
-
-    async fn expect_end(&mut self, put: &CancellationToken) -> Result<()> {
-        match self.body.next(1, put).await? {
-            Some(_) => Err(Error::too_large("this file", self.session.plan.total_size_bytes())),
-            None => Ok(()),
         }
     }
 
@@ -164,8 +157,9 @@ where
             return Ok(());
         }
         let staged = writer.finish().await?;
-        if self.offset == self.session.plan.total_size_bytes() {
-            self.expect_end(&put).await?;
+        // One byte too many is enough to refuse the last part.
+        if self.offset == self.session.plan.total_size_bytes() && self.body.has_more(&put).await? {
+            return Err(self.too_large());
         }
         let piece = Piece { session: self.session.clone(), part, end: self.offset, staged };
         match self.body.is_verified {
@@ -252,6 +246,10 @@ where
         let now = self.service.db.session(owner, *id).await?.ok_or_else(|| Error::not_found("session"))?;
         self.session = now;
         if self.session.status.is_open() { Ok(()) } else { Err(Error::session_closed(&self.session)) }
+    }
+
+    fn too_large(&self) -> Error {
+        Error::too_large("this file", self.session.plan.total_size_bytes())
     }
 
     fn mismatch(&self, provided: u64) -> Error {
