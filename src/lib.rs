@@ -4,7 +4,7 @@
 //! checks it.
 //!
 //! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; `logs` the log.
-//! - Edges, one protocol each: `rest`, `graphql`, `web` (GraphiQL).
+//! - Edges, one protocol each: `rest`, `graphql`, `tus`, `web` (GraphiQL).
 //! - `http` what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - `metrics` the counters, which edges and use cases increment.
@@ -31,4 +31,5 @@ mod metrics;
 mod rest;
 pub mod service;
 pub mod storage;
+mod tus;
 mod web;

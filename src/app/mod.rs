@@ -27,7 +27,7 @@ use crate::{
     http::{self, ConnectionSettings, MinRate, PacedBody, PublicUrl, Server, StopRequest},
     rest,
     service::Service,
-    web,
+    tus, web,
 };
 
 /// A server without its listening socket.
@@ -105,10 +105,12 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
     let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
     let documents = graphql::PersistedDocuments::load(&config.documents)?;
     let rate = MinRate::from(&config.connections);
+    let public_url = PublicUrl::new(public_url.as_ref());
+    let tus = tus::Discovery { max_file_bytes: config.limits.max_file_size.0 };
     // The outermost layer first. Combined into one, because a router wraps every route again for each layer that it
     // gets.
-    let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn_with_state(observer, http::observe))
+    let observed = middleware::from_fn_with_state(observer, http::observe);
+    let guarded = ServiceBuilder::new()
         .option_layer(origins.cors())
         .map_request(move |request| origins.admit(request))
         .layer(CsrfLayer::new().with_rejection_response(|_| http::foreign_origin().into_response()))
@@ -116,12 +118,16 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
         .layer(CatchPanicLayer::custom(http::panicked))
         .map_request(http::drain_unread_body)
         .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
+    let layers = ServiceBuilder::new().layer(observed.clone()).layer(guarded.clone());
+    let tus_layers =
+        ServiceBuilder::new().layer(observed).layer(middleware::from_fn_with_state(tus, tus::conform)).layer(guarded);
     let router = Router::new()
-        .merge(rest::router(Arc::clone(service), shutdown.clone(), PublicUrl::new(public_url.as_ref())))
+        .merge(rest::router(Arc::clone(service), shutdown.clone(), public_url.clone()))
         .merge(graphql::router(Arc::clone(service), shutdown.clone(), config.graphql, documents))
         .merge(web::router())
         .fallback(http::no_such_route)
         .method_not_allowed_fallback(http::no_such_method)
-        .layer(layers.clone());
+        .layer(layers.clone())
+        .merge(tus::router(Arc::clone(service), public_url).layer(tus_layers));
     Ok((router, Router::new().fallback(http::overloaded).layer(layers)))
 }

@@ -14,7 +14,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use url::Url;
 
 /// Response headers that a page of another origin may read, in addition to those that the CORS standard always allows.
-const EXPOSED: [&str; 12] = [
+const EXPOSED: [&str; 21] = [
     "accept-ranges",
     "allow",
     "content-digest",
@@ -25,6 +25,15 @@ const EXPOSED: [&str; 12] = [
     "location",
     "repr-digest",
     "retry-after",
+    "tus-checksum-algorithm",
+    "tus-extension",
+    "tus-max-size",
+    "tus-resumable",
+    "tus-version",
+    "upload-expires",
+    "upload-length",
+    "upload-metadata",
+    "upload-offset",
     "www-authenticate",
     "x-request-id",
 ];
@@ -61,7 +70,7 @@ impl Origins {
         }
         let layer = CorsLayer::new()
             .allow_origin(self.cors.clone())
-            .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+            .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
             // Clients add headers such as traceparent, baggage and x-apollo-operation-name. None of them grants access.
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(EXPOSED.map(HeaderName::from_static))

@@ -43,6 +43,16 @@ impl Error {
         Self::new(Code::UnsupportedMediaType, "the body must be JSON, with Content-Type: application/json")
     }
 
+    /// The body has another media type than the one that the route accepts.
+    pub fn unsupported_media_type(accepted: &str) -> Self {
+        Self::new(Code::UnsupportedMediaType, format!("the body must have Content-Type: {accepted}"))
+    }
+
+    /// The client does not speak the version of the protocol that the server speaks. `header` is how to declare it.
+    pub fn unsupported_version(header: &str) -> Self {
+        Self::new(Code::PreconditionFailed, format!("the server does nothing without the header {header}"))
+    }
+
     /// The range begins after the end of a file of this size.
     pub fn range_not_satisfiable(size_bytes: u64) -> Self {
         Self::new(Code::RangeNotSatisfiable, "the range begins after the end of the file")
@@ -127,11 +137,12 @@ impl Error {
             .with("actual_sha256", actual.to_string())
     }
 
-    /// The bytes do not have the declared SHA-512.
-    pub fn sha512_mismatch(declared: &[u8; 64], actual: &[u8; 64]) -> Self {
-        Self::new(Code::ChecksumMismatch, "the body does not have the declared SHA-512")
-            .with("declared_sha512", hex::encode(declared))
-            .with("actual_sha512", hex::encode(actual))
+    /// The body does not have the declared digest. `algorithm` is its name, such as `SHA-512`.
+    pub fn body_mismatch(algorithm: &str, declared: &[u8], actual: &[u8]) -> Self {
+        let key = algorithm.to_ascii_lowercase().replace('-', "");
+        Self::new(Code::ChecksumMismatch, format!("the body does not have the declared {algorithm}"))
+            .with(&format!("declared_{key}"), hex::encode(declared))
+            .with(&format!("actual_{key}"), hex::encode(actual))
     }
 
     /// The received parts do not have the composite digest that the client expects.
@@ -182,6 +193,11 @@ impl Error {
     /// A dependency cannot accept the request now. `what` is the message; only the log has the cause.
     pub fn unavailable(what: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Unavailable, what).caused_by(cause)
+    }
+
+    /// All bytes of a file have arrived, and the server has not stored it as a file.
+    pub fn not_stored_yet() -> Self {
+        Self::new(Code::Unavailable, "all bytes have arrived, but the server could not store the file yet; try again")
     }
 
     /// After storing these bytes, the storage would have less than `min_free_space` free.

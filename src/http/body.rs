@@ -15,19 +15,21 @@ use axum::{
     http::{HeaderMap, HeaderName, header},
 };
 use futures_util::{Stream, StreamExt};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 use super::digest::{self, ContentDigest};
 use crate::{
+    domain::Sha256Digest,
     error::{Error, Result},
     service::BodyFault,
 };
 
-/// A body as a stream that ends with an error if it does not have the declared SHA-512. It does not check the SHA-256: the
-/// code that stores the bytes computes that anyway.
+/// A body as a stream that ends with an error if it does not have the declared SHA-512. It checks the SHA-256 only if nobody
+/// else does: the code that stores a whole part computes that anyway.
 #[derive(Debug)]
 pub(crate) struct CheckedBody {
     body: Body,
+    sha256: Option<(Sha256, Sha256Digest)>,
     sha512: Option<(Sha512, [u8; 64])>,
 }
 
@@ -40,7 +42,15 @@ impl CheckedBody {
         refuse_encoded(headers)?;
         let declared = ContentDigest::declared(headers)?;
         let sha512 = declared.sha512.map(|declared| (Sha512::new(), declared));
-        Ok((Self { body, sha512 }, declared))
+        Ok((Self { body, sha256: None, sha512 }, declared))
+    }
+
+    /// The same, for a body that is stored in pieces: it also checks the SHA-256. Returns whether it checks any digest.
+    pub(crate) fn checking_all(headers: &HeaderMap, body: Body) -> Result<(Self, bool)> {
+        let (mut body, declared) = Self::new(headers, body)?;
+        body.sha256 = declared.sha256.map(|declared| (Sha256::new(), declared));
+        let is_checked = body.sha256.is_some() || body.sha512.is_some();
+        Ok((body, is_checked))
     }
 }
 
@@ -55,6 +65,9 @@ impl Stream for CheckedBody {
             };
             match frame.into_data() {
                 Ok(bytes) => {
+                    if let Some((hasher, _)) = &mut self.sha256 {
+                        hasher.update(&bytes);
+                    }
                     if let Some((hasher, _)) = &mut self.sha512 {
                         hasher.update(&bytes);
                     }
@@ -71,6 +84,9 @@ impl Stream for CheckedBody {
 
 impl CheckedBody {
     fn end(&mut self) -> Result<()> {
+        if let Some((hasher, declared)) = self.sha256.take() {
+            digest::check_sha256(declared, hasher.into())?;
+        }
         self.sha512
             .take()
             .map_or(Ok(()), |(hasher, declared)| digest::check_sha512(&declared, &hasher.finalize().into()))

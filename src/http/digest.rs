@@ -52,18 +52,20 @@ impl ContentDigest {
     /// `CHECKSUM_MISMATCH`.
     pub(super) fn check(&self, content: &[u8]) -> Result<()> {
         if let Some(declared) = self.sha256 {
-            let actual = Sha256Digest::of(content);
-            if actual != declared {
-                return Err(Error::checksum_mismatch("body", declared, actual));
-            }
+            check_sha256(declared, Sha256Digest::of(content))?;
         }
         self.sha512.map_or(Ok(()), |declared| check_sha512(&declared, &Sha512::digest(content).into()))
     }
 }
 
-/// Compares two SHA-512 digests.
+/// Compares two SHA-256 digests of a body.
+pub(super) fn check_sha256(declared: Sha256Digest, actual: Sha256Digest) -> Result<()> {
+    if declared == actual { Ok(()) } else { Err(Error::checksum_mismatch("body", declared, actual)) }
+}
+
+/// Compares two SHA-512 digests of a body.
 pub(super) fn check_sha512(declared: &[u8; 64], actual: &[u8; 64]) -> Result<()> {
-    if declared == actual { Ok(()) } else { Err(Error::sha512_mismatch(declared, actual)) }
+    if declared == actual { Ok(()) } else { Err(Error::body_mismatch("SHA-512", declared, actual)) }
 }
 
 /// Refuses a digest in a trailer. The server checks digests only in headers.

@@ -38,7 +38,7 @@ pub(crate) use lingering_close::drain_unread_body;
 pub(crate) use min_rate::{MinRate, PacedBody};
 pub(crate) use observe::{Observer, observe};
 pub(crate) use preconditions::{Freshness, Preconditions, Validator, allows_range};
-pub(crate) use problem::{Problem, head as error_head};
+pub(crate) use problem::{Problem, error_of, head as error_head};
 pub(crate) use public_url::PublicUrl;
 pub(crate) use server::{Server, StopRequest};
 pub(crate) use settings::ConnectionSettings;

@@ -45,6 +45,11 @@ impl Problem {
     }
 }
 
+/// The error that an answer carries, before the layer in `observe.rs` writes the body.
+pub(crate) fn error_of(response: &Response) -> Option<&Error> {
+    response.extensions().get::<Arc<Error>>().map(|error| &**error)
+}
+
 /// An answer without a body: the status and the headers for a code. REST and GraphQL share them.
 pub(crate) fn head(code: Code) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -11,6 +11,7 @@ mod requests;
 mod s3;
 mod services;
 mod three_parts;
+mod tus;
 
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, composite, file_bytes, sha256_hex};
@@ -25,3 +26,4 @@ pub(crate) use services::{database_url, execute, storage_url};
 pub(crate) use three_parts::{
     AFTER_FREEING_LEASE, AFTER_PART_LEASE, FILE, OTHER, assert_finishes, content, putting, session_on,
 };
+pub(crate) use tus::{BYTES, base64, body_in_pieces, cut_after, id_of};

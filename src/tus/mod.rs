@@ -1,0 +1,49 @@
+//! The tus 1.0 edge: the [protocol](https://tus.io/protocols/resumable-upload) of many upload clients.
+//!
+//! Owns the routes, and how the protocol's headers are read and written. A handler reads the headers, calls one use case and
+//! writes the answer. Does not own what the use case does: that is `service`. The id of a tus upload is the id of its session,
+//! so every protocol sees the same upload.
+
+mod checksum;
+mod create;
+mod fields;
+mod metadata;
+mod protocol;
+mod upload;
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    http::StatusCode,
+    routing::{head, post},
+};
+
+pub(crate) use protocol::{Discovery, conform};
+
+use crate::{
+    http::{PublicUrl, no_such_method},
+    service::Service,
+};
+
+/// All tus routes. They need the layer [`conform`], outside of CORS.
+pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
+    let uploads = post(create::create).options(describe);
+    let upload = head(upload::status)
+        .get(upload::download)
+        .patch(upload::append)
+        .delete(upload::terminate)
+        .post(upload::overridden)
+        .options(describe);
+    Router::new()
+        .route("/uploads/tus", uploads)
+        .route("/uploads/tus/{id}", upload)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(Extension(public_url))
+        .with_state(service)
+}
+
+/// `OPTIONS`. The layer [`conform`] adds the headers.
+async fn describe() -> StatusCode {
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,121 @@
+//! `/uploads/tus/{id}`: the status of an upload, further bytes, its end, and its file.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Request, State},
+    handler::Handler,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    checksum::bytes_at,
+    fields, metadata,
+    protocol::{self, Versioned},
+};
+use crate::{
+    domain::{Principal, SessionId, SessionStatus},
+    error::{Code, Error},
+    http::{Caller, Problem, PublicUrl, SessionPath, no_such_method},
+    service::{Appended, Service},
+};
+
+/// The methods of the route, for a 405.
+const ALLOW: &str = "HEAD,GET,PATCH,DELETE,OPTIONS";
+
+/// `HEAD`: how many bytes the server has.
+pub(super) async fn status(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+) -> Result<Response, Problem> {
+    let upload = service.settled_status(&principal, id, true).await?;
+    let offset = fields::offset(&upload)?.ok_or_else(Error::not_stored_yet)?;
+    let known = [
+        (fields::OFFSET, HeaderValue::from(offset)),
+        (fields::LENGTH, HeaderValue::from(upload.file.size_bytes)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let metadata = metadata::describe(&upload.file).map(|value| (fields::METADATA, value));
+    Ok(HeaderMap::from_iter(known.into_iter().chain(metadata).chain(fields::expiry(&upload))).into_response())
+}
+
+/// `PATCH`: further bytes.
+pub(super) async fn append(
+    State(service): State<Arc<Service>>,
+    _: Versioned,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+    mut headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !fields::has_bytes(&headers) {
+        let problem = Problem(Error::unsupported_media_type(fields::MEDIA_TYPE));
+        return Ok(([(header::ACCEPT, fields::MEDIA_TYPE)], problem).into_response());
+    }
+    let offset = fields::bytes(&headers, &fields::OFFSET, "upload_offset")?;
+    let bytes = bytes_at(offset, &mut headers, body)?;
+    match service.append(&principal, id, bytes).await {
+        Ok(Appended { offset, upload }) => {
+            let offset = [(fields::OFFSET, HeaderValue::from(offset))];
+            let headers = HeaderMap::from_iter(offset.into_iter().chain(fields::expiry(&upload)));
+            Ok((StatusCode::NO_CONTENT, headers).into_response())
+        }
+        Err(error) if matches!(error.code(), Code::OffsetMismatch | Code::Busy) => {
+            Ok((present_offset(&service, &principal, id).await, Problem(error)).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The offset from which the client may go on, for a 409.
+async fn present_offset(service: &Service, principal: &Principal, id: SessionId) -> HeaderMap {
+    let upload = service.status(principal, id).await.ok();
+    let offset = upload.and_then(|upload| fields::offset(&upload).ok().flatten());
+    HeaderMap::from_iter(offset.map(|offset| (fields::OFFSET, HeaderValue::from(offset))))
+}
+
+/// `DELETE`: the end of an upload. Ends an upload that has ended before in the same way.
+pub(super) async fn terminate(
+    State(service): State<Arc<Service>>,
+    _: Versioned,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+) -> Result<StatusCode, Problem> {
+    match service.abort(&principal, id, |_| true).await {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(error) if error.code() == Code::SessionClosed => {
+            Err(Error::forbidden("the upload is complete; the server does not delete stored files").into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `GET`: where the stored file is. Uppy shows the upload's URL as a link.
+pub(super) async fn download(
+    State(service): State<Arc<Service>>,
+    Extension(public_url): Extension<PublicUrl>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let upload = service.status(&principal, id).await?;
+    if upload.session.status != SessionStatus::Complete {
+        return Err(Error::not_found("stored file").into());
+    }
+    let location = public_url.absolute(&headers, &format!("/files/{}/content", upload.file.id));
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+/// `POST`, which names its real method in a header.
+pub(super) async fn overridden(State(service): State<Arc<Service>>, request: Request) -> Response {
+    match protocol::method(request.method(), request.headers()) {
+        "PATCH" => append.call(request, service).await,
+        "DELETE" => terminate.call(request, service).await,
+        "HEAD" => status.call(request, service).await,
+        _ => ([(header::ALLOW, ALLOW)], no_such_method().await).into_response(),
+    }
+}
