@@ -9,6 +9,7 @@ mod answers;
 mod limits;
 mod listed_parts;
 mod memory;
+mod multipart;
 mod open;
 mod part_writer;
 mod put_health;
@@ -38,7 +39,7 @@ use super::{
     compare::{PartComparer, byte_range},
     parse_binding,
 };
-use crate::domain::{FileId, Part, PartRecord, Session, SessionId};
+use crate::domain::{FileId, Part, PartRecord, Session};
 
 const STORED: &str = "stored";
 /// How long a completed object may take to become visible.
@@ -253,38 +254,6 @@ impl Storage for ObjectStorage {
         let path = self.path(location);
         let found = with_timeout("inspect an object", ANSWER_TIMEOUT, self.objects.head(&path)).await?.size;
         super::expect_size(path, found, size_bytes)
-    }
-}
-
-#[async_trait]
-impl MultipartStorage for ObjectStorage {
-    async fn start(&self, session: &Session) -> Result<String> {
-        let path = self.path(&Self::location(session));
-        with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await
-    }
-
-    fn max_held_bytes(&self) -> u64 {
-        self.memory.total_bytes() / 8
-    }
-
-    async fn discard_tail(&self, location: &str) -> Result<()> {
-        self.delete_tail_at(&self.path(location)).await
-    }
-
-    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
-        self.sessions_with_tails().await
-    }
-
-    async fn discard_tails(&self, session: SessionId) -> Result<()> {
-        self.delete_tails(session).await
-    }
-
-    /// Succeeds if the upload does not exist. The bucket's lifecycle rule on incomplete uploads removes those that a crash
-    /// left behind.
-    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
-        let path = self.path(&Self::location(session));
-        let aborted = self.uploads.abort_multipart(&path, &upload_id.to_owned()).await;
-        unless_missing(aborted).map(drop).map_err(failed("abort an upload"))
     }
 }
 

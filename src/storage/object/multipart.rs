@@ -1,0 +1,48 @@
+//! What only an object store can do: the multipart upload of a session, and its tails.
+//!
+//! Owns the start and the end of a multipart upload without a file. Does not own its parts and its completion: those are in
+//! the parent module. Does not own the objects of tails: those are in `tails`.
+
+use async_trait::async_trait;
+
+use super::{
+    ObjectStorage,
+    answers::{ANSWER_TIMEOUT, failed, with_timeout},
+    unless_missing,
+};
+use crate::{
+    domain::{Session, SessionId},
+    storage::{MultipartStorage, Result},
+};
+
+#[async_trait]
+impl MultipartStorage for ObjectStorage {
+    async fn start(&self, session: &Session) -> Result<String> {
+        let path = self.path(&Self::location(session));
+        with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await
+    }
+
+    fn max_held_bytes(&self) -> u64 {
+        self.memory.total_bytes() / 8
+    }
+
+    async fn discard_tail(&self, location: &str) -> Result<()> {
+        self.delete_tail_at(&self.path(location)).await
+    }
+
+    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
+        self.sessions_with_tails().await
+    }
+
+    async fn discard_tails(&self, session: SessionId) -> Result<()> {
+        self.delete_tails(session).await
+    }
+
+    /// Succeeds if the upload does not exist. The bucket's lifecycle rule on incomplete uploads removes those that a crash
+    /// left behind.
+    async fn abandon(&self, session: &Session, upload_id: &str) -> Result<()> {
+        let path = self.path(&Self::location(session));
+        let aborted = self.uploads.abort_multipart(&path, &upload_id.to_owned()).await;
+        unless_missing(aborted).map(drop).map_err(failed("abort an upload"))
+    }
+}
