@@ -1,8 +1,8 @@
-//! Measures how Partway and a bare sink receive large parts, many small parts, and appends, and how long finalize takes.
+//! Measures how Partway and a bare sink receive large parts and many small parts, and how long finalize takes.
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,16 +16,16 @@ use crate::{
     server::Server,
 };
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 const SMALL: u64 = 64 * 1024;
 
 /// One load of uploads.
 #[derive(Clone, Copy)]
-struct Upload {
-    part_bytes: u64,
-    parts_per_file: u32,
-    files: u32,
-    connections: usize,
+pub(crate) struct Upload {
+    pub(crate) part_bytes: u64,
+    pub(crate) parts_per_file: u32,
+    pub(crate) files: u32,
+    pub(crate) connections: usize,
 }
 
 impl Upload {
@@ -35,9 +35,14 @@ impl Upload {
 }
 
 /// A server that receives files.
-trait Target: Sync {
+pub(crate) trait Target: Sync {
     /// The status of the answer to a part.
     const RECEIVED: u16 = 201;
+
+    /// What else the client does until `done`.
+    fn meanwhile(&self, _files: &[String], _done: &AtomicBool) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     fn server(&self) -> &Server;
     fn begin(&self, upload: Upload) -> anyhow::Result<Vec<String>>;
@@ -48,7 +53,7 @@ trait Target: Sync {
     fn remove(&self, file: &str) -> anyhow::Result<()>;
 }
 
-struct Sink(Server);
+pub(crate) struct Sink(pub(crate) Server);
 
 impl Target for Sink {
     fn server(&self) -> &Server {
@@ -117,58 +122,6 @@ impl Target for Partway {
     }
 }
 
-/// Partway, with a client of tus that appends.
-struct Tus(Server);
-
-impl Tus {
-    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-        let authorization = self.0.authorization();
-        let headers = [headers, &[("Authorization", &authorization), ("Tus-Resumable", "1.0.0")]].concat();
-        request(method, &format!("/uploads/tus{path}"), &headers, &[])
-    }
-}
-
-impl Target for Tus {
-    const RECEIVED: u16 = 204;
-
-    fn server(&self) -> &Server {
-        &self.0
-    }
-
-    fn begin(&self, upload: Upload) -> anyhow::Result<Vec<String>> {
-        let size = (upload.part_bytes * u64::from(upload.parts_per_file)).to_string();
-        let create = self.request("POST", "", &[("Upload-Length", &size), ("Content-Length", "0")]);
-        let id = |_| {
-            let answer = send(&self.0.address, &create)?;
-            ensure!(answer.status == 201, "{}", answer.status);
-            let location = answer.header("location").context("a location")?;
-            Ok(location.rsplit('/').next().context("an id")?.to_owned())
-        };
-        (0..upload.files).map(id).collect()
-    }
-
-    fn put(&self, file: &str, number: u32, upload: Upload) -> Vec<u8> {
-        let [length, offset] = [upload.part_bytes, upload.part_bytes * u64::from(number - 1)].map(|n| n.to_string());
-        let headers = [
-            ("Content-Length", &*length),
-            ("Upload-Offset", &*offset),
-            ("Content-Type", "application/offset+octet-stream"),
-        ];
-        self.request("PATCH", &format!("/{file}"), &headers)
-    }
-
-    /// The last append has finalized the file.
-    fn finish(&self, file: &str) -> anyhow::Result<Duration> {
-        let answer = send(&self.0.address, &self.request("HEAD", &format!("/{file}"), &[]))?;
-        ensure!(answer.header("upload-offset") == answer.header("upload-length"), "the file is not complete");
-        Ok(Duration::ZERO)
-    }
-
-    fn remove(&self, _: &str) -> anyhow::Result<()> {
-        Ok(())
-    }
-}
-
 fn expect(server: &Server, request: &[u8], status: u16) -> anyhow::Result<serde_json::Value> {
     let answer = send(&server.address, request)?;
     ensure!(answer.status == status, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
@@ -178,26 +131,33 @@ fn expect(server: &Server, request: &[u8], status: u16) -> anyhow::Result<serde_
 /// Sends the parts of all files, each file's parts in order, and completes the files. The CPU time includes both. Also
 /// returns how long completing took.
 #[expect(clippy::cast_precision_loss, reason = "counts and sizes far below 2^52")]
-fn sample<T: Target>(target: &T, upload: Upload, bytes: &[u8]) -> anyhow::Result<(Sample, Duration)> {
+pub(crate) fn sample<T: Target>(target: &T, upload: Upload, bytes: &[u8]) -> anyhow::Result<(Sample, Duration)> {
     let server = target.server();
     let files = target.begin(upload)?;
     server.reset_peak_memory()?;
     let (cpu, next) = (server.cpu_us()?, AtomicU32::new(0));
-    let load: Load = parallel(upload.connections, |_| {
-        let (mut connection, mut latencies) = (Connection::open(&server.address)?, Vec::new());
-        loop {
-            // Part 1 of every file, then part 2 of every file, and so on.
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            let (number, file) = (n / upload.files + 1, n % upload.files);
-            if number > upload.parts_per_file {
-                return Ok(latencies);
+    let done = AtomicBool::new(false);
+    let load: Load = std::thread::scope(|scope| {
+        let meanwhile = scope.spawn(|| target.meanwhile(&files, &done));
+        let load = parallel(upload.connections, |_| {
+            let (mut connection, mut latencies) = (Connection::open(&server.address)?, Vec::new());
+            loop {
+                // Part 1 of every file, then part 2 of every file, and so on.
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let (number, file) = (n / upload.files + 1, n % upload.files);
+                if number > upload.parts_per_file {
+                    return Ok(latencies);
+                }
+                let head = target.put(&files[file as usize], number, upload);
+                let sent = Instant::now();
+                let answer = connection.send(&[&head, bytes])?;
+                ensure!(answer.status == T::RECEIVED, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+                latencies.push(sent.elapsed());
             }
-            let head = target.put(&files[file as usize], number, upload);
-            let sent = Instant::now();
-            let answer = connection.send(&[&head, bytes])?;
-            ensure!(answer.status == T::RECEIVED, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
-            latencies.push(sent.elapsed());
-        }
+        });
+        done.store(true, Ordering::Relaxed);
+        meanwhile.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        load
     })?;
     let mut finishing = Duration::ZERO;
     for file in &files {
@@ -215,44 +175,6 @@ fn sample<T: Target>(target: &T, upload: Upload, bytes: &[u8]) -> anyhow::Result
         target.remove(file)?;
     }
     Ok((sample, finishing))
-}
-
-/// Measures appends over one connection. The sink syncs each request once; Partway syncs each part.
-pub(crate) fn appends(work: &Path, effort: &Effort) -> anyhow::Result<()> {
-    let mib = effort.file_mib.min(1024);
-    let mut all = Vec::new();
-    for (case, append_mib) in [("one PATCH", mib), ("PATCHes of 8 MiB", 8)] {
-        let parts_per_file = u32::try_from(mib / append_mib).unwrap_or(u32::MAX);
-        let upload = Upload { part_bytes: append_mib * MIB, parts_per_file, files: 1, connections: 1 };
-        let mut bytes = vec![0; usize::try_from(upload.part_bytes)?];
-        getrandom::fill(&mut bytes)?;
-        let mut measured = Measured::new("append", case);
-        for _ in 0..effort.uploads {
-            let folder = tempfile::tempdir_in(work)?;
-            let path = folder.path().join("sink");
-            let sink = Sink(Server::floor(&["sink", path.to_str().context("a path that is text")?])?);
-            measured.floor.push(sample(&sink, upload, &bytes)?.0);
-            drop(sink);
-            let tus = Tus(Server::partway(&folder.path().join("partway"), &[])?);
-            measured.partway.push(sample(&tus, upload, &bytes)?.0);
-        }
-        all.push(measured);
-    }
-    let head = ["append", "MiB/s", "sink", "ratio", "CPU s/GiB", "sink", "ratio", "peak MiB"];
-    let rows = all.iter().map(|case| {
-        vec![
-            case.case.clone(),
-            format!("{:.0}", case.partway(|s| s.per_second)),
-            format!("{:.0}", case.floor(|s| s.per_second)),
-            format!("**{:.2}**", case.ratio(|s| s.per_second)),
-            format!("{:.2}", case.partway(|s| s.cpu_us * 1024.0 / 1e6)),
-            format!("{:.2}", case.floor(|s| s.cpu_us * 1024.0 / 1e6)),
-            format!("**{:.2}**", case.ratio(|s| s.cpu_us)),
-            format!("{:.0}", case.partway(|s| s.peak_mib)),
-        ]
-    });
-    report::table(&format!("A file of {mib} MiB by tus, one connection"), &head, rows);
-    report::save("append", &all)
 }
 
 /// Measures Partway with `settings` and the sink. Each round uses a new data folder, so that the disk does not fill up.

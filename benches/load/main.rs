@@ -1,5 +1,6 @@
 //! Measures what Partway costs and compares it with a floor, the minimum cost of the same work. See `benches/README.md`.
 
+mod append;
 mod busy;
 mod floor;
 mod http;
@@ -62,7 +63,7 @@ fn main() -> anyhow::Result<()> {
         ingest::large(work.path(), &effort)?;
     }
     if selects("append") {
-        ingest::appends(work.path(), &effort)?;
+        append::run(work.path(), &effort)?;
     }
     if selects("small") {
         ingest::small(work.path(), &effort)?;
