@@ -434,6 +434,25 @@ async fn of_two_nodes_only_the_one_that_records_its_tail_first_acknowledges_it()
 }
 
 #[tokio::test]
+async fn a_newer_append_on_another_node_wins_over_a_dead_connection() {
+    let case = Case::on(&Place::objects()).await;
+    let other_node = case.app.beside().await;
+    let (sender, body) = open_body();
+    sender.send(Bytes::from_static(&FILE[..14])).unwrap();
+    let mut dead = Box::pin(case.send(0, body));
+    tokio::select! {
+        _ = &mut dead => unreachable!("its body is open"),
+        () = until_contiguous(&case, 10) => {}
+    }
+    append(&other_node.service, case.id, 10, whole(&FILE[10..17]), false).await.unwrap();
+    // The first node notices the broken connection now. Its four bytes of part 2 are too late.
+    drop(sender);
+    assert_eq!(expected_offset(dead.await), 17);
+    append(&other_node.service, case.id, 17, whole(&FILE[17..]), false).await.unwrap();
+    case.assert_finishes().await;
+}
+
+#[tokio::test]
 async fn a_part_is_not_recorded_over_a_tail_that_another_node_recorded_meanwhile() {
     let place = Place::objects();
     let case = Case::on(&place).await;

@@ -7,6 +7,7 @@
 mod support;
 
 mod append;
+mod append_crash;
 mod append_property;
 mod auth;
 mod bad_rows;
