@@ -6,7 +6,7 @@ use axum::{
     Extension,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
@@ -107,7 +107,6 @@ fn created(upload: &Upload, has_bytes: bool, public_url: &PublicUrl, request: &H
     }
     let location = public_url.absolute(request, &format!("/uploads/tus/{}", upload.session.id));
     let offset = offset.filter(|_| has_bytes).map(|offset| (fields::OFFSET, HeaderValue::from(offset)));
-    let headers: Vec<(HeaderName, HeaderValue)> = offset.into_iter().chain(fields::expiry(upload)).collect();
-    let headers = HeaderMap::from_iter(headers);
+    let headers: HeaderMap = offset.into_iter().chain(fields::expiry(upload)).collect();
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], headers).into_response())
 }

@@ -40,7 +40,8 @@ pub(super) async fn status(
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     let metadata = metadata::describe(&upload.file).map(|value| (fields::METADATA, value));
-    Ok(HeaderMap::from_iter(known.into_iter().chain(metadata).chain(fields::expiry(&upload))).into_response())
+    let headers: HeaderMap = known.into_iter().chain(metadata).chain(fields::expiry(&upload)).collect();
+    Ok(headers.into_response())
 }
 
 /// `PATCH`: further bytes.
@@ -61,7 +62,7 @@ pub(super) async fn append(
     match service.append(&principal, id, bytes).await {
         Ok(Appended { offset, upload }) => {
             let offset = [(fields::OFFSET, HeaderValue::from(offset))];
-            let headers = HeaderMap::from_iter(offset.into_iter().chain(fields::expiry(&upload)));
+            let headers: HeaderMap = offset.into_iter().chain(fields::expiry(&upload)).collect();
             Ok((StatusCode::NO_CONTENT, headers).into_response())
         }
         Err(error) if matches!(error.code(), Code::OffsetMismatch | Code::Busy) => {
@@ -75,7 +76,7 @@ pub(super) async fn append(
 async fn present_offset(service: &Service, principal: &Principal, id: SessionId) -> HeaderMap {
     let upload = service.status(principal, id).await.ok();
     let offset = upload.and_then(|upload| fields::offset(&upload).ok().flatten());
-    HeaderMap::from_iter(offset.map(|offset| (fields::OFFSET, HeaderValue::from(offset))))
+    offset.map(|offset| (fields::OFFSET, HeaderValue::from(offset))).into_iter().collect()
 }
 
 /// `DELETE`: the end of an upload. Ends an upload that has ended before in the same way.
