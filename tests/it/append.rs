@@ -216,7 +216,7 @@ async fn a_verified_body_holds_a_share_of_the_memory_for_parts_at_most() {
     let body = json!({ "original_filename": "a", "total_size_bytes": file.len(), "auto_finalize": true });
     let session = user.post("/uploads/sessions", body).await.expect(201).json();
     let id: SessionId = session["session_id"].as_str().unwrap().parse().unwrap();
-    assert_eq!(code(append(&app.service, id, 0, whole(&file[..8 * KIB + 1]), true).await), Code::TooLarge);
+    assert_eq!(code(append(&app.service, id, 0, whole(&file[..=8 * KIB]), true).await), Code::TooLarge);
     assert_eq!(append(&app.service, id, 0, whole(&file[..8 * KIB]), true).await.unwrap().offset, 8 * KIB as u64);
     append(&app.service, id, 8 * KIB, whole(&file[8 * KIB..]), false).await.unwrap();
     assert_eq!(content(&user, &user.status(&id.to_string()).await).await.bytes, file);

@@ -80,8 +80,9 @@ impl Service {
         }
         refuse_ended(&upload.session, append.offset)?;
         let (this, principal) = (Arc::clone(self), principal.clone());
-        // Detached: if the client disconnects, the bytes that have arrived must still be recorded.
-        run_detached(async move { this.run_append(&principal, id, append).await }).await
+        // Detached: if the client disconnects, the bytes that have arrived must still be recorded. Boxed: the future is large, and
+        // every handler that calls this would contain it.
+        run_detached(Box::pin(async move { this.run_append(&principal, id, append).await })).await
     }
 
     async fn run_append<B>(
@@ -138,6 +139,6 @@ fn refuse_ended(session: &Session, offset: u64) -> Result<()> {
 /// a part that it had brought by then.
 fn takes_over(session: &Session, offset: u64, before: Option<u64>) -> bool {
     let Some(before) = before else { return false };
-    let begins_part = offset % session.plan.chunk_size_bytes() == 0;
+    let begins_part = offset.is_multiple_of(session.plan.chunk_size_bytes());
     (before..=session.contiguous_bytes()).contains(&offset) && (offset == before || begins_part)
 }
