@@ -15,7 +15,10 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    http::StatusCode,
+    extract::{Request, State},
+    handler::Handler,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
     routing::{head, post},
 };
 
@@ -28,12 +31,12 @@ use crate::{
 
 /// All tus routes. They need the layer [`conform`], outside of CORS.
 pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
-    let uploads = post(create::create).options(describe);
+    let uploads = post(post_uploads).options(describe);
     let upload = head(upload::status)
         .get(upload::download)
         .patch(upload::append)
         .delete(upload::terminate)
-        .post(upload::overridden)
+        .post(post_upload)
         .options(describe);
     Router::new()
         .route("/uploads/tus", uploads)
@@ -41,6 +44,24 @@ pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(public_url))
         .with_state(service)
+}
+
+/// `POST /uploads/tus`.
+async fn post_uploads(State(service): State<Arc<Service>>, request: Request) -> Response {
+    match protocol::method(request.method(), request.headers()) {
+        "POST" => create::create.call(request, service).await,
+        _ => ([(header::ALLOW, "POST,OPTIONS")], no_such_method().await).into_response(),
+    }
+}
+
+/// `POST /uploads/tus/{id}`, which must name another method.
+async fn post_upload(State(service): State<Arc<Service>>, request: Request) -> Response {
+    match protocol::method(request.method(), request.headers()) {
+        "PATCH" => upload::append.call(request, service).await,
+        "DELETE" => upload::terminate.call(request, service).await,
+        "HEAD" => upload::status.call(request, service).await,
+        _ => ([(header::ALLOW, "HEAD,GET,PATCH,DELETE,OPTIONS")], no_such_method().await).into_response(),
+    }
 }
 
 /// `OPTIONS`. The layer [`conform`] adds the headers.

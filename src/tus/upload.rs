@@ -5,26 +5,18 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{Request, State},
-    handler::Handler,
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use super::{
-    checksum::bytes_at,
-    fields, metadata,
-    protocol::{self, Versioned},
-};
+use super::{checksum::bytes_at, fields, metadata, protocol::Versioned};
 use crate::{
     domain::{Principal, SessionId, SessionStatus},
     error::{Code, Error},
-    http::{Caller, Problem, PublicUrl, SessionPath, no_such_method},
+    http::{Caller, Problem, PublicUrl, SessionPath},
     service::{Appended, Service},
 };
-
-/// The methods of the route, for a 405.
-const ALLOW: &str = "HEAD,GET,PATCH,DELETE,OPTIONS";
 
 /// `HEAD`: how many bytes the server has.
 pub(super) async fn status(
@@ -109,14 +101,4 @@ pub(super) async fn download(
     }
     let location = public_url.absolute(&headers, &format!("/files/{}/content", upload.file.id));
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
-}
-
-/// `POST`, which names its real method in a header.
-pub(super) async fn overridden(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match protocol::method(request.method(), request.headers()) {
-        "PATCH" => append.call(request, service).await,
-        "DELETE" => terminate.call(request, service).await,
-        "HEAD" => status.call(request, service).await,
-        _ => ([(header::ALLOW, ALLOW)], no_such_method().await).into_response(),
-    }
 }

@@ -280,6 +280,10 @@ async fn a_post_may_name_its_real_method() {
     }
     user.send(named("DELETE").body(Body::empty()).unwrap()).await.expect(204);
     user.tus_head(&id).await.expect(410);
+    for method in ["PATCH", "HEAD", "OPTIONS"] {
+        let post = user.tus("POST", "/uploads/tus").header("upload-length", 5).header("x-http-method-override", method);
+        assert_eq!(user.send(post.body(Body::empty()).unwrap()).await.problem(), problem(405, "METHOD_NOT_ALLOWED"));
+    }
     // Only a POST: other methods pass the check of the origin, and caches.
     let id = user.tus_create(25, "").await;
     let get = user.tus("GET", &format!("/uploads/tus/{id}")).header("x-http-method-override", "DELETE");

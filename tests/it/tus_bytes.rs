@@ -273,6 +273,33 @@ async fn a_storage_that_refuses_bytes_is_unavailable_and_the_client_goes_on_late
     }
 }
 
+#[tokio::test]
+async fn a_status_disturbs_no_patch() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.tus_create(25, "").await;
+    let (sender, body) = body_in_pieces();
+    let patch = patching(&user, &id, 0, body);
+    for piece in FILE.chunks(5) {
+        sender.send(piece);
+        for _ in 0..20 {
+            user.tus_head(&id).await.expect(200);
+        }
+    }
+    drop(sender);
+    assert_eq!(in_time(patch).await.unwrap().expect(204).header("upload-offset"), "25");
+    assert_stored(&user, &id).await;
+}
+
+#[tokio::test]
+async fn a_status_without_a_database_is_locked() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let id = user.tus_create(25, "").await;
+    app.service.close().await;
+    user.tus_head(&id).await.expect(423);
+}
+
 /// After any other error, tus-js-client starts again from the first byte.
 #[tokio::test]
 async fn a_status_that_cannot_be_read_is_locked() {
