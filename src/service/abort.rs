@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Service, run_detached};
+use super::Service;
 use crate::{
     domain::{Principal, Session, SessionId, SessionStatus, StatusReason, Upload},
     error::{Error, Result},
@@ -28,25 +28,26 @@ impl Service {
             Err(error) => return Err(error.into()),
         }
         let (this, owner) = (Arc::clone(self), principal.owner.clone());
-        let aborted = run_detached(async move {
-            let now = this.clock.now();
-            let abort = |upload: &mut Upload| may_change(&upload.session) && upload.abort(now);
-            let upload = match this.end(Some(&owner), id, abort).await {
-                Err(error) if error.is_corrupt() => {
-                    this.end_unreadable(Some(&owner), id, StatusReason::AbortedByOwner, &error).await?;
-                    return Ok(None);
+        let aborted = self
+            .run_detached(async move {
+                let now = this.clock.now();
+                let abort = |upload: &mut Upload| may_change(&upload.session) && upload.abort(now);
+                let upload = match this.end(Some(&owner), id, abort).await {
+                    Err(error) if error.is_corrupt() => {
+                        this.end_unreadable(Some(&owner), id, StatusReason::AbortedByOwner, &error).await?;
+                        return Ok(None);
+                    }
+                    ended => ended?.0,
+                };
+                if upload.session.status.is_open() {
+                    return Err(Error::precondition_failed());
                 }
-                ended => ended?.0,
-            };
-            if upload.session.status.is_open() {
-                return Err(Error::precondition_failed());
-            }
-            // Also if the session had ended before: the request that ended it may have stopped before it freed the
-            // bytes.
-            this.free_without_file(&upload.session).await?;
-            Ok(Some(upload))
-        })
-        .await?;
+                // Also if the session had ended before: the request that ended it may have stopped before it freed the
+                // bytes.
+                this.free_without_file(&upload.session).await?;
+                Ok(Some(upload))
+            })
+            .await?;
         match aborted {
             Some(upload) if upload.session.status == SessionStatus::Complete => {
                 Err(Error::session_closed(&upload.session))

@@ -21,7 +21,7 @@ impl Service {
     /// Finalizes a session that has all bytes and finalizes automatically. `None` if it is not due. If that fails, logs the
     /// error and returns `None`: the sweep tries again.
     pub(super) async fn finalize_if_due(self: &Arc<Self>, principal: &Principal, session: &Session) -> Option<Upload> {
-        if !is_full(session) || !session.auto_finalize {
+        if !is_due(session) {
             return None;
         }
         let settled = self.settle(principal, session.id).await;
@@ -31,19 +31,14 @@ impl Service {
         settled.inspect_err(log).ok()
     }
 
-    /// The status of a session. First finalizes it if it has all bytes and is due: if `always`, or if it finalizes
-    /// automatically. So a client that compares offset and length takes only a stored file for complete.
+    /// The status of a session. First finalizes it if it has all bytes and finalizes automatically. So a client that compares
+    /// offset and length takes only a stored file for complete.
     ///
     /// # Errors
     /// `NOT_FOUND`. The error of the finalize. `UNAVAILABLE` if that takes longer than 5 seconds; it then continues.
-    pub async fn settled_status(
-        self: &Arc<Self>,
-        principal: &Principal,
-        id: SessionId,
-        always: bool,
-    ) -> Result<Upload> {
+    pub async fn settled_status(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<Upload> {
         let upload = self.status(principal, id).await?;
-        if !is_full(&upload.session) || !(always || upload.session.auto_finalize) {
+        if !is_due(&upload.session) {
             return Ok(upload);
         }
         let (this, principal) = (Arc::clone(self), principal.clone());
@@ -83,6 +78,6 @@ impl Service {
     }
 }
 
-fn is_full(session: &Session) -> bool {
-    session.status.is_open() && session.has_all_parts()
+fn is_due(session: &Session) -> bool {
+    session.status.is_open() && session.auto_finalize && session.has_all_parts()
 }

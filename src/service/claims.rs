@@ -14,30 +14,33 @@ use crate::domain::SessionId;
 
 type Key = (SessionId, u32);
 
-/// All parts that requests are writing. A `T` is what a request leaves for the one that takes over from it.
+/// All parts that requests are writing. A `T` is what the requests for the same part share.
 #[derive(Debug)]
 pub(super) struct Claims<T = ()>(Arc<Mutex<HashMap<Key, Slot<T>>>>);
 
 #[derive(Debug)]
 struct Slot<T> {
-    turn: Arc<tokio::sync::Mutex<T>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    shared: Arc<T>,
     newest: CancellationToken,
-    claimants: usize,
+    seats: usize,
+}
+
+/// A request that may claim a part.
+#[derive(Debug)]
+pub(super) struct Seat<T = ()> {
+    claims: Claims<T>,
+    key: Key,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    shared: Arc<T>,
+    superseded: CancellationToken,
 }
 
 /// The right to write a part. Dropping it releases the part.
 #[derive(Debug)]
-pub(super) struct Claim<T: Default = ()> {
-    entry: Entry<T>,
-    turn: tokio::sync::OwnedMutexGuard<T>,
-}
-
-/// One request's entry in a slot. Dropping it removes the slot once no request needs it.
-#[derive(Debug)]
-struct Entry<T> {
-    claims: Claims<T>,
-    key: Key,
-    superseded: CancellationToken,
+pub(super) struct Claim<T = ()> {
+    seat: Seat<T>,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 impl<T> Clone for Claims<T> {
@@ -56,25 +59,24 @@ impl<T: Default> Claims<T> {
     /// Claims a part: supersedes the request that has it and waits until that one has stopped writing. `None` if a newer
     /// request supersedes this one while it waits.
     pub(super) async fn take(&self, session: SessionId, part_number: u32) -> Option<Claim<T>> {
-        let (entry, turn) = self.enter((session, part_number));
-        tokio::select! {
-            biased;
-            () = entry.superseded.cancelled() => None,
-            turn = turn.lock_owned() => Some(Claim { entry, turn }),
-        }
+        let seat = self.join(session, part_number);
+        seat.supersede();
+        seat.wait().await
     }
 
-    fn enter(&self, key: Key) -> (Entry<T>, Arc<tokio::sync::Mutex<T>>) {
-        let superseded = CancellationToken::new();
+    /// Joins the requests for a part. Claims nothing yet.
+    pub(super) fn join(&self, session: SessionId, part_number: u32) -> Seat<T> {
+        let key = (session, part_number);
         let mut slots = self.slots();
         let slot = slots.entry(key).or_insert_with(|| Slot {
             turn: Arc::default(),
+            shared: Arc::default(),
             newest: CancellationToken::new(),
-            claimants: 0,
+            seats: 0,
         });
-        slot.claimants += 1;
-        std::mem::replace(&mut slot.newest, superseded.clone()).cancel();
-        (Entry { claims: self.clone(), key, superseded }, Arc::clone(&slot.turn))
+        slot.seats += 1;
+        let (turn, shared) = (Arc::clone(&slot.turn), Arc::clone(&slot.shared));
+        Seat { claims: self.clone(), key, turn, shared, superseded: CancellationToken::new() }
     }
 }
 
@@ -84,24 +86,47 @@ impl<T> Claims<T> {
     }
 }
 
-impl<T: Default> Claim<T> {
-    /// What the request before left, and this one leaves for the next.
-    pub(super) fn left(&self) -> &T {
-        &self.turn
+impl<T> Seat<T> {
+    /// What the requests for this part share.
+    pub(super) fn shared(&self) -> &T {
+        &self.shared
     }
 
-    /// Fires when a newer request claims the part.
-    pub(super) fn superseded(&self) -> CancellationToken {
-        self.entry.superseded.clone()
+    /// Tells the request that has the part, or waits for it, to stop.
+    pub(super) fn supersede(&self) {
+        if let Some(slot) = self.claims.slots().get_mut(&self.key) {
+            std::mem::replace(&mut slot.newest, self.superseded.clone()).cancel();
+        }
+    }
+
+    /// Waits until the superseded request has stopped writing. `None` if a newer request supersedes this one meanwhile.
+    pub(super) async fn wait(self) -> Option<Claim<T>> {
+        tokio::select! {
+            biased;
+            () = self.superseded.cancelled() => None,
+            turn = Arc::clone(&self.turn).lock_owned() => Some(Claim { seat: self, _turn: turn }),
+        }
     }
 }
 
-impl<T> Drop for Entry<T> {
+impl<T> Claim<T> {
+    /// Fires when a newer request claims the part.
+    pub(super) fn superseded(&self) -> CancellationToken {
+        self.seat.superseded.clone()
+    }
+
+    /// What the requests for this part share.
+    pub(super) fn shared(&self) -> &T {
+        self.seat.shared()
+    }
+}
+
+impl<T> Drop for Seat<T> {
     fn drop(&mut self) {
         let mut slots = self.claims.slots();
         if let Some(slot) = slots.get_mut(&self.key) {
-            slot.claimants -= 1;
-            if slot.claimants == 0 {
+            slot.seats -= 1;
+            if slot.seats == 0 {
                 slots.remove(&self.key);
             }
         }
@@ -135,11 +160,12 @@ mod tests {
     async fn of_three_the_one_in_the_middle_never_writes() {
         let claims = Claims::<()>::default();
         let first = claims.take(session(), 1).await.unwrap();
-        let (middle, turn) = claims.enter((session(), 1));
-        let (last, _) = claims.enter((session(), 1));
+        let [middle, last] = [(); 2].map(|()| claims.join(session(), 1));
+        middle.supersede();
+        last.supersede();
         middle.superseded.cancelled().await;
         assert!(!last.superseded.is_cancelled());
-        drop((first, middle, turn, last));
+        drop((first, middle, last));
         assert!(claims.slots().is_empty());
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::{Service, input::parse_sha256, run_detached};
+use super::{Service, input::parse_sha256};
 use crate::{
     domain::{Actual, CompleteFile, ExpectedDigests, Finalize, Principal, Refusal, Session, SessionId, Step, Upload},
     error::{Error, Result},
@@ -56,7 +56,7 @@ impl Service {
                 Step::Done => return Ok(finalize.upload),
                 step if step.changes_something() => {
                     let this = Arc::clone(self);
-                    return run_detached(async move { this.run_finalize(finalize).await }).await;
+                    return self.run_detached(async move { this.run_finalize(finalize).await }).await;
                 }
                 step => self.execute(step, &mut finalize).await?,
             }

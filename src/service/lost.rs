@@ -7,11 +7,12 @@
 
 use super::Service;
 use crate::{
-    domain::{Session, Upload},
+    domain::{Part, Session, Upload},
     error::{Error, Result},
     storage,
 };
 
+const CHANGED: &str = "another request has stored bytes of the same part; send the part again";
 const UNAVAILABLE: &str = "the storage cannot accept the request now";
 
 impl Service {
@@ -42,15 +43,18 @@ impl Service {
         proves: impl Fn(&Session) -> bool + Sync,
     ) -> Result<Upload> {
         if let storage::Error::Lost(_) = &error {
-            if let Some(failed) = self.fail_lost(session, &error, proves).await? {
+            if let Some(failed) = self.fail_lost(session, &error, &proves).await? {
                 return Ok(failed);
             }
             if !self.is_storage_available().await? {
                 return Err(Error::unavailable(UNAVAILABLE, error));
             }
         }
-        let now = self.db.upload(&session.owner, session.id).await?;
-        now.filter(|upload| !upload.session.status.is_open()).ok_or_else(|| error.into())
+        match self.db.upload(&session.owner, session.id).await? {
+            Some(now) if !now.session.status.is_open() => Ok(now),
+            Some(now) if matches!(error, storage::Error::Lost(_)) && !proves(&now.session) => Err(Error::busy(CHANGED)),
+            _ => Err(error.into()),
+        }
     }
 
     /// The error for a request that needs an open session; see [`resolve_storage_failure`](Self::resolve_storage_failure).
@@ -90,4 +94,10 @@ impl Service {
         }
         Ok(Some(upload))
     }
+}
+
+/// Whether missing bytes of a part are lost. If the session still lacks the part, it cannot be under completion, which moves the
+/// bytes. If it still has the same tail, no append has replaced the object with the tail.
+pub(super) fn still_needs(before: &Session, part: Part) -> impl Fn(&Session) -> bool + Sync {
+    move |now| !now.received.contains(part.number) && now.tail_of(part) == before.tail_of(part)
 }

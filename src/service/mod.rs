@@ -35,6 +35,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 pub use append::{Append, Appended};
@@ -59,16 +60,8 @@ use crate::{
 
 /// Maximum time in which database and storage must answer.
 const READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
-
-/// Runs these steps in their own task, so that they run to their end even if the client disconnects and the request is
-/// dropped. Otherwise a commit under way could lose its claim, its log line and the steps after it.
-async fn run_detached<T: Send + 'static>(steps: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(steps.in_current_span()).await {
-        Ok(result) => result,
-        Err(failed) if failed.is_cancelled() => Err(Error::unavailable("the server is stopping", failed)),
-        Err(failed) => Err(Error::internal(failed)),
-    }
-}
+/// Maximum time that the process waits for detached steps before it ends.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The use cases of Partway.
 pub struct Service {
@@ -84,6 +77,8 @@ pub struct Service {
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::TokenCache,
     watchers: watch::Watchers,
+    /// Steps that must run to their end.
+    detached: TaskTracker,
 }
 
 impl std::fmt::Debug for Service {
@@ -115,6 +110,20 @@ impl Service {
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::TokenCache::default(),
             watchers: watch::Watchers::default(),
+            detached: TaskTracker::new(),
+        }
+    }
+
+    /// Runs these steps in their own task, so that they run to their end even if the client disconnects and the request is
+    /// dropped. Otherwise a commit under way could lose its claim, its log line and the steps after it.
+    async fn run_detached<T: Send + 'static>(
+        &self,
+        steps: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match self.detached.spawn(steps.in_current_span()).await {
+            Ok(result) => result,
+            Err(failed) if failed.is_cancelled() => Err(Error::unavailable("the server is stopping", failed)),
+            Err(failed) => Err(Error::internal(failed)),
         }
     }
 
@@ -141,8 +150,13 @@ impl Service {
         in_time.unwrap_or_else(|late| Err(Error::unavailable(unreachable, late)))
     }
 
-    /// Closes the database; the last call before the process ends. A SQLite database is then complete in its one file.
+    /// Closes the database; the last call before the process ends. A SQLite database is then complete in its one file. Waits
+    /// for the steps that run detached: a connection that the server has closed can leave bytes that must be recorded.
     pub async fn close(&self) {
+        self.detached.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.detached.wait()).await.is_err() {
+            tracing::warn!(tasks = self.detached.len(), "steps of requests have not ended");
+        }
         if let Err(error) = self.db.checkpoint().await {
             tracing::warn!(%error, "cannot move the write-ahead log into the database file; keep the log beside it");
         }

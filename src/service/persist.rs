@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
-use super::{Disposition, Receipt, Service, events::Event, replay::compare};
+use super::{Disposition, Receipt, Service, events::Event, lost::still_needs, replay::compare};
 use crate::{
     db::{LockWait, NewPart, PartLease, Recorded},
     domain::{Part, PartRecord, Session, Tail},
@@ -90,7 +90,7 @@ impl Service {
                 if let Some(lease) = lease.filter(|_| error.is_definite()) {
                     self.db.release_lease(lease).await?;
                 }
-                Err(self.resolve_to_error(&session, error, lacks(part)).await)
+                Err(self.resolve_to_error(&session, error, still_needs(&session, part)).await)
             }
         }
     }
@@ -177,12 +177,6 @@ impl Service {
             tracing::warn!(location, %error, "a tail that is no longer needed could not be deleted");
         }
     }
-}
-
-/// Whether missing bytes are lost. A session that still lacks this part cannot be under completion, which moves the
-/// bytes.
-pub(super) fn lacks(part: Part) -> impl Fn(&Session) -> bool + Sync {
-    move |session| !session.received.contains(part.number)
 }
 
 /// The group commit of parts.

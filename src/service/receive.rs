@@ -10,12 +10,7 @@ use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Service,
-    events::Event,
-    persist::{WholePart, lacks},
-    run_detached,
-};
+use super::{Service, events::Event, lost::still_needs, persist::WholePart};
 use crate::{
     domain::{Part, PartRecord, Principal, Session, SessionId, Sha256Digest},
     error::{Error, Result},
@@ -125,13 +120,13 @@ impl Service {
         let this = Arc::clone(self);
         // Detached: if the request were dropped after the store started a multipart upload and before its id is
         // recorded, the server could never free that upload.
-        let mut session = run_detached(async move { this.ensure_upload_started(session).await }).await?;
+        let mut session = self.run_detached(async move { this.ensure_upload_started(session).await }).await?;
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body::new(body, part, superseded);
         self.compare_tail(&mut session, part, &mut body).await?;
         let mut writer = match self.storage.part_writer(&session, part, Arc::new((claim, reservation))).await {
             Ok(writer) => writer,
-            Err(error) => return Err(self.resolve_to_error(&session, error, lacks(part)).await),
+            Err(error) => return Err(self.resolve_to_error(&session, error, still_needs(&session, part)).await),
         };
         while let Some(bytes) = body.next().await? {
             writer.push(bytes).await?;
@@ -143,7 +138,7 @@ impl Service {
         }
         let this = Arc::clone(self);
         let complete = WholePart { part, staged, is_appended: false };
-        run_detached(async move { this.persist(session, complete).await }).await
+        self.run_detached(async move { this.persist(session, complete).await }).await
     }
 
     /// Reads as many bytes of a part as its tail has, and compares them with the tail: its bytes never change.

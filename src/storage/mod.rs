@@ -20,7 +20,7 @@ pub use object::{ObjectStorage, PartSettings};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest};
+use crate::domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest};
 
 /// Stores the bytes of sessions: parts while a session is open, one file after [`complete`](Self::complete).
 #[async_trait]
@@ -100,8 +100,12 @@ pub trait MultipartStorage: Send + Sync {
     /// Starts the multipart upload of a session. The service must keep the returned id with the session.
     async fn start(&self, session: &Session) -> Result<String>;
 
-    /// How many bytes of several parts one request may hold in memory, so that it never waits for memory that it has itself.
+    /// How many bytes of several parts one request may hold in memory at once.
     fn max_held_bytes(&self) -> u64;
+
+    /// Waits until this many bytes of several parts may be held in memory. Requests that hold some wait for memory for more, so
+    /// all of them together may hold only a part of the budget.
+    async fn hold(&self, owner: &OwnerName, bytes: u64) -> Result<HeldMemory>;
 
     /// Deletes a tail that the database no longer refers to.
     async fn discard_tail(&self, location: &str) -> Result<()>;
@@ -184,6 +188,9 @@ pub struct BufferedBytes {
     pub may_be_kept: bool,
     _memory: tokio::sync::OwnedSemaphorePermit,
 }
+
+/// The right to hold several parts in memory. The service drops it when it holds none.
+pub type HeldMemory = Box<dyn Any + Send + Sync>;
 
 /// Keeps a part claimed until its last write has ended, even if the request was cancelled before. The storage only holds and
 /// drops it.

@@ -24,7 +24,7 @@ pub(super) async fn status(
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
 ) -> Result<Response, Problem> {
-    let upload = service.settled_status(&principal, id, true).await?;
+    let upload = service.settled_status(&principal, id).await?;
     let offset = fields::offset(&upload)?.ok_or_else(Error::not_stored_yet)?;
     let known = [
         (fields::OFFSET, HeaderValue::from(offset)),

@@ -333,9 +333,9 @@ async fn a_newer_append_takes_over_at_the_beginning_of_the_older_or_at_a_part_th
             let case = Arc::clone(&case);
             async move { case.send(0, body).await }
         });
+        sender_2.send(Bytes::from_static(&FILE[..20])).unwrap();
         assert_eq!(code(older.await.unwrap()), Code::Superseded);
         assert!(sender.send(Bytes::new()).is_err(), "the older body is dropped");
-        sender_2.send(Bytes::from_static(&FILE[..20])).unwrap();
         until_contiguous(&case, 20).await;
         assert_eq!(case.append(10, &FILE[10..]).await.unwrap().offset, 25);
         assert_eq!(code(newer.await.unwrap()), Code::Superseded);
@@ -344,19 +344,26 @@ async fn a_newer_append_takes_over_at_the_beginning_of_the_older_or_at_a_part_th
 }
 
 #[tokio::test]
-async fn an_append_that_takes_over_with_other_bytes_is_a_conflict() {
+async fn an_append_that_would_be_refused_stops_no_other() {
     for case in Case::each().await {
         let case = Arc::new(case);
         let (sender, body) = open_body();
-        let older = tokio::spawn({
+        let live = tokio::spawn({
             let case = Arc::clone(&case);
             async move { case.send(0, body).await }
         });
-        sender.send(Bytes::from_static(&FILE[..10])).unwrap();
+        sender.send(Bytes::from_static(&FILE[..13])).unwrap();
         until_contiguous(&case, 10).await;
         assert_eq!(code(case.append(0, OTHER).await), Code::PartConflict);
-        assert_eq!(code(older.await.unwrap()), Code::Superseded);
-        assert_eq!(case.state().await, (json!(["1"]), 10));
+        for (offset, bytes) in [(0, &b""[..]), (5, b"x"), (13, b"x"), (20, b"x"), (25, b"")] {
+            assert_eq!(expected_offset(case.append(offset, bytes).await), 10, "{offset}");
+        }
+        let put = case.user.put(&case.id.to_string(), 1, &OTHER[..10]).await;
+        assert_eq!(put.problem().1, "PART_CONFLICT");
+        sender.send(Bytes::from_static(&FILE[13..])).unwrap();
+        drop(sender);
+        assert_eq!(live.await.unwrap().unwrap().offset, 25);
+        case.assert_finishes().await;
     }
 }
 
@@ -450,6 +457,51 @@ async fn a_newer_append_on_another_node_wins_over_a_dead_connection() {
     assert_eq!(expected_offset(dead.await), 17);
     append(&other_node.service, case.id, 17, whole(&FILE[17..]), false).await.unwrap();
     case.assert_finishes().await;
+}
+
+/// Another node replaces the tail while a request waits to read it.
+#[tokio::test]
+async fn a_tail_that_an_append_on_another_node_has_replaced_is_not_lost() {
+    for is_put in [true, false] {
+        let case = Case::on(&Place::objects()).await;
+        let other_node = case.app.beside().await;
+        case.append(0, &FILE[..2]).await.unwrap();
+        let gate = case.faults.hold(When::Before, Step::PartWriter);
+        let mut late = Box::pin(async {
+            match is_put {
+                true => case.put(1, &FILE[..10]).await == 409,
+                false => code(case.append(2, &FILE[2..9]).await) == Code::Busy,
+            }
+        });
+        tokio::select! {
+            _ = &mut late => unreachable!("the gate is closed"),
+            () = gate.reached() => {}
+        }
+        append(&other_node.service, case.id, 2, whole(&FILE[2..5]), false).await.unwrap();
+        gate.open();
+        assert!(late.await);
+        assert_eq!(case.state().await, (json!([]), 5));
+        append(&other_node.service, case.id, 5, whole(&FILE[5..]), false).await.unwrap();
+        case.assert_finishes().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_part_takes_it_from_an_append_with_a_digest_that_holds_it() {
+    for case in Case::each().await {
+        let (sender, body) = open_body();
+        sender.send(Bytes::from_static(&FILE[..23])).unwrap();
+        let mut held = Box::pin(case.send_verified(0, body));
+        let gate = case.faults.hold(When::After, Step::Finish);
+        tokio::select! {
+            _ = &mut held => unreachable!("its body is open"),
+            () = gate.reached() => {}
+        }
+        gate.open();
+        let (put, appended) = tokio::join!(case.put(1, &FILE[..10]), held);
+        assert_eq!((put, code(appended)), (201, Code::Busy));
+        drop(sender);
+    }
 }
 
 #[tokio::test]
@@ -547,7 +599,7 @@ async fn the_last_byte_finalizes_a_session_that_asks_for_it() {
         faults.fail(When::Before, Step::Complete, Cause::Silent);
         assert_eq!(user.put(&later, 3, &FILE[20..]).await.expect(201).json()["status"], "IN_PROGRESS");
         let later: SessionId = later.parse().unwrap();
-        assert!(app.service.settled_status(&ann(), later, false).await.is_err());
+        assert!(app.service.settled_status(&ann(), later).await.is_err());
         faults.heal();
         assert_eq!(app.service.sweep().await.finalized, 1);
         assert_eq!(user.status(&later.to_string()).await["status"], "COMPLETE");
@@ -556,13 +608,35 @@ async fn the_last_byte_finalizes_a_session_that_asks_for_it() {
 }
 
 #[tokio::test]
-async fn a_status_that_settles_finalizes_a_full_session() {
+async fn a_status_finalizes_no_session_of_which_nobody_has_asked_that() {
     for case in Case::each().await {
         case.append(0, FILE).await.unwrap();
-        let open = case.app.service.settled_status(&ann(), case.id, false).await.unwrap();
+        let open = case.app.service.settled_status(&ann(), case.id).await.unwrap();
         assert_eq!(open.session.status, SessionStatus::InProgress);
-        let complete = case.app.service.settled_status(&ann(), case.id, true).await.unwrap();
-        assert_eq!(complete.session.status, SessionStatus::Complete);
+        case.assert_finishes().await;
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_finalizes_makes_the_session_finalize_when_any_request_brings_the_last_byte() {
+    for case in Case::each().await {
+        let append =
+            Append { offset: 0, declared_bytes: None, is_verified: false, finalizes: true, body: whole(&FILE[..20]) };
+        case.app.service.append(&ann(), case.id, append).await.unwrap();
+        assert_eq!(case.put(3, &FILE[20..]).await, 201);
+        assert_eq!(case.status().await["status"], "COMPLETE");
+    }
+}
+
+#[tokio::test]
+async fn a_complete_file_takes_no_more_bytes_and_checks_the_digest_of_none() {
+    for case in Case::each().await {
+        case.append(0, FILE).await.unwrap();
+        case.assert_finishes().await;
+        assert_eq!(code(case.append(25, b"!").await), Code::TooLarge);
+        let wrong = cut(b"", BodyFault::Refused(Error::malformed("a wrong digest")));
+        assert_eq!(code(case.send_verified(25, wrong).await), Code::InvalidInput);
+        assert_eq!(case.append(25, b"").await.unwrap().offset, 25);
     }
 }
 

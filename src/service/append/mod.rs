@@ -15,15 +15,25 @@ use futures_util::Stream;
 use parking_lot::Mutex;
 
 use self::{body::AppendBody, run::Run};
-use super::{BodyFault, DigestFields, Service, claims::Claims, run_detached};
+use super::{BodyFault, DigestFields, Service, claims::Claims};
 use crate::{
     domain::{Principal, Session, SessionId, SessionStatus, Upload},
     error::{Error, Result},
+    storage::HeldMemory,
 };
 
-/// The appends that are under way. If one does not end normally, it leaves the offset at which it began: the client of the
-/// next append may not know yet which parts it has brought.
-pub(super) type Appends = Claims<Mutex<Option<u64>>>;
+/// The appends that are under way.
+pub(super) type Appends = Claims<Shared>;
+
+/// What the appends to one session share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// The offset at which the append began that writes, or wrote and did not end normally. The client of the next append may
+    /// not know yet which parts it has brought.
+    began_at: Mutex<Option<u64>>,
+    /// Held while an append records bytes. A newer one takes over only in between, so it knows what is recorded.
+    recording: tokio::sync::Mutex<()>,
+}
 
 /// The key under which an append claims its session. Parts have numbers from 1.
 const WHOLE_SESSION: u32 = 0;
@@ -76,53 +86,65 @@ impl Service {
             return Err(Error::too_large("this file", total_bytes));
         }
         if upload.session.status == SessionStatus::Complete && append.offset == total_bytes {
+            AppendBody::new(append.body, append.is_verified).expect_empty(total_bytes).await?;
             return Ok(Appended { offset: total_bytes, upload });
         }
         refuse_ended(&upload.session, append.offset)?;
         let (this, principal) = (Arc::clone(self), principal.clone());
         // Detached: if the client disconnects, the bytes that have arrived must still be recorded. Boxed: the future is large, and
         // every handler that calls this would contain it.
-        run_detached(Box::pin(async move { this.run_append(&principal, id, append).await })).await
+        self.run_detached(Box::pin(async move { this.run_append(&principal, upload.session, append).await })).await
     }
 
     async fn run_append<B>(
         self: &Arc<Self>,
         principal: &Principal,
-        id: SessionId,
+        session: Session,
         append: Append<B>,
     ) -> Result<Appended>
     where
         B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
-        let Append { offset, is_verified, finalizes, body, .. } = append;
-        let claim = self.appends.take(id, WHOLE_SESSION).await.ok_or_else(Error::superseded)?;
-        let session = self.own_session(principal, id).await?;
-        refuse_ended(&session, offset)?;
-        if !session.accepts_append_at(offset) && !takes_over(&session, offset, *claim.left().lock()) {
-            return Err(Error::offset_mismatch(session.contiguous_bytes(), offset));
+        let Append { offset, is_verified, finalizes, body, declared_bytes } = append;
+        let (id, seat) = (session.id, self.appends.join(session.id, WHOLE_SESSION));
+        let _memory = match is_verified {
+            true => self.reserve_held(&session, offset, declared_bytes).await?,
+            false => None,
+        };
+        let body = AppendBody::new(body, is_verified);
+        let (offset, session) = Run::new(self, session, offset, body, seat).run().await?;
+        if finalizes && !session.auto_finalize {
+            let now = self.clock.now();
+            let change = |upload: &mut Upload| upload.session.finalize_automatically(now);
+            self.db.change_upload(Some(&session.owner), id, change).await?;
         }
-        *claim.left().lock() = Some(offset);
-        let body = AppendBody::new(body, claim.superseded(), is_verified);
-        let claim = Arc::new(claim);
-        let (offset, session) = Run::new(self, session, offset, body, Arc::clone(&claim)).run().await?;
-        *claim.left().lock() = None;
-        drop(claim);
         let upload = match session.has_all_parts() && (finalizes || session.auto_finalize) {
-            true => self.finalize_appended(principal, session).await?,
+            true => self.finalize(principal, id, DigestFields::default(), |_| true).await?,
             false => self.status(principal, id).await?,
         };
         Ok(Appended { offset, upload })
     }
 
-    /// Finalizes a session after its last append. If that fails, the next status read or the sweep does it: the client may
-    /// never ask for it again.
-    async fn finalize_appended(self: &Arc<Self>, principal: &Principal, session: Session) -> Result<Upload> {
-        if !session.auto_finalize {
-            let now = self.clock.now();
-            let change = |upload: &mut Upload| upload.session.finalize_automatically(now);
-            self.db.change_upload(Some(&session.owner), session.id, change).await?;
+    /// Reserves memory for the parts that a verified body holds on an object store until its end.
+    async fn reserve_held(
+        &self,
+        session: &Session,
+        offset: u64,
+        declared_bytes: Option<u64>,
+    ) -> Result<Option<HeldMemory>> {
+        let Some(store) = self.storage.as_multipart() else { return Ok(None) };
+        let plan = session.plan;
+        let end = declared_bytes.map_or(plan.total_size_bytes(), |bytes| offset + bytes);
+        let bytes = match (plan.part_at(offset), plan.part_at(end.saturating_sub(1))) {
+            (Some(first), Some(last)) if last.number > first.number => last.end() - first.offset_bytes,
+            // One part waits for its own memory and holds no other.
+            _ => return Ok(None),
+        };
+        let max_bytes = store.max_held_bytes();
+        if bytes > max_bytes && declared_bytes.is_some() {
+            return Err(Error::too_large("an append that carries a digest", max_bytes));
         }
-        self.finalize(principal, session.id, DigestFields::default(), |_| true).await
+        Ok(Some(store.hold(&session.owner, bytes.min(max_bytes)).await?))
     }
 }
 
@@ -134,10 +156,13 @@ fn refuse_ended(session: &Session, offset: u64) -> Result<()> {
     }
 }
 
-/// Whether an append may begin below the end of the durable bytes, because it takes over from an append that began at
-/// `before`. Its client asked for the offset while that one was under way. So it was told where that one began, or the end of
-/// a part that it had brought by then.
-fn takes_over(session: &Session, offset: u64, before: Option<u64>) -> bool {
+/// Whether an append may begin at this offset: where the session goes on, or below it, if it takes over from an append that
+/// began at `before`. Its client asked for the offset while that one was under way. So it was told where that one began, or
+/// the end of a part that it had brought by then.
+fn may_begin(session: &Session, offset: u64, before: Option<u64>) -> bool {
+    if session.accepts_append_at(offset) {
+        return true;
+    }
     let Some(before) = before else { return false };
     let begins_part = offset.is_multiple_of(session.plan.chunk_size_bytes());
     (before..=session.contiguous_bytes()).contains(&offset) && (offset == before || begins_part)

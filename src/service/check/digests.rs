@@ -41,7 +41,7 @@ impl Check<'_> {
                     // An object store returns no bytes before the upload is complete.
                     Ok(None) => return,
                     Err(error @ storage::Error::Lost(_)) if file.is_none() => {
-                        return self.lost(session.id, error).await;
+                        return self.lost(session, error).await;
                     }
                     Err(error) => return self.report.problem(format!("{place}: {error}"), RESTORE_BYTES),
                 }
@@ -53,7 +53,7 @@ impl Check<'_> {
         let differ = format!("parts {damaged} do not have the bytes that arrived");
         let actual: Sha256Digest = hasher.into();
         match file {
-            None if !damaged.is_empty() => self.lost(session.id, storage::Error::Lost(differ)).await,
+            None if !damaged.is_empty() => self.lost(session, storage::Error::Lost(differ)).await,
             Some(_) if !damaged.is_empty() => self.report.problem(format!("{place}: {differ}"), RESTORE_BYTES),
             Some(file) if file.sha256.is_some_and(|sha256| sha256 != actual) => {
                 self.report.problem(format!("{place}: its SHA-256 is {actual}, not the recorded one"), RESTORE_BYTES);

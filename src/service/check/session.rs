@@ -5,7 +5,7 @@
 use super::{Check, RESTORE_ROWS};
 use crate::{
     db::CheckedUpload,
-    domain::{FileId, Principal, SessionId, SessionStatus, StatusReason, Upload},
+    domain::{FileId, Principal, Session, SessionId, SessionStatus, StatusReason, Upload},
     service::DigestFields,
     storage,
 };
@@ -86,25 +86,28 @@ impl Check<'_> {
         match checked_bytes {
             Ok(()) if reads => self.compare(session, None).await,
             Ok(()) => {}
-            Err(error @ storage::Error::Lost(_)) => self.lost(checked.upload.session.id, error).await,
+            Err(error @ storage::Error::Lost(_)) => self.lost(session, error).await,
             Err(error) => self.report.problem(format!("session {}: {error}", session.id), CHECK_AGAIN),
         }
     }
 
-    /// Reports lost bytes, or fails the session. Reads the row again first: if a server is running, it may have ended
-    /// the session in the meantime.
-    pub(super) async fn lost(&mut self, id: SessionId, problem: storage::Error) {
+    /// Reports lost bytes, or fails the session. Reads the row again first: if a server is running, the session may have ended
+    /// meanwhile, or an append may have replaced its tail.
+    pub(super) async fn lost(&mut self, before: &Session, problem: storage::Error) {
+        let id = before.id;
         let Ok(Ok(CheckedUpload { upload, .. })) = self.service.db.check_session(id).await else { return };
-        let session = upload.session;
-        if !session.status.is_open() {
+        let (session, is_same) = (upload.session, |now: &Session| now.tail == before.tail);
+        if !session.status.is_open() || !is_same(&session) {
             return;
         }
         let what = format!("session {} of {}: {problem}", id, session.owner);
         if !self.options.repairs {
             return self.report.problem(what, FAIL_LOST);
         }
-        match self.service.fail_lost(&session, &problem, |_| true).await {
-            Ok(_) => self.report.repaired(what, FAILED_LOST),
+        match self.service.fail_lost(&session, &problem, is_same).await {
+            Ok(Some(_)) => self.report.repaired(what, FAILED_LOST),
+            // It has ended or changed since.
+            Ok(None) => {}
             Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FAIL_LOST),
         }
     }

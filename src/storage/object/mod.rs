@@ -52,6 +52,8 @@ pub struct ObjectStorage {
     uploads: Arc<dyn MultipartStore>,
     prefix: Path,
     memory: MemoryBudget,
+    /// The share of `memory` for requests that hold several parts.
+    held: MemoryBudget,
     put_health: Arc<PutHealth>,
     /// Signs `ListParts` requests. `None` if the store has no such request.
     signer: Option<Arc<dyn Signer>>,
@@ -72,6 +74,7 @@ impl ObjectStorage {
             uploads,
             prefix,
             memory: MemoryBudget::new(memory_bytes),
+            held: MemoryBudget::new(memory_bytes / 4),
             put_health: Arc::default(),
             signer: None,
         }

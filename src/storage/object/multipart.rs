@@ -11,8 +11,8 @@ use super::{
     unless_missing,
 };
 use crate::{
-    domain::{Session, SessionId},
-    storage::{MultipartStorage, Result},
+    domain::{OwnerName, Session, SessionId},
+    storage::{HeldMemory, MultipartStorage, Result},
 };
 
 #[async_trait]
@@ -23,7 +23,11 @@ impl MultipartStorage for ObjectStorage {
     }
 
     fn max_held_bytes(&self) -> u64 {
-        self.memory.total_bytes() / 8
+        self.held.total_bytes() / 2
+    }
+
+    async fn hold(&self, owner: &OwnerName, bytes: u64) -> Result<HeldMemory> {
+        Ok(Box::new(self.held.reserve(owner, bytes).await?))
     }
 
     async fn discard_tail(&self, location: &str) -> Result<()> {

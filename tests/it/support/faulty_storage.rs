@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use partway::{
-    domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest},
+    domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest},
     storage::{
-        ByteStream, Compared, Error, FolderStorage, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
+        ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
         PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
     },
 };
@@ -315,6 +315,10 @@ impl MultipartStorage for FaultyStorage {
 
     fn max_held_bytes(&self) -> u64 {
         self.multipart().max_held_bytes()
+    }
+
+    async fn hold(&self, owner: &OwnerName, bytes: u64) -> Result<HeldMemory> {
+        self.multipart().hold(owner, bytes).await
     }
 
     async fn discard_tail(&self, location: &str) -> Result<()> {
