@@ -29,10 +29,15 @@ impl PublicUrl {
         let host = request.get(header::HOST).and_then(|host| host.to_str().ok());
         match host.filter(|_| self.0.is_empty()) {
             Some(host) => {
-                let is_https = request.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-                format!("{}://{host}{path}", if is_https { "https" } else { "http" })
+                format!("{}://{host}{path}", if is_https(request) { "https" } else { "http" })
             }
             None => self.of(path),
         }
     }
+}
+
+/// Whether the client's connection to the first proxy uses TLS. Each proxy may add the scheme of its own client to the list.
+fn is_https(request: &HeaderMap) -> bool {
+    let schemes = request.get("x-forwarded-proto").and_then(|schemes| schemes.to_str().ok()).unwrap_or_default();
+    schemes.split(',').next().is_some_and(|first| first.trim().eq_ignore_ascii_case("https"))
 }

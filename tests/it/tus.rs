@@ -96,6 +96,10 @@ async fn a_new_upload_has_an_absolute_location_and_an_expiry() {
     for (public_url, forwarded, location) in [
         ("", None, "http://files.example.org/uploads/tus/"),
         ("", Some("https"), "https://files.example.org/uploads/tus/"),
+        ("", Some("HTTPS"), "https://files.example.org/uploads/tus/"),
+        // The client's own connection comes first.
+        ("", Some("https, http"), "https://files.example.org/uploads/tus/"),
+        ("", Some("http,https"), "http://files.example.org/uploads/tus/"),
         ("", Some("javascript"), "http://files.example.org/uploads/tus/"),
         ("https://example.org/partway", Some("http"), "https://example.org/partway/uploads/tus/"),
     ] {
