@@ -3,7 +3,7 @@
 //! Owns the JSON of an error, and the status and the headers for each code. A handler returns a [`Problem`]; the layer in
 //! `observe.rs` writes the body, which contains the request's id.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     body::Body,
@@ -68,7 +68,7 @@ pub(crate) fn head(code: Code) -> Response {
 
 #[derive(Serialize)]
 struct ProblemBody<'a> {
-    title: &'a str,
+    title: Cow<'a, str>,
     status: u16,
     code: &'a str,
     detail: &'a str,
@@ -88,7 +88,7 @@ pub(super) fn render(mut response: Response, id: &RequestId) -> Response {
 fn write(error: &Error, mut response: Response, request_id: &HeaderValue) -> Response {
     let (status, code) = (response.status(), error.code());
     let body = ProblemBody {
-        title: status.canonical_reason().unwrap_or_default(),
+        title: title(status, code),
         status: status.as_u16(),
         code: code.as_str(),
         detail: error.message(),
@@ -101,4 +101,17 @@ fn write(error: &Error, mut response: Response, request_id: &HeaderValue) -> Res
     headers.remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
     response
+}
+
+/// The reason phrase of the status. For a status that has none, such as 460 of tus, the words of the code: `Checksum Mismatch`.
+fn title(status: StatusCode, code: Code) -> Cow<'static, str> {
+    status.canonical_reason().map_or_else(|| words(code).into(), Cow::from)
+}
+
+fn words(code: Code) -> String {
+    let capitalized = code.as_str().split('_').map(|word| {
+        let (first, rest) = word.split_at(1);
+        first.to_owned() + &rest.to_ascii_lowercase()
+    });
+    capitalized.collect::<Vec<_>>().join(" ")
 }

@@ -42,6 +42,7 @@ async fn bytes_without_their_digest_are_discarded() {
         let bytes = &FILE[offset..offset + 6];
         let refused = patch(&user, &id, offset, &digest(b"other"), bytes.into()).await;
         assert_eq!(refused.problem(), (460, "CHECKSUM_MISMATCH".to_owned()));
+        assert_eq!(refused.json()["title"], "Checksum Mismatch");
         assert_eq!(user.tus_offset(&id).await, offset, "the offset does not move");
         // Also if they would fill parts, or the file.
         let rest = &FILE[offset..];
