@@ -28,6 +28,11 @@ impl Error {
         error
     }
 
+    /// A header comes twice. `field` names it.
+    pub fn doubled(field: &'static str) -> Self {
+        Self::invalid(field, "send this header once")
+    }
+
     /// The request is malformed as a whole.
     pub fn malformed(problem: impl Into<String>) -> Self {
         Self::new(Code::InvalidInput, problem)

@@ -51,9 +51,13 @@ pub(crate) async fn path_param<S: Send + Sync>(parts: &mut Parts, state: &S, nam
 /// The value of `Idempotency-Key`. The draft of the header wants quotes around it; most clients send none.
 ///
 /// # Errors
-/// `INVALID_INPUT`.
+/// `INVALID_INPUT` if it cannot be read, or comes twice.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::doubled("idempotency_key"));
+    }
     let text = value.to_str().map_err(|_| Error::invalid("idempotency_key", "must be printable ASCII in a header"))?;
     let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     Ok(Some(unquoted.unwrap_or(text).to_owned()))

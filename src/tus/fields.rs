@@ -1,15 +1,22 @@
 //! The fields of tus in the head of a request and of an answer.
 //!
-//! Owns their names, and the values that are numbers or dates. Does not own `Upload-Metadata` and `Upload-Checksum`: those are
-//! in `metadata` and `checksum`.
+//! Owns their names, the values that are numbers or dates, and the rule that no field comes twice. Does not own
+//! `Upload-Metadata` and `Upload-Checksum`: those are in `metadata` and `checksum`.
 
 use std::time::SystemTime;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
 
+use super::protocol::{METHOD_OVERRIDE, RESUMABLE};
 use crate::{
     domain::{SessionStatus, Upload},
     error::{Error, Result},
+    http::Problem,
 };
 
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
@@ -22,6 +29,30 @@ pub(super) const EXPIRES: HeaderName = HeaderName::from_static("upload-expires")
 
 /// The media type of bytes that a client appends.
 pub(super) const MEDIA_TYPE: &str = "application/offset+octet-stream";
+
+/// The fields that a request has once, and how errors name them. `Idempotency-Key` is in `http`.
+static SINGLE: [(HeaderName, &str); 7] = [
+    (RESUMABLE, "tus_resumable"),
+    (METHOD_OVERRIDE, "x_http_method_override"),
+    (header::CONTENT_TYPE, "content_type"),
+    (LENGTH, "upload_length"),
+    (OFFSET, "upload_offset"),
+    (METADATA, "upload_metadata"),
+    (CHECKSUM, "upload_checksum"),
+];
+
+/// The layer that refuses a field that comes twice. The handlers read the first line, and a proxy or the client may mean the
+/// second. Lets safe methods pass: they read none of these fields, and a refused `HEAD` would be asked again for ever.
+///
+/// # Errors
+/// `INVALID_INPUT` naming the field.
+pub(super) async fn refuse_doubled(request: Request, next: Next) -> Result<Response, Problem> {
+    let doubled = SINGLE.iter().find(|(name, _)| request.headers().get_all(name).iter().nth(1).is_some());
+    match doubled.filter(|_| !request.method().is_safe()) {
+        Some((_, field)) => Err(Error::doubled(field).into()),
+        None => Ok(next.run(request).await),
+    }
+}
 
 /// Whether the body has bytes to append.
 pub(super) fn has_bytes(headers: &HeaderMap) -> bool {

@@ -39,8 +39,8 @@ impl UploadMetadata {
     /// # Errors
     /// `INVALID_INPUT` if it is too long, a value is not base64, or a key comes twice.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self> {
-        let lines = headers.get_all(fields::METADATA).iter().map(HeaderValue::to_str).collect::<Result<Vec<_>, _>>();
-        let raw = lines.map_err(|_| invalid("must be ASCII"))?.join(",");
+        let raw = headers.get(fields::METADATA).map_or(Ok(""), HeaderValue::to_str);
+        let raw = raw.map_err(|_| invalid("must be ASCII"))?.to_owned();
         if raw.len() > MAX_BYTES {
             return Err(invalid("at most 16 KiB"));
         }

@@ -18,6 +18,7 @@ use axum::{
     extract::{Request, State},
     handler::Handler,
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{head, post},
 };
@@ -47,6 +48,7 @@ pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
 }
 
 /// `POST /uploads/tus`.
+        .layer(middleware::from_fn(fields::refuse_doubled))
 async fn post_uploads(State(service): State<Arc<Service>>, request: Request) -> Response {
     match protocol::method(request.method(), request.headers()) {
         "POST" => create::create.call(request, service).await,

@@ -16,9 +16,9 @@ use crate::{
     http::{Problem, error_of},
 };
 
-const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub(super) const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const VERSION: HeaderName = HeaderName::from_static("tus-version");
-const METHOD_OVERRIDE: &str = "x-http-method-override";
+pub(super) const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 const SUPPORTED: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-with-upload,expiration,termination,checksum";
 /// The status that the checksum extension defines.

@@ -67,6 +67,7 @@ mod storage_faults;
 mod tus;
 mod tus_bytes;
 mod tus_checksum;
+mod tus_fields;
 mod tus_metadata;
 mod tus_pages;
 mod tus_parity;

@@ -71,9 +71,6 @@ async fn metadata_is_kept_as_it_was_sent_and_read_as_json() {
         assert_eq!(user.status(&id).await["file"]["metadata"], json, "{line}");
         assert_eq!(user.tus_head(&id).await.expect(200).header("upload-metadata"), echoed.trim());
     }
-    // Several lines of one field mean the same as one line.
-    let id = id_of(&create(&user, &["a MQ==", "b Mg=="]).await.expect(201));
-    assert_eq!(user.status(&id).await["file"]["metadata"], json!({ "a": "1", "b": "2" }));
 }
 
 #[tokio::test]
