@@ -133,6 +133,18 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
+/// Refuses `Content-Range`: something else gives the position of the bytes, as `instead` says. RFC 9110 §14.5 demands this of a
+/// server that does not support partial PUTs.
+///
+/// # Errors
+/// `INVALID_INPUT`.
+pub(crate) fn refuse_partial(headers: &HeaderMap, instead: &str) -> Result<()> {
+    match headers.contains_key(header::CONTENT_RANGE) {
+        true => Err(Error::invalid("content_range", format!("the server does not read it; {instead}"))),
+        false => Ok(()),
+    }
+}
+
 /// Tells malformed chunks, which hyper reports as invalid input or data, from a connection that broke.
 fn fault(error: &axum::Error) -> BodyFault {
     let mut next = Some(error as &dyn std::error::Error);

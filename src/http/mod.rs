@@ -28,7 +28,7 @@ mod shutdown;
 mod socket;
 
 pub(crate) use auth::{bearer_token, parse_bearer};
-pub(crate) use body::CheckedBody;
+pub(crate) use body::{CheckedBody, refuse_partial};
 pub(crate) use descriptors::raise_descriptor_limit;
 pub(crate) use extract::{Caller, SessionPath, idempotency_key, path_param};
 pub(crate) use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};

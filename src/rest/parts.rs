@@ -20,7 +20,7 @@ use super::{
 use crate::{
     domain::PartRecord,
     error::{Error, Result},
-    http::{Caller, CheckedBody, Preconditions, Problem, SessionPath},
+    http::{Caller, CheckedBody, Preconditions, Problem, SessionPath, refuse_partial},
     service::{Disposition, IncomingPart, Service},
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    refuse_partial(&headers)?;
+    refuse_partial(&headers, "the number of a part gives its position, so send the whole part")?;
     let (body, declared) = CheckedBody::new(&headers, body)?;
     if !conditions.is_empty() {
         let stored = service.find_part(&principal, id, number).await?;
@@ -68,17 +68,6 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     let Some(value) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| Error::invalid("content_length", "must be a number"))
-}
-
-/// RFC 9110 §14.5: a server that does not support partial PUTs must refuse them.
-fn refuse_partial(headers: &HeaderMap) -> Result<()> {
-    match headers.contains_key(header::CONTENT_RANGE) {
-        true => Err(Error::invalid(
-            "content_range",
-            "send the whole part without Content-Range; its number gives its position",
-        )),
-        false => Ok(()),
-    }
 }
 
 pub(super) async fn show(

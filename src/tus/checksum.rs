@@ -20,7 +20,7 @@ use sha2::{Sha256, digest::DynDigest};
 use super::fields;
 use crate::{
     error::{Error, Result},
-    http::CheckedBody,
+    http::{CheckedBody, refuse_partial},
     service::{Append, BodyFault},
 };
 
@@ -31,8 +31,9 @@ pub(super) const ALGORITHMS: &str = "sha1,sha256";
 /// refuses what it does not check itself.
 ///
 /// # Errors
-/// `INVALID_INPUT` if the body has an encoding, or a digest that the server does not check.
+/// `INVALID_INPUT` if the body has an encoding, a range, or a digest that the server does not check.
 pub(super) fn bytes_at(offset: u64, headers: &mut HeaderMap, body: Body) -> Result<Append<VerifiedBody>> {
+    refuse_partial(headers, "Upload-Offset gives the position of the bytes")?;
     let declared_bytes = body.size_hint().exact();
     let checksum = headers.remove(fields::CHECKSUM).as_ref().map(Checksum::parse).transpose()?;
     let (body, has_digest) = CheckedBody::checking_all(headers, body)?;

@@ -65,3 +65,17 @@ async fn an_idempotency_key_that_comes_twice_is_refused_by_rest_too() {
     let body = r#"{"original_filename":"a","total_size_bytes":5}"#;
     assert_refused(&user.send(request.body(body.into()).unwrap()).await, "idempotency_key");
 }
+
+#[tokio::test]
+async fn bytes_with_a_range_are_refused() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.tus_create(25, "").await;
+    let range = "bytes 0-6/25";
+    let patch = user.tus_patch_head(&id, 0).header("content-range", range).body(FILE[..7].into()).unwrap();
+    assert_refused(&user.send(patch).await, "content_range");
+    let post = user.tus("POST", "/uploads/tus").header("upload-length", 25).header("content-type", BYTES);
+    let post = post.header("content-range", range).body(FILE[..7].into()).unwrap();
+    assert_refused(&user.send(post).await, "content_range");
+    assert_eq!(user.tus_offset(&id).await, 0);
+}
