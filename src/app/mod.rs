@@ -128,6 +128,7 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
         .fallback(http::no_such_route)
         .method_not_allowed_fallback(http::no_such_method)
         .layer(layers.clone())
-        .merge(tus::router(Arc::clone(service), public_url).layer(tus_layers));
-    Ok((router, Router::new().fallback(http::overloaded).layer(layers)))
+        .merge(tus::router(Arc::clone(service), public_url).layer(tus_layers.clone()));
+    let overloaded = Router::new().fallback(http::overloaded).layer(layers);
+    Ok((router, overloaded.merge(tus::overloaded_router().layer(tus_layers))))
 }

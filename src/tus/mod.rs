@@ -20,15 +20,20 @@ use axum::{
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{head, post},
+    routing::{any, head, post},
 };
 
 pub(crate) use protocol::{Discovery, conform};
 
 use crate::{
-    http::{PublicUrl, no_such_method},
+    http::{PublicUrl, no_such_method, overloaded},
     service::Service,
 };
+
+/// The address of creation.
+const UPLOADS: &str = "/uploads/tus";
+/// The address of an upload.
+const UPLOAD: &str = "/uploads/tus/{id}";
 
 /// All tus routes. They need the layer [`conform`], outside of CORS.
 pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
@@ -40,17 +45,23 @@ pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
         .post(post_upload)
         .options(describe);
     Router::new()
-        .route("/uploads/tus", uploads)
-        .route("/uploads/tus/{id}", upload)
+        .route(UPLOADS, uploads)
+        .route(UPLOAD, upload)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(fields::refuse_doubled))
         .layer(Extension(public_url))
         .with_state(service)
 }
 
+/// The tus routes while there are too many connections. They need the same layer.
+pub(crate) fn overloaded_router() -> Router {
+    let refuse = any(overloaded).options(describe);
+    Router::new().route(UPLOADS, refuse.clone()).route(UPLOAD, refuse)
+}
+
 /// `POST /uploads/tus`.
-        .layer(middleware::from_fn(fields::refuse_doubled))
 async fn post_uploads(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match protocol::method(request.method(), request.headers()) {
+    match protocol::method(&request) {
         "POST" => create::create.call(request, service).await,
         _ => ([(header::ALLOW, "POST,OPTIONS")], no_such_method().await).into_response(),
     }
@@ -58,7 +69,7 @@ async fn post_uploads(State(service): State<Arc<Service>>, request: Request) -> 
 
 /// `POST /uploads/tus/{id}`, which must name another method.
 async fn post_upload(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match protocol::method(request.method(), request.headers()) {
+    match protocol::method(&request) {
         "PATCH" => upload::append.call(request, service).await,
         "DELETE" => upload::terminate.call(request, service).await,
         "HEAD" => upload::status.call(request, service).await,

@@ -5,12 +5,12 @@
 
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request::Parts},
+    http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::checksum;
+use super::{UPLOADS, checksum};
 use crate::{
     error::{Code, Error},
     http::{Problem, error_of},
@@ -35,7 +35,8 @@ pub(crate) struct Discovery {
 /// know the protocol's headers.
 pub(crate) async fn conform(State(discovery): State<Discovery>, request: Request, next: Next) -> Response {
     let is_options = request.method() == Method::OPTIONS;
-    let is_head = method(request.method(), request.headers()) == "HEAD";
+    // `/uploads/tus` has no status.
+    let is_status = request.uri().path() != UPLOADS && method(&request) == "HEAD";
     let mut response = next.run(request).await;
     if is_options {
         discovery.describe(&mut response);
@@ -45,7 +46,7 @@ pub(crate) async fn conform(State(discovery): State<Discovery>, request: Request
     if let Some(status) = error_of(&response).and_then(|error| status(error.code())) {
         *response.status_mut() = status;
     }
-    if is_head && !is_status_of_head(response.status()) {
+    if is_status && !is_known_to_clients(response.status()) {
         *response.status_mut() = StatusCode::LOCKED;
     }
     response
@@ -76,18 +77,22 @@ fn status(code: Code) -> Option<StatusCode> {
     }
 }
 
-/// The statuses from which a client draws the right conclusion, and 405 for `/uploads/tus`, which has no status. After any
-/// other one but 423, tus-js-client starts a new upload from the first byte; after 423 it asks again.
-fn is_status_of_head(status: StatusCode) -> bool {
-    let known = [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::GONE];
-    known.contains(&status) || status == StatusCode::METHOD_NOT_ALLOWED
+/// The statuses of a `HEAD` from which a client draws the right conclusion. After any other one but 423, tus-js-client starts a
+/// new upload from the first byte; after 423 it asks again.
+fn is_known_to_clients(status: StatusCode) -> bool {
+    [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::GONE].contains(&status)
 }
 
 /// The name of the request's method. A client that cannot send `PATCH` sends a `POST` and names it in a header. Other methods
-/// cannot be overridden: a proxy or a browser treats a `GET` as harmless.
-pub(super) fn method<'a>(method: &'a Method, headers: &'a HeaderMap) -> &'a str {
-    let named = headers.get(METHOD_OVERRIDE).and_then(|value| value.to_str().ok());
-    named.filter(|_| method == Method::POST).unwrap_or(method.as_str())
+/// cannot be overridden: a proxy or a browser treats a `GET` as harmless. A name that cannot be read, or comes
+/// twice, is no method.
+pub(super) fn method(request: &Request) -> &str {
+    let mut named = request.headers().get_all(METHOD_OVERRIDE).iter().filter(|_| request.method() == Method::POST);
+    match (named.next(), named.next()) {
+        (None, _) => request.method().as_str(),
+        (Some(name), None) => name.to_str().unwrap_or_default(),
+        (Some(_), Some(_)) => "",
+    }
 }
 
 /// An extractor that refuses clients of another version.

@@ -89,11 +89,26 @@ fn at_the_limit_of_an_address_a_request_is_refused_with_a_code_and_other_address
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("retry-after: 1") && answer.contains("application/problem+json"), "{answer}");
     assert!(answer.contains("\"code\":\"UNAVAILABLE\"") && answer.contains("connection: close"), "{answer}");
+    // After a 503, tus-js-client would start again from the first byte.
+    for (request, status) in [
+        ("HEAD /uploads/tus/01890000-0000-7000-8000-000000000000", "423"),
+        ("PATCH /uploads/tus/01890000-0000-7000-8000-000000000000", "503"),
+        ("OPTIONS /uploads/tus", "204"),
+        ("POST /uploads/tus", "503"),
+    ] {
+        let mut refused = connect(&server);
+        refused.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let answer = rest(refused);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        assert_eq!(answer.contains("tus-resumable: 1.0.0"), status != "204", "{request}: {answer}");
+        assert_eq!(answer.contains("retry-after: 1"), status != "204", "{request}: {answer}");
+        assert_eq!(answer.ends_with('}'), status == "503", "{request}: {answer}");
+    }
     let mut elsewhere = connect_from([127, 0, 0, 2], &server);
     elsewhere.write_all(REQUEST).unwrap();
     assert!(head(&mut elsewhere).starts_with("HTTP/1.1 200"));
     elsewhere.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    assert!(rest(elsewhere).contains("partway_connections_refused_total 1"));
+    assert!(rest(elsewhere).contains("partway_connections_refused_total 5"));
     // When a request has ended, the server can evict its connection.
     let mut ended = active.pop().unwrap();
     ended.write_all(b"{}        ").unwrap();

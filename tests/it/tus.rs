@@ -1,6 +1,6 @@
 //! tus 1.0: the version, creation, status, termination and the statuses of refusals. The bytes are in `tus_bytes`.
 
-use axum::body::Body;
+use axum::{body::Body, http::HeaderValue};
 use chrono::TimeDelta;
 use serde_json::json;
 
@@ -284,9 +284,18 @@ async fn a_post_may_name_its_real_method() {
     }
     user.send(named("DELETE").body(Body::empty()).unwrap()).await.expect(204);
     user.tus_head(&id).await.expect(410);
-    for method in ["PATCH", "HEAD", "OPTIONS"] {
-        let post = user.tus("POST", "/uploads/tus").header("upload-length", 5).header("x-http-method-override", method);
-        assert_eq!(user.send(post.body(Body::empty()).unwrap()).await.problem(), problem(405, "METHOD_NOT_ALLOWED"));
+    let create = |method: &[u8]| {
+        let post = user.tus("POST", "/uploads/tus").header("upload-length", 5);
+        post.header("x-http-method-override", HeaderValue::from_bytes(method).unwrap())
+    };
+    let count = session_count(&user).await;
+    for method in ["PATCH", "HEAD", "DELETE", "GET", "OPTIONS", "post", ""]
+        .map(str::as_bytes)
+        .into_iter()
+        .chain([b"\xff".as_slice()])
+    {
+        let answer = user.send(create(method).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.problem(), problem(405, "METHOD_NOT_ALLOWED"), "{method:?}");
     }
     // Only a POST: other methods pass the check of the origin, and caches.
     let id = user.tus_create(25, "").await;
@@ -294,3 +303,7 @@ async fn a_post_may_name_its_real_method() {
     user.send(get.body(Body::empty()).unwrap()).await.expect(404);
     assert_eq!(user.tus_offset(&id).await, 0);
 }
+    let foreign = create(b"HEAD").header("origin", "https://evil.example.org").header("sec-fetch-site", "cross-site");
+    assert_eq!(user.send(foreign.body(Body::empty()).unwrap()).await.problem(), problem(403, "FORBIDDEN"));
+    assert_eq!(session_count(&user).await, count);
+    user.send(create(b"POST").body(Body::empty()).unwrap()).await.expect(201);
