@@ -20,7 +20,7 @@ use crate::{
     domain::{Principal, SessionStatus, Upload},
     error::{Code, Error, Result},
     http::{Caller, Problem, PublicUrl, idempotency_key},
-    service::{Append, CreateSession, Creation, Service},
+    service::{Append, Appended, CreateSession, Creation, Service},
 };
 
 pub(super) async fn create(
@@ -36,12 +36,13 @@ pub(super) async fn create(
         true => Some(first_bytes(&mut headers, body, input.total_size_bytes)?),
         false => None,
     };
-    let has_bytes = first_bytes.is_some();
+    // The server neither stores nor compares the bytes for a session that an earlier request created.
+    let mut offset = first_bytes.as_ref().map(|_| 0);
     let Creation { mut upload, is_new } = service.create(&principal, input).await?;
-    if let Some(bytes) = first_bytes.filter(|_| is_new && upload.session.status.is_open()) {
-        upload = append_first(&service, &principal, upload, bytes).await?;
+    if let Some(bytes) = first_bytes.filter(|_| is_new) {
+        (upload, offset) = append_first(&service, &principal, upload, bytes).await?;
     }
-    Ok(created(&upload, has_bytes, &public_url, &headers)?)
+    Ok(created(&upload, offset, &public_url, &headers)?)
 }
 
 fn input(headers: &HeaderMap) -> Result<CreateSession> {
@@ -75,20 +76,28 @@ fn first_bytes(headers: &mut HeaderMap, body: Body, total_bytes: i64) -> Result<
     }
 }
 
-/// Appends the first bytes to a new session. If that fails and the client can go on, it needs the upload's URL more than the
-/// error: the answer tells how many bytes arrived. If the bytes are wrong, the client will not go on, so the session ends.
+/// Appends the first bytes to a new session, also to one that is complete because its file is empty. Returns how many of them
+/// the server has. If that fails and the client can go on, it needs the upload's URL more than the error. If the bytes are
+/// wrong, the client will not go on, so the session ends.
 async fn append_first(
     service: &Arc<Service>,
     principal: &Principal,
     upload: Upload,
     bytes: Append<VerifiedBody>,
-) -> Result<Upload> {
+) -> Result<(Upload, Option<u64>)> {
     let id = upload.session.id;
     match service.append(principal, id, bytes).await {
-        Ok(appended) => Ok(appended.upload),
-        Err(error) if matches!(error.code(), Code::Unavailable | Code::Busy | Code::Superseded) => {
+        Ok(Appended { offset, upload }) => Ok((upload, Some(offset))),
+        Err(error) if error.code() == Code::Unavailable => {
             error.log();
-            service.status(principal, id).await
+            let upload = service.status(principal, id).await?;
+            let offset = fields::offset(&upload)?;
+            Ok((upload, offset))
+        }
+        // A request with the same key has found the session. What the server has may be the bytes of its client.
+        Err(error) if matches!(error.code(), Code::Busy | Code::Superseded) => {
+            error.log();
+            Ok((service.status(principal, id).await?, Some(0)))
         }
         Err(error) => {
             // If this fails, the session expires.
@@ -98,15 +107,17 @@ async fn append_first(
     }
 }
 
-/// The answer, also if an earlier request with the same idempotency key created the session.
-fn created(upload: &Upload, has_bytes: bool, public_url: &PublicUrl, request: &HeaderMap) -> Result<Response> {
-    let offset = fields::offset(upload)?;
+/// The answer, also if an earlier request with the same idempotency key created the session. `offset` is how many bytes of this
+/// request the server has.
+fn created(upload: &Upload, offset: Option<u64>, public_url: &PublicUrl, request: &HeaderMap) -> Result<Response> {
+    // Refuses a session that ended without a file.
+    fields::offset(upload)?;
     if upload.file.size_bytes == 0 && upload.session.status != SessionStatus::Complete {
         // The client sends no further request for an empty file.
         return Err(Error::not_stored_yet());
     }
     let location = public_url.absolute(request, &format!("/uploads/tus/{}", upload.session.id));
-    let offset = offset.filter(|_| has_bytes).map(|offset| (fields::OFFSET, HeaderValue::from(offset)));
+    let offset = offset.map(|offset| (fields::OFFSET, HeaderValue::from(offset)));
     let headers: HeaderMap = offset.into_iter().chain(fields::expiry(upload)).collect();
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], headers).into_response())
 }

@@ -79,3 +79,21 @@ async fn bytes_with_a_range_are_refused() {
     assert_refused(&user.send(post).await, "content_range");
     assert_eq!(user.tus_offset(&id).await, 0);
 }
+
+#[tokio::test]
+async fn bytes_for_an_empty_upload_are_refused() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let post = || user.tus("POST", "/uploads/tus").header("upload-length", 0).header("content-type", BYTES);
+    let chunked = || Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>("x")]));
+    for body in ["x".into(), chunked()] {
+        assert_eq!(user.send(post().body(body).unwrap()).await.problem(), (413, "TOO_LARGE".to_owned()));
+    }
+    let checked = |digest| post().header("upload-checksum", digest).body(Body::empty()).unwrap();
+    let wrong = user.send(checked("sha1 qZk+NkcGgWq6PiVxeFDCbJzQ2J0=")).await;
+    assert_eq!(wrong.problem(), (460, "CHECKSUM_MISMATCH".to_owned()));
+    assert_eq!(wrong.json()["title"], "Checksum Mismatch");
+    let right = user.send(checked("sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=")).await.expect(201);
+    assert_eq!(right.header("upload-offset"), "0");
+    assert_eq!(user.status(&id_of(&right)).await["status"], "COMPLETE");
+}
