@@ -104,7 +104,8 @@ impl Upload {
             && file.metadata == request.metadata
             && file.upload_metadata == request.upload_metadata
             && session.declared_sha256 == request.declared_sha256
-            && session.auto_finalize == request.auto_finalize
+            // The last append may have set it since.
+            && (session.auto_finalize || !request.auto_finalize)
     }
 
     /// Marks the file as stored and ends the session. Requires an open session with all its parts.
@@ -306,6 +307,16 @@ mod tests {
         assert!(!session.keep_alive(at(1_200), TTL));
         assert!(session.keep_alive(at(1_201), TTL));
         assert_eq!((session.expires_at, session.version), (at(1_201) + TTL, 2));
+    }
+
+    #[test]
+    fn a_request_is_the_same_after_the_last_append_has_made_its_session_finalize_itself() {
+        let mut upload = upload();
+        assert!(upload.session.finalize_automatically(at(1)));
+        assert!(upload.has_same_input(&request()));
+        let automatic = UploadRequest { auto_finalize: true, ..request() };
+        assert!(upload.has_same_input(&automatic));
+        assert!(!self::upload().has_same_input(&automatic));
     }
 
     #[test]
