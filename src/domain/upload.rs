@@ -126,6 +126,15 @@ impl Upload {
         self.end_without_file(StatusReason::AbortedByOwner, now)
     }
 
+    /// Aborts the upload of a request that failed as a whole, and frees its idempotency key: the client repeats the request.
+    pub fn abandon(&mut self, now: Timestamp) -> bool {
+        let is_aborted = self.abort(now);
+        if is_aborted {
+            self.session.idempotency_key = None;
+        }
+        is_aborted
+    }
+
     /// Expires the upload if `expires_at` has passed.
     pub fn expire(&mut self, now: Timestamp) -> bool {
         self.session.expires_at <= now && self.end_without_file(StatusReason::Expired, now)
@@ -307,6 +316,23 @@ mod tests {
         assert!(!session.keep_alive(at(1_200), TTL));
         assert!(session.keep_alive(at(1_201), TTL));
         assert_eq!((session.expires_at, session.version), (at(1_201) + TTL, 2));
+    }
+
+    #[test]
+    fn only_an_abandoned_upload_frees_its_key() {
+        let named = || {
+            Upload::new(
+                &OwnerName::parse("ann").unwrap(),
+                UploadRequest { idempotency_key: Some("k".to_owned()), ..request() },
+                at(0),
+                TTL,
+            )
+        };
+        let (mut aborted, mut abandoned) = (named(), named());
+        assert!(aborted.abort(at(2)) && abandoned.abandon(at(2)));
+        assert!(!aborted.abandon(at(3)), "it had ended before");
+        assert_eq!(aborted.session.idempotency_key.as_deref(), Some("k"));
+        assert_eq!((abandoned.session.status, abandoned.session.idempotency_key), (SessionStatus::Aborted, None));
     }
 
     #[test]

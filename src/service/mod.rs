@@ -28,6 +28,7 @@ mod replay;
 mod room;
 mod send_again;
 mod status;
+mod store;
 mod store_errors;
 mod sweep;
 mod token;
