@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    host,
+    host, interim,
     peers::{ActiveRequest, Peer, Timeouts},
     socket::Socket,
 };
@@ -57,7 +57,8 @@ where
     // HTTP/1.1 alone: clients use HTTP/2 only over TLS, which a proxy terminates.
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_READ_BYTES).keep_alive(keeps_alive);
-    let requests = Requests { router, peer: Arc::clone(&peer), closing };
+    let requests =
+        Requests { router, peer: Arc::clone(&peer), interim_slot: Arc::clone(socket.interim_slot()), closing };
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), requests).with_upgrades());
     let mut overdue = pin!(overdue(&peer, timeouts));
     let ended = tokio::select! {
@@ -115,6 +116,7 @@ async fn overdue(peer: &Peer, timeouts: Timeouts) {
 struct Requests {
     router: Router,
     peer: Arc<Peer>,
+    interim_slot: Arc<interim::Slot>,
     closing: CancellationToken,
 }
 
@@ -127,10 +129,17 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let active = self.peer.begin_request();
         // A proxy may parse this request differently, so the server cannot trust the start of the next one.
         let is_last = host::mark_invalid(&mut request);
+        let interim = self.interim_slot.begin(&request);
+        if let Some(interim) = &interim {
+            request.extensions_mut().insert(interim.clone());
+        }
         let response = tower::Service::call(&mut self.router.clone(), request.map(Body::new));
         let closing = self.closing.clone();
         Box::pin(async move {
             let mut response = response.await?;
+            if let Some(interim) = interim {
+                interim.close();
+            }
             if (is_last || closing.is_cancelled()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

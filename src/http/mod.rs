@@ -1,8 +1,8 @@
 //! HTTP/1.1: the server, its connections, and the rules that hold for every request.
 //!
 //! Owns sockets, the limits on connections, the minimum transfer rate, the graceful stop, bearer tokens, preconditions,
-//! request bodies, arguments that edges share, problem details, and the log span and metrics of a request. Does not own
-//! routes: those are in the edges.
+//! request bodies, interim answers, arguments that edges share, problem details, and the log span and metrics of a request.
+//! Does not own routes: those are in the edges.
 
 mod auth;
 mod body;
@@ -14,6 +14,7 @@ mod extract;
 mod fallback;
 mod file_body;
 mod host;
+mod interim;
 mod json_body;
 mod lingering_close;
 mod min_rate;

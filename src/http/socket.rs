@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    interim::{InterimStream, Slot},
     min_rate::{MinRate, TimeCredit},
     peers::{ConnectionPermit, Peer},
 };
@@ -29,7 +30,8 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Socket<S> {
-    stream: S,
+    /// Below this socket, so that an interim answer that the client does not read is no reason to close the connection.
+    stream: InterimStream<S>,
     peer: Arc<Peer>,
     credit: TimeCredit,
     written_bytes: u64,
@@ -39,12 +41,17 @@ pub(super) struct Socket<S> {
 
 impl<S> Socket<S> {
     pub(super) fn new(stream: S, peer: Arc<Peer>, permit: Option<ConnectionPermit>, rate: MinRate) -> Self {
-        let credit = TimeCredit::new(rate);
+        let (stream, credit) = (InterimStream::new(stream), TimeCredit::new(rate));
         Self { stream, peer, credit, written_bytes: 0, is_blocked: false, _permit: permit }
     }
 
     pub(super) fn peer(&self) -> &Arc<Peer> {
         &self.peer
+    }
+
+    /// Where handlers leave interim answers.
+    pub(super) fn interim_slot(&self) -> &Arc<Slot> {
+        self.stream.slot()
     }
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
