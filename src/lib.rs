@@ -4,7 +4,7 @@
 //! checks it.
 //!
 //! - [`cli`] the command line; [`app`] wires everything; [`config`] settings; `logs` the log.
-//! - Edges, one protocol each: `rest`, `graphql`, `tus`, `web` (GraphiQL).
+//! - Edges, one protocol each: `rest`, `graphql`, `tus`, `rufh` (resumable uploads of the IETF), `web` (GraphiQL).
 //! - `http` what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - `metrics` the counters, which edges and use cases increment.
@@ -29,6 +29,7 @@ mod http;
 mod logs;
 mod metrics;
 mod rest;
+mod rufh;
 pub mod service;
 pub mod storage;
 mod tus;

@@ -25,7 +25,7 @@ use crate::{
     domain::Clock,
     graphql,
     http::{self, ConnectionSettings, MinRate, PacedBody, PublicUrl, Server, StopRequest},
-    rest,
+    rest, rufh,
     service::Service,
     tus, web,
 };
@@ -119,6 +119,8 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
         .map_request(http::drain_unread_body)
         .map_request(move |request: Request| request.map(|body| PacedBody::wrap(body, rate)));
     let layers = ServiceBuilder::new().layer(observed.clone()).layer(guarded.clone());
+    let advertised = middleware::from_fn_with_state(Arc::clone(service), rufh::advertise);
+    let rufh_layers = ServiceBuilder::new().layer(observed.clone()).layer(advertised).layer(guarded.clone());
     let tus_layers =
         ServiceBuilder::new().layer(observed).layer(middleware::from_fn_with_state(tus, tus::conform)).layer(guarded);
     let router = Router::new()
@@ -128,6 +130,7 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
         .fallback(http::no_such_route)
         .method_not_allowed_fallback(http::no_such_method)
         .layer(layers.clone())
+        .merge(rufh::router(Arc::clone(service), public_url.clone()).layer(rufh_layers))
         .merge(tus::router(Arc::clone(service), public_url).layer(tus_layers.clone()));
     let overloaded = Router::new().fallback(http::overloaded).layer(layers);
     Ok((router, overloaded.merge(tus::overloaded_router().layer(tus_layers))))

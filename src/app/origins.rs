@@ -14,11 +14,13 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use url::Url;
 
 /// Response headers that a page of another origin may read, in addition to those that the CORS standard always allows.
-const EXPOSED: [&str; 21] = [
+const EXPOSED: [&str; 25] = [
+    "accept-patch",
     "accept-ranges",
     "allow",
     "content-digest",
     "content-disposition",
+    "content-location",
     "content-range",
     "etag",
     "last-modified",
@@ -30,8 +32,10 @@ const EXPOSED: [&str; 21] = [
     "tus-max-size",
     "tus-resumable",
     "tus-version",
+    "upload-complete",
     "upload-expires",
     "upload-length",
+    "upload-limit",
     "upload-metadata",
     "upload-offset",
     "www-authenticate",

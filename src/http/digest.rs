@@ -14,6 +14,9 @@ use crate::{
 };
 
 const HEADER: &str = "content-digest";
+/// The name of `Content-Digest` in errors.
+const FIELD: &str = "content_digest";
+const OF_REPRESENTATION: &str = "repr-digest";
 const USE_INSTEAD: &str = "send Content-Digest: sha-256=:BASE64: as a header instead";
 
 /// The digests of the content that a request declares.
@@ -31,19 +34,18 @@ impl ContentDigest {
     /// `INVALID_INPUT` for a malformed header, and for a digest that the server does not check.
     pub(crate) fn declared(headers: &HeaderMap) -> Result<Self> {
         refuse_unchecked(headers)?;
-        let invalid = |problem| Error::invalid("content_digest", problem);
-        let values: Vec<_> = headers.get_all(HEADER).iter().map(|value| value.to_str().unwrap_or("?")).collect();
-        if values.is_empty() {
-            return Ok(Self::default());
-        }
-        let fields: Dictionary =
-            Parser::new(&values.join(", ")).parse().map_err(|_| invalid("must be of the form sha-256=:BASE64:"))?;
-        let sha256 = digest(&fields, "sha-256")?.map(Sha256Digest::from);
-        let sha512 = digest(&fields, "sha-512")?;
+        let Some(fields) = dictionary(headers, HEADER, FIELD)? else { return Ok(Self::default()) };
+        let sha256 = digest(&fields, "sha-256", FIELD)?.map(Sha256Digest::from);
+        let sha512 = digest(&fields, "sha-512", FIELD)?;
         match (sha256, sha512) {
-            (None, None) => Err(invalid("the server checks only sha-256 and sha-512; send one of them")),
+            (None, None) => Err(Error::invalid(FIELD, "the server checks only sha-256 and sha-512; send one of them")),
             _ => Ok(Self { sha256, sha512 }),
         }
+    }
+
+    /// Whether there is a digest beside the SHA-256.
+    pub(crate) fn has_sha512(&self) -> bool {
+        self.sha512.is_some()
     }
 
     /// Checks the whole content.
@@ -56,6 +58,20 @@ impl ContentDigest {
         }
         self.sha512.map_or(Ok(()), |declared| check_sha512(&declared, &Sha512::digest(content).into()))
     }
+}
+
+/// Takes `Repr-Digest` out of the headers: the SHA-256 of a whole file, of which the body may be a part.
+///
+/// # Errors
+/// `INVALID_INPUT` for a malformed header, and for one without a SHA-256.
+pub(crate) fn take_digest_of_file(headers: &mut HeaderMap) -> Result<Option<Sha256Digest>> {
+    let field = "repr_digest";
+    let fields = dictionary(headers, OF_REPRESENTATION, field)?;
+    headers.remove(OF_REPRESENTATION);
+    let Some(fields) = fields else { return Ok(None) };
+    let sha256 = digest(&fields, "sha-256", field)?;
+    let unknown = || Error::invalid(field, "of a file, the server checks only the sha-256; send that");
+    Ok(Some(sha256.ok_or_else(unknown)?.into()))
 }
 
 /// Compares two SHA-256 digests of a body.
@@ -93,8 +109,18 @@ fn names_digest(name: &str) -> bool {
     !name.starts_with("want-") && (is_one || ends.iter().any(|end| name.ends_with(end)))
 }
 
-fn digest<const SIZE: usize>(fields: &Dictionary, algorithm: &str) -> Result<Option<[u8; SIZE]>> {
-    let invalid = |problem: String| Error::invalid("content_digest", problem);
+/// The digests in a header. `None` if there is no such header.
+fn dictionary(headers: &HeaderMap, name: &str, field: &'static str) -> Result<Option<Dictionary>> {
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let fields = Parser::new(&values.join(", ")).parse();
+    fields.map(Some).map_err(|_| Error::invalid(field, "must be of the form sha-256=:BASE64:"))
+}
+
+fn digest<const SIZE: usize>(fields: &Dictionary, algorithm: &str, field: &'static str) -> Result<Option<[u8; SIZE]>> {
+    let invalid = |problem: String| Error::invalid(field, problem);
     let bytes = match fields.get(algorithm) {
         None => return Ok(None),
         Some(ListEntry::Item(item)) => match &item.bare_item {

@@ -66,8 +66,19 @@ pub(crate) fn head(code: Code) -> Response {
     response
 }
 
+/// A problem type that is registered for a protocol. An edge adds it to the extensions of an answer with an error.
+#[derive(Clone, Debug)]
+pub(crate) struct ProblemType {
+    pub(crate) uri: &'static str,
+    pub(crate) title: &'static str,
+    /// The members that the type defines.
+    pub(crate) members: Map<String, Value>,
+}
+
 #[derive(Serialize)]
 struct ProblemBody<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    uri: Option<&'a str>,
     title: Cow<'a, str>,
     status: u16,
     code: &'a str,
@@ -76,6 +87,8 @@ struct ProblemBody<'a> {
     request_id: &'a str,
     #[serde(flatten)]
     details: &'a Map<String, Value>,
+    #[serde(flatten)]
+    members: Option<&'a Map<String, Value>>,
 }
 
 /// If the response carries an error, writes its body, and its cause to the log.
@@ -87,14 +100,18 @@ pub(super) fn render(mut response: Response, id: &RequestId) -> Response {
 
 fn write(error: &Error, mut response: Response, request_id: &HeaderValue) -> Response {
     let (status, code) = (response.status(), error.code());
+    let registered = response.extensions_mut().remove::<ProblemType>();
+    let registered = registered.as_ref();
     let body = ProblemBody {
-        title: title(status, code),
+        uri: registered.map(|registered| registered.uri),
+        title: registered.map_or_else(|| title(status, code), |registered| registered.title.into()),
         status: status.as_u16(),
         code: code.as_str(),
         detail: error.message(),
         retryable: code.is_retryable(),
         request_id: request_id.to_str().unwrap_or_default(),
         details: error.details(),
+        members: registered.map(|registered| &registered.members),
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

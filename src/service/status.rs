@@ -5,6 +5,8 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+use chrono::TimeDelta;
+
 use super::Service;
 use crate::{
     db,
@@ -22,6 +24,11 @@ impl Service {
     /// `NOT_FOUND` if the caller has no such session.
     pub async fn status(&self, principal: &Principal, id: SessionId) -> Result<Upload> {
         self.db.upload(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
+    }
+
+    /// How long a session remains open if nothing arrives.
+    pub fn time_left(&self, session: &Session) -> TimeDelta {
+        session.expires_at - self.clock.now()
     }
 
     /// The version of a session. Cheaper than the session, and tells whether it has changed.

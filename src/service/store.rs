@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Append, BodyFault, CreateSession, Service, run_detached};
+use super::{Append, BodyFault, CreateSession, Service};
 use crate::{
     domain::{Principal, SessionId, SessionStatus, Upload},
     error::{Code, Error, Result},
@@ -36,7 +36,7 @@ impl Service {
             _ => {}
         }
         let (this, principal, id) = (Arc::clone(self), principal.clone(), upload.session.id);
-        run_detached(async move {
+        self.run_detached(async move {
             let stored = this.append(&principal, id, whole).await.and_then(|appended| stored(appended.upload));
             // If a newer request took over, it has the session now.
             if stored.as_ref().is_err_and(|error| error.code() != Code::Superseded) {

@@ -1,0 +1,105 @@
+//! The fields of the protocol in the head of a request and of an answer, which are structured fields
+//! ([RFC 9651](https://www.rfc-editor.org/rfc/rfc9651)).
+//!
+//! Owns their names and their syntax. A field with a value of another type counts as absent, as the protocol demands.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use sfv::{BareItem, DictSerializer, Item, KeyRef, Parser};
+
+use crate::domain::Sha256Digest;
+
+pub(super) const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
+pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
+pub(super) const INTEROP_VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
+/// In versions before 4, in place of `Upload-Complete`, with the opposite meaning.
+pub(super) const INCOMPLETE: HeaderName = HeaderName::from_static("upload-incomplete");
+pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// The largest number in a structured field.
+const MAX_INTEGER: u64 = 999_999_999_999_999;
+/// The media type of bytes that a client appends.
+pub(super) const MEDIA_TYPE: &str = "application/partial-upload";
+
+/// A boolean in a request.
+pub(super) fn boolean(headers: &HeaderMap, name: &HeaderName) -> Option<bool> {
+    match item(headers, name)? {
+        BareItem::Boolean(value) => Some(value),
+        _ => None,
+    }
+}
+
+/// A number in a request, at least 0.
+pub(super) fn integer(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    match item(headers, name)? {
+        BareItem::Integer(value) => value.try_into().ok(),
+        _ => None,
+    }
+}
+
+fn item(headers: &HeaderMap, name: &HeaderName) -> Option<BareItem> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    Parser::new(value.to_str().ok()?).parse::<Item>().ok().map(|item| item.bare_item)
+}
+
+/// `Upload-Complete` in an answer.
+pub(super) fn complete(is_complete: bool) -> (HeaderName, HeaderValue) {
+    (COMPLETE, HeaderValue::from_static(if is_complete { "?1" } else { "?0" }))
+}
+
+/// `Upload-Offset` in an answer.
+pub(super) fn offset(bytes: u64) -> (HeaderName, HeaderValue) {
+    (OFFSET, HeaderValue::from(bytes))
+}
+
+/// `Upload-Limit` in an answer.
+pub(super) fn limit(limits: &[(&str, u64)]) -> (HeaderName, HeaderValue) {
+    let members: Vec<_> = limits.iter().map(|(key, number)| format!("{key}={}", number.min(&MAX_INTEGER))).collect();
+    (LIMIT, HeaderValue::try_from(members.join(", ")).expect("keys and digits are printable"))
+}
+
+/// `Repr-Digest` in an answer: the digest of the whole file.
+pub(super) fn repr_digest(sha256: Sha256Digest) -> (HeaderName, HeaderValue) {
+    let mut digests = DictSerializer::new();
+    digests.bare_item(KeyRef::constant("sha-256"), sha256.as_bytes().as_slice());
+    let digests = digests.finish().unwrap_or_default();
+    (REPR_DIGEST, HeaderValue::try_from(digests).expect("base64 is printable"))
+}
+
+/// The media type of a request's body, without its parameters, in lower case.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (OFFSET, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_value_of_another_type_counts_as_absent() {
+        assert_eq!(integer(&headers(&["7"]), &OFFSET), Some(7));
+        assert_eq!(integer(&headers(&["7;a=b"]), &OFFSET), Some(7));
+        for values in [&["-1"][..], &["?1"], &["7.0"], &["\"7\""], &["7, 8"], &["7", "7"], &["x7"], &[""], &[]] {
+            assert_eq!(integer(&headers(values), &OFFSET), None, "{values:?}");
+        }
+        assert_eq!(boolean(&headers(&["?1"]), &OFFSET), Some(true));
+        assert_eq!(boolean(&headers(&["?0"]), &OFFSET), Some(false));
+        for value in ["1", "true", "?2", "??1"] {
+            assert_eq!(boolean(&headers(&[value]), &OFFSET), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn limits_are_a_dictionary_of_numbers_with_15_digits() {
+        let (_, value) = limit(&[("max-size", u64::MAX), ("min-size", 0)]);
+        assert_eq!(value, "max-size=999999999999999, min-size=0");
+    }
+}
