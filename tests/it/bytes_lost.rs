@@ -246,6 +246,16 @@ async fn a_missing_storage_folder_makes_requests_unavailable_and_ends_no_session
 
 /// After the restore of an older database, the complete file may be the only copy.
 #[tokio::test]
+async fn a_missing_folder_for_stored_files_ends_no_session() {
+    let (app, user, id, _) = partial_upload(&[1, 2, 3]).await;
+    let [stored, away] = ["stored", "away"].map(|name| app.storage().join(name));
+    fs::rename(&stored, &away).unwrap();
+    assert_eq!(user.finalize(&id).await.problem(), (500, "INTERNAL".to_owned()));
+    fs::rename(away, stored).unwrap();
+    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file_bytes(25)));
+}
+
+#[tokio::test]
 async fn the_sweep_frees_lost_parts_and_keeps_a_complete_file() {
     let (app, user, id, uploading) = partial_upload(&[1]).await;
     app.expect_damage();

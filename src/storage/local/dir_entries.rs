@@ -38,7 +38,11 @@ pub(super) fn rename_durably(from: &Path, to: &Path, size_bytes: u64) -> Result<
     expect_size(from, size_bytes)?;
     let synced = File::open(from).and_then(|file| file.sync_all());
     synced.map_err(|error| lost_or(error, "sync", from))?;
-    fs::rename(from, to).map_err(|error| lost_or(error, "rename", from))
+    fs::rename(from, to).map_err(|error| match from.exists() {
+        // What is missing is the folder of `to`.
+        true => Error::io(format!("rename {} to {}", from.display(), to.display()))(error),
+        false => lost_or(error, "rename", from),
+    })
 }
 
 pub(super) fn expect_size(path: &Path, size_bytes: u64) -> Result<()> {
