@@ -61,7 +61,7 @@ pub(crate) fn overloaded_router() -> Router {
 
 /// `POST /uploads/tus`.
 async fn post_uploads(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match protocol::method(&request) {
+    match protocol::method(&request).as_str() {
         "POST" => create::create.call(request, service).await,
         _ => ([(header::ALLOW, "POST,OPTIONS")], no_such_method().await).into_response(),
     }
@@ -69,7 +69,7 @@ async fn post_uploads(State(service): State<Arc<Service>>, request: Request) -> 
 
 /// `POST /uploads/tus/{id}`, which must name another method.
 async fn post_upload(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match protocol::method(&request) {
+    match protocol::method(&request).as_str() {
         "PATCH" => upload::append.call(request, service).await,
         "DELETE" => upload::terminate.call(request, service).await,
         "HEAD" => upload::status.call(request, service).await,

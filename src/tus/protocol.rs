@@ -83,16 +83,17 @@ fn is_known_to_clients(status: StatusCode) -> bool {
     [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::GONE].contains(&status)
 }
 
-/// The name of the request's method. A client that cannot send `PATCH` sends a `POST` and names it in a header. Other methods
-/// cannot be overridden: a proxy or a browser treats a `GET` as harmless. A name that cannot be read, or comes
-/// twice, is no method.
-pub(super) fn method(request: &Request) -> &str {
+/// The name of the request's method. A client that cannot send `PATCH` sends a `POST` and names it in a header, in any case: the
+/// crate `tus_client` writes `Patch`. Other methods cannot be overridden: a proxy or a browser treats a `GET` as harmless. A
+/// name that cannot be read, or comes twice, is no method.
+pub(super) fn method(request: &Request) -> String {
     let mut named = request.headers().get_all(METHOD_OVERRIDE).iter().filter(|_| request.method() == Method::POST);
-    match (named.next(), named.next()) {
+    let name = match (named.next(), named.next()) {
         (None, _) => request.method().as_str(),
         (Some(name), None) => name.to_str().unwrap_or_default(),
         (Some(_), Some(_)) => "",
-    }
+    };
+    name.to_ascii_uppercase()
 }
 
 /// An extractor that refuses clients of another version.

@@ -290,9 +290,11 @@ async fn a_post_may_name_its_real_method() {
     let patch = named("PATCH").header("content-type", BYTES).header("upload-offset", 0);
     let patched = user.send(patch.body(FILE[..7].into()).unwrap()).await.expect(204);
     assert_eq!(patched.header("upload-offset"), "7");
-    let head = user.send(named("HEAD").body(Body::empty()).unwrap()).await.expect(200);
-    assert_eq!(head.header("upload-offset"), "7");
-    for method in ["PUT", "patch", "POST", ""] {
+    for method in ["HEAD", "Head"] {
+        let head = user.send(named(method).body(Body::empty()).unwrap()).await.expect(200);
+        assert_eq!(head.header("upload-offset"), "7");
+    }
+    for method in ["PUT", "POST", ""] {
         let answer = user.send(named(method).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.problem(), problem(405, "METHOD_NOT_ALLOWED"), "{method}");
     }
