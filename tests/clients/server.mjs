@@ -1,5 +1,8 @@
-// Runs the real binary on a new data folder, for clients from npm. The first argument is the path of the binary.
-import { spawn } from "node:child_process";
+// Runs the real binary on a new data folder, for clients from npm and elsewhere. The first argument is the path of the binary.
+// If TEST_DATABASE_URL and TEST_STORAGE_URL are set, as by scripts/test-services, each server gets a schema of its own in that
+// database, and a prefix of its own in that object store.
+import { execFileSync, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,11 +24,22 @@ async function start(address, data, settings, pattern) {
   return { server, found };
 }
 
+/** The settings of a database and a storage that no other server has; none if they are in the data folder. */
+function stores() {
+  const { TEST_DATABASE_URL: database, TEST_STORAGE_URL: storage } = process.env;
+  if (!database || !storage) return {};
+  const name = `clients_${randomUUID().replaceAll("-", "")}`;
+  execFileSync("psql", [database, "--quiet", "--command", `CREATE SCHEMA ${name}`]);
+  const separator = database.includes("?") ? "&" : "?";
+  return { PARTWAY_DATABASE: `${database}${separator}options[search_path]=${name}`, PARTWAY_STORAGE: `${storage}/${name}` };
+}
+
 /**
  * Starts `partway serve`, runs `work` with the server's URL and token, and cleans up. `restart` ends the server with a
  * signal and starts it again on the same address.
  */
-export async function withServer(work, settings = {}) {
+export async function withServer(work, ownSettings = {}) {
+  const settings = { ...stores(), ...ownSettings };
   const data = mkdtempSync(join(tmpdir(), "partway-clients-"));
   const running = { data, binary: process.argv[2] };
   try {
