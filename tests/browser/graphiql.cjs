@@ -7,11 +7,7 @@ const { mkdtempSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const { join } = require("node:path");
 const assert = require("node:assert");
-const { chromium } = require("playwright-core");
-
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
+const { launch } = require("./browser.cjs");
 
 /** Starts `partway serve` on a folder of its own; resolves to what it printed at its first start. */
 function serve(binary, data) {
@@ -113,7 +109,7 @@ async function main() {
   const { server, link } = serve(process.argv[2], data);
   const started = await link;
   const proxied = await proxy(started);
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  const browser = await launch();
   try {
     await check(browser, started);
     const { pathname, hash } = new URL(started);
