@@ -88,8 +88,8 @@ impl<T> Claims<T> {
 
 impl<T> Seat<T> {
     /// What the requests for this part share.
-    pub(super) fn shared(&self) -> &T {
-        &self.shared
+    pub(super) fn shared(&self) -> Arc<T> {
+        Arc::clone(&self.shared)
     }
 
     /// Tells the request that has the part, or waits for it, to stop.
@@ -113,11 +113,6 @@ impl<T> Claim<T> {
     /// Fires when a newer request claims the part.
     pub(super) fn superseded(&self) -> CancellationToken {
         self.seat.superseded.clone()
-    }
-
-    /// What the requests for this part share.
-    pub(super) fn shared(&self) -> &T {
-        self.seat.shared()
     }
 }
 

@@ -305,7 +305,7 @@ async fn a_post_may_name_its_real_method() {
         post.header("x-http-method-override", HeaderValue::from_bytes(method).unwrap())
     };
     let count = session_count(&user).await;
-    for method in ["PATCH", "HEAD", "DELETE", "GET", "OPTIONS", "post", ""]
+    for method in ["PATCH", "HEAD", "DELETE", "GET", "OPTIONS", "put", ""]
         .map(str::as_bytes)
         .into_iter()
         .chain([b"\xff".as_slice()])

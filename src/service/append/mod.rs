@@ -6,6 +6,8 @@
 //! that is `run`.
 
 mod body;
+mod record;
+mod right;
 mod run;
 
 use std::sync::Arc;
