@@ -201,13 +201,16 @@ async fn of_patches_at_one_offset_one_wins() {
 
 #[tokio::test]
 async fn a_put_of_the_same_part_takes_over_and_the_client_goes_on_after_it() {
-    let app = TestApp::on_disk().await;
+    let (app, faults) = TestApp::with_faults(&Place::Folder).await;
     let user = app.user("ann").await;
     let id = user.tus_create(25, "").await;
+    user.tus_patch(&id, 0, &FILE[..10]).await.expect(204);
+    let gate = faults.hold(When::After, Step::PartWriter);
     let (sender, body) = body_in_pieces();
-    sender.send(&FILE[..12]);
-    let patch = patching(&user, &id, 0, body);
-    Deadline::new().until("the first part", async || user.tus_offset(&id).await >= 10).await;
+    sender.send(&FILE[10..12]);
+    let patch = patching(&user, &id, 10, body);
+    gate.reached().await;
+    gate.open();
     in_time(user.put(&id, 2, &FILE[10..20])).await.expect(201);
     let patch = in_time(patch).await.unwrap();
     assert_eq!(patch.problem(), problem(409, "BUSY"));
