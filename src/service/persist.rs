@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use tokio::time::Instant;
 
 use super::{Disposition, Receipt, Service, events::Event, lost::still_needs, replay::compare};
 use crate::{
@@ -25,6 +26,10 @@ const APPENDED: &str = "an append has stored bytes of the same part; send the pa
 const LEASE: TimeDelta = TimeDelta::seconds(10);
 /// How often a lease is renewed while the put runs.
 const RENEWAL: Duration = Duration::from_secs(3);
+/// How long an append waits for a lease: longer than a dead node can have it.
+const MAX_LEASE_WAIT: Duration = Duration::from_secs(12);
+/// How often it tries.
+const LEASE_POLL: Duration = Duration::from_millis(250);
 
 /// A part whose bytes have all arrived.
 pub(super) struct WholePart {
@@ -42,7 +47,7 @@ impl Service {
         }
         let (part, sha256) = (complete.part, complete.staged.sha256());
         let lease = PartLease::new(session.id, part.number);
-        if !self.db.lease_part(&session.owner, &lease, self.clock.now(), LEASE).await? {
+        if !self.take_lease(&session, &lease, complete.is_appended).await? {
             return Err(Error::busy(LEASED));
         }
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
@@ -53,6 +58,21 @@ impl Service {
             return compare(session_now, before, sha256);
         }
         self.persist_and_record(session, complete, Some(&lease)).await
+    }
+
+    /// Takes the lease on a part. If another request has it, an append waits until it is released or expires: a node that was
+    /// killed leaves one, and many clients of tus give up before it expires. A client that sends whole parts is told at once.
+    async fn take_lease(&self, session: &Session, lease: &PartLease, waits: bool) -> Result<bool> {
+        let deadline = Instant::now() + MAX_LEASE_WAIT;
+        loop {
+            if self.db.lease_part(&session.owner, lease, self.clock.now(), LEASE).await? {
+                return Ok(true);
+            }
+            if !waits || Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LEASE_POLL).await;
+        }
     }
 
     /// Persists and records a part, under a lease on an object store. Releases the lease if the store refused the part. Lets

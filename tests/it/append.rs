@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::support::{
-    Cause, FILE, Faults, Place, Step, TestApp, TestUser, When, assert_finishes, content, file_bytes, sha256_hex,
+    AFTER_PART_LEASE, Cause, FILE, Faults, Place, Step, TestApp, TestUser, When, assert_finishes, content, file_bytes,
+    sha256_hex,
 };
 
 const CHUNK: usize = 10;
@@ -484,6 +485,30 @@ async fn a_tail_that_an_append_on_another_node_has_replaced_is_not_lost() {
         append(&other_node.service, case.id, 5, whole(&FILE[5..]), false).await.unwrap();
         case.assert_finishes().await;
     }
+}
+
+#[tokio::test]
+async fn an_append_waits_for_the_lease_of_a_dead_node() {
+    // On SQLite a lease expires by the test's clock.
+    let place = Place::objects();
+    let (app, _) = TestApp::with_faults_and(&place, |config| config.stores.database = String::new()).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(FILE.len()).await;
+    let faults = Faults::default();
+    let dead = app.beside_with(&faults).await;
+    let gate = faults.hold(When::Before, Step::Persist);
+    let user_there = user.at(&dead);
+    let mut part = Box::pin(user_there.put(&id, 1, &FILE[..10]));
+    tokio::select! {
+        _ = &mut part => unreachable!("the gate is closed"),
+        () = gate.reached() => {}
+    }
+    assert_eq!(user.put(&id, 1, &FILE[..10]).await.problem().1, "BUSY");
+    let mut waiting = Box::pin(append(&app.service, id.parse().unwrap(), 0, whole(FILE), false));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    app.advance(AFTER_PART_LEASE);
+    assert_eq!(waiting.await.unwrap().offset, 25);
+    assert_finishes(&user, &id).await;
 }
 
 #[tokio::test]
