@@ -101,14 +101,9 @@ impl Error {
             .with("received_bytes", received_bytes)
     }
 
-    /// The body of another request ended too early.
+    /// The body of a request other than a part's ended too early.
     pub fn body_stopped() -> Self {
-        Self::new(Code::Unavailable, "the body stopped before its end; send the request again")
-    }
-
-    /// The body of an append ended too early.
-    pub fn append_stopped() -> Self {
-        Self::new(Code::Unavailable, "the body stopped before its end; what had arrived is kept: ask where to go on")
+        Self::new(Code::Unavailable, "the body stopped before its end")
     }
 
     /// The part was received before, with other bytes.

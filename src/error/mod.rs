@@ -85,7 +85,7 @@ codes! {
     BytesLost = "BYTES_LOST", 410, false;
     /// The owner has reached a limit, such as the number of open sessions.
     RateLimited = "RATE_LIMITED", 429, true;
-    /// Another request is writing the same part (raised in `service/receive.rs` and `service/persist.rs`), or the parts
+    /// Another request is writing the same part (raised in `service/receive.rs`, `service/persist.rs` and `service/append/`), or the parts
     /// that the client must send again (`service/send_again.rs`).
     Busy = "BUSY", 409, true;
     /// The database or the storage cannot accept the request now.

@@ -1,12 +1,13 @@
 //! Extractors that several edges share.
 //!
-//! Owns how a handler gets its caller and the session in its path. Each rejection is a [`Problem`], so it has a code.
+//! Owns how a handler gets its caller, the session in its path, the idempotency key and the media type of the body. Each
+//! rejection is a [`Problem`], so it has a code. Does not own what only one edge reads.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, RawPathParams},
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 
 use super::{Problem, auth};
@@ -61,4 +62,10 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     let text = value.to_str().map_err(|_| Error::invalid("idempotency_key", "must be printable ASCII in a header"))?;
     let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     Ok(Some(unquoted.unwrap_or(text).to_owned()))
+}
+
+/// The media type of a request's body, without its parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

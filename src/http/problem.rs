@@ -50,7 +50,7 @@ pub(crate) fn error_of(response: &Response) -> Option<&Error> {
     response.extensions().get::<Arc<Error>>().map(|error| &**error)
 }
 
-/// An answer without a body: the status and the headers for a code. REST and GraphQL share them.
+/// An answer without a body: the status and the headers for a code. All edges share them.
 pub(crate) fn head(code: Code) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = status.into_response();

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::{call::Call, fields};
 use crate::{
@@ -90,13 +90,14 @@ pub(super) fn refused(call: &Call, error: Error, upload: Option<&Upload>) -> Res
     let is_stored = ended.is_some_and(|upload| upload.session.status == SessionStatus::Complete);
 
     let mut response = not_stored(call, error);
-    let mut headers = HeaderMap::from_iter([fields::complete(is_final)]);
+    let mut headers = HeaderMap::from_iter([fields::complete(is_final || is_stored)]);
     let present = upload.filter(|upload| is_stored || upload.session.status.is_open());
-    headers.extend(present.map(|upload| fields::offset(upload.session.contiguous_bytes())));
+    let present = present.map(|upload| upload.session.contiguous_bytes());
+    let expected = offsets.0.as_ref().and_then(Value::as_u64);
+    headers.extend(expected.or(present).map(fields::offset));
     match code {
         Code::OffsetMismatch => {
             if let (Some(expected), Some(provided)) = offsets {
-                headers.extend(expected.as_u64().map(fields::offset));
                 let members = [("expected-offset", expected), ("provided-offset", provided)];
                 let members: Map<_, _> = members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
                 let title = "Mismatching Upload Offset";
@@ -121,11 +122,13 @@ pub(super) fn refused(call: &Call, error: Error, upload: Option<&Upload>) -> Res
 }
 
 /// The status of an error code, if it differs from the one in the table of codes. A client goes on after a server error, and
-/// gives up after the others.
+/// some also after a 409.
 fn status(code: Code, is_about_length: bool, is_stored: bool) -> Option<StatusCode> {
     match code {
         Code::TooLarge if is_about_length => Some(StatusCode::BAD_REQUEST),
         Code::Busy => Some(StatusCode::SERVICE_UNAVAILABLE),
+        // A rival that is alive must stop. After a 409 some clients would take over again.
+        Code::Superseded => Some(StatusCode::BAD_REQUEST),
         // After a 409 some clients would append their bytes to those of another file.
         Code::PartConflict => Some(StatusCode::UNPROCESSABLE_ENTITY),
         Code::SessionClosed if !is_stored => Some(StatusCode::GONE),

@@ -3,7 +3,7 @@
 //!
 //! Owns their names and their syntax. A field with a value of another type counts as absent, as the protocol demands.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, DictSerializer, Item, KeyRef, Parser};
 
 use crate::domain::Sha256Digest;
@@ -67,12 +67,6 @@ pub(super) fn repr_digest(sha256: Sha256Digest) -> (HeaderName, HeaderValue) {
     digests.bare_item(KeyRef::constant("sha-256"), sha256.as_bytes().as_slice());
     let digests = digests.finish().unwrap_or_default();
     (REPR_DIGEST, HeaderValue::try_from(digests).expect("base64 is printable"))
-}
-
-/// The media type of a request's body, without its parameters, in lower case.
-pub(super) fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The edge for [resumable uploads of the IETF](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), and
 //! for a whole file in one request.
 //!
-//! Owns the routes, and how the protocol's headers are read and written. A handler reads the headers, calls one use case and
+//! Owns the routes, and how the protocol's headers are read and written. A handler reads the headers, calls use cases and
 //! writes the answer. Does not own what the use case does: that is `service`. The id of an upload is the id of its session, so
 //! every protocol sees the same upload.
 

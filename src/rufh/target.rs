@@ -18,11 +18,10 @@ use super::{
 use crate::{
     domain::{SessionStatus, Sha256Digest},
     error::{Error, Result},
-    http::{CheckedBody, idempotency_key, take_digest_of_file},
-    service::{Append, CreateSession},
+    http::{CheckedBody, idempotency_key, media_type, refuse_partial, take_digest_of_file},
+    service::{Append, CreateSession, UNNAMED},
 };
 
-const UNNAMED: &str = "unnamed";
 /// What `curl` calls every body, and what a client calls the bytes that it appends. No file has these types.
 const NOT_OF_A_FILE: [&str; 2] = ["application/x-www-form-urlencoded", fields::MEDIA_TYPE];
 const FORM: &str = "multipart/form-data";
@@ -70,6 +69,7 @@ async fn store(call: &mut Call, body: Body) -> Result<Response> {
 
 /// The session and the bytes of a first request. `is_whole`: whether the body is the whole file.
 fn read(call: &mut Call, body: Body, is_whole: bool) -> Result<(CreateSession, Append<CheckedBody>)> {
+    refuse_partial(&call.headers, "send the whole file, or its first bytes with Upload-Complete: ?0")?;
     let declared_bytes = body.size_hint().exact();
     let length = length(&call.headers, declared_bytes, is_whole)?;
     let of_file = take_digest_of_file(&mut call.headers)?;
@@ -119,7 +119,7 @@ fn same(of_file: Option<Sha256Digest>, of_content: Option<Sha256Digest>) -> Resu
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<String>> {
-    let essence = fields::media_type(headers);
+    let essence = media_type(headers);
     if essence == FORM {
         return Err(Error::invalid(
             "content_type",

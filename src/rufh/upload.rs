@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{SessionStatus, Upload},
     error::{Error, Result},
-    http::{CheckedBody, SessionPath},
+    http::{CheckedBody, SessionPath, media_type, refuse_partial},
     service::{Append, Appended},
 };
 
@@ -57,7 +57,8 @@ pub(super) async fn append(call: Call, SessionPath(id): SessionPath, body: Body)
 }
 
 fn further_bytes(call: &Call, upload: &Upload, body: Body) -> Result<Append<CheckedBody>> {
-    if call.version.has_media_type() && fields::media_type(&call.headers) != fields::MEDIA_TYPE {
+    refuse_partial(&call.headers, "Upload-Offset gives the position of the bytes")?;
+    if call.version.has_media_type() && media_type(&call.headers) != fields::MEDIA_TYPE {
         return Err(Error::unsupported_media_type(fields::MEDIA_TYPE));
     }
     let required = |field| Error::invalid(field, "this header is required");

@@ -42,11 +42,9 @@ impl Service {
             return Ok(upload);
         }
         let (this, principal) = (Arc::clone(self), principal.clone());
-        let settling = tokio::spawn(async move { this.settle(&principal, id).await });
-        match tokio::time::timeout(MAX_WAIT, settling).await {
-            Ok(settled) => settled.unwrap_or_else(|failed| Err(Error::internal(failed))),
-            Err(late) => Err(Error::unavailable("the file is being finalized; ask again", late)),
-        }
+        let settling = self.run_detached(async move { this.settle(&principal, id).await });
+        let settled = tokio::time::timeout(MAX_WAIT, settling).await;
+        settled.unwrap_or_else(|late| Err(Error::unavailable("the file is being finalized; ask again", late)))
     }
 
     /// Finalizes a session that has all bytes. A session that the finalize ends without a file is no error.

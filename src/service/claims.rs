@@ -1,7 +1,7 @@
 //! Claims: which request may write a part, or append to a session.
 //!
-//! Owns the rule for two requests of this process that send the same part, or append to the same session, at once. The newer request takes over,
-//! because the older one is usually on a dead connection that the server has not detected yet. Bytes are written in
+//! Owns the rule for two requests of this process that send the same part, or append to the same session, at once. The
+//! newer request takes over, because the older one is usually on a dead connection that the server has not detected yet. Bytes are written in
 //! place, so the newer request waits until the last write of the older one has ended. Does not exclude other processes:
 //! one process locks a local folder, and for an object store `persist` takes a lease in the database.
 
@@ -14,7 +14,7 @@ use crate::domain::SessionId;
 
 type Key = (SessionId, u32);
 
-/// All parts that requests are writing. A `T` is what the requests for the same part share.
+/// All claims of this process. A `T` is what the requests for the same part or session share.
 #[derive(Debug)]
 pub(super) struct Claims<T = ()>(Arc<Mutex<HashMap<Key, Slot<T>>>>);
 
@@ -26,7 +26,7 @@ struct Slot<T> {
     seats: usize,
 }
 
-/// A request that may claim a part.
+/// A request that may claim a part or a session.
 #[derive(Debug)]
 pub(super) struct Seat<T = ()> {
     claims: Claims<T>,
@@ -36,7 +36,7 @@ pub(super) struct Seat<T = ()> {
     superseded: CancellationToken,
 }
 
-/// The right to write a part. Dropping it releases the part.
+/// The right to write. Dropping it releases the part or the session.
 #[derive(Debug)]
 pub(super) struct Claim<T = ()> {
     seat: Seat<T>,

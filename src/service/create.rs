@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     Limits, Service,
     events::Event,
-    input::{check_filename, parse_sha256},
+    input::{MAX_CONTENT_TYPE_BYTES, check_filename, parse_sha256},
 };
 use crate::{
     db::Created,
@@ -18,7 +18,6 @@ use crate::{
     error::{Error, Result},
 };
 
-const MAX_CONTENT_TYPE_BYTES: usize = 255;
 const MAX_KEY_CHARS: usize = 255;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 

@@ -5,7 +5,12 @@ use crate::{
     error::{Error, Result},
 };
 
-const MAX_FILENAME_BYTES: usize = 1024;
+/// Maximum length of the name of a file, also in the form in which names are compared.
+pub const MAX_FILENAME_BYTES: usize = 1024;
+/// Maximum length of a media type.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 255;
+/// The name of a file whose client names none.
+pub const UNNAMED: &str = "unnamed";
 
 /// Reads an optional digest in hex.
 pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {

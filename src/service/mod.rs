@@ -44,6 +44,7 @@ pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
 pub use download::Content;
 pub use finalize::DigestFields;
+pub use input::{MAX_CONTENT_TYPE_BYTES, MAX_FILENAME_BYTES, UNNAMED};
 pub use limits::{FileSha256, Limits};
 pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use room::Room;

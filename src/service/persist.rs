@@ -3,7 +3,8 @@
 //! Owns the order: first the bytes become durable, then the part is recorded, then the client gets its response. Parts
 //! that become durable while a transaction is under way are recorded together by the next one (group commit). An object
 //! store keeps the bytes of the last put of a part, and several nodes can put it. So the put and the record need a
-//! lease in the database. If another request has the lease, the server refuses the request with `BUSY`.
+//! lease in the database. If another request has the lease, an append waits for it, and the server refuses any other
+//! request with `BUSY`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -187,8 +188,7 @@ impl Service {
         }
     }
 
-    /// Deletes a tail that is part of a recorded part or of a longer tail. If that fails, the sweep deletes it once the session
-    /// has ended.
+    /// Deletes a tail that the session does not refer to. If that fails, the sweep deletes it once the session has ended.
     pub(super) async fn discard_tail(&self, tail: Option<&Tail>) {
         if let Some(store) = self.storage.as_multipart()
             && let Some(location) = tail.and_then(|tail| tail.location.as_deref())

@@ -17,6 +17,7 @@ use crate::{
     domain::{SessionStatus, Upload},
     error::{Error, Result},
     http::Problem,
+    http::media_type,
 };
 
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
@@ -56,8 +57,7 @@ pub(super) async fn refuse_doubled(request: Request, next: Next) -> Result<Respo
 
 /// Whether the body has bytes to append.
 pub(super) fn has_bytes(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE)
+    media_type(headers) == MEDIA_TYPE
 }
 
 /// `Upload-Length` or `Upload-Offset`: a number of bytes.

@@ -13,16 +13,13 @@ use super::fields;
 use crate::{
     domain::{FileRecord, JsonLevel, filename_key},
     error::{Error, Result},
+    service::{MAX_CONTENT_TYPE_BYTES, MAX_FILENAME_BYTES, UNNAMED},
 };
 
 /// Longest header that the server stores.
 const MAX_BYTES: usize = 16 * 1024;
 /// Longest header that the server makes up. Clients with Node.js refuse an answer whose head has more than 16 KiB.
 const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
-/// Limits of a session. A longer name is cut, and a longer media type is dropped.
-const MAX_FILENAME_BYTES: usize = 1024;
-const MAX_CONTENT_TYPE_BYTES: usize = 255;
-const UNNAMED: &str = "unnamed";
 
 /// The metadata of an upload as the client sent it.
 #[derive(Debug, Default)]

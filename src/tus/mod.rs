@@ -1,6 +1,6 @@
 //! The tus 1.0 edge: the [protocol](https://tus.io/protocols/resumable-upload) of many upload clients.
 //!
-//! Owns the routes, and how the protocol's headers are read and written. A handler reads the headers, calls one use case and
+//! Owns the routes, and how the protocol's headers are read and written. A handler reads the headers, calls use cases and
 //! writes the answer. Does not own what the use case does: that is `service`. The id of a tus upload is the id of its session,
 //! so every protocol sees the same upload.
 

@@ -18,7 +18,7 @@ pub(super) struct AppendBody<B> {
     rest: Bytes,
     /// Fires when a newer append to the session takes over.
     pub(super) newer: CancellationToken,
-    /// Fires when a request for a part takes over one of this append.
+    /// Fires when a request for a part takes over a part of this append.
     pub(super) put: CancellationToken,
     /// Whether a fault makes all bytes worthless.
     pub(super) is_verified: bool,
@@ -69,7 +69,7 @@ where
                 Some(Err(fault)) => {
                     let error = match fault {
                         BodyFault::Refused(error) => error,
-                        BodyFault::Stopped => Error::append_stopped(),
+                        BodyFault::Stopped => Error::body_stopped(),
                     };
                     if self.is_verified {
                         return Err(error);
@@ -81,7 +81,7 @@ where
         Ok(!self.rest.is_empty())
     }
 
-    /// Checks that it has no bytes, although the file has no room for any.
+    /// Checks that it has no bytes: the file has no room for any.
     ///
     /// # Errors
     /// `TOO_LARGE`. The fault that ended it.

@@ -1,9 +1,8 @@
 //! Appending: bytes that a client sends in the order of the file, in requests of any length.
 //!
-//! Owns which append may begin, and its end. A newer append takes over from an older one, because the older one is usually on
-//! a dead connection. The bytes become the parts of the session: a part of which an append brings only the first bytes has a
-//! tail until the next append, or a request for the whole part, brings the rest. Does not own the way of the bytes into parts:
-//! that is `run`.
+//! Owns where an append may begin, and its end. The bytes become the parts of the session: a part of which an append brings
+//! only the first bytes has a tail until the next append, or a request for the whole part, brings the rest. Does not own the
+//! way of the bytes into parts (`run`), when an append takes over from an older one (`right`), and the records (`record`).
 
 mod body;
 mod record;

@@ -46,7 +46,7 @@ where
             // Another request has recorded the part, with these or other bytes.
             _ => {
                 self.read_session_again().await?;
-                Err(self.mismatch(part.offset_bytes))
+                Err(self.mismatch())
             }
         }
     }
@@ -74,7 +74,7 @@ where
         service.free_without_file(&upload.session).await?;
         self.session = upload.session;
         match self.session.status.is_open() {
-            true => Err(self.mismatch(part.offset_bytes)),
+            true => Err(self.mismatch()),
             false => Err(Error::session_closed(&self.session)),
         }
     }
@@ -89,6 +89,6 @@ where
         let advance = |upload: &mut Upload| upload.session.append_compared(offset, now);
         let (upload, _) = self.service.db.change_upload(Some(&self.session.owner), self.session.id, advance).await?;
         self.session = upload.session;
-        if self.session.append_offset < offset { Err(self.mismatch(offset)) } else { Ok(()) }
+        if self.session.append_offset < offset { Err(self.mismatch()) } else { Ok(()) }
     }
 }

@@ -27,7 +27,7 @@ where
         let older_began_at = *self.shared.began_at.lock();
         match self.claim.is_some() || may_begin(&self.session, self.begin, older_began_at) {
             true => Ok(()),
-            false => Err(self.mismatch(self.begin)),
+            false => Err(self.mismatch()),
         }
     }
 
@@ -43,7 +43,7 @@ where
         let durable_end = durable_end(&self.session, part);
         if durable_end != self.offset {
             self.check_begin()?;
-            return if durable_end > self.offset { Ok(false) } else { Err(self.mismatch(self.offset)) };
+            return if durable_end > self.offset { Ok(false) } else { Err(self.mismatch()) };
         }
         let seat = self.seat.take().ok_or_else(Error::superseded)?;
         seat.supersede();
@@ -65,7 +65,7 @@ where
         let _not_recording = shared.recording.lock().await;
         self.read_session_again().await?;
         if self.offset == self.begin && !self.session.accepts_append_at(self.begin) {
-            return Err(self.mismatch(self.begin));
+            return Err(self.mismatch());
         }
         self.check_begin()
     }

@@ -110,9 +110,6 @@ where
             self.offset += bytes.len() as u64;
             self.service.keep_alive(&mut self.session).await?;
         }
-        if self.offset == begin {
-            return Ok(());
-        }
         let stored = self.stored(part, begin).await?;
         let received = hasher.into();
         if stored == received { Ok(()) } else { Err(Error::part_conflict(stored, received)) }
@@ -132,7 +129,7 @@ where
         match self.service.storage.hash(session, Sha256::new(), begin..self.offset).await {
             Ok(Some(hasher)) => Ok(hasher.into()),
             // An object store returns no part of a part.
-            Ok(None) => Err(Error::offset_mismatch(session.contiguous_bytes(), begin)),
+            Ok(None) => Err(self.mismatch()),
             Err(error) => Err(self.service.resolve_to_error(session, error, |_| true).await),
         }
     }
@@ -146,7 +143,7 @@ where
         match durable_end(&self.session, part) {
             // Another request has recorded bytes of the part, so the next turn compares them.
             end if end > begin => return Ok(()),
-            end if end < begin => return Err(self.mismatch(begin)),
+            end if end < begin => return Err(self.mismatch()),
             _ => {}
         }
         self.check_held(part)?;
@@ -165,9 +162,6 @@ where
             self.offset += bytes.len() as u64;
             writer.push(bytes).await?;
             service.keep_alive(&mut self.session).await?;
-        }
-        if self.offset == begin {
-            return Ok(());
         }
         let staged = writer.finish().await?;
         // One byte too many is enough to refuse the last part.
@@ -216,8 +210,9 @@ where
         Error::too_large("this file", self.session.plan.total_size_bytes())
     }
 
-    pub(super) fn mismatch(&self, provided: u64) -> Error {
-        Error::offset_mismatch(self.session.contiguous_bytes(), provided)
+    /// The client must ask where to go on.
+    pub(super) fn mismatch(&self) -> Error {
+        Error::offset_mismatch(self.session.contiguous_bytes(), self.begin)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What only an object store can do: the multipart upload of a session, and its tails.
 //!
-//! Owns the start and the end of a multipart upload without a file. Does not own its parts and its completion: those are in
+//! Owns the start and the end of a multipart upload without a file, and how much memory one request may hold. Does not own its parts and its completion: those are in
 //! the parent module. Does not own the objects of tails: those are in `tails`.
 
 use async_trait::async_trait;
