@@ -90,7 +90,9 @@ pub(super) fn refused(call: &Call, error: Error, upload: Option<&Upload>) -> Res
     let is_stored = ended.is_some_and(|upload| upload.session.status == SessionStatus::Complete);
 
     let mut response = not_stored(call, error);
-    let mut headers = HeaderMap::from_iter([fields::complete(is_final || is_stored)]);
+    // The draft wants `?0` with every wrong offset.
+    let is_complete = is_final || (is_stored && code != Code::OffsetMismatch);
+    let mut headers = HeaderMap::from_iter([fields::complete(is_complete)]);
     let present = upload.filter(|upload| is_stored || upload.session.status.is_open());
     let present = present.map(|upload| upload.session.contiguous_bytes());
     let expected = offsets.0.as_ref().and_then(Value::as_u64);

@@ -322,6 +322,9 @@ async fn the_last_answer_is_repeated_after_completion() {
     let behind = client.append(&upload, 20, "?1", &FILE[20..]).await;
     assert_eq!(behind.problem(), (409, "OFFSET_MISMATCH".to_owned()));
     assert_eq!((behind.header("upload-offset"), behind.header("upload-complete")), ("25", "?0"));
+    assert_eq!(behind.headers.get_all("upload-offset").iter().count(), 1);
+    let kept = client.send("DELETE", &upload, &[], "").await;
+    assert_eq!((kept.problem().0, kept.header("upload-complete")), (409, "?1"));
     let beyond = client.append(&upload, 25, "?0", "more").await;
     assert_eq!((beyond.problem().0, &beyond.json()["type"]), (400, &json!(INCONSISTENT_LENGTH)));
 }
