@@ -21,7 +21,7 @@ macro_rules! columns {
     () => {
         "s.id, s.file_id, s.owner, s.status, s.status_reason, s.chunk_size_bytes, s.total_size_bytes, s.total_parts, \
          s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, \
-         s.expires_at, s.created_at, s.updated_at"
+         s.append_offset, s.tail_sha256, s.tail_location, s.auto_finalize, s.expires_at, s.created_at, s.updated_at"
     };
 }
 
@@ -32,7 +32,7 @@ macro_rules! with_file {
             "SELECT ",
             columns!(),
             ", f.original_filename, f.content_type, f.size_bytes, f.sha256, f.composite_sha256, f.metadata, \
-             f.status AS file_status FROM upload_session s JOIN upload_file f ON f.id = s.file_id ",
+             f.upload_metadata, f.status AS file_status FROM upload_session s JOIN upload_file f ON f.id = s.file_id ",
             $rest
         )
     };
@@ -89,6 +89,8 @@ struct StatusBody<'a> {
     chunk_size_bytes: i64,
     total_size_bytes: i64,
     bytes_received: i64,
+    contiguous_bytes: i64,
+    auto_finalize: bool,
     version: i64,
     file: FileBody,
     created_at: DateTime<Utc>,
@@ -160,6 +162,10 @@ macro_rules! status_server {
             fn session<'a>(row: &$row, ranges: &'a AllRanges) -> StatusBody<'a> {
                 let _ = row.get::<Vec<u8>, _>("received_parts");
                 let id = row.get("id");
+                let (chunk_size_bytes, total_size_bytes): (i64, i64) =
+                    (row.get("chunk_size_bytes"), row.get("total_size_bytes"));
+                let prefix = ranges[&id].received.first().filter(|(first, _)| *first == 1);
+                let contiguous_bytes = prefix.map_or(0, |(_, last)| i64::from(*last) * chunk_size_bytes);
                 let file = FileBody {
                     file_id: row.get("file_id"),
                     original_filename: row.get("original_filename"),
@@ -178,9 +184,11 @@ macro_rules! status_server {
                     completed_parts: row.get("completed_parts"),
                     received_parts: &ranges[&id].received_text,
                     missing_parts: &ranges[&id].missing_text,
-                    chunk_size_bytes: row.get("chunk_size_bytes"),
-                    total_size_bytes: row.get("total_size_bytes"),
+                    chunk_size_bytes,
+                    total_size_bytes,
                     bytes_received: row.get("bytes_received"),
+                    contiguous_bytes: contiguous_bytes.min(total_size_bytes),
+                    auto_finalize: row.get("auto_finalize"),
                     version: row.get("version"),
                     file,
                     created_at: row.get("created_at"),
