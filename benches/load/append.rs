@@ -129,19 +129,8 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         }
         all.push(measured);
     }
-    let head = ["append", "MiB/s", "sink", "ratio", "CPU s/GiB", "sink", "ratio", "peak MiB"];
-    let rows = all.iter().map(|case| {
-        vec![
-            case.case.clone(),
-            format!("{:.0}", case.partway(|s| s.per_second)),
-            format!("{:.0}", case.floor(|s| s.per_second)),
-            format!("**{:.2}**", case.ratio(|s| s.per_second)),
-            format!("{:.2}", case.partway(|s| s.cpu_us * 1024.0 / 1e6)),
-            format!("{:.2}", case.floor(|s| s.cpu_us * 1024.0 / 1e6)),
-            format!("**{:.2}**", case.ratio(|s| s.cpu_us)),
-            format!("{:.0}", case.partway(|s| s.peak_mib)),
-        ]
-    });
+    let head = ["append"].iter().chain(&report::THROUGHPUT).copied().collect::<Vec<_>>();
+    let rows = all.iter().map(report::throughput);
     report::table(&format!("A file of {mib} MiB by tus, one connection"), &head, rows);
     report::save("append", &all)
 }

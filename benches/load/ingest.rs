@@ -225,19 +225,11 @@ pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         let (measured, finishing) = compare(work, case, settings, "sink", upload, effort)?;
         all.push((measured, finishing));
     }
-    let head = ["upload", "MiB/s", "sink", "ratio", "CPU s/GiB", "sink", "ratio", "peak MiB", "finalize, ms"];
+    let head: Vec<_> = ["upload"].iter().chain(&report::THROUGHPUT).chain(&["finalize, ms"]).copied().collect();
     let rows = all.iter().map(|(case, finishing)| {
-        vec![
-            case.case.clone(),
-            format!("{:.0}", case.partway(|s| s.per_second)),
-            format!("{:.0}", case.floor(|s| s.per_second)),
-            format!("**{:.2}**", case.ratio(|s| s.per_second)),
-            format!("{:.2}", case.partway(|s| s.cpu_us * 1024.0 / 1e6)),
-            format!("{:.2}", case.floor(|s| s.cpu_us * 1024.0 / 1e6)),
-            format!("**{:.2}**", case.ratio(|s| s.cpu_us)),
-            format!("{:.0}", case.partway(|s| s.peak_mib)),
-            format!("{:.0}", median(finishing.iter().map(|took| took.as_secs_f64() * 1e3))),
-        ]
+        let mut cells = report::throughput(case);
+        cells.push(format!("{:.0}", median(finishing.iter().map(|took| took.as_secs_f64() * 1e3))));
+        cells
     });
     report::table(&format!("A file of {} MiB in parts of 5 MiB", effort.file_mib), &head, rows);
     report::save("ingest", &all)

@@ -69,3 +69,20 @@ pub(crate) fn save(suite: &str, measured: &impl Serialize) -> anyhow::Result<()>
     println!("\nraw numbers: {}", file.display());
     Ok(())
 }
+
+/// The heads of the cells of [`throughput`], without the case's own.
+pub(crate) const THROUGHPUT: [&str; 7] = ["MiB/s", "sink", "ratio", "CPU s/GiB", "sink", "ratio", "peak MiB"];
+
+/// The name of a case that receives bytes, its throughput, and what that costs.
+pub(crate) fn throughput(case: &Measured) -> Vec<String> {
+    vec![
+        case.case.clone(),
+        format!("{:.0}", case.partway(|s| s.per_second)),
+        format!("{:.0}", case.floor(|s| s.per_second)),
+        format!("**{:.2}**", case.ratio(|s| s.per_second)),
+        format!("{:.2}", case.partway(|s| s.cpu_us * 1024.0 / 1e6)),
+        format!("{:.2}", case.floor(|s| s.cpu_us * 1024.0 / 1e6)),
+        format!("**{:.2}**", case.ratio(|s| s.cpu_us)),
+        format!("{:.0}", case.partway(|s| s.peak_mib)),
+    ]
+}

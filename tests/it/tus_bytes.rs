@@ -5,8 +5,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{
-    Answer, BYTES, Cause, Deadline, FILE, OTHER, Place, Step, TestApp, TestUser, When, body_in_pieces, content,
-    cut_after, id_of, in_time, session_on, sha256_hex,
+    Answer, BYTES, Cause, Deadline, FILE, OTHER, Place, Step, TestApp, TestUser, When, assert_stored_by_tus,
+    body_in_pieces, cut_after, id_of, in_time, session_on,
 };
 
 fn problem(status: u16, code: &str) -> (u16, String) {
@@ -17,13 +17,6 @@ fn problem(status: u16, code: &str) -> (u16, String) {
 fn patching(user: &TestUser, id: &str, offset: usize, body: Body) -> tokio::task::JoinHandle<Answer> {
     let (user, id) = (user.clone(), id.to_owned());
     tokio::spawn(async move { user.tus_patch(&id, offset, body).await })
-}
-
-async fn assert_stored(user: &TestUser, id: &str) {
-    let session = user.status(id).await;
-    assert_eq!((&session["status"], &session["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
-    assert_eq!(content(user, &session).await.expect(200).bytes, FILE);
-    assert_eq!(user.tus_offset(id).await, FILE.len());
 }
 
 #[tokio::test]
@@ -37,7 +30,7 @@ async fn bytes_are_appended_in_pieces_of_any_size() {
             let patched = user.tus_patch(&id, offset, piece).await.expect(204);
             assert_eq!(patched.header("upload-offset"), (offset + piece.len()).to_string());
         }
-        assert_stored(&user, &id).await;
+        assert_stored_by_tus(&user, &id).await;
     }
 }
 
@@ -92,7 +85,7 @@ async fn a_body_without_a_length_is_counted_while_it_arrives() {
     let offset = user.tus_offset(&id).await;
     assert!((17..25).contains(&offset), "{offset}");
     user.tus_patch(&id, offset, in_one(&FILE[offset..])).await.expect(204);
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }
 
 #[tokio::test]
@@ -107,7 +100,7 @@ async fn a_finished_upload_accepts_a_patch_at_its_end() {
     let repeated = user.tus_patch(&id, 0, FILE).await;
     assert_eq!(repeated.problem(), problem(409, "OFFSET_MISMATCH"));
     assert_eq!(repeated.header("upload-offset"), "25");
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }
 
 #[tokio::test]
@@ -123,11 +116,11 @@ async fn the_first_request_may_have_the_first_bytes() {
         assert_eq!(created.header("upload-offset"), offset.to_string());
         let id = id_of(&created);
         user.tus_patch(&id, offset, &FILE[offset..]).await.expect(204);
-        assert_stored(&user, &id).await;
+        assert_stored_by_tus(&user, &id).await;
     }
     let whole = post(BYTES, FILE.into()).await.expect(201);
     assert_eq!((whole.header("upload-offset"), whole.header("upload-expires")), ("25", ""));
-    assert_stored(&user, &id_of(&whole)).await;
+    assert_stored_by_tus(&user, &id_of(&whole)).await;
 
     let other = post("application/octet-stream", FILE.into()).await.expect(201);
     assert_eq!(user.tus_offset(&id_of(&other)).await, 0, "the body is not for tus");
@@ -179,7 +172,7 @@ async fn a_newer_patch_wins() {
     // After a 409 a live rival would ask, and take over again.
     assert_eq!(older.problem(), problem(400, "SUPERSEDED"));
     drop(sender);
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }
 
 #[tokio::test]
@@ -195,7 +188,7 @@ async fn of_patches_at_one_offset_one_wins() {
         assert!(statuses.iter().all(|status| [204, 400, 409].contains(status)), "{statuses:?}");
         assert_eq!(user.tus_offset(&id).await, 17);
         user.tus_patch(&id, 17, &FILE[17..]).await.expect(204);
-        assert_stored(&user, &id).await;
+        assert_stored_by_tus(&user, &id).await;
     }
 }
 
@@ -219,7 +212,7 @@ async fn a_put_of_the_same_part_takes_over_and_the_client_goes_on_after_it() {
     drop(sender);
     assert_eq!(user.tus_offset(&id).await, 20);
     user.tus_patch(&id, 20, &FILE[20..]).await.expect(204);
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }
 
 #[tokio::test]
@@ -246,7 +239,7 @@ async fn the_whole_length_is_told_only_of_a_stored_file() {
         assert_eq!((head.status.as_u16(), head.header("upload-offset")), (423, ""), "{cause:?}");
         faults.heal();
         assert_eq!(user.tus_offset(&id).await, 25);
-        assert_stored(&user, &id).await;
+        assert_stored_by_tus(&user, &id).await;
     }
 }
 
@@ -291,7 +284,7 @@ async fn a_status_disturbs_no_patch() {
     }
     drop(sender);
     assert_eq!(in_time(patch).await.unwrap().expect(204).header("upload-offset"), "25");
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }
 
 #[tokio::test]

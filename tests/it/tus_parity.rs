@@ -2,17 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::{FILE, TestApp, TestUser, content, sha256_hex};
+use crate::support::{FILE, TestApp, assert_stored_by_tus, sha256_hex};
 
 const SESSION: &str = "query($id: ID!) { uploadSession(id: $id) {
     status completedParts receivedPartsText bytesReceived contiguousBytes version } }";
-
-async fn assert_stored(user: &TestUser, id: &str) {
-    let session = user.status(id).await;
-    assert_eq!((&session["status"], &session["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
-    assert_eq!(content(user, &session).await.expect(200).bytes, FILE);
-    assert_eq!(user.tus_offset(id).await, FILE.len());
-}
 
 #[tokio::test]
 async fn a_tus_upload_is_a_session_like_any_other() {
@@ -55,7 +48,7 @@ async fn a_tus_upload_is_a_session_like_any_other() {
     // The part that came in pieces has the digest of its bytes.
     let part = user.get(&format!("/uploads/sessions/{id}/parts/2")).await.expect(200).json();
     assert_eq!(part["sha256"], sha256_hex(&FILE[10..20]));
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }
 
 #[tokio::test]
@@ -73,7 +66,7 @@ async fn a_session_of_graphql_is_sent_by_tus_and_finished_by_put() {
     user.put_parts(id, FILE, [2, 3]).await;
     // The client of tus expects that the last byte finalizes, whoever brings it.
     assert_eq!(user.tus_offset(id).await, 25);
-    assert_stored(&user, id).await;
+    assert_stored_by_tus(&user, id).await;
 }
 
 #[tokio::test]
@@ -87,7 +80,7 @@ async fn a_session_of_rest_is_finished_by_tus() {
         assert_eq!(user.tus_offset(&id).await, offset, "{parts:?}");
         let patched = user.tus_patch(&id, offset, &FILE[offset..]).await.expect(204);
         assert_eq!(patched.header("upload-offset"), "25");
-        assert_stored(&user, &id).await;
+        assert_stored_by_tus(&user, &id).await;
     }
 }
 
@@ -103,5 +96,5 @@ async fn an_offset_never_jumps_over_parts_that_came_by_put() {
     let patched = user.tus_patch(&id, 10, &FILE[10..20]).await.expect(204);
     assert_eq!(patched.header("upload-offset"), "20");
     user.tus_patch(&id, 20, &FILE[20..]).await.expect(204);
-    assert_stored(&user, &id).await;
+    assert_stored_by_tus(&user, &id).await;
 }

@@ -26,4 +26,4 @@ pub(crate) use services::{database_url, execute, storage_url};
 pub(crate) use three_parts::{
     AFTER_FREEING_LEASE, AFTER_PART_LEASE, FILE, OTHER, assert_finishes, content, putting, session_on,
 };
-pub(crate) use tus::{BYTES, base64, body_in_pieces, cut_after, id_of};
+pub(crate) use tus::{BYTES, assert_stored_by_tus, base64, body_in_pieces, cut_after, id_of};

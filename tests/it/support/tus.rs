@@ -6,9 +6,10 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::stream;
+use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Answer, TestUser};
+use super::{Answer, FILE, TestUser, content, sha256_hex};
 
 /// The media type of the bytes of a `PATCH`.
 pub(crate) const BYTES: &str = "application/offset+octet-stream";
@@ -83,4 +84,12 @@ pub(crate) fn cut_after(bytes: &[u8]) -> Body {
     sender.send(bytes);
     sender.cut();
     body
+}
+
+/// Asserts that every protocol sees the upload of [`FILE`] as stored.
+pub(crate) async fn assert_stored_by_tus(user: &TestUser, id: &str) {
+    let session = user.status(id).await;
+    assert_eq!((&session["status"], &session["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
+    assert_eq!(content(user, &session).await.expect(200).bytes, FILE);
+    assert_eq!(user.tus_offset(id).await, FILE.len());
 }
