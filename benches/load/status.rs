@@ -87,13 +87,16 @@ fn cases(seeded: &[Seeded], authorization: &str) -> Vec<Case> {
             partway: request("POST", "/graphql", &[token, json], body.as_bytes()),
             status: 200,
         });
-        let tus = ("Tus-Resumable", "1.0.0");
-        cases.push(Case {
-            name: format!("tus HEAD, {of}"),
-            floor: get(&format!("/rest/{id}")),
-            partway: request("HEAD", &format!("/uploads/tus/{id}"), &[token, tus], &[]),
-            status: 200,
-        });
+        // A session that has its only part is full: `HEAD` is 423 until it is finalized.
+        if *parts > 1 {
+            let tus = ("Tus-Resumable", "1.0.0");
+            cases.push(Case {
+                name: format!("tus HEAD, {of}"),
+                floor: get(&format!("/rest/{id}")),
+                partway: request("HEAD", &format!("/uploads/tus/{id}"), &[token, tus], &[]),
+                status: 200,
+            });
+        }
         if *pattern == Pattern::FirstHalf {
             let version = format!("\"{}\"", parts.div_ceil(2) + 1);
             cases.push(Case {
