@@ -44,6 +44,7 @@ pub enum SessionEvent {
     Failed,
     Aborted,
     Expired,
+    FileDeleted,
 }
 
 /// Labels of [`Metrics::parts`].

@@ -6,7 +6,9 @@ use std::{collections::HashMap, fs, path::Path};
 use anyhow::Context;
 use partway::{
     db::{Created, Db},
-    domain::{Clock, Metadata, OwnerName, PartPlan, PartRange, PartSet, SystemClock, Upload, UploadRequest},
+    domain::{
+        AccountLimits, Clock, Metadata, OwnerName, PartPlan, PartRange, PartSet, SystemClock, Upload, UploadRequest,
+    },
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::runtime::Runtime;
@@ -42,6 +44,7 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
     } else {
         Db::open_sqlite(Path::new(database)).await?
     };
+    let limits = AccountLimits { max_bytes: None, max_open_sessions: u64::MAX };
     let (mut seeded, mut ranges) = (Vec::new(), HashMap::new());
     let wanted = [1, 100, 10_000, 100_000].map(|parts| [(parts, Pattern::FirstHalf), (parts, Pattern::EveryOther)]);
     // The list returns the newest sessions, so create them last, and small.
@@ -51,7 +54,7 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
         let id = upload.session.id.0;
         ranges.insert(id, ready_made(&upload.session.received, parts));
         seeded.push(Seeded { id, parts, pattern });
-        let created = db.create_upload(&upload, u64::MAX).await?;
+        let created = db.create_upload(&upload, &limits).await?;
         anyhow::ensure!(matches!(created, Created::New), "{created:?}");
     }
     fs::write(ranges_file, serde_json::to_vec(&ranges)?)?;
@@ -87,6 +90,7 @@ fn upload(parts: u32, pattern: Pattern) -> anyhow::Result<Upload> {
         idempotency_key: None,
         auto_finalize: false,
         upload_metadata: None,
+        retain_until: None,
     };
     let (now, ttl) = (SystemClock.now(), chrono::TimeDelta::days(7));
     let mut upload = Upload::new(&OwnerName::parse(OWNER).context("the owner")?, request, now, ttl);

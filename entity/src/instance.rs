@@ -16,6 +16,8 @@ pub struct Model {
     pub expiry_seen_at: Option<DateTimeUtc>,
     /// No session expires before this time. NULL if expiry is not paused.
     pub expiry_paused_until: Option<DateTimeUtc>,
+    /// The position of the latest event that has one.
+    pub last_event_position: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -3,9 +3,13 @@
 //! Owns the columns. A row is unchecked. Does not own its meaning and validity: the server's `db` module checks a row when it
 //! converts it into a domain value. Neither GraphQL nor REST exposes a row.
 
+pub mod account;
 pub mod api_token;
+pub mod event;
 pub mod instance;
 pub mod upload_file;
 pub mod upload_part;
 pub mod upload_part_claim;
 pub mod upload_session;
+pub mod webhook;
+pub mod webhook_delivery;

@@ -40,12 +40,15 @@ pub struct Model {
     /// The metadata as a tus client sent it. NULL if no tus client created the file.
     #[sqlx(rename = "file.upload_metadata")]
     pub upload_metadata: Option<String>,
-    /// `UPLOADING`, `STORED` or `FAILED`.
+    /// `UPLOADING`, `STORED`, `FAILED` or `DELETED`.
     #[sqlx(rename = "file.status")]
     pub status: String,
-    /// Location in the storage. NULL until the file is stored.
+    /// Location in the storage. NULL unless the file is stored.
     #[sqlx(rename = "file.location")]
     pub location: Option<String>,
+    /// When the server deletes the stored file. NULL if never, or if the file is not stored yet and the client has chosen no time.
+    #[sqlx(rename = "file.retain_until")]
+    pub retain_until: Option<DateTimeUtc>,
     /// UTC, microseconds.
     #[sqlx(rename = "file.created_at")]
     pub created_at: DateTimeUtc,

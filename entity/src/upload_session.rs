@@ -50,9 +50,14 @@ pub struct Model {
     pub declared_sha256: Option<Vec<u8>>,
     /// The object store's id of the multipart upload. NULL before the first part and on the local disk.
     pub storage_upload_id: Option<String>,
-    /// True after the server has freed the bytes of a session that ended without a file. False before, so the sweep
-    /// frees bytes that a crashed server left.
+    /// True if the stored file was deleted. `upload_file.status` says the same; the copy here lets an index find the bytes to
+    /// free.
+    pub file_deleted: bool,
+    /// True after the server has freed the bytes of a session that ended without a file, or whose file was deleted. False
+    /// before, so the sweep frees bytes that a crashed server left.
     pub bytes_freed: bool,
+    /// Whether the session's rows in `upload_part` exist: `KEPT`, `REMOVING` or `REMOVED`.
+    pub part_rows: String,
     /// When the freeing lease expires. A server's sweep takes this lease before it frees the session's bytes.
     pub freeing_until: Option<DateTimeUtc>,
     /// When an open session expires.

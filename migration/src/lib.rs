@@ -13,6 +13,9 @@ mod m20261125_000070_add_sweep_indexes;
 mod m20261125_000080_add_filename_key;
 mod m20261125_000150_add_expiry_pause;
 mod m20261128_000010_add_appends;
+mod m20261129_000010_add_events;
+mod m20261129_000020_add_file_deletion;
+mod m20261129_000030_add_accounts;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -29,6 +32,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000080_add_filename_key::Migration),
             Box::new(m20261125_000150_add_expiry_pause::Migration),
             Box::new(m20261128_000010_add_appends::Migration),
+            Box::new(m20261129_000010_add_events::Migration),
+            Box::new(m20261129_000020_add_file_deletion::Migration),
+            Box::new(m20261129_000030_add_accounts::Migration),
         ]
     }
 }

@@ -6,12 +6,16 @@
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use chrono::TimeDelta;
 
 use super::{Config, StorageTarget};
 use crate::{domain::PartPlan, storage::PartSettings};
 
 /// Maximum of every duration setting, 100 years: small enough that adding it to a timestamp never overflows.
 const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// Longer than the server tries to send an event to a webhook.
+const MIN_EVENT_RETENTION: TimeDelta = TimeDelta::days(4);
 
 impl Config {
     /// Rejects invalid settings. The error names the setting.
@@ -29,9 +33,19 @@ impl Config {
         if connections.max_connections == 0 || connections.keep_alive_timeout.is_zero() {
             bail!("max_connections must be at least 1, and keep_alive_timeout longer than zero");
         }
+        ensure!(
+            limits.owner_max_bytes.is_none_or(|size| size.0 <= i64::MAX as u64),
+            "owner_max_bytes must be less than 8 EiB"
+        );
+        ensure!(limits.file_retention != Some(TimeDelta::zero()), "file_retention must be longer than zero, or empty");
+        ensure!(limits.event_retention >= MIN_EVENT_RETENTION, "event_retention must be at least 4 days");
         ensure!(limits.max_streams_per_owner > 0, "max_streams_per_owner must be at least 1");
+        let std = |duration: TimeDelta| duration.to_std().unwrap_or(Duration::MAX);
         for (name, duration) in [
-            ("session_ttl", limits.session_ttl.to_std().unwrap_or(Duration::MAX)),
+            ("session_ttl", std(limits.session_ttl)),
+            ("file_retention", limits.file_retention.map_or(Duration::ZERO, std)),
+            ("part_retention", std(limits.part_retention)),
+            ("event_retention", std(limits.event_retention)),
             ("sweep_interval", server.sweep_interval),
             ("body_idle_timeout", connections.body_idle_timeout),
             ("keep_alive_timeout", connections.keep_alive_timeout),

@@ -11,7 +11,7 @@ use super::{Db, Result};
 use crate::domain::ExpiryPause;
 
 /// The key of the single row.
-const ROW: i32 = 1;
+pub(super) const ROW: i32 = 1;
 
 impl Db {
     /// The storage's id; `None` before the first start.

@@ -7,9 +7,11 @@
 //! The statements are the same for SQLite and PostgreSQL. The two differ in how the server opens them (`sqlite`,
 //! `postgres`), migrates them (`migrate`) and detects changes (`changes`).
 
+mod accounts;
 mod changes;
 mod check;
 mod error;
+mod events;
 mod files;
 mod forget_parts;
 mod health;
@@ -30,13 +32,16 @@ mod sweep;
 mod tokens;
 mod turns;
 mod unreadable;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
+pub use accounts::OwnLimits;
 use changes::ChangeSource;
 pub use changes::{Change, Changes};
 pub use check::CheckedUpload;
 pub use error::{Error, LockWait, Result};
+pub use events::EventPage;
 pub use part_leases::PartLease;
 use pools::{Connection, Pools, Transaction};
 use prometheus_client::metrics::counter::Counter;

@@ -3,27 +3,37 @@
 //! Owns which values of a column are valid. A row with an invalid value is an error that names its table, id and
 //! column. There are no substitute values.
 
-use entity::{upload_file, upload_part, upload_session};
+use entity::{account, event, upload_file, upload_part, upload_session};
 use sea_orm::ActiveValue::{NotSet, Set};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartRecord, PartSet, Session, SessionId,
-    SessionStatus, Sha256Digest, StatusReason, Tail, Upload, filename_key,
+    Account, AccountLimits, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part,
+    PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Tail, Upload,
+    filename_key,
 };
+
+/// `part_rows` of a session whose part rows are complete.
+pub(super) const PART_ROWS_KEPT: &str = "KEPT";
 
 /// A row with an invalid value in a column.
 #[derive(Debug, thiserror::Error)]
 #[error("{table} {id}: column {column} has an invalid value")]
 pub struct CorruptRow {
     table: &'static str,
-    id: Uuid,
+    id: String,
     column: &'static str,
 }
 
 impl CorruptRow {
     pub(super) fn new(table: &'static str, id: Uuid, column: &'static str) -> Self {
-        Self { table, id, column }
+        Self { table, id: id.to_string(), column }
+    }
+
+    /// An account whose owner has an invalid name.
+    pub(super) fn of_owner(name: &str) -> Self {
+        Self { table: "account", id: format!("{name:?}"), column: "owner" }
     }
 }
 
@@ -81,6 +91,8 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         append_offset,
         tail,
         auto_finalize: row.auto_finalize,
+        file_deleted: row.file_deleted,
+        keeps_part_records: row.part_rows == PART_ROWS_KEPT,
         version: at.count("version", row.version)?,
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
@@ -117,6 +129,7 @@ pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_se
         total_parts: Set(session.plan.total_parts().into()),
         declared_sha256: Set(session.declared_sha256.map(|digest| digest.as_bytes().to_vec())),
         bytes_freed: Set(false),
+        part_rows: Set(PART_ROWS_KEPT.to_owned()),
         storage_upload_id: Set(session.storage_upload_id.clone()),
         created_at: Set(session.created_at),
         ..session_update(session)?
@@ -137,6 +150,7 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
         tail_sha256: Set(session.tail.as_ref().map(|tail| tail.sha256.as_bytes().to_vec())),
         tail_location: Set(session.tail.as_ref().and_then(|tail| tail.location.clone())),
         auto_finalize: Set(session.auto_finalize),
+        file_deleted: Set(session.file_deleted),
         idempotency_key: Set(session.idempotency_key.clone()),
         version: Set(at.stored("version", session.version)?),
         expires_at: Set(session.expires_at),
@@ -150,6 +164,7 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
         declared_sha256: NotSet,
         storage_upload_id: NotSet,
         bytes_freed: NotSet,
+        part_rows: NotSet,
         freeing_until: NotSet,
         created_at: NotSet,
     })
@@ -170,6 +185,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         upload_metadata: row.upload_metadata,
         status: at.check("status", status)?,
         location: row.location,
+        retain_until: row.retain_until,
         created_at: row.created_at,
         updated_at: row.updated_at,
     })
@@ -189,6 +205,7 @@ pub(super) fn file_row(file: &FileRecord) -> Result<upload_file::ActiveModel, Co
         upload_metadata: Set(file.upload_metadata.clone()),
         status: Set(file.status.as_str().to_owned()),
         location: Set(file.location.clone()),
+        retain_until: Set(file.retain_until),
         created_at: Set(file.created_at),
         updated_at: Set(file.updated_at),
     })
@@ -217,4 +234,49 @@ pub(super) fn part_row(id: SessionId, record: &PartRecord) -> Result<upload_part
         storage_etag: Set(record.storage_etag.clone()),
         received_at: Set(record.received_at),
     })
+}
+
+pub(super) fn event(row: event::Model) -> Result<Event, CorruptRow> {
+    let at = Row("event", row.id);
+    Ok(Event {
+        id: EventId(row.id),
+        position: row.position.map(|position| at.count("position", position)).transpose()?,
+        event_type: at.check("event_type", EventType::parse(&row.event_type))?,
+        owner: at.check("owner", OwnerName::parse(&row.owner))?,
+        session_id: row.session_id.map(SessionId),
+        file_id: FileId(row.file_id),
+        data: at.check("data", RawValue::from_string(row.data).ok())?,
+        created_at: row.created_at,
+    })
+}
+
+pub(super) fn event_row(event: &Event) -> event::ActiveModel {
+    event::ActiveModel {
+        id: Set(event.id.0),
+        position: NotSet,
+        owner: Set(event.owner.to_string()),
+        event_type: Set(event.event_type.as_str().to_owned()),
+        session_id: Set(event.session_id.map(|id| id.0)),
+        file_id: Set(event.file_id.0),
+        data: Set(event.data.get().to_owned()),
+        created_at: Set(event.created_at),
+    }
+}
+
+/// A count below zero is read as zero, because an account must not fail a request. `partway check` reports it.
+pub(super) fn account(row: account::Model, owner: OwnerName, defaults: &AccountLimits) -> Account {
+    let count = |value: i64| u64::try_from(value).unwrap_or_default();
+    // The largest value means that there is no limit.
+    let bytes_limit = match row.max_bytes {
+        Some(i64::MAX) => None,
+        Some(limit) => Some(count(limit)),
+        None => defaults.max_bytes,
+    };
+    Account {
+        owner,
+        bytes_used: count(row.bytes_used),
+        bytes_limit,
+        open_sessions: count(row.open_sessions),
+        open_sessions_limit: row.max_open_sessions.map_or(defaults.max_open_sessions, count),
+    }
 }

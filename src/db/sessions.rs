@@ -9,17 +9,19 @@ use entity::{upload_file, upload_session};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::Set,
-    EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
+    EntityTrait, QueryFilter, QuerySelect,
     sea_query::{LockBehavior, LockType},
 };
 
 use super::{
-    Db, Result, Transaction, at_most_one, changes,
+    Db, Result, Transaction, accounts, at_most_one, changes,
     error::{retry_locked, retry_transaction, retry_transient},
-    rows,
+    events, rows,
     unreadable::{each, read_each},
 };
-use crate::domain::{OwnerName, Session, SessionId, SessionStatus, Upload};
+use crate::domain::{
+    Account, AccountLimits, Event, FileId, OwnerName, Session, SessionId, SessionStatus, Upload, Usage,
+};
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
 
@@ -33,16 +35,15 @@ pub enum Created {
     New,
     /// The owner has a session with this idempotency key. Nothing was inserted.
     KeyTaken(Box<Upload>),
-    /// The owner has `max_open` open sessions. Nothing was inserted.
-    TooManyOpen,
+    /// A limit of the owner's account, which is as it was, forbids another upload of this size. Nothing was inserted.
+    OverLimit(Box<Account>),
 }
 
 impl Db {
-    /// Creates an upload, unless the owner already has a session with this idempotency key, or has `max_open` open
-    /// sessions. On PostgreSQL, requests that run at the same time do not see each other, so an owner can get a few
-    /// sessions more than `max_open`.
-    pub async fn create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
-        let create = || retry_locked(|| self.try_create_upload(new, max_open));
+    /// Creates an upload, unless the owner already has a session with this idempotency key, or a limit of the owner's account
+    /// forbids it. `defaults` are the limits of an owner without limits of their own.
+    pub async fn create_upload(&self, new: &Upload, defaults: &AccountLimits) -> Result<Created> {
+        let create = || retry_locked(|| self.try_create_upload(new, defaults));
         match create().await {
             // Another request inserted the key after this request's look-up. The second attempt finds that session.
             Err(error) if error.is_duplicate() => create().await,
@@ -50,29 +51,36 @@ impl Db {
         }
     }
 
-    async fn try_create_upload(&self, new: &Upload, max_open: u64) -> Result<Created> {
+    async fn try_create_upload(&self, new: &Upload, defaults: &AccountLimits) -> Result<Created> {
         let owner = &new.session.owner;
         let tx = self.begin(Some(owner)).await?;
-        if let Some(key) = &new.session.idempotency_key {
-            let taken = joined()
-                .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
-                .filter(upload_session::COLUMN.idempotency_key.eq(key.as_str()));
-            if let Some(found) = taken.all(&tx).await?.pop() {
-                return Ok(Created::KeyTaken(Box::new(upload(found)?)));
-            }
-        }
-        let open = upload_session::Entity::find()
-            .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
-            .filter(upload_session::COLUMN.status.is_in(OPEN))
-            .count(&tx)
-            .await?;
-        if open >= max_open {
-            return Ok(Created::TooManyOpen);
+        if let Some(key) = &new.session.idempotency_key
+            && let Some(found) = with_key(owner, key).all(&tx).await?.pop()
+        {
+            return Ok(Created::KeyTaken(Box::new(upload(found)?)));
         }
         upload_file::Entity::insert(rows::file_row(&new.file)?).exec_without_returning(&tx).await?;
         upload_session::Entity::insert(rows::session_row(new)?).exec_without_returning(&tx).await?;
+        let added = Usage::of(new.state(), new.file.size_bytes);
+        if let Some(account) = accounts::admit(&tx, owner, added, defaults).await? {
+            return Ok(Created::OverLimit(Box::new(account)));
+        }
         tx.commit().await?;
         Ok(Created::New)
+    }
+
+    /// The owner's upload with this idempotency key.
+    pub async fn upload_with_key(&self, owner: &OwnerName, key: &str) -> Result<Option<Upload>> {
+        let found = retry_transient(|| with_key(owner, key).all(&self.read)).await?.pop();
+        found.map(upload).transpose()
+    }
+
+    /// The id of the session that uploaded this file of the owner.
+    pub async fn session_of_file(&self, owner: &OwnerName, file: FileId) -> Result<Option<SessionId>> {
+        let wanted = owned(owner).filter(upload_session::COLUMN.file_id.eq(file.0));
+        let wanted = wanted.select_only().column(upload_session::Column::Id);
+        let ids = || wanted.clone().into_tuple::<uuid::Uuid>();
+        Ok(retry_transient(|| ids().all(&self.read)).await?.pop().map(SessionId))
     }
 
     /// The owner's sessions with these ids, in one statement. If a row is invalid, only its own entry is an error.
@@ -98,8 +106,8 @@ impl Db {
         Ok(read_each(&self.read, &wanted).await?.into_iter().collect())
     }
 
-    /// Locks an upload, applies `change` and stores the upload, unless `change` returns false. Returns the upload and
-    /// what `change` returned. Waits for a turn to write in this owner's queue, or in the server's queue if `owner` is
+    /// Locks an upload, applies `change` and stores the upload, unless `change` returns false. If the change is an event,
+    /// inserts it, and changes the owner's account. Returns the upload and what `change` returned. Waits for a turn to write in this owner's queue, or in the server's queue if `owner` is
     /// `None`; see `turns`.
     pub async fn change_upload(
         &self,
@@ -121,11 +129,17 @@ impl Db {
         let row = at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
         let file = rows::file(row.ok_or_else(|| missing_row("upload_file"))?)?;
         let mut upload = Upload { session, file };
+        let before = upload.state();
         let has_changed = change(&mut upload);
         if has_changed {
             rows::session_update(&upload.session)?.update_without_returning(&tx).await?;
             rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
+            if let Some(event) = Event::of_change(before, &upload) {
+                events::insert(&tx, &event).await?;
+            }
             changes::notify(&tx, &upload.session).await?;
+            let used = |state| Usage::of(state, upload.file.size_bytes);
+            accounts::change(&tx, &upload.session.owner, used(upload.state()).since(used(before))).await?;
             tx.commit().await?;
         }
         Ok((upload, has_changed))
@@ -151,6 +165,12 @@ impl Db {
 
 fn owned(owner: &OwnerName) -> sea_orm::Select<upload_session::Entity> {
     upload_session::Entity::find().filter(upload_session::COLUMN.owner.eq(owner.as_str()))
+}
+
+fn with_key(owner: &OwnerName, key: &str) -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
+    joined()
+        .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
+        .filter(upload_session::COLUMN.idempotency_key.eq(key))
 }
 
 pub(super) type UploadRows = (upload_session::Model, Option<upload_file::Model>);

@@ -3,11 +3,11 @@
 //! Several nodes may sweep one database. A node takes a freeing lease on a session by a conditional update, for longer
 //! than the work takes. If the node dies, the lease expires and another node takes one.
 
-use entity::upload_session;
+use entity::{upload_file, upload_session};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
-    Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
     sea_query::Expr,
 };
 use uuid::Uuid;
@@ -26,7 +26,8 @@ use crate::domain::{OwnerName, Session, SessionId, SessionStatus, Timestamp};
 const IS_OPEN: &str = "status IN ('INIT', 'IN_PROGRESS')";
 const IS_TO_BE_FINALIZED: &str =
     "auto_finalize AND completed_parts = total_parts AND status IN ('INIT', 'IN_PROGRESS')";
-const HAS_BYTES_TO_FREE: &str = "NOT bytes_freed AND status IN ('FAILED', 'ABORTED')";
+const HAS_BYTES_TO_FREE: &str = "NOT bytes_freed AND (status IN ('FAILED', 'ABORTED') OR file_deleted)";
+const IS_STORED: &str = "status = 'STORED'";
 
 impl Db {
     /// The ids of open sessions that have expired at `now`, in the order of their expiry.
@@ -36,7 +37,16 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Sessions that ended without a file, whose bytes may not be freed yet, and on which no node has a freeing lease.
+    /// The ids of the sessions whose stored file must be deleted, because the end of its retention has come: at most `limit`, in
+    /// the order of that time.
+    pub async fn sessions_with_due_file(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
+        let due = upload_session::Entity::find()
+            .filter(upload_session::Column::FileId.in_subquery(due_files(now).limit(limit).into_query()));
+        let found = retry_transient(|| ids_of(due.clone()).all(&self.read)).await?;
+        Ok(found.into_iter().map(SessionId).collect())
+    }
+
+    /// Sessions that ended without a file or whose file was deleted, whose bytes may not be freed yet, and on which no node has a freeing lease.
     /// Reads only the columns that locate the bytes, so that one invalid row does not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now).limit(limit);
@@ -55,7 +65,7 @@ impl Db {
         Ok(leased.rows_affected > 0)
     }
 
-    /// Records that the bytes of a session that ended without a file are freed.
+    /// Records that the bytes of a session are freed.
     pub async fn mark_freed(&self, id: SessionId) -> Result<()> {
         let freed = upload_session::ActiveModel { id: Unchanged(id.0), bytes_freed: Set(true), ..Default::default() };
         retry_transient(|| freed.clone().update_without_returning(&self.write)).await?;
@@ -127,6 +137,15 @@ fn to_be_finalized(after: SessionId) -> Select<upload_session::Entity> {
         .order_by_asc(upload_session::COLUMN.id)
 }
 
+fn due_files(now: Timestamp) -> Select<upload_file::Entity> {
+    upload_file::Entity::find()
+        .select_only()
+        .column(upload_file::Column::Id)
+        .filter(Expr::cust(IS_STORED))
+        .filter(upload_file::COLUMN.retain_until.lte(now))
+        .order_by_asc(upload_file::COLUMN.retain_until)
+}
+
 fn to_be_freed(now: Timestamp) -> Select<upload_session::Entity> {
     upload_session::Entity::find().filter(is_to_be_freed(now)).order_by_asc(upload_session::COLUMN.id)
 }
@@ -140,7 +159,7 @@ fn is_to_be_freed(now: Timestamp) -> Condition {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ConnectionTrait, DbBackend, QueryTrait, Statement};
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
     use super::*;
     use crate::domain::{Clock, SystemClock};
@@ -153,8 +172,12 @@ mod tests {
         let now = SystemClock.now();
         let (expiry, to_free) = ("upload_session_expiry", "upload_session_to_free");
         let finalize = (to_be_finalized(SessionId(Uuid::nil())), "upload_session_to_finalize");
-        for (select, index) in [(expired(now), expiry), (to_be_freed(now), to_free), (with_bytes(), expiry), finalize] {
-            let sql = format!("EXPLAIN QUERY PLAN {}", select.limit(100).build(DbBackend::Sqlite));
+        let sessions = [(expired(now), expiry), (to_be_freed(now), to_free), (with_bytes(), expiry), finalize];
+        let statement = |select: Select<upload_session::Entity>| select.limit(100).build(DbBackend::Sqlite);
+        let mut statements: Vec<_> = sessions.map(|(select, index)| (statement(select), index)).into();
+        statements.push((due_files(now).limit(100).build(DbBackend::Sqlite), "upload_file_retention"));
+        for (statement, index) in statements {
+            let sql = format!("EXPLAIN QUERY PLAN {statement}");
             let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
             let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
             assert_eq!(steps.len(), 1, "{steps:?}");

@@ -14,23 +14,23 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Connection, Db, Result,
+    Connection, Db, Result, Transaction, accounts,
     error::{retry_transaction, retry_transient},
-    rows,
+    events, rows,
     sessions::{ENDED, upload},
 };
 use crate::domain::{
-    FileId, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus, StatusReason, Timestamp,
-    Upload,
+    Event, FileId, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus, StatusReason,
+    Timestamp, Upload, Usage,
 };
 
 /// The prefixes that sea-orm gives to the columns of the session and of the file in a join.
 const SESSION: &str = "A_";
 const FILE: &str = "B_";
 
-/// The columns that locate a session's bytes (id, file id, upload id), and its status reason, which decides which bytes
-/// are freed.
-pub(super) type BytesColumns = (Uuid, Uuid, Option<String>, Option<String>);
+/// The columns that locate a session's bytes (id, file id, upload id), and its status reason and whether its file was deleted,
+/// which decide which bytes are freed.
+pub(super) type BytesColumns = (Uuid, Uuid, Option<String>, Option<String>, bool);
 
 /// The result of ending a session with an invalid row.
 #[derive(Debug)]
@@ -101,11 +101,27 @@ impl Db {
                 .filter(upload_file::COLUMN.id.eq(session.file_id.0))
                 .exec(&tx)
                 .await?;
+            if let Some((owner, size_bytes)) = charged(&tx, &session).await? {
+                let event = Event::of_unreadable(reason, owner.clone(), (session.id, session.file_id), now);
+                events::insert(&tx, &event).await?;
+                accounts::change(&tx, &owner, Usage { bytes: -size_bytes, open_sessions: -1 }).await?;
+            }
             tx.commit().await?;
             return Ok(EndedUnreadable::WithoutFile(Box::new(session)));
         }
         Ok(EndedUnreadable::WithoutFile(Box::new(session)))
     }
+}
+
+/// The owner of an upload with an invalid row, and the size that its account counts. `None` if the owner's name is invalid. A
+/// size that is invalid counts as 0: `partway check` then reports the account.
+async fn charged(tx: &Transaction, session: &Session) -> Result<Option<(OwnerName, i64)>> {
+    let owner = upload_session::Entity::find_by_id(session.id.0).select_only().column(upload_session::Column::Owner);
+    let owner = owner.into_tuple::<String>().all(tx).await?.pop();
+    let size = upload_file::Entity::find_by_id(session.file_id.0).select_only().column(upload_file::Column::SizeBytes);
+    let size = size.into_tuple::<i64>().all(tx).await.ok().and_then(|mut sizes| sizes.pop());
+    let owner = owner.and_then(|name| OwnerName::parse(&name));
+    Ok(owner.map(|owner| (owner, size.filter(|size| *size > 0).unwrap_or_default())))
 }
 
 /// Converts each row on its own. Returns the results with their session ids. Leaves out a row whose id is invalid.
@@ -143,6 +159,7 @@ pub(super) fn bytes_columns_of(
         upload_session::Column::FileId,
         upload_session::Column::StorageUploadId,
         upload_session::Column::StatusReason,
+        upload_session::Column::FileDeleted,
     ];
     select.select_only().columns(columns).into_tuple()
 }
@@ -150,7 +167,8 @@ pub(super) fn bytes_columns_of(
 /// A session of which only the ids and the reason come from the row. They are enough to free its bytes. An invalid
 /// reason becomes `bytes_lost`: the server then frees only the parts and keeps a complete file, which may be the only
 /// remaining copy.
-pub(super) fn session_of((id, file_id, storage_upload_id, reason): BytesColumns, now: Timestamp) -> Result<Session> {
+pub(super) fn session_of(columns: BytesColumns, now: Timestamp) -> Result<Session> {
+    let (id, file_id, storage_upload_id, reason, file_deleted) = columns;
     let unknown = |column| rows::CorruptRow::new("upload_session", id, column);
     Ok(Session {
         id: SessionId(id),
@@ -164,6 +182,8 @@ pub(super) fn session_of((id, file_id, storage_upload_id, reason): BytesColumns,
         append_offset: 0,
         tail: None,
         auto_finalize: false,
+        file_deleted,
+        keeps_part_records: true,
         version: 0,
         idempotency_key: None,
         declared_sha256: None,

@@ -129,6 +129,7 @@ mod tests {
             idempotency_key: None,
             auto_finalize: false,
             upload_metadata: None,
+            retain_until: None,
         };
         Upload::new(&OwnerName::parse("ann").unwrap(), request, NOW, TTL).session
     }

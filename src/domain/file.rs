@@ -15,11 +15,13 @@ pub enum FileStatus {
     Stored,
     /// Its session failed or was aborted; there will be no content.
     Failed,
+    /// It was stored and then deleted, by its owner or at the end of its retention. The record remains.
+    Deleted,
 }
 
 impl FileStatus {
     /// Every status.
-    pub const ALL: [Self; 3] = [Self::Uploading, Self::Stored, Self::Failed];
+    pub const ALL: [Self; 4] = [Self::Uploading, Self::Stored, Self::Failed, Self::Deleted];
 
     /// The name used in the database and in both protocols.
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +29,7 @@ impl FileStatus {
             Self::Uploading => "UPLOADING",
             Self::Stored => "STORED",
             Self::Failed => "FAILED",
+            Self::Deleted => "DELETED",
         }
     }
 }
@@ -55,8 +58,10 @@ pub struct FileRecord {
     pub upload_metadata: Option<String>,
     /// Its status.
     pub status: FileStatus,
-    /// Where the storage keeps it; `None` until it is stored.
+    /// Where the storage keeps it; `None` unless it is stored.
     pub location: Option<String>,
+    /// When the server deletes it. `None` if never, or if it is not stored yet and the client has chosen no time.
+    pub retain_until: Option<Timestamp>,
     /// When its session was created.
     pub created_at: Timestamp,
     /// When this record last changed.

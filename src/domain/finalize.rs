@@ -109,6 +109,10 @@ pub enum Refusal {
     },
     /// The session ended without a file.
     Closed,
+    /// The file is needed, and it was deleted.
+    FileDeleted,
+    /// The records of the parts are needed, and the server has removed them.
+    PartsNotKept,
 }
 
 impl Finalize {
@@ -170,9 +174,17 @@ impl Finalize {
         match (file.sha256, self.actual) {
             (Some(actual), _) => self.check_sha256(actual).map(|()| Step::Done),
             (None, _) if self.expected.sha256.is_none() => Ok(Step::Done),
+            (None, _) if self.upload.session.file_deleted => Err(Refusal::FileDeleted),
             (None, Actual::Known(actual)) => Ok(Step::LearnSha256(actual)),
-            (None, _) if self.parts.is_none() => Ok(Step::ReadParts),
-            (None, _) => Ok(Step::Hash),
+            (None, _) => match &self.parts {
+                _ if !self.upload.session.keeps_part_records => Err(Refusal::PartsNotKept),
+                None => Ok(Step::ReadParts),
+                // The server has removed some of them since the session was read.
+                Some(parts) if parts.numbers.len() < self.upload.session.plan.total_parts() => {
+                    Err(Refusal::PartsNotKept)
+                }
+                Some(_) => Ok(Step::Hash),
+            },
         }
     }
 
@@ -225,6 +237,7 @@ mod tests {
             idempotency_key: None,
             auto_finalize: false,
             upload_metadata: None,
+            retain_until: None,
         };
         let mut upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, NOW, TTL);
         for record in records() {
@@ -269,7 +282,7 @@ mod tests {
                     "complete"
                 }
                 Step::Record(complete) => {
-                    assert!(finalize.upload.complete(complete, NOW));
+                    assert!(finalize.upload.complete(complete, None, NOW));
                     "record"
                 }
                 Step::FailChecksum(actual) => {
@@ -357,6 +370,23 @@ mod tests {
         upload.session.forget_part(records()[0].part, NOW);
         let missing = finalize(upload, ExpectedDigests::default(), false);
         assert_eq!(missing.next().unwrap_err(), Refusal::PartsMissing([2].into_iter().collect()));
+    }
+
+    #[test]
+    fn a_digest_of_a_deleted_file_or_of_removed_parts_cannot_be_checked() {
+        let mut complete = finalize(upload(None), ExpectedDigests::default(), false);
+        run(&mut complete, digest("x"), false).unwrap();
+        let again = |change: fn(&mut Upload), expected| {
+            let mut upload = complete.upload.clone();
+            change(&mut upload);
+            run(&mut finalize(upload, expected, false), digest("x"), false)
+        };
+        let delete = |upload: &mut Upload| assert!(upload.delete_file(NOW));
+        let remove = |upload: &mut Upload| upload.session.keeps_part_records = false;
+        assert_eq!(again(delete, expecting(digest("x"))), Err(Refusal::FileDeleted));
+        assert_eq!(again(remove, expecting(digest("x"))), Err(Refusal::PartsNotKept));
+        assert_eq!(again(delete, ExpectedDigests::default()), Ok(vec![]));
+        assert_eq!(again(remove, ExpectedDigests::default()), Ok(vec![]));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Owns the types for sessions, parts, received sets, digests and owners, and their state changes. Does not own
 //! databases, protocols or storage, and imports no other module of Partway: so every rule can be read and tested alone.
 
+mod account;
 mod append;
 mod clock;
 mod digest;
+mod event;
 mod expiry;
 mod file;
 mod finalize;
@@ -20,9 +22,11 @@ mod session;
 mod token_hash;
 mod upload;
 
+pub use account::{Account, AccountLimits, Usage};
 pub use append::Tail;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{InvalidDigest, Sha256Digest};
+pub use event::{Event, EventId, EventType};
 pub use expiry::ExpiryPause;
 pub use file::{FileRecord, FileStatus, filename_key};
 pub use finalize::{Actual, ExpectedDigests, Finalize, Refusal, Step};
@@ -35,4 +39,4 @@ pub use part_set::{PartPage, PartRange, PartSet};
 pub use principal::{OwnerName, Principal};
 pub use session::{PartRecord, Session, SessionStatus, StatusReason};
 pub use token_hash::TokenHash;
-pub use upload::{CompleteFile, Upload, UploadRequest};
+pub use upload::{CompleteFile, Upload, UploadRequest, UploadState};

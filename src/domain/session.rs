@@ -112,6 +112,10 @@ pub struct Session {
     pub tail: Option<Tail>,
     /// Whether the server finalizes the session as soon as it has all bytes.
     pub auto_finalize: bool,
+    /// Whether the file was stored and then deleted.
+    pub file_deleted: bool,
+    /// Whether the server still has the records of its parts. It removes them some time after the end of the session.
+    pub keeps_part_records: bool,
     /// Grows by one with every change.
     pub version: u64,
     /// The client's name for the request that created it; unique per owner.

@@ -1,7 +1,7 @@
 //! An upload: a session and its file, which change together.
 //!
-//! Owns every change of state: `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED`, the counters, and what each change
-//! means for the file. Every change raises the session's `version` by one, so two reads with the same version return
+//! Owns every change of state: `INIT -> IN_PROGRESS -> COMPLETE | FAILED | ABORTED`, the deletion of a stored file, the
+//! counters, and what each change means for the file. Every change raises the session's `version` by one, so two reads with the same version return
 //! the same upload. A method returns whether it changed anything; if the present state does not allow the change, it
 //! does nothing. The database stores a change in a transaction, so two changes never run at once.
 
@@ -40,6 +40,17 @@ pub struct UploadRequest {
     pub auto_finalize: bool,
     /// The metadata as a tus client sent it.
     pub upload_metadata: Option<String>,
+    /// When the server deletes the stored file, if the client chooses a time.
+    pub retain_until: Option<Timestamp>,
+}
+
+/// The statuses of an upload, which decide whether a change is an event and what the upload uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadState {
+    /// The status of the session.
+    pub session: SessionStatus,
+    /// The status of the file.
+    pub file: FileStatus,
 }
 
 /// The results of completing a file.
@@ -68,6 +79,7 @@ impl Upload {
             upload_metadata: request.upload_metadata,
             status: FileStatus::Uploading,
             location: None,
+            retain_until: request.retain_until,
             created_at: now,
             updated_at: now,
         };
@@ -83,6 +95,8 @@ impl Upload {
             append_offset: 0,
             tail: None,
             auto_finalize: request.auto_finalize,
+            file_deleted: false,
+            keeps_part_records: true,
             version: 1,
             idempotency_key: request.idempotency_key,
             declared_sha256: request.declared_sha256,
@@ -103,13 +117,22 @@ impl Upload {
             && file.size_bytes == request.plan.total_size_bytes()
             && file.metadata == request.metadata
             && file.upload_metadata == request.upload_metadata
+            // The server chooses a time when it stores the file, if the client has chosen none.
+            && (file.retain_until == request.retain_until
+                || request.retain_until.is_none() && file.status != FileStatus::Uploading)
             && session.declared_sha256 == request.declared_sha256
             // The last append may have set it since.
             && (session.auto_finalize || !request.auto_finalize)
     }
 
-    /// Marks the file as stored and ends the session. Requires an open session with all its parts.
-    pub fn complete(&mut self, complete: CompleteFile, now: Timestamp) -> bool {
+    /// The statuses of the upload.
+    pub fn state(&self) -> UploadState {
+        UploadState { session: self.session.status, file: self.file.status }
+    }
+
+    /// Marks the file as stored and ends the session. Requires an open session with all its parts. The server deletes the file
+    /// after the time `retention`, unless the client has chosen a time.
+    pub fn complete(&mut self, complete: CompleteFile, retention: Option<TimeDelta>, now: Timestamp) -> bool {
         if !self.session.has_all_parts() || !self.session.end(SessionStatus::Complete, None, now) {
             return false;
         }
@@ -117,8 +140,28 @@ impl Upload {
         self.file.sha256 = complete.sha256;
         self.file.composite_sha256 = Some(complete.composite_sha256);
         self.file.location = Some(complete.location);
+        let chosen = self.file.retain_until;
+        self.file.retain_until = chosen.or_else(|| now.checked_add_signed(retention?));
         self.file.updated_at = now;
         true
+    }
+
+    /// Deletes the stored file. The session stays complete.
+    pub fn delete_file(&mut self, now: Timestamp) -> bool {
+        if self.file.status != FileStatus::Stored {
+            return false;
+        }
+        self.file.status = FileStatus::Deleted;
+        self.file.location = None;
+        self.file.updated_at = now;
+        self.session.file_deleted = true;
+        self.session.touch(now);
+        true
+    }
+
+    /// Deletes the stored file at the end of its retention.
+    pub fn delete_due_file(&mut self, now: Timestamp) -> bool {
+        self.file.retain_until.is_some_and(|until| until <= now) && self.delete_file(now)
     }
 
     /// Aborts the upload at the request of its owner.
@@ -165,7 +208,7 @@ impl Upload {
 
     /// Adds the SHA-256 of a file that was completed without one.
     pub fn learn_sha256(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
-        if self.session.status != SessionStatus::Complete || self.file.sha256.is_some() {
+        if self.file.status != FileStatus::Stored || self.file.sha256.is_some() {
             return false;
         }
         self.file.sha256 = Some(actual);
@@ -242,6 +285,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Event, EventType, Usage};
 
     const TTL: TimeDelta = TimeDelta::hours(1);
 
@@ -259,6 +303,7 @@ mod tests {
             idempotency_key: None,
             auto_finalize: false,
             upload_metadata: None,
+            retain_until: None,
         }
     }
 
@@ -282,7 +327,7 @@ mod tests {
     type Move = fn(&mut Upload) -> bool;
 
     const ENDS: [(Move, SessionStatus, FileStatus); 5] = [
-        (|upload| upload.complete(complete_file(), at(2)), SessionStatus::Complete, FileStatus::Stored),
+        (|upload| upload.complete(complete_file(), None, at(2)), SessionStatus::Complete, FileStatus::Stored),
         (|upload| upload.abort(at(2)), SessionStatus::Aborted, FileStatus::Failed),
         (|upload| upload.expire(at(9_999)), SessionStatus::Aborted, FileStatus::Failed),
         (|upload| upload.fail_checksum(Sha256Digest::of(b""), at(2)), SessionStatus::Failed, FileStatus::Failed),
@@ -377,7 +422,7 @@ mod tests {
     #[test]
     fn an_upload_without_all_parts_cannot_be_completed() {
         let mut upload = upload();
-        assert!(!upload.complete(complete_file(), at(2)));
+        assert!(!upload.complete(complete_file(), None, at(2)));
         assert!(!upload.expire(at(2)), "it is not due");
         assert_eq!(upload.session.status, SessionStatus::Init);
     }
@@ -387,11 +432,79 @@ mod tests {
         let (first, second) = (Sha256Digest::of(b"1"), Sha256Digest::of(b"2"));
         let mut upload = with_all_parts();
         assert!(!upload.learn_sha256(first, at(2)));
-        assert!(upload.complete(complete_file(), at(2)));
+        assert!(upload.complete(complete_file(), None, at(2)));
         let version = upload.session.version;
         assert!(upload.learn_sha256(first, at(3)));
         assert!(!upload.learn_sha256(second, at(4)));
         assert_eq!((upload.file.sha256, upload.session.version), (Some(first), version + 1));
+    }
+
+    #[test]
+    fn only_a_stored_file_can_be_deleted_and_only_once() {
+        for (end, _, file_status) in ENDS {
+            let mut upload = with_all_parts();
+            assert!(!upload.delete_file(at(1)));
+            assert!(end(&mut upload));
+            let before = upload.clone();
+            assert_eq!(upload.delete_file(at(3)), file_status == FileStatus::Stored);
+            if file_status != FileStatus::Stored {
+                assert_eq!(upload, before);
+                continue;
+            }
+            assert_eq!((upload.session.status, upload.file.status), (SessionStatus::Complete, FileStatus::Deleted));
+            assert_eq!((upload.session.version, upload.file.updated_at), (before.session.version + 1, at(3)));
+            assert!(upload.session.file_deleted && upload.file.location.is_none());
+            assert!(!upload.delete_file(at(4)) && !upload.learn_sha256(Sha256Digest::of(b""), at(4)));
+        }
+    }
+
+    #[test]
+    fn a_file_is_due_at_the_time_that_its_client_or_else_the_server_has_chosen() {
+        for (chosen, retention, due) in [
+            (None, None, None),
+            (None, Some(TimeDelta::seconds(10)), Some(at(12))),
+            (Some(at(5)), Some(TimeDelta::seconds(10)), Some(at(5))),
+            (Some(at(50)), None, Some(at(50))),
+            (None, Some(TimeDelta::MAX), None),
+        ] {
+            let request = UploadRequest { plan: PartPlan::new(0, 10).unwrap(), retain_until: chosen, ..request() };
+            let mut upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, at(0), TTL);
+            assert!(upload.complete(complete_file(), retention, at(2)));
+            assert_eq!(upload.file.retain_until, due);
+            let Some(due) = due else {
+                assert!(!upload.delete_due_file(at(99_999)));
+                continue;
+            };
+            assert!(!upload.delete_due_file(due - TimeDelta::seconds(1)));
+            assert!(upload.delete_due_file(due));
+        }
+    }
+
+    #[test]
+    fn every_end_and_the_deletion_is_one_event_and_changes_the_account() {
+        let usage = |upload: &Upload| Usage::of(upload.state(), upload.file.size_bytes);
+        let event = |before, upload: &Upload| Event::of_change(before, upload).map(|event| event.event_type);
+        let types = [
+            EventType::UploadCompleted,
+            EventType::UploadAborted,
+            EventType::UploadExpired,
+            EventType::UploadFailed,
+            EventType::UploadFailed,
+        ];
+        for ((end, status, _), event_type) in ENDS.into_iter().zip(types) {
+            let mut upload = with_all_parts();
+            let before = upload.state();
+            assert_eq!(usage(&upload), Usage { bytes: 25, open_sessions: 1 });
+            assert_eq!(event(before, &upload), None);
+            assert!(end(&mut upload));
+            assert_eq!(event(before, &upload), Some(event_type));
+            let is_stored = status == SessionStatus::Complete;
+            assert_eq!(usage(&upload), Usage { bytes: if is_stored { 25 } else { 0 }, open_sessions: 0 });
+            let before = upload.state();
+            assert_eq!(upload.delete_file(at(3)), is_stored);
+            assert_eq!(event(before, &upload), is_stored.then_some(EventType::FileDeleted));
+            assert!(usage(&upload).is_zero());
+        }
     }
 
     #[test]

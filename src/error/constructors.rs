@@ -8,7 +8,7 @@ use std::error::Error as StdError;
 use serde_json::json;
 
 use super::{Code, Error};
-use crate::domain::{PartSet, Session, Sha256Digest};
+use crate::domain::{Account, PartSet, Session, Sha256Digest};
 
 impl Error {
     /// The request has no valid token.
@@ -26,6 +26,11 @@ impl Error {
         let mut error = Self::new(Code::InvalidInput, format!("{field}: {problem}")).with("field", field);
         error.field = Some(field);
         error
+    }
+
+    /// The name of an owner is invalid.
+    pub fn invalid_owner() -> Self {
+        Self::invalid("owner", "1 to 100 letters, digits, or any of . _ - @ : /")
     }
 
     /// A header comes twice. `field` names it.
@@ -68,6 +73,18 @@ impl Error {
     pub fn too_large(what: &str, limit_bytes: u64) -> Self {
         Self::new(Code::TooLarge, format!("{what} may have at most {limit_bytes} bytes"))
             .with("limit_bytes", limit_bytes)
+    }
+
+    /// A file of this size does not fit into what the owner may use.
+    pub fn quota_exceeded(account: &Account, needed_bytes: u64) -> Self {
+        let left = account.bytes_left().unwrap_or(u64::MAX);
+        let message =
+            format!("the file has {needed_bytes} bytes, and you have {left} left; delete files or abort sessions");
+        Self::new(Code::QuotaExceeded, message)
+            .with("bytes_needed", needed_bytes)
+            .with("bytes_left", left)
+            .with("bytes_used", account.bytes_used)
+            .with("bytes_limit", json!(account.bytes_limit))
     }
 
     /// The owner used the idempotency key before, with other input.
@@ -171,6 +188,20 @@ impl Error {
         Self::new(Code::SessionClosed, format!("the session has ended: it is {}{reason}", session.status.as_str()))
             .with("session_status", session.status.as_str())
             .with("status_reason", json!(session.status_reason.map(|reason| reason.as_str())))
+    }
+
+    /// The server has removed the records of the parts of a session that ended long ago.
+    pub fn parts_not_kept() -> Self {
+        let message =
+            "the session ended long ago, and the server has removed the records of its parts (part_retention)";
+        Self::new(Code::PartsNotKept, message)
+    }
+
+    /// The server has removed events after the cursor.
+    pub fn events_expired() -> Self {
+        let message = "the server has removed events after this cursor because of their age (event_retention); \
+                       begin again without a cursor";
+        Self::new(Code::EventsExpired, message)
     }
 
     /// The owner has too many open sessions.

@@ -57,6 +57,8 @@ codes! {
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", 416, false;
     /// The file or the request is larger than the limit of this server.
     TooLarge = "TOO_LARGE", 413, false;
+    /// The owner's files would have more bytes than the owner may have; the details say how many are left.
+    QuotaExceeded = "QUOTA_EXCEEDED", 413, false;
     /// The idempotency key was used before, with other input.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false;
     /// The session has no part with this number.
@@ -83,6 +85,10 @@ codes! {
     SessionClosed = "SESSION_CLOSED", 409, false;
     /// The file's stored bytes are missing or damaged. The file's record stays; the log has the details.
     BytesLost = "BYTES_LOST", 410, false;
+    /// The server has removed the records of the session's parts, some time after the end of the session.
+    PartsNotKept = "PARTS_NOT_KEPT", 410, false;
+    /// The server has removed events after this cursor because of their age.
+    EventsExpired = "EVENTS_EXPIRED", 410, false;
     /// The owner has reached a limit, such as the number of open sessions.
     RateLimited = "RATE_LIMITED", 429, true;
     /// Another request is writing the same part (raised in `service/receive.rs`, `service/persist.rs` and `service/append/`), or the parts

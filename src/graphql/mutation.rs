@@ -189,6 +189,7 @@ impl Mutation {
             idempotency_key: input.idempotency_key,
             auto_finalize: input.auto_finalize,
             upload_metadata: None,
+            retain_until: None,
         };
         let scope = Scope::of(ctx);
         let created = scope.service.create(&scope.principal, request).await;

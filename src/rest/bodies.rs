@@ -49,6 +49,7 @@ impl CreateBody {
             idempotency_key,
             auto_finalize: self.auto_finalize,
             upload_metadata: None,
+            retain_until: None,
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use chrono::{Datelike, SubsecRound};
 use serde_json::value::RawValue;
 
 use super::{
@@ -14,11 +15,13 @@ use super::{
 };
 use crate::{
     db::Created,
-    domain::{Metadata, PartPlan, Principal, Upload, UploadRequest},
+    domain::{Metadata, PartPlan, Principal, Timestamp, Upload, UploadRequest},
     error::{Error, Result},
 };
 
 const MAX_KEY_CHARS: usize = 255;
+/// RFC 3339 has no later year.
+const MAX_YEAR: i32 = 9999;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
 /// A request to create a session.
@@ -41,6 +44,8 @@ pub struct CreateSession {
     pub auto_finalize: bool,
     /// The metadata as a tus client sent it, for `HEAD`.
     pub upload_metadata: Option<String>,
+    /// When the server deletes the stored file; in the future. `None`: as long as the setting `file_retention` says.
+    pub retain_until: Option<Timestamp>,
 }
 
 /// A session that was created or found.
@@ -57,24 +62,23 @@ impl Service {
     ///
     /// # Errors
     /// `INVALID_INPUT` naming the field. `TOO_LARGE`. `IDEMPOTENCY_KEY_REUSED` if an earlier request had the key and
-    /// other input. `RATE_LIMITED` if the owner has too many open sessions, `UNAVAILABLE` if there is no space for
-    /// more.
+    /// other input. `QUOTA_EXCEEDED` if the owner's files would have too many bytes, `RATE_LIMITED` if the owner has too many
+    /// open sessions, `UNAVAILABLE` if there is no space for more.
     pub async fn create(self: &Arc<Self>, principal: &Principal, input: CreateSession) -> Result<Creation> {
-        let request = check(input, &self.limits)?;
-        let new = Upload::new(&principal.owner, request.clone(), self.clock.now(), self.limits.session_ttl);
-        // Without free space the server opens no session, but a repeated request must still find its session.
-        let room = self.check_room(0).await;
-        let max_open = if room.is_ok() { self.limits.max_open_sessions } else { 0 };
-        let mut creation = match self.db.create_upload(&new, max_open).await? {
+        let now = self.clock.now();
+        let request = check(input, &self.limits, now)?;
+        let new = Upload::new(&principal.owner, request.clone(), now, self.limits.session_ttl);
+        let mut creation = match self.create_or_find(&new).await? {
             Created::New => {
                 self.announce(Event::Created(&new));
                 Creation { upload: new, is_new: true }
             }
             Created::KeyTaken(found) if found.has_same_input(&request) => Creation { upload: *found, is_new: false },
             Created::KeyTaken(_) => return Err(Error::idempotency_key_reused()),
-            Created::TooManyOpen => {
-                return Err(room.err().unwrap_or_else(|| Error::too_many_sessions(self.limits.max_open_sessions)));
+            Created::OverLimit(account) if account.open_sessions >= account.open_sessions_limit => {
+                return Err(Error::too_many_sessions(account.open_sessions_limit));
             }
+            Created::OverLimit(account) => return Err(Error::quota_exceeded(&account, new.file.size_bytes)),
         };
         // An empty file has all its bytes from the start.
         if let Some(finalized) = self.finalize_if_due(principal, &creation.upload.session).await {
@@ -82,9 +86,21 @@ impl Service {
         }
         Ok(creation)
     }
+
+    /// Without free space the server opens no session, but a repeated request must still find its session.
+    async fn create_or_find(&self, new: &Upload) -> Result<Created> {
+        let Err(full) = self.check_room(0).await else {
+            return Ok(self.db.create_upload(new, &self.limits.of_accounts()).await?);
+        };
+        let found = match &new.session.idempotency_key {
+            Some(key) => self.db.upload_with_key(&new.session.owner, key).await?,
+            None => None,
+        };
+        found.map(|found| Created::KeyTaken(Box::new(found))).ok_or(full)
+    }
 }
 
-fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
+fn check(input: CreateSession, limits: &Limits, now: Timestamp) -> Result<UploadRequest> {
     let total_size_bytes = u64::try_from(input.total_size_bytes)
         .map_err(|_| Error::invalid("total_size_bytes", "a size cannot be negative"))?;
     if total_size_bytes > limits.max_file_size.0 {
@@ -99,7 +115,17 @@ fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
         auto_finalize: input.auto_finalize,
         upload_metadata: input.upload_metadata,
+        retain_until: check_retain_until(input.retain_until, now)?,
     })
+}
+
+fn check_retain_until(until: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>> {
+    match until {
+        Some(until) if until <= now => Err(Error::invalid("retain_until", "must be in the future")),
+        Some(until) if until.year() > MAX_YEAR => Err(Error::invalid("retain_until", "must be before the year 10000")),
+        // The database keeps microseconds.
+        until => Ok(until.map(|until| until.trunc_subsecs(6))),
+    }
 }
 
 fn check_content_type(content_type: Option<String>) -> Result<String> {
@@ -142,6 +168,10 @@ mod tests {
             max_streams_per_owner: 1,
             session_ttl: chrono::TimeDelta::hours(1),
             file_sha256: FileSha256::Always,
+            owner_max_bytes: None,
+            file_retention: None,
+            part_retention: chrono::TimeDelta::days(1),
+            event_retention: chrono::TimeDelta::days(30),
         }
     }
 
@@ -149,13 +179,13 @@ mod tests {
         let mut input =
             CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 10, ..Default::default() };
         change(&mut input);
-        check(input, &limits()).err().and_then(|error| error.field())
+        check(input, &limits(), Timestamp::UNIX_EPOCH).err().and_then(|error| error.field())
     }
 
     #[test]
     fn a_plain_request_gets_the_defaults() {
         let input = CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 0, ..Default::default() };
-        let checked = check(input, &limits()).unwrap();
+        let checked = check(input, &limits(), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!((checked.content_type.as_str(), checked.metadata), (DEFAULT_CONTENT_TYPE, Metadata::default()));
         assert_eq!(check_content_type(Some(String::new())).unwrap(), DEFAULT_CONTENT_TYPE);
     }
@@ -172,6 +202,9 @@ mod tests {
         assert_eq!(refused_field(|input| input.sha256 = Some("abc".to_owned())), Some("sha256"));
         for key in ["", "a\tb", &"k".repeat(256)] {
             assert_eq!(refused_field(|input| input.idempotency_key = Some(key.to_owned())), Some("idempotency_key"));
+        }
+        for until in [Timestamp::UNIX_EPOCH, Timestamp::MAX_UTC] {
+            assert_eq!(refused_field(|input| input.retain_until = Some(until)), Some("retain_until"));
         }
         let list = RawValue::from_string("[]".to_owned()).unwrap();
         assert_eq!(refused_field(|input| input.metadata = Some(list)), Some("metadata"));

@@ -10,8 +10,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::Service;
 use crate::{
     domain::{FileId, FileRecord, Principal},
-    error::{Error, Result},
-    storage::ByteStream,
+    error::{Code, Error, Result},
+    storage::{self, ByteStream},
 };
 
 /// A stored file, ready to be read.
@@ -38,23 +38,30 @@ impl Service {
     /// Checks that the storage has its bytes.
     ///
     /// # Errors
-    /// `BYTES_LOST` if they are missing or have another size.
+    /// `BYTES_LOST` if they are missing or have another size. `NOT_FOUND` if the file was deleted since.
     pub async fn check_content(&self, content: &Content) -> Result<()> {
         match self.storage.check(&content.location, content.file.size_bytes).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.explain_unreadable(error).await),
+            Err(error) => Err(self.explain_unreadable_file(&content.file, error).await),
+        }
+    }
+
+    async fn explain_unreadable_file(&self, file: &FileRecord, error: storage::Error) -> Error {
+        match self.content(&Principal::acting_for(file.owner.clone()), file.id).await {
+            Err(deleted) if deleted.code() == Code::NotFound => deleted,
+            _ => self.explain_unreadable(error).await,
         }
     }
 
     /// Reads a range of its bytes. An error after the first bytes is logged and ends the response early.
     ///
     /// # Errors
-    /// `BYTES_LOST` if they are missing or have another size.
+    /// `BYTES_LOST` if they are missing or have another size. `NOT_FOUND` if the file was deleted since.
     pub async fn read(&self, content: &Content, range: Range<u64>) -> Result<ByteStream> {
         let (id, expected_bytes) = (content.file.id, range.end - range.start);
         let bytes = match self.storage.read(&content.location, content.file.size_bytes, range).await {
             Ok(bytes) => bytes,
-            Err(error) => return Err(self.explain_unreadable(error).await),
+            Err(error) => return Err(self.explain_unreadable_file(&content.file, error).await),
         };
         let whole = stream::try_unfold((bytes, expected_bytes), |(mut bytes, left_bytes)| async move {
             match bytes.try_next().await? {

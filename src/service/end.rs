@@ -1,7 +1,7 @@
-//! Ending a session: complete, failed, aborted or expired.
+//! Ending a session (complete, failed, aborted or expired), and deleting its file.
 //!
-//! Owns the steps that all ends have in common. A transaction ends the session. Then the server counts and logs the
-//! event. If the session has no file, the server frees its bytes and marks its row as freed. After a crash between
+//! Owns the steps that all ends have in common. A transaction ends the session, or deletes the file. Then the server counts
+//! and logs that. If the session has no file, the server frees its bytes and marks its row as freed. After a crash between
 //! these steps, the sweep frees the bytes.
 
 use super::{Service, events::Event};
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Service {
-    /// Ends an upload with the state change `end`, and announces the event. Returns the upload and whether this call
-    /// ended it. Does not free its bytes.
+    /// Ends an upload, or deletes its file, with the state change `end`, and announces that. Returns the upload and whether this
+    /// call changed it. Does not free its bytes.
     pub(super) async fn end(
         &self,
         owner: Option<&OwnerName>,
@@ -45,20 +45,20 @@ impl Service {
         }
     }
 
-    /// Frees the bytes of a session if it ended without a file.
+    /// Frees the bytes of a session if it ended without a file or its file was deleted.
     pub(super) async fn free_without_file(&self, session: &Session) -> Result<()> {
-        match session.status_reason {
-            Some(_) => self.free(session).await,
-            None => Ok(()),
+        if session.status_reason.is_some() || session.file_deleted {
+            self.free(session).await?;
         }
+        Ok(())
     }
 
-    /// Frees the bytes of a session that ended without a file. If its parts are lost, keeps a complete file: after the
+    /// Frees the bytes of a session that ended without a file, or whose file was deleted. If its parts are lost, keeps a complete file: after the
     /// restore of an older database, it may be the only remaining copy.
     pub(super) async fn free(&self, session: &Session) -> Result<()> {
         self.prefix_hashes.forget(session.id);
         match session.status_reason {
-            Some(StatusReason::BytesLost) => self.storage.discard_parts(session).await?,
+            Some(StatusReason::BytesLost) if !session.file_deleted => self.storage.discard_parts(session).await?,
             _ => self.storage.discard(session).await?,
         }
         Ok(self.db.mark_freed(session.id).await?)

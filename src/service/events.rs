@@ -23,7 +23,7 @@ pub(super) enum Event<'a> {
     PartReplayed,
     /// The server refused a part.
     PartRefused,
-    /// A session ended: complete, failed, aborted or expired.
+    /// A session ended (complete, failed, aborted or expired), or its file was deleted.
     Ended(&'a Upload),
 }
 
@@ -40,6 +40,7 @@ impl Service {
             ),
             Event::PartReplayed => self.metrics.count_part(PartOutcome::Replayed),
             Event::PartRefused => self.metrics.count_part(PartOutcome::Refused),
+            Event::Ended(upload) if upload.session.file_deleted => self.file_deleted(upload),
             Event::Ended(upload) if upload.session.status == SessionStatus::Complete => self.completed(upload),
             Event::Ended(Upload { session, .. }) => self.ended_without_file(session),
         }
@@ -80,6 +81,11 @@ impl Service {
             composite_sha256 = file.composite_sha256.map(tracing::field::display),
             "session finalized"
         );
+    }
+
+    fn file_deleted(&self, Upload { session, file }: &Upload) {
+        self.metrics.count_session(SessionEvent::FileDeleted);
+        tracing::info!(session.id = %session.id, file.id = %file.id, size_bytes = file.size_bytes, "file deleted");
     }
 
     fn ended_without_file(&self, session: &Session) {

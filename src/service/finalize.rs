@@ -34,7 +34,8 @@ impl Service {
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_INPUT`, `PARTS_MISSING` with the missing ranges, `CHECKSUM_MISMATCH` with both digests,
-    /// `SESSION_CLOSED` if it ended without a file, `PRECONDITION_FAILED`.
+    /// `SESSION_CLOSED` if it ended without a file, `PRECONDITION_FAILED`. `PARTS_NOT_KEPT`, or `NOT_FOUND` after the deletion of
+    /// the file, if it would have to read the file for a digest that it does not know.
     pub async fn finalize(
         self: &Arc<Self>,
         principal: &Principal,
@@ -140,8 +141,8 @@ impl Service {
     }
 
     async fn record_complete(&self, finalize: &mut Finalize, complete: CompleteFile) -> Result<()> {
-        let now = self.clock.now();
-        self.end_finalize(finalize, |upload| upload.complete(complete.clone(), now)).await
+        let (now, retention) = (self.clock.now(), self.limits.file_retention);
+        self.end_finalize(finalize, |upload| upload.complete(complete.clone(), retention, now)).await
     }
 
     /// Ends the session with the state change `end`. If an abort ended it first, this finalize may have moved the bytes
@@ -153,11 +154,17 @@ impl Service {
         self.free_without_file(&finalize.upload.session).await
     }
 
-    /// Reads the upload again after a failure of the storage. If another request has ended the upload, that explains
-    /// the failure, and the finalize continues from the new state.
+    /// Reads the upload again after a failure of the storage. If another request has ended the upload or deleted the file, that
+    /// explains the failure, and the finalize continues from the new state.
     async fn look_again(&self, finalize: &mut Finalize, error: storage::Error) -> Result<()> {
-        if !finalize.upload.session.status.is_open() {
-            return Err(self.explain_unreadable(error).await);
+        let session = &finalize.upload.session;
+        if !session.status.is_open() {
+            let now = self.db.upload(&session.owner, session.id).await?;
+            let Some(deleted) = now.filter(|now| now.session.file_deleted) else {
+                return Err(self.explain_unreadable(error).await);
+            };
+            finalize.upload = deleted;
+            return Ok(());
         }
         finalize.upload = self.resolve_storage_failure(&finalize.upload.session, error, |_| true).await?;
         self.prefix_hashes.forget(finalize.upload.session.id);
@@ -171,5 +178,7 @@ fn next(finalize: &Finalize) -> Result<Step> {
         Refusal::Sha256Mismatch { expected, actual } => Error::checksum_mismatch("file", expected, actual),
         Refusal::CompositeMismatch { expected, actual } => Error::composite_mismatch(expected, actual),
         Refusal::Closed => Error::session_closed(&finalize.upload.session),
+        Refusal::FileDeleted => Error::not_found("stored file"),
+        Refusal::PartsNotKept => Error::parts_not_kept(),
     })
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use chrono::TimeDelta;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
 use super::Service;
+use crate::domain::AccountLimits;
 
 /// The limits that the use cases apply.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -22,6 +23,14 @@ pub struct Limits {
     #[serde(deserialize_with = "time_delta")]
     pub session_ttl: TimeDelta,
     pub file_sha256: FileSha256,
+    #[serde(deserialize_with = "size_or_none")]
+    pub owner_max_bytes: Option<ByteSize>,
+    #[serde(deserialize_with = "time_delta_or_none")]
+    pub file_retention: Option<TimeDelta>,
+    #[serde(deserialize_with = "time_delta")]
+    pub part_retention: TimeDelta,
+    #[serde(deserialize_with = "time_delta")]
+    pub event_retention: TimeDelta,
 }
 
 impl Service {
@@ -32,6 +41,11 @@ impl Service {
 }
 
 impl Limits {
+    /// The limits of owners without limits of their own.
+    pub(super) fn of_accounts(&self) -> AccountLimits {
+        AccountLimits { max_bytes: self.owner_max_bytes.map(|size| size.0), max_open_sessions: self.max_open_sessions }
+    }
+
     /// Whether the server computes the SHA-256 of every file.
     pub(super) fn hashes_every_file(&self) -> bool {
         self.file_sha256 == FileSha256::Always
@@ -51,4 +65,28 @@ pub enum FileSha256 {
 fn time_delta<'de, D: Deserializer<'de>>(value: D) -> Result<TimeDelta, D::Error> {
     let duration: Duration = humantime_serde::deserialize(value)?;
     Ok(TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX))
+}
+
+/// A duration, or "" for none.
+fn time_delta_or_none<'de, D: Deserializer<'de>>(value: D) -> Result<Option<TimeDelta>, D::Error> {
+    let text = String::deserialize(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    time_delta(text.into_deserializer()).map(Some)
+}
+
+/// A size, or "" for none.
+fn size_or_none<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ByteSize>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Bytes(u64),
+        Text(String),
+    }
+    match Written::deserialize(value)? {
+        Written::Bytes(bytes) => Ok(Some(ByteSize::b(bytes))),
+        Written::Text(text) if text.is_empty() => Ok(None),
+        Written::Text(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
 }

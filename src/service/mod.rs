@@ -5,6 +5,7 @@
 //! parameter of every method on an owner's sessions and files is the [`Principal`](crate::domain::Principal).
 
 mod abort;
+mod account;
 mod append;
 mod authenticate;
 mod auto_finalize;
@@ -12,9 +13,11 @@ mod bind;
 mod check;
 mod claims;
 mod create;
+mod delete;
 mod download;
 mod end;
 mod events;
+mod feed;
 mod finalize;
 mod input;
 mod limits;
@@ -39,10 +42,12 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use account::NewLimit;
 pub use append::{Append, Appended};
 pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
 pub use download::Content;
+pub use feed::MAX_EVENTS_PAGE;
 pub use finalize::DigestFields;
 pub use input::{MAX_CONTENT_TYPE_BYTES, MAX_FILENAME_BYTES, UNNAMED};
 pub use limits::{FileSha256, Limits};

@@ -1,4 +1,4 @@
-//! The sweep: ends expired sessions and finishes what a crash left unfinished.
+//! The sweep: ends what is due, and finishes what a crash left unfinished.
 //!
 //! Owns the steps of the periodic sweep. Several nodes sweep one database: a conditional update ends a session, and a
 //! lease decides which node frees its bytes. If that node dies, the lease expires and another node frees them.
@@ -14,7 +14,7 @@ use crate::{
     storage,
 };
 
-const BATCH: u64 = 100;
+pub(super) const BATCH: u64 = 100;
 /// Duration of a freeing lease. If a node dies, another node takes over after this time.
 const FREEING_LEASE: TimeDelta = TimeDelta::minutes(10);
 
@@ -25,7 +25,9 @@ pub struct Swept {
     pub expired: usize,
     /// Sessions that were finalized because they had all bytes.
     pub finalized: usize,
-    /// Sessions that ended without a file and whose bytes were freed.
+    /// Stored files whose retention has ended.
+    pub deleted: usize,
+    /// Sessions without a file whose bytes were freed.
     pub freed: usize,
     /// Sessions that failed because the storage had lost bytes of their parts.
     pub lost: usize,
@@ -34,33 +36,43 @@ pub struct Swept {
 }
 
 impl Service {
-    /// Ends expired sessions, finalizes those that are due, frees the bytes of ended ones, fails sessions that have lost bytes, and records when
-    /// tokens were used. If a step fails, the sweep logs it and continues with the other steps; the next sweep repeats
+    /// Finalizes the sessions that are due, ends expired ones, deletes files at the end of their retention, frees bytes, fails
+    /// sessions that have lost bytes, removes old events, and records when tokens were used. If a step fails, the sweep logs it and continues with the other steps; the next sweep repeats
     /// it.
     pub async fn sweep(self: &Arc<Self>) -> Swept {
+        let finalized = logged(self.finalize_due().await).unwrap_or_default();
+        let (expired, deleted) = match logged(self.may_expire().await) {
+            Some(true) => (logged(self.expire().await), logged(self.delete_due_files().await)),
+            _ => (None, None),
+        };
         let swept = Swept {
-            finalized: logged(self.finalize_due().await).unwrap_or_default(),
-            expired: logged(self.expire().await).unwrap_or_default(),
+            finalized,
+            expired: expired.unwrap_or_default(),
+            deleted: deleted.unwrap_or_default(),
             freed: logged(self.free_ended().await).unwrap_or_default(),
             lost: logged(self.fail_lost_uploads().await).unwrap_or_default(),
             leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
         };
         logged(self.discard_tails_of_ended().await);
+        logged(self.drop_old_events().await);
         logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
         self.db.close_idle().await;
         swept
     }
 
-    async fn expire(&self) -> Result<usize> {
+    /// Whether sessions may expire and files may be deleted: not for a while after a jump of the clock.
+    async fn may_expire(&self) -> Result<bool> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
         let pause = self.db.note_expiry_pause(|pause| pause.now(now, ttl)).await?;
-        if !pause.is_over() {
-            if pause.seen_at == Some(now) {
-                tracing::warn!(until = ?pause.until, "the clock jumped, or no server ran; no session expires for a while");
-            }
-            return Ok(0);
+        if !pause.is_over() && pause.seen_at == Some(now) {
+            let message = "the clock jumped, or no server ran; no session expires and no file is deleted for a while";
+            tracing::warn!(until = ?pause.until, "{message}");
         }
+        Ok(pause.is_over())
+    }
+
+    async fn expire(&self) -> Result<usize> {
         let mut expired = 0;
         loop {
             let before = expired;

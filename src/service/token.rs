@@ -88,8 +88,7 @@ impl Service {
     }
 
     fn new_token(&self, owner: &str, name: &str, ttl: Option<chrono::TimeDelta>) -> Result<(Token, NewToken)> {
-        let owner = OwnerName::parse(owner)
-            .ok_or_else(|| Error::invalid("owner", "1 to 100 letters, digits, or any of . _ - @ : /"))?;
+        let owner = OwnerName::parse(owner).ok_or_else(Error::invalid_owner)?;
         if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
             return Err(Error::invalid("name", "at most 100 characters, no control characters"));
         }

@@ -63,6 +63,7 @@ fn input(headers: &HeaderMap) -> Result<CreateSession> {
         idempotency_key: idempotency_key(headers)?,
         auto_finalize: true,
         upload_metadata: Some(metadata.raw),
+        retain_until: None,
     })
 }
 

@@ -52,6 +52,8 @@ fn session(size: usize) -> Session {
         version: 1,
         idempotency_key: None,
         declared_sha256: None,
+        file_deleted: false,
+        keeps_part_records: true,
         storage_upload_id: None,
         expires_at: now,
         created_at: now,

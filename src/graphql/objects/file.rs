@@ -22,6 +22,8 @@ pub(crate) enum UploadFileStatus {
     Stored,
     /// Its session failed or was aborted; there will be no content.
     Failed,
+    /// It was stored and then deleted, by you or at the end of its retention. The record remains.
+    Deleted,
 }
 
 impl From<FileStatus> for UploadFileStatus {
@@ -30,6 +32,7 @@ impl From<FileStatus> for UploadFileStatus {
             FileStatus::Uploading => Self::Uploading,
             FileStatus::Stored => Self::Stored,
             FileStatus::Failed => Self::Failed,
+            FileStatus::Deleted => Self::Deleted,
         }
     }
 }

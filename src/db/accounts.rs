@@ -1,0 +1,151 @@
+//! Accounts: what each owner uses.
+//!
+//! Owns the row of an owner, which the transactions that create, end and delete an upload change as well. A conditional update
+//! checks the limits, so they are exact on any number of nodes and cost one row. It is the last statement of its transaction,
+//! because the row is locked until the commit. Does not own what an upload uses: that is `domain/account`.
+
+use entity::account;
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    sea_query::{Expr, Func, OnConflict},
+};
+
+use super::{
+    Db, Result, Transaction, at_most_one,
+    error::retry_transient,
+    rows::{self, CorruptRow},
+};
+use crate::domain::{Account, AccountLimits, OwnerName, Usage};
+
+/// The limits of one owner. `None` if the settings apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// Maximum of the bytes; `u64::MAX` if there is no limit.
+    pub max_bytes: Option<u64>,
+    /// Maximum number of open sessions.
+    pub max_open_sessions: Option<u64>,
+}
+
+impl Db {
+    /// An owner's account. `defaults` are the limits of an owner without limits of their own.
+    pub async fn account(&self, owner: &OwnerName, defaults: &AccountLimits) -> Result<Account> {
+        let row = retry_transient(|| at_most_one(account::Entity::find_by_id(owner.as_str()), &self.read)).await?;
+        Ok(row.map_or_else(|| empty(owner.clone(), defaults), |row| rows::account(row, owner.clone(), defaults)))
+    }
+
+    /// All accounts, in the order of the owners' names.
+    pub async fn accounts(&self, defaults: &AccountLimits) -> Result<Vec<Account>> {
+        let found =
+            retry_transient(|| account::Entity::find().order_by_asc(account::COLUMN.owner).all(&self.read)).await?;
+        let read = |row: account::Model| {
+            let owner = OwnerName::parse(&row.owner).ok_or_else(|| CorruptRow::of_owner(&row.owner))?;
+            Ok(rows::account(row, owner, defaults))
+        };
+        found.into_iter().map(read).collect()
+    }
+
+    /// Stores limits of an owner. Creates the account if the owner has none.
+    pub async fn set_limits(&self, owner: &OwnerName, limits: OwnLimits) -> Result<()> {
+        let stored = |limit: Option<u64>| limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let row = account::ActiveModel {
+            max_bytes: Set(stored(limits.max_bytes)),
+            max_open_sessions: Set(stored(limits.max_open_sessions)),
+            ..new_row(owner)
+        };
+        let columns = [account::Column::MaxBytes, account::Column::MaxOpenSessions];
+        let replace = OnConflict::column(account::Column::Owner).update_columns(columns).to_owned();
+        account::Entity::insert(row).on_conflict(replace).exec_without_returning(&self.write).await?;
+        Ok(())
+    }
+
+    /// The limits of one owner.
+    pub async fn own_limits(&self, owner: &OwnerName) -> Result<OwnLimits> {
+        let row = retry_transient(|| at_most_one(account::Entity::find_by_id(owner.as_str()), &self.read)).await?;
+        let read = |limit: Option<i64>| limit.and_then(|limit| u64::try_from(limit).ok());
+        Ok(row.map_or_else(OwnLimits::default, |row| OwnLimits {
+            max_bytes: read(row.max_bytes),
+            max_open_sessions: read(row.max_open_sessions),
+        }))
+    }
+}
+
+/// Adds a new upload to the account of its owner, unless a limit forbids it. Then returns the account as it is.
+pub(super) async fn admit(
+    tx: &Transaction,
+    owner: &OwnerName,
+    added: Usage,
+    defaults: &AccountLimits,
+) -> Result<Option<Account>> {
+    if add_within_limits(tx, owner, added, defaults).await? {
+        return Ok(None);
+    }
+    if let Some(row) = at_most_one(account::Entity::find_by_id(owner.as_str()), tx).await? {
+        return Ok(Some(rows::account(row, owner.clone(), defaults)));
+    }
+    // The owner's first upload.
+    let keep_existing = OnConflict::column(account::Column::Owner).do_nothing().to_owned();
+    account::Entity::insert(new_row(owner)).on_conflict(keep_existing).exec_without_returning(tx).await?;
+    if add_within_limits(tx, owner, added, defaults).await? {
+        return Ok(None);
+    }
+    Ok(Some(empty(owner.clone(), defaults)))
+}
+
+async fn add_within_limits(
+    tx: &Transaction,
+    owner: &OwnerName,
+    added: Usage,
+    defaults: &AccountLimits,
+) -> Result<bool> {
+    let limit = |column: account::Column, default: u64| {
+        let default = i64::try_from(default).unwrap_or(i64::MAX);
+        Expr::from(Func::coalesce([Expr::col(column), Expr::val(default)]))
+    };
+    let max_sessions = limit(account::Column::MaxOpenSessions, defaults.max_open_sessions);
+    let max_bytes = limit(account::Column::MaxBytes, defaults.max_bytes.unwrap_or(u64::MAX));
+    let updated = adding(owner, added)
+        .filter(Expr::col(account::Column::OpenSessions).lt(max_sessions))
+        // The difference cannot overflow, and a sum could.
+        .filter(Expr::col(account::Column::BytesUsed).lte(max_bytes.sub(added.bytes)))
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Changes the account of an owner. If there is no account, changes nothing: `partway check` then reports it.
+pub(super) async fn change(tx: &Transaction, owner: &OwnerName, by: Usage) -> Result<()> {
+    if !by.is_zero() {
+        adding(owner, by).exec(tx).await?;
+    }
+    Ok(())
+}
+
+fn adding(owner: &OwnerName, added: Usage) -> sea_orm::UpdateMany<account::Entity> {
+    use account::Column;
+    account::Entity::update_many()
+        .col_expr(Column::BytesUsed, Expr::col(Column::BytesUsed).add(added.bytes))
+        .col_expr(Column::OpenSessions, Expr::col(Column::OpenSessions).add(added.open_sessions))
+        .filter(account::COLUMN.owner.eq(owner.as_str()))
+}
+
+fn new_row(owner: &OwnerName) -> account::ActiveModel {
+    account::ActiveModel {
+        owner: Set(owner.to_string()),
+        bytes_used: Set(0),
+        open_sessions: Set(0),
+        max_bytes: NotSet,
+        max_open_sessions: NotSet,
+        events_dropped_to: Set(0),
+    }
+}
+
+fn empty(owner: OwnerName, defaults: &AccountLimits) -> Account {
+    Account {
+        owner,
+        bytes_used: 0,
+        bytes_limit: defaults.max_bytes,
+        open_sessions: 0,
+        open_sessions_limit: defaults.max_open_sessions,
+    }
+}

@@ -1,0 +1,154 @@
+//! Events: what happened to uploads and files.
+//!
+//! Owns the rows and their order. The transaction that ends an upload inserts its event, so each end has exactly one event.
+//! The event gets its position afterwards, in a transaction of its own: transactions do not commit in the order in which they
+//! begin, and an event that commits late would else appear before one that a reader has seen. One node at a time assigns
+//! positions, under the lock of the row in `instance`. Does not own what is an event: that is `domain/event`.
+
+use entity::{account, event, instance};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+    sea_query::{Expr, ExprTrait, LockBehavior, LockType},
+};
+
+use super::{
+    Db, Result, Transaction, at_most_one,
+    error::{retry_transaction, retry_transient},
+    instance::ROW,
+    rows, webhooks,
+};
+use crate::domain::{Event, EventId, OwnerName, Timestamp};
+
+/// The number of events that get their positions in one transaction.
+const BATCH: u64 = 500;
+
+/// A page of an owner's events.
+#[derive(Debug)]
+pub struct EventPage {
+    /// The events, in the order of their positions.
+    pub events: Vec<Event>,
+    /// The position from which to go on. All events up to it are in this page or an earlier one.
+    pub next: u64,
+    /// Whether there are more events now.
+    pub has_more: bool,
+    /// The position of the latest event of all owners.
+    pub head: u64,
+}
+
+impl Db {
+    /// Assigns positions to the events that have none, and records for each of them which webhooks the server must send it to.
+    /// Returns the number of events.
+    pub async fn number_events(&self, now: Timestamp) -> Result<u64> {
+        let mut numbered = 0;
+        loop {
+            let waiting = unnumbered().limit(1);
+            if retry_transient(|| waiting.clone().all(&self.read)).await?.is_empty() {
+                return Ok(numbered);
+            }
+            numbered += retry_transaction(|| self.try_number_events(now)).await?;
+        }
+    }
+
+    async fn try_number_events(&self, now: Timestamp) -> Result<u64> {
+        let tx = self.begin(None).await?;
+        let row = instance::Entity::find_by_id(ROW).lock_with_behavior(LockType::Update, LockBehavior::Nowait);
+        let Some(last) = at_most_one(row, &tx).await?.map(|row| row.last_event_position) else { return Ok(0) };
+        let statement = format!(
+            "UPDATE event SET position = {last} + numbered.number \
+             FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS number FROM event WHERE position IS NULL \
+             ORDER BY id LIMIT {BATCH}) AS numbered WHERE event.id = numbered.id"
+        );
+        let numbered = tx.execute_raw(Statement::from_string(tx.get_database_backend(), statement)).await?;
+        let numbered = i64::try_from(numbered.rows_affected()).unwrap_or_default();
+        if numbered > 0 {
+            let new =
+                event::Entity::find().filter(event::COLUMN.position.gt(last)).order_by_asc(event::COLUMN.position);
+            webhooks::enqueue(&tx, &new.all(&tx).await?, now).await?;
+            instance::Entity::update_many()
+                .set(instance::ActiveModel { last_event_position: Set(last + numbered), ..Default::default() })
+                .filter(instance::COLUMN.id.eq(ROW))
+                .exec(&tx)
+                .await?;
+            tx.commit().await?;
+        }
+        Ok(numbered.unsigned_abs())
+    }
+
+    /// The owner's events after a position: at most `limit`.
+    pub async fn events(&self, owner: &OwnerName, after: u64, limit: u64) -> Result<EventPage> {
+        // Read first: the page then has all events up to it.
+        let head = retry_transient(|| at_most_one(instance::Entity::find_by_id(ROW), &self.read)).await?;
+        let head = head.map_or(0, |row| row.last_event_position.unsigned_abs());
+        let page = event::Entity::find()
+            .filter(event::COLUMN.owner.eq(owner.as_str()))
+            .filter(event::COLUMN.position.gt(i64::try_from(after).unwrap_or(i64::MAX)))
+            .order_by_asc(event::COLUMN.position)
+            .limit(limit + 1);
+        let mut found = retry_transient(|| page.clone().all(&self.read)).await?;
+        let has_more = found.len() as u64 > limit;
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let events = found.into_iter().map(rows::event).collect::<Result<Vec<_>, _>>()?;
+        let last = events.last().and_then(|event| event.position).unwrap_or(after);
+        let next = if has_more { last } else { Ord::max(last, head) };
+        Ok(EventPage { events, next, has_more, head })
+    }
+
+    /// The position of one of the owner's events. `None` if there is no such event.
+    pub async fn event_position(&self, owner: &OwnerName, id: EventId) -> Result<Option<u64>> {
+        let wanted = event::Entity::find_by_id(id.0).filter(event::COLUMN.owner.eq(owner.as_str()));
+        let row = retry_transient(|| at_most_one(wanted.clone(), &self.read)).await?;
+        Ok(row.and_then(|row| row.position).map(i64::unsigned_abs))
+    }
+
+    /// The position of the latest event of this owner that was removed because of its age; 0 if there is none.
+    pub async fn events_dropped_to(&self, owner: &OwnerName) -> Result<u64> {
+        let row = retry_transient(|| at_most_one(account::Entity::find_by_id(owner.as_str()), &self.read)).await?;
+        Ok(row.map_or(0, |row| row.events_dropped_to.unsigned_abs()))
+    }
+
+    /// Removes at most `limit` events that happened before this moment, with their deliveries. Notes in the accounts up to
+    /// which position events were removed. Returns their number.
+    pub async fn drop_events(&self, before: Timestamp, limit: u64) -> Result<u64> {
+        retry_transaction(|| self.try_drop_events(before, limit)).await
+    }
+
+    async fn try_drop_events(&self, before: Timestamp, limit: u64) -> Result<u64> {
+        let old = event::Entity::find()
+            .filter(event::COLUMN.created_at.lt(before))
+            .filter(event::COLUMN.position.is_not_null())
+            .order_by_asc(event::COLUMN.created_at)
+            .limit(limit);
+        if retry_transient(|| old.clone().limit(1).all(&self.read)).await?.is_empty() {
+            return Ok(0);
+        }
+        let tx = self.begin(None).await?;
+        let mut old = old.all(&tx).await?;
+        // Always in the same order, so that two nodes do not deadlock.
+        old.sort_by(|one, other| (&one.owner, one.position).cmp(&(&other.owner, other.position)));
+        for of_owner in old.chunk_by(|one, other| one.owner == other.owner) {
+            let Some(last) = of_owner.last() else { continue };
+            account::Entity::update_many()
+                .col_expr(account::Column::EventsDroppedTo, Expr::value(last.position))
+                .filter(account::COLUMN.owner.eq(last.owner.as_str()))
+                .filter(Expr::col(account::Column::EventsDroppedTo).lt(last.position))
+                .exec(&tx)
+                .await?;
+        }
+        let ids: Vec<_> = old.iter().map(|event| event.id).collect();
+        webhooks::drop_deliveries(&tx, &ids).await?;
+        event::Entity::delete_many().filter(event::Column::Id.is_in(ids)).exec(&tx).await?;
+        tx.commit().await?;
+        Ok(old.len() as u64)
+    }
+}
+
+/// Inserts an event.
+pub(super) async fn insert(tx: &Transaction, event: &Event) -> Result<()> {
+    event::Entity::insert(rows::event_row(event)).exec_without_returning(tx).await?;
+    Ok(())
+}
+
+fn unnumbered() -> sea_orm::Select<event::Entity> {
+    event::Entity::find().filter(event::COLUMN.position.is_null())
+}

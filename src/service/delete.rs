@@ -1,0 +1,83 @@
+//! Deleting a stored file.
+//!
+//! Owns the deletion by the owner and at the end of the retention. It has the two steps of an abort: a transaction records the
+//! deletion, then the server frees the bytes. After a crash between the two, the sweep frees them. The session and the record
+//! of the file remain. Does not own the end of an open session: that is `abort`.
+
+use std::sync::Arc;
+
+use super::{Service, sweep::BATCH};
+use crate::{
+    domain::{FileId, FileRecord, FileStatus, Principal, SessionId, Upload},
+    error::{Code, Error, Result},
+};
+
+impl Service {
+    /// Deletes a stored file, if `may_change` accepts its present record. A repeated deletion changes nothing. A download that
+    /// has begun continues to its end.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such file, or it was never stored. `PRECONDITION_FAILED`.
+    pub async fn delete_file(
+        self: &Arc<Self>,
+        principal: &Principal,
+        id: FileId,
+        may_change: impl Fn(&FileRecord) -> bool + Send + Sync + 'static,
+    ) -> Result<FileRecord> {
+        let session = self.db.session_of_file(&principal.owner, id).await?.ok_or_else(|| Error::not_found("file"))?;
+        let (this, principal) = (Arc::clone(self), principal.clone());
+        let upload = self.run_detached(async move { this.delete(&principal, session, may_change).await }).await?;
+        match upload.file.status {
+            FileStatus::Deleted => Ok(upload.file),
+            FileStatus::Stored => Err(Error::precondition_failed()),
+            FileStatus::Uploading | FileStatus::Failed => Err(Error::not_found("stored file")),
+        }
+    }
+
+    /// Ends an upload, whatever its state: aborts an open session, and deletes the file of a complete one. A session that has
+    /// ended without a file stays as it is.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session.
+    pub async fn terminate(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<()> {
+        match self.abort(principal, id, |_| true).await {
+            Err(error) if error.code() == Code::SessionClosed => {
+                let (this, principal) = (Arc::clone(self), principal.clone());
+                self.run_detached(async move { this.delete(&principal, id, |_| true).await }).await.map(drop)
+            }
+            aborted => aborted.map(drop),
+        }
+    }
+
+    async fn delete(
+        &self,
+        principal: &Principal,
+        id: SessionId,
+        may_change: impl Fn(&FileRecord) -> bool + Sync,
+    ) -> Result<Upload> {
+        let now = self.clock.now();
+        let delete = |upload: &mut Upload| may_change(&upload.file) && upload.delete_file(now);
+        let (upload, _) = self.end(Some(&principal.owner), id, delete).await?;
+        // Also if it was deleted before: the request that deleted it may have stopped before it freed the bytes.
+        self.free_without_file(&upload.session).await?;
+        Ok(upload)
+    }
+
+    /// Deletes the stored files whose retention has ended. Returns their number. The sweep then frees their bytes.
+    pub(super) async fn delete_due_files(&self) -> Result<usize> {
+        let mut deleted = 0;
+        loop {
+            let before = deleted;
+            for id in self.db.sessions_with_due_file(self.clock.now(), BATCH).await? {
+                let now = self.clock.now();
+                match self.end(None, id, |upload| upload.delete_due_file(now)).await {
+                    Ok((_, is_deleted)) => deleted += usize::from(is_deleted),
+                    Err(error) => Error::from(error).log(),
+                }
+            }
+            if deleted == before {
+                return Ok(deleted);
+            }
+        }
+    }
+}
