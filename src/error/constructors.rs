@@ -184,7 +184,11 @@ impl Error {
 
     /// The session has ended.
     pub fn session_closed(session: &Session) -> Self {
-        let reason = session.status_reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+        let reason = match session.status_reason {
+            Some(reason) => format!(" ({})", reason.as_str()),
+            None if session.file_deleted => ", and its file was deleted".to_owned(),
+            None => String::new(),
+        };
         Self::new(Code::SessionClosed, format!("the session has ended: it is {}{reason}", session.status.as_str()))
             .with("session_status", session.status.as_str())
             .with("status_reason", json!(session.status_reason.map(|reason| reason.as_str())))

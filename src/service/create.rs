@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chrono::{Datelike, SubsecRound};
+use chrono::Datelike;
 use serde_json::value::RawValue;
 
 use super::{
@@ -66,7 +66,7 @@ impl Service {
     /// open sessions, `UNAVAILABLE` if there is no space for more.
     pub async fn create(self: &Arc<Self>, principal: &Principal, input: CreateSession) -> Result<Creation> {
         let now = self.clock.now();
-        let request = check(input, &self.limits, now)?;
+        let request = check(input, &self.limits)?;
         let new = Upload::new(&principal.owner, request.clone(), now, self.limits.session_ttl);
         let mut creation = match self.create_or_find(&new).await? {
             Created::New => {
@@ -87,20 +87,25 @@ impl Service {
         Ok(creation)
     }
 
-    /// Without free space the server opens no session, but a repeated request must still find its session.
+    /// Without free space, or with a time that has passed, the server opens no session. But a repeated request must still find its
+    /// session.
     async fn create_or_find(&self, new: &Upload) -> Result<Created> {
-        let Err(full) = self.check_room(0).await else {
+        let is_possible = match is_in_future(new) {
+            Ok(()) => self.check_room(0).await,
+            past => past,
+        };
+        let Err(refusal) = is_possible else {
             return Ok(self.db.create_upload(new, &self.limits.of_accounts()).await?);
         };
         let found = match &new.session.idempotency_key {
             Some(key) => self.db.upload_with_key(&new.session.owner, key).await?,
             None => None,
         };
-        found.map(|found| Created::KeyTaken(Box::new(found))).ok_or(full)
+        found.map(|found| Created::KeyTaken(Box::new(found))).ok_or(refusal)
     }
 }
 
-fn check(input: CreateSession, limits: &Limits, now: Timestamp) -> Result<UploadRequest> {
+fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
     let total_size_bytes = u64::try_from(input.total_size_bytes)
         .map_err(|_| Error::invalid("total_size_bytes", "a size cannot be negative"))?;
     if total_size_bytes > limits.max_file_size.0 {
@@ -115,16 +120,22 @@ fn check(input: CreateSession, limits: &Limits, now: Timestamp) -> Result<Upload
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
         auto_finalize: input.auto_finalize,
         upload_metadata: input.upload_metadata,
-        retain_until: check_retain_until(input.retain_until, now)?,
+        retain_until: check_retain_until(input.retain_until)?,
     })
 }
 
-fn check_retain_until(until: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>> {
+fn check_retain_until(until: Option<Timestamp>) -> Result<Option<Timestamp>> {
     match until {
-        Some(until) if until <= now => Err(Error::invalid("retain_until", "must be in the future")),
         Some(until) if until.year() > MAX_YEAR => Err(Error::invalid("retain_until", "must be before the year 10000")),
-        // The database keeps microseconds.
-        until => Ok(until.map(|until| until.trunc_subsecs(6))),
+        // The database keeps microseconds, and no leap seconds.
+        until => Ok(until.and_then(|until| Timestamp::from_timestamp_micros(until.timestamp_micros()))),
+    }
+}
+
+fn is_in_future(new: &Upload) -> Result<()> {
+    match new.file.retain_until {
+        Some(until) if until <= new.file.created_at => Err(Error::invalid("retain_until", "must be in the future")),
+        _ => Ok(()),
     }
 }
 
@@ -179,13 +190,13 @@ mod tests {
         let mut input =
             CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 10, ..Default::default() };
         change(&mut input);
-        check(input, &limits(), Timestamp::UNIX_EPOCH).err().and_then(|error| error.field())
+        check(input, &limits()).err().and_then(|error| error.field())
     }
 
     #[test]
     fn a_plain_request_gets_the_defaults() {
         let input = CreateSession { original_filename: "a.bin".to_owned(), total_size_bytes: 0, ..Default::default() };
-        let checked = check(input, &limits(), Timestamp::UNIX_EPOCH).unwrap();
+        let checked = check(input, &limits()).unwrap();
         assert_eq!((checked.content_type.as_str(), checked.metadata), (DEFAULT_CONTENT_TYPE, Metadata::default()));
         assert_eq!(check_content_type(Some(String::new())).unwrap(), DEFAULT_CONTENT_TYPE);
     }

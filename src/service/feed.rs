@@ -7,15 +7,22 @@
 use super::{Service, sweep::BATCH};
 use crate::{
     db::EventPage,
-    domain::{EventId, Principal},
+    domain::{Event, EventId, OwnerName, Principal},
     error::{Error, Result},
 };
 
 /// Maximum number of events in one page.
 pub const MAX_EVENTS_PAGE: u64 = 1_000;
+/// A page ends early when its events have about this number of bytes.
+const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Events that one statement reads, so that a page does not need much more memory than it has bytes.
+const READ_AT_ONCE: u64 = 100;
+/// The length of an event without its data.
+const BASE_BYTES: usize = 128;
 
 impl Service {
-    /// The caller's events after a cursor: at most `limit`, and at most [`MAX_EVENTS_PAGE`]. Every change that was answered
+    /// The caller's events after a cursor: at most `limit`, at most [`MAX_EVENTS_PAGE`], and as many as fit into one
+    /// answer, but at least one. Every change that was answered
     /// before this call is among them. `after` is the position that an earlier page returned as `next`, or the id of an event;
     /// without it, the page begins with the oldest event that the server still has.
     ///
@@ -24,13 +31,30 @@ impl Service {
     pub async fn events(&self, principal: &Principal, after: Option<&str>, limit: u64) -> Result<EventPage> {
         self.db.number_events(self.clock.now()).await?;
         let owner = &principal.owner;
-        let Some(after) = after else { return Ok(self.db.events(owner, 0, limit.min(MAX_EVENTS_PAGE)).await?) };
+        let Some(after) = after else { return self.page(owner, 0, limit).await };
         let after = self.position(principal, after).await?;
-        let page = self.db.events(owner, after, limit.min(MAX_EVENTS_PAGE)).await?;
+        let page = self.page(owner, after, limit).await?;
         // Read after the page, so that an event that was removed before the page was read is noticed. A database that was
         // restored from a backup can be behind the cursor; its next events would have positions that the reader has passed.
         if after < self.db.events_dropped_to(owner).await? || after > page.head {
             return Err(Error::events_expired());
+        }
+        Ok(page)
+    }
+
+    async fn page(&self, owner: &OwnerName, after: u64, limit: u64) -> Result<EventPage> {
+        let limit = limit.min(MAX_EVENTS_PAGE);
+        let mut page = self.db.events(owner, after, limit.min(READ_AT_ONCE)).await?;
+        let mut bytes = end_early(&mut page, 0);
+        while page.has_more && bytes < MAX_PAGE_BYTES {
+            let left = limit.saturating_sub(page.events.len() as u64);
+            if left == 0 {
+                break;
+            }
+            let mut more = self.db.events(owner, page.next, left.min(READ_AT_ONCE)).await?;
+            bytes = end_early(&mut more, bytes);
+            page.events.append(&mut more.events);
+            (page.next, page.has_more) = (more.next, more.has_more);
         }
         Ok(page)
     }
@@ -56,4 +80,21 @@ impl Service {
             }
         }
     }
+}
+
+/// Ends the page after the event with which the answer is full. `before` is the number of bytes before this page. Returns the
+/// number with it.
+fn end_early(page: &mut EventPage, before: usize) -> usize {
+    let mut bytes = before;
+    let is_last = |event: &Event| {
+        bytes += BASE_BYTES + event.data.get().len();
+        bytes >= MAX_PAGE_BYTES
+    };
+    let last = page.events.iter().position(is_last).filter(|last| last + 1 < page.events.len());
+    if let Some(last) = last {
+        page.events.truncate(last + 1);
+        page.has_more = true;
+        page.next = page.events.last().and_then(|event| event.position).unwrap_or(page.next);
+    }
+    bytes
 }

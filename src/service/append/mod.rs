@@ -86,6 +86,9 @@ impl Service {
         if append.offset.saturating_add(append.declared_bytes.unwrap_or(0)) > total_bytes {
             return Err(Error::too_large("this file", total_bytes));
         }
+        if upload.session.file_deleted {
+            return Err(Error::session_closed(&upload.session));
+        }
         if upload.session.status == SessionStatus::Complete && append.offset == total_bytes {
             AppendBody::new(append.body, append.is_verified).expect_empty(total_bytes).await?;
             return Ok(Appended { offset: total_bytes, upload });
@@ -123,7 +126,10 @@ impl Service {
             true => self.finalize(principal, id, DigestFields::default(), |_| true).await?,
             false => self.status(principal, id).await?,
         };
-        Ok(Appended { offset, upload })
+        match upload.session.file_deleted {
+            true => Err(Error::session_closed(&upload.session)),
+            false => Ok(Appended { offset, upload }),
+        }
     }
 
     /// Reserves memory for the parts that a verified body holds on an object store until its end.
