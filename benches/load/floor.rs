@@ -21,7 +21,7 @@ macro_rules! columns {
     () => {
         "s.id, s.file_id, s.owner, s.status, s.status_reason, s.chunk_size_bytes, s.total_size_bytes, s.total_parts, \
          s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, \
-         s.append_offset, s.tail_sha256, s.tail_location, s.auto_finalize, s.expires_at, s.created_at, s.updated_at"
+         s.append_offset, s.tail_sha256, s.tail_location, s.auto_finalize, s.file_deleted, s.part_rows, s.expires_at, s.created_at, s.updated_at"
     };
 }
 
@@ -32,7 +32,7 @@ macro_rules! with_file {
             "SELECT ",
             columns!(),
             ", f.original_filename, f.content_type, f.size_bytes, f.sha256, f.composite_sha256, f.metadata, \
-             f.upload_metadata, f.status AS file_status FROM upload_session s JOIN upload_file f ON f.id = s.file_id ",
+             f.upload_metadata, f.retain_until, f.status AS file_status FROM upload_session s JOIN upload_file f ON f.id = s.file_id ",
             $rest
         )
     };
@@ -108,6 +108,7 @@ struct FileBody {
     composite_sha256: Option<String>,
     status: String,
     metadata: serde_json::Value,
+    retain_until: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize)]
@@ -175,6 +176,7 @@ macro_rules! status_server {
                     composite_sha256: row.get::<Option<Vec<u8>>, _>("composite_sha256").map(hex::encode),
                     status: row.get("file_status"),
                     metadata: serde_json::from_str(row.get("metadata")).unwrap_or_default(),
+                    retain_until: row.get("retain_until"),
                 };
                 StatusBody {
                     session_id: id,

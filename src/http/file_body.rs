@@ -18,6 +18,7 @@ pub(crate) struct FileBody {
     composite_sha256: Option<String>,
     status: &'static str,
     metadata: Metadata,
+    retain_until: Option<Timestamp>,
 }
 
 impl From<FileRecord> for FileBody {
@@ -31,6 +32,7 @@ impl From<FileRecord> for FileBody {
             composite_sha256: file.composite_sha256.map(|digest| digest.to_string()),
             status: file.status.as_str(),
             metadata: file.metadata,
+            retain_until: file.retain_until,
         }
     }
 }

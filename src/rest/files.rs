@@ -31,6 +31,24 @@ pub(super) async fn show(
     Ok(representation::answer(&conditions, &representation::of_json(&body, modified)?, body)?)
 }
 
+pub(super) async fn delete(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    FilePath(id): FilePath,
+    conditions: Preconditions,
+) -> Result<StatusCode, Problem> {
+    service.delete_file(&principal, id, state_check(conditions)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A check of the conditions, which the service runs on the file's record inside its transaction.
+fn state_check(conditions: Preconditions) -> impl Fn(&FileRecord) -> bool + Send + Sync + 'static {
+    move |file| {
+        let current = || representation::of_json(&FileRecordBody::from(file.clone()), file.updated_at);
+        conditions.is_empty() || current().is_ok_and(|current| conditions.permit(Some(&current)))
+    }
+}
+
 pub(super) async fn content(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,

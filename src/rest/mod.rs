@@ -3,7 +3,9 @@
 //! Owns the routes, the JSON bodies, and byte ranges of a file. A handler parses the request, calls one use case and writes
 //! the answer. Does not own what the use case does: that is `service`.
 
+mod account;
 mod bodies;
+mod events;
 mod extract;
 mod files;
 mod health;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
+    http::{HeaderName, header},
     routing::{get, post, put},
 };
 
@@ -26,6 +29,8 @@ use crate::{
 
 /// Largest JSON body in bytes.
 const MAX_JSON_BYTES: usize = 64 * 1024;
+/// The header of an answer that no cache may keep.
+const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 /// All REST routes.
 pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
@@ -36,8 +41,10 @@ pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: Publ
         .route("/uploads/sessions/{id}/finalize", post(sessions::finalize))
         .route("/uploads/sessions/{id}/parts", get(parts::list))
         .route("/uploads/sessions/{id}/parts/{number}", put(parts::receive).get(parts::show))
-        .route("/files/{id}", get(files::show))
+        .route("/files/{id}", get(files::show).delete(files::delete))
         .route("/files/{id}/content", get(files::content))
+        .route("/events", get(events::list))
+        .route("/me", get(account::show))
         .layer(Extension(public_url))
         .with_state(Arc::clone(&service))
         .merge(health::router(service, shutdown))

@@ -3,9 +3,16 @@
 //! Owns their fields: names in snake_case, ids and digests as text, times in RFC 3339. Does not own those of a file: they are in
 //! `http/file_body.rs`.
 
+mod account;
+mod events;
+
+use chrono::DateTime;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+pub(super) use account::AccountBody;
+pub(super) use events::{EventsBody, EventsParams};
 
 use crate::{
     domain::{PartRange, PartRecord, SessionStatus, Timestamp, Upload},
@@ -29,6 +36,7 @@ pub(super) struct CreateBody {
     idempotency_key: Option<String>,
     #[serde(default)]
     auto_finalize: bool,
+    retain_until: Option<String>,
 }
 
 impl CreateBody {
@@ -49,7 +57,7 @@ impl CreateBody {
             idempotency_key,
             auto_finalize: self.auto_finalize,
             upload_metadata: None,
-            retain_until: None,
+            retain_until: self.retain_until.as_deref().map(parse_retain_until).transpose()?,
         })
     }
 }
@@ -250,6 +258,11 @@ impl From<&Limits> for LimitsBody {
             max_file_size_bytes: limits.max_file_size.0,
         }
     }
+}
+
+fn parse_retain_until(text: &str) -> Result<Timestamp> {
+    let invalid = |_| Error::invalid("retain_until", "must be a time of RFC 3339, such as 2026-12-31T23:59:59Z");
+    DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(invalid)
 }
 
 /// Parses a status from a query string.
