@@ -3,16 +3,18 @@
 //! Owns their inputs and payloads. A payload has `userErrors` for the errors that a user can correct; all others are errors
 //! of the response.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::{
     errors::ApiError,
-    objects::UploadSession,
-    scalars::{BigInt, JsonObject},
+    objects::{UploadFile, UploadSession},
+    scalars::{BigInt, DateTime, JsonObject},
     scope::Scope,
 };
 use crate::{
-    domain::{SessionId, Upload},
+    domain::{FileId, SessionId, Upload},
     error::{Code, Error},
     service::{CreateSession, DigestFields},
 };
@@ -39,6 +41,9 @@ struct CreateUploadSessionInput {
     /// Whether the server finalizes the session as soon as it has all bytes, without a call of `finalizeUploadSession`.
     #[graphql(default)]
     auto_finalize: bool,
+    /// When the server deletes the stored file; in the future. By default, the settings of the server say how long it keeps
+    /// the file.
+    retain_until: Option<DateTime>,
 }
 
 /// Which session to finalize.
@@ -57,6 +62,13 @@ struct FinalizeUploadSessionInput {
 #[derive(InputObject)]
 struct AbortUploadSessionInput {
     /// The session's id.
+    id: ID,
+}
+
+/// Which file to delete.
+#[derive(InputObject)]
+struct DeleteFileInput {
+    /// The file's id.
     id: ID,
 }
 
@@ -87,6 +99,15 @@ struct AbortUploadSessionPayload {
     user_errors: Vec<UserError>,
 }
 
+/// The result of `deleteFile`.
+#[derive(SimpleObject, Default)]
+struct DeleteFilePayload {
+    /// The record of the deleted file; null if there are errors.
+    upload_file: Option<UploadFile>,
+    /// Why no file was deleted; empty if it was.
+    user_errors: Vec<UserError>,
+}
+
 /// An error that the caller can correct.
 #[derive(SimpleObject)]
 struct UserError {
@@ -101,7 +122,7 @@ struct UserError {
 /// The codes of the errors that the caller can correct. REST has the same codes.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 enum UserErrorCode {
-    /// You have no session with this id.
+    /// You have no session, or no stored file, with this id.
     NotFound,
     /// The input is malformed; `field` says where.
     InvalidInput,
@@ -117,6 +138,8 @@ enum UserErrorCode {
     SessionClosed,
     /// You have too many sessions open at once.
     RateLimited,
+    /// The file does not fit into what you may use; `viewer { bytesUsed bytesLimit }` shows how much that is.
+    QuotaExceeded,
 }
 
 /// Converts an error that the user can correct. Returns any other as an error of the response.
@@ -130,6 +153,7 @@ fn user_error(error: Error) -> Result<UserError, ApiError> {
         Code::PartsMissing => UserErrorCode::PartsMissing,
         Code::SessionClosed => UserErrorCode::SessionClosed,
         Code::RateLimited => UserErrorCode::RateLimited,
+        Code::QuotaExceeded => UserErrorCode::QuotaExceeded,
         _ => return Err(error.into()),
     };
     let field = error.field().map(|field| vec!["input".to_owned(), camel_case(field)]);
@@ -189,7 +213,7 @@ impl Mutation {
             idempotency_key: input.idempotency_key,
             auto_finalize: input.auto_finalize,
             upload_metadata: None,
-            retain_until: None,
+            retain_until: input.retain_until.map(|time| time.0),
         };
         let scope = Scope::of(ctx);
         let created = scope.service.create(&scope.principal, request).await;
@@ -235,6 +259,26 @@ impl Mutation {
         };
         let (upload_session, user_errors) = outcome(ctx, parsed_id, result).await?;
         Ok(AbortUploadSessionPayload { upload_session, user_errors })
+    }
+
+    /// Delete a stored file and free its bytes. Its record and its session remain. Repeating it changes nothing.
+    async fn delete_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The file to delete.")] input: DeleteFileInput,
+    ) -> Result<DeleteFilePayload, ApiError> {
+        let scope = Scope::of(ctx);
+        let deleted = match input.id.parse() {
+            Ok(SessionId(id)) => scope.service.delete_file(&scope.principal, FileId(id), |_| true).await,
+            Err(_) => Err(Error::not_found("file")),
+        };
+        Ok(match deleted {
+            Ok(file) => DeleteFilePayload {
+                upload_file: Some(UploadFile::new(Arc::new(file), &scope.budget)),
+                user_errors: Vec::new(),
+            },
+            Err(error) => DeleteFilePayload { upload_file: None, user_errors: vec![user_error(error)?] },
+        })
     }
 }
 

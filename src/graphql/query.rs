@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     errors::{ApiError, invalid_page},
-    objects::{Node, UploadLimits, UploadSession, UploadSessionStatus},
+    objects::{Event, Node, UploadLimits, UploadSession, UploadSessionStatus, Viewer},
     paging::{Cursor, page_size},
     scalars::BigInt,
     scope::Scope,
@@ -88,6 +88,40 @@ impl Query {
     /// The sizes of parts and files that the server accepts.
     async fn upload_limits(&self, ctx: &Context<'_>) -> UploadLimits {
         Scope::of(ctx).service.limits().into()
+    }
+
+    /// What happened to your uploads and files, oldest first: each end of a session, and each deletion of a file. Keep the last
+    /// cursor, and continue after it later. If the server has removed events after a cursor because of their age, the error is
+    /// `EVENTS_EXPIRED`.
+    #[graphql(complexity = "page_size(first) * child_complexity + 1")]
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The number of events to return: at most 100, by default 20.")] first: Option<i32>,
+        #[graphql(desc = "Only events after this cursor.")] after: Option<String>,
+    ) -> async_graphql::Result<Connection<Cursor<u64>, Event>> {
+        query(after, None, first, None, |after: Option<Cursor<u64>>, _, first: Option<usize>, _| async move {
+            let limit = page_size(first.map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
+            let scope = Scope::of(ctx);
+            let position = after.map(|cursor| cursor.0.to_string());
+            let page = scope.service.events(&scope.principal, position.as_deref(), limit as u64);
+            let page = page.await.map_err(ApiError::from)?;
+            let mut connection = Connection::new(after.is_some(), page.has_more);
+            let edge = |event: crate::domain::Event| {
+                let position = event.position.unwrap_or(page.next);
+                Edge::new(Cursor(position), Event::new(event, &scope.budget))
+            };
+            connection.edges.extend(page.events.into_iter().map(edge));
+            Ok::<_, async_graphql::Error>(connection)
+        })
+        .await
+        .map_err(invalid_page)
+    }
+
+    /// What you use, and how much you may use.
+    async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer, ApiError> {
+        let scope = Scope::of(ctx);
+        Ok(scope.service.account(&scope.principal).await?.into())
     }
 
     /// One of your sessions or files by its id; null if you have none with this id.

@@ -49,13 +49,13 @@ impl ScalarType for DateTime {
     }
 }
 
-/// A JSON object of at most 16 KiB, 16 levels of objects and lists, and 1,000 keys. No object may have the same key twice.
-/// The server returns every value as it was sent, and refuses numbers that it cannot keep exactly.
+/// A JSON object. As an input, it has at most 16 KiB, 16 levels of objects and lists, and 1,000 keys, and no object has the same
+/// key twice. The server returns every value as it was sent, and refuses numbers that it cannot keep exactly.
 #[derive(Clone, Debug)]
 pub(super) struct JsonObject(pub(super) Box<RawValue>);
 
-/// A JSON object of at most 16 KiB, 16 levels of objects and lists, and 1,000 keys. No object may have the same key twice.
-/// The server returns every value as it was sent, and refuses numbers that it cannot keep exactly.
+/// A JSON object. As an input, it has at most 16 KiB, 16 levels of objects and lists, and 1,000 keys, and no object has the same
+/// key twice. The server returns every value as it was sent, and refuses numbers that it cannot keep exactly.
 #[Scalar(name = "JSONObject", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4")]
 impl ScalarType for JsonObject {
     fn parse(value: Value) -> InputValueResult<Self> {

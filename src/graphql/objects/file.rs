@@ -98,6 +98,12 @@ impl UploadFile {
         Ok(JsonObject(json.to_owned()))
     }
 
+    /// When the server deletes the stored file. Null if it keeps the file until you delete it. While the file is uploading,
+    /// this is the time that the client has chosen.
+    async fn retain_until(&self) -> Option<DateTime> {
+        self.file.retain_until.map(DateTime)
+    }
+
     /// When its session was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.file.created_at)

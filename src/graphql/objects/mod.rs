@@ -1,16 +1,20 @@
 //! The schema's object types.
 
+mod event;
 mod file;
 mod limits;
 mod part;
 mod session;
+mod viewer;
 
 use async_graphql::{Context, ID, Interface};
 
+pub(super) use event::Event;
 pub(super) use file::UploadFile;
 pub(super) use limits::UploadLimits;
 pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
+pub(super) use viewer::Viewer;
 
 use super::{errors::ApiError, scope::Scope};
 use crate::domain::{FileId, SessionId};
