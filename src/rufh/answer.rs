@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{call::Call, fields};
 use crate::{
-    domain::{SessionStatus, Upload},
+    domain::{FileStatus, Upload},
     error::{Code, Error},
     http::{FileRecordBody, Problem, ProblemType},
 };
@@ -87,7 +87,7 @@ pub(super) fn refused(call: &Call, error: Error, upload: Option<&Upload>) -> Res
     let ended = upload.filter(|upload| !upload.session.status.is_open());
     // The file's own digest was wrong: no more bytes will change that.
     let is_final = code == Code::ChecksumMismatch && ended.is_some();
-    let is_stored = ended.is_some_and(|upload| upload.session.status == SessionStatus::Complete);
+    let is_stored = ended.is_some_and(|upload| upload.file.status == FileStatus::Stored);
 
     let mut response = not_stored(call, error);
     // The draft wants `?0` with every wrong offset.

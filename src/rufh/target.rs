@@ -53,7 +53,7 @@ async fn create(call: &mut Call, is_last: bool, body: Body) -> Result<Response> 
     let upload = call.service.create(&call.principal, file).await?.upload;
     match upload.session.status {
         // An earlier request with the same idempotency key was successful.
-        SessionStatus::Complete => return Ok(finished(call, upload, Origin::Creation)),
+        SessionStatus::Complete if !upload.session.file_deleted => return Ok(finished(call, upload, Origin::Creation)),
         status if !status.is_open() => return Err(Error::session_closed(&upload.session)),
         _ => call.announce(&upload.session).await,
     }

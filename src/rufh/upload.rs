@@ -40,13 +40,14 @@ pub(super) async fn status(call: Call, SessionPath(id): SessionPath) -> Response
 fn remains(upload: Upload) -> Result<Upload> {
     match upload.session.status {
         SessionStatus::Failed | SessionStatus::Aborted => Err(Error::session_closed(&upload.session)),
+        SessionStatus::Complete if upload.session.file_deleted => Err(Error::session_closed(&upload.session)),
         SessionStatus::Init | SessionStatus::InProgress | SessionStatus::Complete => Ok(upload),
     }
 }
 
 /// `PATCH`: further bytes.
 pub(super) async fn append(call: Call, SessionPath(id): SessionPath, body: Body) -> Response {
-    let upload = match call.service.status(&call.principal, id).await {
+    let upload = match call.service.status(&call.principal, id).await.and_then(remains) {
         Ok(upload) => upload,
         Err(error) => return refused(&call, error, None),
     };
@@ -106,10 +107,10 @@ pub(super) async fn receive(call: &Call, upload: &Upload, bytes: Append<CheckedB
     }
 }
 
-/// `DELETE`: the end of an upload. Ends an upload that has ended before in the same way.
+/// `DELETE`: the end of an upload, whatever its state. Deletes the file of a complete one.
 pub(super) async fn cancel(call: Call, SessionPath(id): SessionPath) -> Response {
-    match call.service.abort(&call.principal, id, |_| true).await {
-        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+    match call.service.terminate(&call.principal, id).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             let present = call.service.status(&call.principal, id).await.ok();
             refused(&call, error, present.as_ref())

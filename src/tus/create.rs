@@ -111,7 +111,7 @@ async fn append_first(
 /// The answer, also if an earlier request with the same idempotency key created the session. `offset` is how many bytes of this
 /// request the server has.
 fn created(upload: &Upload, offset: Option<u64>, public_url: &PublicUrl, request: &HeaderMap) -> Result<Response> {
-    // Refuses a session that ended without a file.
+    // Refuses a session that ended without a file, or whose file was deleted.
     fields::offset(upload)?;
     if upload.file.size_bytes == 0 && upload.session.status != SessionStatus::Complete {
         // The client sends no further request for an empty file.

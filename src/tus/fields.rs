@@ -76,11 +76,11 @@ pub(super) fn bytes(headers: &HeaderMap, name: &HeaderName, field: &'static str)
 /// stored file: `None` if the server has all bytes and could not store the file yet.
 ///
 /// # Errors
-/// `SESSION_CLOSED` if the session ended without a file.
+/// `SESSION_CLOSED` if the session ended without a file, or its file was deleted.
 pub(super) fn offset(upload: &Upload) -> Result<Option<u64>> {
     let Upload { session, file } = upload;
     match (session.status, session.contiguous_bytes()) {
-        (SessionStatus::Complete, _) => Ok(Some(file.size_bytes)),
+        (SessionStatus::Complete, _) if !session.file_deleted => Ok(Some(file.size_bytes)),
         (status, _) if !status.is_open() => Err(Error::session_closed(session)),
         (_, bytes) => Ok(Some(bytes).filter(|bytes| *bytes < file.size_bytes)),
     }

@@ -12,7 +12,7 @@ use axum::{
 
 use super::{checksum::bytes_at, fields, metadata, protocol::Versioned};
 use crate::{
-    domain::{Principal, SessionId, SessionStatus},
+    domain::{FileStatus, Principal, SessionId},
     error::{Code, Error},
     http::{Caller, Problem, PublicUrl, SessionPath},
     service::{Appended, Service},
@@ -71,20 +71,15 @@ async fn present_offset(service: &Service, principal: &Principal, id: SessionId)
     offset.map(|offset| (fields::OFFSET, HeaderValue::from(offset))).into_iter().collect()
 }
 
-/// `DELETE`: the end of an upload. Ends an upload that has ended before in the same way.
+/// `DELETE`: the end of an upload, whatever its state. Deletes the file of a complete one.
 pub(super) async fn terminate(
     State(service): State<Arc<Service>>,
     _: Versioned,
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
 ) -> Result<StatusCode, Problem> {
-    match service.abort(&principal, id, |_| true).await {
-        Ok(_) => Ok(StatusCode::NO_CONTENT),
-        Err(error) if error.code() == Code::SessionClosed => {
-            Err(Error::forbidden("the upload is complete; the server does not delete stored files").into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    service.terminate(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET`: where the stored file is. Uppy shows the upload's URL as a link.
@@ -96,7 +91,7 @@ pub(super) async fn download(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let upload = service.status(&principal, id).await?;
-    if upload.session.status != SessionStatus::Complete {
+    if upload.file.status != FileStatus::Stored {
         return Err(Error::not_found("stored file").into());
     }
     let location = public_url.absolute(&headers, &format!("/files/{}/content", upload.file.id));
