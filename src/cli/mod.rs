@@ -9,6 +9,7 @@ mod config;
 mod flags;
 mod migrate;
 mod output;
+mod owner;
 mod progress;
 mod schema;
 mod serve;
@@ -46,6 +47,8 @@ enum Command {
     Serve(serve::Serve),
     /// Create, list and revoke tokens
     Token(token::Token),
+    /// Set the limits of owners, and list what they use
+    Owner(owner::Owner),
     /// Upload a file, or resume an interrupted upload
     Upload(upload::Upload),
     /// Show which parts of an upload have arrived
@@ -82,6 +85,7 @@ impl Cli {
         match self.command {
             Command::Serve(command) => command.run().await,
             Command::Token(command) => command.run().await,
+            Command::Owner(command) => command.run().await,
             Command::Upload(command) => command.run().await,
             Command::Status(command) => command.run().await,
             Command::Schema => schema::run(),
