@@ -104,13 +104,13 @@ async fn add_within_limits(
     };
     let max_sessions = limit(account::Column::MaxOpenSessions, defaults.max_open_sessions);
     let max_bytes = limit(account::Column::MaxBytes, defaults.max_bytes.unwrap_or(u64::MAX));
-    let updated = adding(owner, added)
-        .filter(Expr::col(account::Column::OpenSessions).lt(max_sessions))
+    let mut update = adding(owner, added).filter(Expr::col(account::Column::OpenSessions).lt(max_sessions));
+    // An empty file needs no room, also if a new limit is lower than what the owner uses.
+    if added.bytes > 0 {
         // The difference cannot overflow, and a sum could.
-        .filter(Expr::col(account::Column::BytesUsed).lte(max_bytes.sub(added.bytes)))
-        .exec(tx)
-        .await?;
-    Ok(updated.rows_affected > 0)
+        update = update.filter(Expr::col(account::Column::BytesUsed).lte(max_bytes.sub(added.bytes)));
+    }
+    Ok(update.exec(tx).await?.rows_affected > 0)
 }
 
 /// Changes the account of an owner. If there is no account, changes nothing: `partway check` then reports it.
