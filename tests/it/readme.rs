@@ -26,9 +26,14 @@ fn the_curl_examples_work_as_printed() {
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
-    for expected in
-        ["\"received_parts\":[\"2\"]", "\"PARTS_MISSING\"", "\"receivedPartsText\":\"2\"", "\"COMPLETE\"", "\n100\n"]
-    {
+    for expected in [
+        "\"received_parts\":[\"2\"]",
+        "\"PARTS_MISSING\"",
+        "\"receivedPartsText\":\"2\"",
+        "\"COMPLETE\"",
+        "\n100\n",
+        "\"file.deleted\"",
+    ] {
         assert!(printed.contains(expected), "{expected} is not in\n{printed}");
     }
 }
