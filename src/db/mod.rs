@@ -19,6 +19,7 @@ mod instance;
 mod list;
 mod migrate;
 mod part_leases;
+mod part_removal;
 mod parts;
 mod pools;
 mod postgres;

@@ -14,8 +14,10 @@ use crate::domain::{
     filename_key,
 };
 
-/// `part_rows` of a session whose part rows are complete.
+/// The values of `upload_session.part_rows`: the part rows are complete, some may be deleted, none is left.
 pub(super) const PART_ROWS_KEPT: &str = "KEPT";
+pub(super) const PART_ROWS_REMOVING: &str = "REMOVING";
+pub(super) const PART_ROWS_REMOVED: &str = "REMOVED";
 
 /// A row with an invalid value in a column.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +94,7 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         tail,
         auto_finalize: row.auto_finalize,
         file_deleted: row.file_deleted,
-        keeps_part_records: row.part_rows == PART_ROWS_KEPT,
+        keeps_part_records: at.check("part_rows", keeps_part_records(&row.part_rows))?,
         version: at.count("version", row.version)?,
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
@@ -101,6 +103,14 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         created_at: row.created_at,
         updated_at: row.updated_at,
     })
+}
+
+fn keeps_part_records(part_rows: &str) -> Option<bool> {
+    match part_rows {
+        PART_ROWS_KEPT => Some(true),
+        PART_ROWS_REMOVING | PART_ROWS_REMOVED => Some(false),
+        _ => None,
+    }
 }
 
 /// The tail ends at `append_offset`, and its part begins after parts without a gap.

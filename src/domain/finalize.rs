@@ -177,7 +177,7 @@ impl Finalize {
             (None, _) if self.upload.session.file_deleted => Err(Refusal::FileDeleted),
             (None, Actual::Known(actual)) => Ok(Step::LearnSha256(actual)),
             (None, _) => match &self.parts {
-                _ if !self.upload.session.keeps_part_records => Err(Refusal::PartsNotKept),
+                _ if !self.upload.session.has_part_records() => Err(Refusal::PartsNotKept),
                 None => Ok(Step::ReadParts),
                 // The server has removed some of them since the session was read.
                 Some(parts) if parts.numbers.len() < self.upload.session.plan.total_parts() => {

@@ -143,6 +143,11 @@ impl Session {
         self.completed_parts() == self.plan.total_parts()
     }
 
+    /// Whether the records of all its received parts can be read. A session without parts has all of them.
+    pub fn has_part_records(&self) -> bool {
+        self.keeps_part_records || self.received.is_empty()
+    }
+
     /// Whether the SHA-256 of the whole file must be known before the session is complete, even if no client asks for it at
     /// finalize: the server hashes every file, or the client declared a digest at creation.
     pub fn must_hash(&self, hashes_every_file: bool) -> bool {

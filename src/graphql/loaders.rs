@@ -110,15 +110,18 @@ impl Loaders {
         loaded(self.files.try_load(id).await)
     }
 
-    /// The received parts of a session with these numbers, from the first to the last, both included.
+    /// The received parts of a session with these numbers, from the first to the last, both included. `None` if the server has
+    /// removed their records.
     pub(super) async fn parts(
         &self,
         session: Arc<Session>,
         numbers: Option<(u32, u32)>,
-    ) -> Result<Arc<Vec<PartRecord>>, ApiError> {
-        let Some((first, last)) = numbers else { return Ok(Arc::default()) };
-        let parts = loaded(self.parts.try_load(PartsKey { session, first, last }).await)?;
-        Ok(parts.unwrap_or_default())
+    ) -> Result<Option<Arc<Vec<PartRecord>>>, ApiError> {
+        if !session.has_part_records() {
+            return Ok(None);
+        }
+        let Some((first, last)) = numbers else { return Ok(Some(Arc::default())) };
+        loaded(self.parts.try_load(PartsKey { session, first, last }).await)
     }
 }
 
@@ -169,7 +172,8 @@ impl BatchFn<PartsKey, Loaded<Arc<Vec<PartRecord>>>> for PartBatch {
             .map(|found| found.into_iter().map(|(id, read)| (id, read.map_err(Arc::new))).collect::<HashMap<_, _>>());
         let of = |key: &PartsKey| match found.as_ref().map(|found| found.get(&key.session.id)) {
             Ok(None) => Ok(Some(Arc::default())),
-            Ok(Some(Ok(parts))) => {
+            Ok(Some(Ok(None))) => Ok(None),
+            Ok(Some(Ok(Some(parts)))) => {
                 let within = parts.iter().filter(|record| (key.first..=key.last).contains(&record.part.number));
                 Ok(Some(Arc::new(within.cloned().collect())))
             }

@@ -23,6 +23,8 @@ mod input;
 mod limits;
 mod list;
 mod lost;
+mod part_removal;
+mod parts;
 mod persist;
 mod prefix_hash;
 mod receive;

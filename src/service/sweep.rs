@@ -33,35 +33,42 @@ pub struct Swept {
     pub lost: usize,
     /// Uploads on disk that were removed because their session had ended.
     pub leftovers: usize,
+    /// Sessions that ended long ago and whose part records were removed.
+    pub parts_removed: u64,
 }
 
 impl Service {
     /// Finalizes the sessions that are due, ends expired ones, deletes files at the end of their retention, frees bytes, fails
-    /// sessions that have lost bytes, removes old events, and records when tokens were used. If a step fails, the sweep logs it and continues with the other steps; the next sweep repeats
-    /// it.
+    /// sessions that have lost bytes, removes old events and part records, and records when tokens were used. If a step fails, the
+    /// sweep logs it and continues with the other steps; the next sweep repeats it.
     pub async fn sweep(self: &Arc<Self>) -> Swept {
         let finalized = logged(self.finalize_due().await).unwrap_or_default();
-        let (expired, deleted) = match logged(self.may_expire().await) {
-            Some(true) => (logged(self.expire().await), logged(self.delete_due_files().await)),
-            _ => (None, None),
+        let may_expire = logged(self.may_expire().await).unwrap_or_default();
+        let (expired, deleted) = match may_expire {
+            true => (logged(self.expire().await), logged(self.delete_due_files().await)),
+            false => (None, None),
         };
-        let swept = Swept {
+        let mut swept = Swept {
             finalized,
             expired: expired.unwrap_or_default(),
             deleted: deleted.unwrap_or_default(),
             freed: logged(self.free_ended().await).unwrap_or_default(),
             lost: logged(self.fail_lost_uploads().await).unwrap_or_default(),
             leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
+            parts_removed: 0,
         };
         logged(self.discard_tails_of_ended().await);
         logged(self.drop_old_events().await);
+        if may_expire {
+            swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
+        }
         logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
         self.db.close_idle().await;
         swept
     }
 
-    /// Whether sessions may expire and files may be deleted: not for a while after a jump of the clock.
+    /// Whether sessions may expire, and files and part records may be deleted: not for a while after a jump of the clock.
     async fn may_expire(&self) -> Result<bool> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
         let pause = self.db.note_expiry_pause(|pause| pause.now(now, ttl)).await?;

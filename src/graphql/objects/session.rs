@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{
     Context, Enum, ID, Object,
-    connection::{Connection, Edge, query},
+    connection::{Connection, Edge, query_with},
 };
 
 use super::{PartRange, UploadFile, UploadPart};
@@ -199,7 +199,8 @@ impl UploadSession {
         Ok(UploadFile::new(file.ok_or_else(missing)?, &self.scope.budget))
     }
 
-    /// The parts that have arrived, each with its digest, in the order of their numbers.
+    /// The parts that have arrived, each with its digest, in the order of their numbers. Null if the session ended so long ago
+    /// that the server has removed these records; `receivedParts` then still has the numbers.
     #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
     async fn parts(
         &self,
@@ -207,18 +208,19 @@ impl UploadSession {
         #[graphql(desc = "Only parts after this cursor.")] after: Option<String>,
         #[graphql(desc = "The number of parts to return from the end of the list: at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only parts before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Connection<Cursor<u32>, UploadPart>> {
-        query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
+    ) -> async_graphql::Result<Option<Connection<Cursor<u32>, UploadPart>>> {
+        query_with(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
             let cursor = |cursor: Cursor<u32>| cursor.0;
             let limit = page_size(first.or(last).map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
             let from_end = first.is_none() && last.is_some();
             let (after, before) = (after.map_or(0, cursor), before.map_or(u32::MAX, cursor));
             let page = self.session.received.page(after, before, limit, from_end);
             let parts = self.scope.loaders.parts(Arc::clone(&self.session), page.numbers).await?;
+            let Some(parts) = parts else { return Ok(None) };
             let mut connection = Connection::new(page.has_previous, page.has_next);
             let edges = parts.iter().map(|part| Edge::new(Cursor(part.part.number), part.into()));
             connection.edges.extend(edges);
-            Ok::<_, async_graphql::Error>(connection)
+            Ok::<_, async_graphql::Error>(Some(connection))
         })
         .await
         .map_err(invalid_page)
