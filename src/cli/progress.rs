@@ -43,6 +43,11 @@ impl Progress {
                 bar.finish_and_clear();
                 note(format_args!("Session {replaces} does not hold this file, or not any more; creating a new one"));
             }
+            Event::NotComparable { session } => {
+                bar.finish_and_clear();
+                let why = "the server has no digests of it any more, so it may be another file; sending this file";
+                note(format_args!("Session {session} has a file of this name and size, but {why}"));
+            }
             Event::Finalizing => {
                 bar.finish_and_clear();
                 *bar = ProgressBar::new_spinner().with_message("finalizing").with_prefix("finalizing");

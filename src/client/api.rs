@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, Url, header, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
 use sfv::{DictSerializer, KeyRef};
 
@@ -131,12 +131,12 @@ impl Client {
         json(request.json(&serde_json::json!({ "composite_sha256": composite.to_string() }))).await
     }
 
-    /// Whether the server still has the bytes of a stored file.
+    /// Whether the server still has the bytes of a stored file: it may have lost them, or deleted the file.
     pub async fn has_content(&self, file_id: &str) -> Result<bool> {
         match send(self.request(Method::HEAD, &["files", file_id, "content"])).await {
             Ok(_) => Ok(true),
             // The response to HEAD has no body, so there is no error code to read.
-            Err(ClientError::NotPartway { status: reqwest::StatusCode::GONE, .. }) => Ok(false),
+            Err(ClientError::NotPartway { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -39,6 +39,12 @@ pub enum Event {
         /// The session that holds another file.
         replaces: String,
     },
+    /// The server has a finished upload with this name and size, but neither its parts' digests nor a digest of its file. So the
+    /// client cannot tell whether it is this file, and sends the file again.
+    NotComparable {
+        /// The session of that upload.
+        session: String,
+    },
     /// The server has all parts. The client asks it to finalize.
     Finalizing,
 }

@@ -42,14 +42,14 @@ pub(super) async fn examine(
     session: SessionBody,
     on: &dyn Fn(Event),
 ) -> Result<Resumable, UploadError> {
-    let resumable = match session.status.as_str() {
-        "INIT" => return Ok(Resumable::Open(Box::new(session))),
-        "IN_PROGRESS" => Resumable::Open,
-        "COMPLETE" => Resumable::Finished,
-        _ => return Ok(Resumable::Nothing),
-    };
-    let is_this = first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await?;
-    Ok(if is_this { resumable(Box::new(session)) } else { Resumable::Nothing })
+    Ok(match session.status.as_str() {
+        "INIT" => Resumable::Open(Box::new(session)),
+        "IN_PROGRESS" if first_difference(client, file, &session, on).await?.is_none() => {
+            Resumable::Open(Box::new(session))
+        }
+        "COMPLETE" if has_stored(client, file, &session, on).await? => Resumable::Finished(Box::new(session)),
+        _ => Resumable::Nothing,
+    })
 }
 
 /// The idempotency key for this file: a digest of the fields that the session is created with, and of the first, middle
@@ -68,16 +68,50 @@ pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError>
 /// Looks for a finished upload. The file may have one if the last response was lost.
 async fn find_finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Resumable, UploadError> {
     for session in client.sessions_for(&file.name, file.size_bytes, "COMPLETE", MAX_FINISHED).await? {
-        if first_difference(client, file, &session, on).await?.is_none() && has_bytes(client, &session).await? {
+        if has_stored(client, file, &session, on).await? {
             return Ok(Resumable::Finished(Box::new(session)));
         }
     }
     Ok(Resumable::Nothing)
 }
 
-/// Whether the server still has the bytes of a finished file. If a server loses them, it keeps the file's row.
-async fn has_bytes(client: &Client, session: &SessionBody) -> Result<bool, UploadError> {
-    Ok(session.status != "COMPLETE" || client.has_content(&session.file.file_id).await?)
+/// Whether the file of a finished session is this file, and the server still has its bytes: it may have been deleted, or lost.
+async fn has_stored(
+    client: &Client,
+    file: &LocalFile,
+    session: &SessionBody,
+    on: &dyn Fn(Event),
+) -> Result<bool, UploadError> {
+    if !client.has_content(&session.file.file_id).await? {
+        return Ok(false);
+    }
+    match first_difference(client, file, session, on).await {
+        Err(UploadError::Client(error)) if error.code() == Some("PARTS_NOT_KEPT") => {
+            has_same_digest(file, session, on).await
+        }
+        difference => Ok(difference?.is_none()),
+    }
+}
+
+/// Whether a finished session has the digest of the local file, after the server has removed the records of its parts. The
+/// composite digest proves as much as they did; versions before it recorded the SHA-256 of the whole file.
+async fn has_same_digest(file: &LocalFile, session: &SessionBody, on: &dyn Fn(Event)) -> Result<bool, UploadError> {
+    let parse = |hex: &str| hex.parse::<Sha256Digest>().map_err(|_| UploadError::ProtocolMismatch);
+    if let Some(composite) = &session.file.composite_sha256 {
+        let plan = plan(session)?;
+        let mut digests = Vec::new();
+        for part in (1..=plan.total_parts()).filter_map(|number| plan.part(number)) {
+            digests.push(file.sha256(part).await?);
+            on(Event::Compared { bytes: part.size_bytes });
+        }
+        return Ok(Sha256Digest::composite(digests) == parse(composite)?);
+    }
+    if let Some(sha256) = &session.file.sha256 {
+        let whole = Part { number: 1, offset_bytes: 0, size_bytes: file.size_bytes };
+        return Ok(file.sha256(whole).await? == parse(sha256)?);
+    }
+    on(Event::NotComparable { session: session.session_id.clone() });
+    Ok(false)
 }
 
 /// The number of the first received part that differs from the local file.
