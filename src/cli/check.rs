@@ -62,6 +62,13 @@ impl Check {
             report.unfinished.len(),
             report.repaired.len()
         ));
+        if report.not_compared > 0 {
+            note(format_args!(
+                "{} stored files were not compared: the server has removed the records of their parts (part_retention), and no \
+                 digest of the whole file is recorded",
+                report.not_compared
+            ));
+        }
         Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -129,7 +129,7 @@ fn adding(owner: &OwnerName, added: Usage) -> sea_orm::UpdateMany<account::Entit
         .filter(account::COLUMN.owner.eq(owner.as_str()))
 }
 
-fn new_row(owner: &OwnerName) -> account::ActiveModel {
+pub(super) fn new_row(owner: &OwnerName) -> account::ActiveModel {
     account::ActiveModel {
         owner: Set(owner.to_string()),
         bytes_used: Set(0),

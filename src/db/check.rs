@@ -100,7 +100,7 @@ impl Db {
 
     /// A transaction in which all statements see the same state of the database. On SQLite every transaction has this
     /// property.
-    async fn snapshot(&self) -> Result<Transaction> {
+    pub(super) async fn snapshot(&self) -> Result<Transaction> {
         let isolation_level = match self.read.get_database_backend() {
             DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
             _ => None,
@@ -126,27 +126,27 @@ impl Db {
                 Some(Err(corrupt)) => return Ok(Err(corrupt.to_string())),
                 None => return Ok(Err("its file has no row".to_owned())),
             };
-        let (mut numbers, mut bytes) = (PartSet::new(), 0);
-        for row in super::parts::of_session(id).all(&tx).await? {
-            match rows::part(&row, &session.plan) {
-                Ok(record) => {
-                    numbers.insert(record.part.number);
-                    bytes += record.part.size_bytes;
-                }
-                Err(corrupt) => return Ok(Err(corrupt.to_string())),
-            }
-        }
+        let (numbers, bytes) = match parts(&tx, &session).await? {
+            Ok(counted) => counted,
+            Err(problem) => return Ok(Err(problem)),
+        };
         let expected = match session.status {
+            SessionStatus::Complete if session.file_deleted => FileStatus::Deleted,
             SessionStatus::Complete => FileStatus::Stored,
             SessionStatus::Failed | SessionStatus::Aborted => FileStatus::Failed,
             SessionStatus::Init | SessionStatus::InProgress => FileStatus::Uploading,
         };
+        let source = if session.keeps_part_records { "there are rows for" } else { "its plan has" };
         Ok(if numbers != session.received {
-            Err(format!("received parts are {}, but there are rows for {numbers}", session.received))
+            Err(format!("received parts are {}, but {source} {numbers}", session.received))
         } else if completed != i64::from(numbers.len()) {
-            Err(format!("{completed} parts are counted, but there are rows for {}", numbers.len()))
+            Err(format!("{completed} parts are counted, but {source} {}", numbers.len()))
         } else if bytes != session.bytes_received {
-            Err(format!("{} bytes are counted, but the rows have {bytes}", session.bytes_received))
+            Err(format!("{} bytes are counted, but its parts have {bytes}", session.bytes_received))
+        } else if session.status.is_open() && !session.keeps_part_records {
+            Err("it is open, but its part rows are not kept".to_owned())
+        } else if session.file_deleted && session.status != SessionStatus::Complete {
+            Err(format!("it is {}, but its file is deleted", session.status.as_str()))
         } else if let Some(problem) = tail_problem(&session) {
             Err(problem)
         } else if file.status != expected || file.location.is_some() != (expected == FileStatus::Stored) {
@@ -164,6 +164,28 @@ impl Db {
             None => Err("its row is gone".to_owned()),
         })
     }
+}
+
+/// The numbers and the bytes of a session's parts, from their rows. If the rows are not kept, from the received set and the plan.
+async fn parts(tx: &Transaction, session: &Session) -> Result<Result<(PartSet, u64), String>> {
+    let (mut numbers, mut bytes) = (PartSet::new(), 0);
+    if !session.keeps_part_records {
+        for part in session.received.numbers_after(0).filter_map(|number| session.plan.part(number)) {
+            numbers.insert(part.number);
+            bytes += part.size_bytes;
+        }
+        return Ok(Ok((numbers, bytes)));
+    }
+    for row in super::parts::of_session(session.id).all(tx).await? {
+        match rows::part(&row, &session.plan) {
+            Ok(record) => {
+                numbers.insert(record.part.number);
+                bytes += record.part.size_bytes;
+            }
+            Err(corrupt) => return Ok(Err(corrupt.to_string())),
+        }
+    }
+    Ok(Ok((numbers, bytes)))
 }
 
 /// What contradicts the invariants of [`crate::domain::Tail`].

@@ -10,6 +10,7 @@
 mod accounts;
 mod changes;
 mod check;
+mod check_accounts;
 mod error;
 mod events;
 mod files;
@@ -41,6 +42,7 @@ pub use accounts::OwnLimits;
 use changes::ChangeSource;
 pub use changes::{Change, Changes};
 pub use check::CheckedUpload;
+pub use check_accounts::WrongAccount;
 pub use error::{Error, LockWait, Result};
 pub use events::EventPage;
 pub use part_leases::PartLease;

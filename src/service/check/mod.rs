@@ -5,14 +5,15 @@
 //! finishes by itself. The check continues after every damage that it finds. It repairs only on request, and
 //! only what it can repair with certainty. It never removes bytes that a row may still need, or that have no row.
 
+mod accounts;
 mod digests;
 mod session;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use super::Service;
 use crate::{
-    domain::{FileId, FileRecord, FileStatus, SessionId},
+    domain::{FileId, FileRecord, FileStatus, Session, SessionId},
     error::Result,
 };
 
@@ -21,6 +22,7 @@ const RESTORE_ROWS: &str =
 const RESTORE_BYTES: &str = "restore this file from a backup, or ask its owner to upload it again";
 const KEEP: &str = "keep it until you are sure that no other database and no backup of this one has a row for it; \
                     then remove it by hand";
+const DONE: &str = "nothing is left to do";
 
 /// The optional steps of a check. Every check compares rows with files.
 #[derive(Clone, Default)]
@@ -32,8 +34,8 @@ pub struct CheckOptions {
     pub on_read: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
 }
 
-impl std::fmt::Debug for CheckOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for CheckOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckOptions").field("repairs", &self.repairs).finish_non_exhaustive()
     }
 }
@@ -54,6 +56,8 @@ pub struct Report {
     pub sessions: u64,
     /// The number of checked stored files.
     pub files: u64,
+    /// The number of stored files whose bytes were not compared, because no digest of them is recorded any more.
+    pub not_compared: u64,
     /// Damage.
     pub problems: Vec<Finding>,
     /// Unfinished work that the server or a client will finish.
@@ -85,6 +89,9 @@ struct Check<'a> {
     uploads: HashSet<SessionId>,
     /// Stored files in the storage for which the check has found no row yet.
     stored: HashSet<FileId>,
+    /// Sessions whose row says that their bytes are freed, and whose bytes the storage listed. A running server may have freed
+    /// them after the list.
+    listed_but_freed: Vec<Session>,
     /// Bytes that a comparison of all digests reads.
     total_bytes: u64,
 }
@@ -97,14 +104,31 @@ impl Service {
     pub async fn check(self: &Arc<Self>, options: CheckOptions) -> Result<Report> {
         // List the storage before the rows. A session's row is written before its bytes, so every listed file has its
         // row.
+        let (uploads, stored) = self.listed().await?;
+        let mut check = Check {
+            service: self,
+            options,
+            report: Report::default(),
+            uploads,
+            stored,
+            listed_but_freed: Vec::new(),
+            total_bytes: 0,
+        };
+        check.rows().await;
+        if !check.listed_but_freed.is_empty() {
+            check.still_listed(&self.listed().await?).await;
+        }
+        check.accounts().await;
+        Ok(check.report)
+    }
+
+    /// The uploads and the stored files in the storage. An object store cannot list its uploads cheaply.
+    async fn listed(&self) -> Result<(HashSet<SessionId>, HashSet<FileId>)> {
         let uploads = match self.storage.as_folder() {
             Some(folder) => folder.uploads().await?.into_iter().collect(),
             None => HashSet::new(),
         };
-        let stored = self.storage.stored_files().await?.into_iter().collect();
-        let mut check = Check { service: self, options, report: Report::default(), uploads, stored, total_bytes: 0 };
-        check.rows().await;
-        Ok(check.report)
+        Ok((uploads, self.storage.stored_files().await?.into_iter().collect()))
     }
 }
 
@@ -173,9 +197,17 @@ impl Check<'_> {
         self.report.files += 1;
         let checked = self.service.storage.check(location, file.size_bytes).await;
         if let Err(problem) = &checked {
+            self.bytes_problem(file, problem).await;
+        }
+        checked.is_ok()
+    }
+
+    /// Reports a problem with the bytes of a stored file, unless a running server has deleted the file since its row was read.
+    async fn bytes_problem(&mut self, file: &FileRecord, problem: impl fmt::Display) {
+        let now = self.service.db.check_file(file.id).await;
+        if !now.is_ok_and(|now| now.is_ok_and(|now| now.status != FileStatus::Stored)) {
             let what = format!("file {} ({:?} of {}): {problem}", file.id, file.original_filename, file.owner);
             self.report.problem(what, RESTORE_BYTES);
         }
-        checked.is_ok()
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Owns the rules for each status of a session: what counts as damage, what counts as unfinished work, and the repairs.
 
-use super::{Check, RESTORE_ROWS};
+use std::collections::HashSet;
+
+use super::{Check, DONE, RESTORE_ROWS};
 use crate::{
     db::CheckedUpload,
-    domain::{FileId, Principal, Session, SessionId, SessionStatus, StatusReason, Upload},
+    domain::{FileId, Principal, Session, SessionId, SessionStatus, StatusReason},
     service::DigestFields,
     storage,
 };
@@ -15,12 +17,12 @@ const FAIL_LOST: &str = "the server fails the session with `bytes_lost` at the n
 const FAILED_LOST: &str = "the session has failed with `bytes_lost`; the client must start a new upload";
 const FINALIZE: &str = "a finalize was interrupted; the next finalize completes it; --repair does it now";
 const SWEEP: &str = "the next sweep of a running server frees the bytes; --repair does it now";
+const NOT_SWEPT: &str = "no sweep finds them; --repair frees them";
 const OLDER: &str = "the database is older than the storage: restore a newer database. If a client sends a part now, \
                      the session fails but the file stays";
 const UNREACHABLE: &str = "its session has failed, so no client can read it: restore a database in which the file is \
                            stored, or remove it by hand";
 const CHECK_AGAIN: &str = "run the check again";
-const DONE: &str = "nothing is left to do";
 
 impl Check<'_> {
     /// Checks one session. Returns the id of its file if the session's rows are valid.
@@ -40,19 +42,22 @@ impl Check<'_> {
         let file_id = checked.upload.session.file_id;
         let in_stored = self.stored.remove(&file_id);
         match checked.upload.session.status {
-            SessionStatus::Complete => self.complete(&checked, in_uploading).await,
+            SessionStatus::Complete => self.complete(&checked, in_uploading, in_stored).await,
             SessionStatus::Init | SessionStatus::InProgress => self.open(&checked, in_uploading, in_stored).await,
             SessionStatus::Failed | SessionStatus::Aborted => self.ended(&checked, in_uploading, in_stored).await,
         }
         Some(file_id)
     }
 
-    async fn complete(&mut self, checked: &CheckedUpload, in_uploading: bool) {
+    async fn complete(&mut self, checked: &CheckedUpload, in_uploading: bool, in_stored: bool) {
+        if checked.upload.session.file_deleted {
+            return self.freed(checked, in_uploading || in_stored).await;
+        }
         if in_uploading {
-            self.leftover(checked).await;
+            self.left(&checked.upload.session, SWEEP).await;
         }
         if self.stored_file(&checked.upload.file).await && self.options.on_read.is_some() {
-            self.compare(&checked.upload.session, Some(&checked.upload.file)).await;
+            self.compare_stored(&checked.upload.session, &checked.upload.file).await;
         }
     }
 
@@ -84,7 +89,7 @@ impl Check<'_> {
             checked_bytes = self.service.storage.check_tail(session).await;
         }
         match checked_bytes {
-            Ok(()) if reads => self.compare(session, None).await,
+            Ok(()) if reads => self.compare_open(session).await,
             Ok(()) => {}
             Err(error @ storage::Error::Lost(_)) => self.lost(session, error).await,
             Err(error) => self.report.problem(format!("session {}: {error}", session.id), CHECK_AGAIN),
@@ -113,30 +118,54 @@ impl Check<'_> {
     }
 
     async fn ended(&mut self, checked: &CheckedUpload, in_uploading: bool, in_stored: bool) {
-        let CheckedUpload { upload: Upload { session, .. }, is_freed } = checked;
+        let session = &checked.upload.session;
         let is_kept = in_stored && session.status_reason == Some(StatusReason::BytesLost);
-        if in_uploading || (in_stored && !is_kept) || !is_freed {
-            self.leftover(checked).await;
-        }
+        self.freed(checked, in_uploading || (in_stored && !is_kept)).await;
         if is_kept {
             self.report.problem(format!("stored/{}: the file is complete", session.file_id), UNREACHABLE);
         }
     }
 
+    /// Checks that the bytes of a session without a file are freed.
+    async fn freed(&mut self, checked: &CheckedUpload, is_listed: bool) {
+        if !checked.is_freed {
+            self.left(&checked.upload.session, SWEEP).await;
+        } else if is_listed {
+            self.listed_but_freed.push(checked.upload.session.clone());
+        }
+    }
+
+    /// Reports or frees the bytes that the storage still lists although they were freed: a request that was interrupted has moved
+    /// them afterwards.
+    pub(super) async fn still_listed(&mut self, (uploads, stored): &(HashSet<SessionId>, HashSet<FileId>)) {
+        for session in std::mem::take(&mut self.listed_but_freed) {
+            let is_stored = stored.contains(&session.file_id);
+            if is_stored || uploads.contains(&session.id) {
+                self.left(&session, if is_stored { NOT_SWEPT } else { SWEEP }).await;
+            }
+        }
+    }
+
     /// Reports or frees the remaining bytes of a session that has ended.
-    async fn leftover(&mut self, checked: &CheckedUpload) {
-        let session = &checked.upload.session;
-        let what = format!("session {}: it is {}, and its bytes are not freed", session.id, session.status.as_str());
+    async fn left(&mut self, session: &Session, advice: &'static str) {
+        let of = if session.file_deleted {
+            "its file was deleted".to_owned()
+        } else {
+            format!("it is {}", session.status.as_str())
+        };
+        let what = format!("session {}: {of}, and its bytes are not freed", session.id);
         if !self.options.repairs {
-            return self.report.unfinished(what, SWEEP);
+            return self.report.unfinished(what, advice);
         }
         let freed = match session.status {
-            SessionStatus::Complete => self.service.storage.discard_parts(session).await.map_err(Into::into),
+            SessionStatus::Complete if !session.file_deleted => {
+                self.service.storage.discard_parts(session).await.map_err(Into::into)
+            }
             _ => self.service.free(session).await,
         };
         match freed {
             Ok(()) => self.report.repaired(format!("{what}: freed now"), DONE),
-            Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), SWEEP),
+            Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), advice),
         }
     }
 }
