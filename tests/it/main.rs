@@ -49,6 +49,7 @@ mod parity;
 mod parity_events;
 mod part_leases;
 mod part_receive;
+mod part_removal;
 mod postgres;
 mod preconditions;
 mod prefix_hash;

@@ -158,6 +158,21 @@ impl TestApp {
         sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
     }
 
+    /// The only number that a statement returns.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        match self.config.stores.database.as_str() {
+            "" => {
+                let file = format!("sqlite://{}/partway.db", self.folder().display());
+                let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+            url => {
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
+
     pub(crate) fn anonymous(&self) -> TestUser {
         TestUser { router: self.router.clone(), token: String::new() }
     }
