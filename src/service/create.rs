@@ -214,9 +214,7 @@ mod tests {
         for key in ["", "a\tb", &"k".repeat(256)] {
             assert_eq!(refused_field(|input| input.idempotency_key = Some(key.to_owned())), Some("idempotency_key"));
         }
-        for until in [Timestamp::UNIX_EPOCH, Timestamp::MAX_UTC] {
-            assert_eq!(refused_field(|input| input.retain_until = Some(until)), Some("retain_until"));
-        }
+        assert_eq!(refused_field(|input| input.retain_until = Some(Timestamp::MAX_UTC)), Some("retain_until"));
         let list = RawValue::from_string("[]".to_owned()).unwrap();
         assert_eq!(refused_field(|input| input.metadata = Some(list)), Some("metadata"));
     }
