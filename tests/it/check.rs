@@ -9,25 +9,25 @@ use partway::{
 
 use crate::support::{Cli, Server, TestApp, file_bytes};
 
-async fn look(app: &TestApp) -> Report {
+pub(crate) async fn look(app: &TestApp) -> Report {
     app.service.check(CheckOptions::default()).await.unwrap()
 }
 
-async fn repair(app: &TestApp) -> Report {
+pub(crate) async fn repair(app: &TestApp) -> Report {
     app.service.check(CheckOptions { repairs: true, ..CheckOptions::default() }).await.unwrap()
 }
 
-async fn compare(app: &TestApp) -> Report {
+pub(crate) async fn compare(app: &TestApp) -> Report {
     let on_read = Some(Arc::new(|_, _| ()) as Arc<dyn Fn(u64, u64) + Send + Sync>);
     app.service.check(CheckOptions { on_read, ..CheckOptions::default() }).await.unwrap()
 }
 
-fn found(findings: &[Finding], text: &str) -> usize {
+pub(crate) fn found(findings: &[Finding], text: &str) -> usize {
     findings.iter().filter(|finding| finding.what.contains(text)).count()
 }
 
 /// Changes one byte of a file. Keeps its size and its time of modification.
-fn flip(path: &Path) {
+pub(crate) fn flip(path: &Path) {
     let before = fs::metadata(path).unwrap().modified().unwrap();
     let mut bytes = fs::read(path).unwrap();
     bytes[12] ^= 1;

@@ -7,12 +7,15 @@
 use std::{fs, sync::Arc};
 
 use chrono::TimeDelta;
-use partway::service::{CheckOptions, Service};
+use partway::{
+    domain::{OwnerName, Principal},
+    service::{CheckOptions, Service},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
     AFTER_FREEING_LEASE, AFTER_PART_LEASE, FILE, Faults, Place, Step, TestApp, TestUser, When, assert_finishes,
-    sha256_hex,
+    content, sha256_hex,
 };
 
 /// Longer than the time-to-live of a session without activity.
@@ -23,7 +26,9 @@ enum Doing {
     Put,
     Finalize,
     Abort,
-    /// A sweep after the session has expired.
+    /// The deletion of the stored file.
+    Delete,
+    /// A sweep after the session has expired, or the retention of the file has ended.
     Sweep,
 }
 
@@ -33,9 +38,14 @@ impl Doing {
             Self::Put => drop(user.put(&id, 1, &FILE[..10]).await),
             Self::Finalize => drop(user.finalize(&id).await),
             Self::Abort => drop(user.delete(&format!("/uploads/sessions/{id}")).await),
+            Self::Delete => service.terminate(&ann(), id.parse().unwrap()).await.unwrap(),
             Self::Sweep => drop(service.sweep().await),
         }
     }
+}
+
+fn ann() -> Principal {
+    Principal::acting_for(OwnerName::parse("ann").unwrap())
 }
 
 /// A session, and a server on the same data as one that was killed.
@@ -96,6 +106,16 @@ impl Survivor {
         if let Place::Folder = self.place {
             assert_eq!(self.app.bytes_on_disk(), [""; 0]);
         }
+    }
+
+    /// Asserts that no client can read the file, and that its record says why.
+    async fn assert_deleted(&self) {
+        let status = self.status().await;
+        assert_eq!((&status["status"], &status["file"]["status"]), (&json!("COMPLETE"), &json!("DELETED")));
+        assert_eq!(content(&self.user, &status).await.problem(), (404, "NOT_FOUND".to_owned()));
+        let file = status["file"]["file_id"].as_str().unwrap();
+        assert_eq!(self.user.get(&format!("/files/{file}")).await.expect(200).json()["status"], "DELETED");
+        self.assert_no_problems().await;
     }
 
     /// Finalizes twice, and reads the file back.
@@ -184,6 +204,47 @@ async fn after_a_kill_between_the_end_of_a_session_and_the_removal_of_its_bytes_
                 survivor.assert_freed().await;
             }
         }
+    }
+}
+
+/// A deletion has two steps: the commit of the row, and the removal of the bytes. A kill before the commit changes nothing.
+#[tokio::test]
+async fn after_a_kill_during_a_deletion_the_file_is_never_readable_again_and_the_sweep_frees_it() {
+    for place in Place::each() {
+        for when in [When::Before, When::After] {
+            for doing in [Doing::Delete, Doing::Sweep] {
+                let mut survivor = Survivor::of(&place, &[1, 2, 3], Doing::Finalize, When::After, Step::Complete).await;
+                survivor.assert_finishes().await;
+                survivor.app.execute("UPDATE upload_file SET retain_until = created_at").await;
+                survivor.survive_kill(doing, when, Step::Discard).await;
+                survivor.app.advance(EXPIRED + AFTER_FREEING_LEASE);
+                survivor.assert_deleted().await;
+                assert_eq!(survivor.app.service.sweep().await.freed, 1, "{when:?} {doing:?} {place:?}");
+                survivor.assert_deleted().await;
+                survivor.assert_freed().await;
+                survivor.app.service.terminate(&ann(), survivor.id.parse().unwrap()).await.unwrap();
+                survivor.assert_freed().await;
+            }
+        }
+    }
+}
+
+/// A client that got no answer repeats the deletion, also when a server was killed during the repetition.
+#[tokio::test]
+async fn a_repeated_deletion_frees_what_a_kill_left() {
+    for place in Place::each() {
+        let mut survivor = Survivor::of(&place, &[1, 2, 3], Doing::Finalize, When::After, Step::Complete).await;
+        survivor.assert_finishes().await;
+        for when in [When::Before, When::After] {
+            survivor.survive_kill(Doing::Delete, When::Before, Step::Discard).await;
+            survivor.assert_deleted().await;
+            survivor.survive_kill(Doing::Delete, when, Step::Discard).await;
+            survivor.assert_deleted().await;
+        }
+        survivor.app.service.terminate(&ann(), survivor.id.parse().unwrap()).await.unwrap();
+        survivor.assert_freed().await;
+        let freed = survivor.app.service.sweep().await.freed;
+        assert_eq!(freed, 0, "the deletion has recorded that the bytes are free");
     }
 }
 

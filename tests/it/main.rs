@@ -14,6 +14,8 @@ mod bad_rows;
 mod binding;
 mod bytes_lost;
 mod check;
+mod check_accounts;
+mod check_deleted;
 mod cli;
 mod cli_config;
 mod cli_failures;

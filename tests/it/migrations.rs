@@ -2,25 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use entity::{api_token, upload_file, upload_part, upload_session};
+use entity::{
+    account, api_token, event, instance, upload_file, upload_part, upload_session, webhook, webhook_delivery,
+};
 use migration::{Migrator, MigratorTrait};
+use partway::{
+    domain::{OwnerName, Principal},
+    service::CheckOptions,
+};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, EntityName, IdenStatic, Iterable};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
 
-/// Creates a session with some of its parts, and a stored file. Every version can store these.
-async fn fill(user: &TestUser, file: &[u8]) -> [String; 2] {
+/// Creates a session with some of its parts, a stored file, and an aborted session. Every version can store these.
+async fn fill(user: &TestUser, file: &[u8]) -> [String; 3] {
     let under_way = user.create_id(file.len()).await;
     user.put_parts(&under_way, file, [1, 3]).await;
     let stored = user.create_id(file.len()).await;
     user.put_parts(&stored, file, 1..=3).await;
     user.finalize(&stored).await.expect(200);
-    [under_way, stored]
+    let aborted = user.create_id(1_000).await;
+    user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+    [under_way, stored, aborted]
 }
 
 /// The data that no migration may change.
-async fn known(user: &TestUser, sessions: &[String; 2]) -> Vec<Value> {
+async fn known(user: &TestUser, sessions: &[String; 3]) -> Vec<Value> {
     let mut all = Vec::new();
     for id in sessions {
         let mut status = user.status(id).await;
@@ -32,6 +40,12 @@ async fn known(user: &TestUser, sessions: &[String; 2]) -> Vec<Value> {
     all.push(same["sessions"].as_array().unwrap().len().into());
     all.push(user.get("/uploads/sessions").await.expect(200).json()["sessions"].as_array().unwrap().len().into());
     all
+}
+
+/// The bytes and the open sessions of an owner's account.
+async fn used(app: &TestApp, owner: &str) -> (u64, u64) {
+    let account = app.service.account(&Principal::acting_for(OwnerName::parse(owner).unwrap())).await.unwrap();
+    (account.bytes_used, account.open_sessions)
 }
 
 async fn connect(app: &TestApp) -> DatabaseConnection {
@@ -61,6 +75,7 @@ async fn a_database_of_each_earlier_version_can_be_opened_with_its_data() {
         let user = app.user("ann").await;
         let file = file_bytes(25);
         let sessions = fill(&user, &file).await;
+        app.user("bob").await.create_id(7).await;
         let before = known(&user, &sessions).await;
         go_back(&app, steps).await;
 
@@ -69,9 +84,13 @@ async fn a_database_of_each_earlier_version_can_be_opened_with_its_data() {
         assert!(app.storage().join("partway.id").exists(), "{steps} migrations ago");
         app.service.sweep().await;
         assert_eq!(known(&user, &sessions).await, before, "{steps} migrations ago");
+        assert_eq!(used(&app, "ann").await, (2 * 25, 1), "{steps} migrations ago");
+        assert_eq!(used(&app, "bob").await, (7, 1), "{steps} migrations ago");
+        assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, [], "{steps} migrations ago");
         user.put_parts(&sessions[0], &file, [2]).await;
         let finalized = user.finalize(&sessions[0]).await.expect(200).json();
         assert_eq!(finalized["file"]["sha256"], json!(sha256_hex(&file)), "{steps} migrations ago");
+        assert_eq!(used(&app, "ann").await, (2 * 25, 0), "{steps} migrations ago");
     }
 }
 
@@ -107,6 +126,11 @@ async fn the_entities_have_the_columns_of_the_tables() {
         (upload_file::Entity.table_name(), columns_of::<upload_file::Column>()),
         (upload_part::Entity.table_name(), columns_of::<upload_part::Column>()),
         (api_token::Entity.table_name(), columns_of::<api_token::Column>()),
+        (account::Entity.table_name(), columns_of::<account::Column>()),
+        (event::Entity.table_name(), columns_of::<event::Column>()),
+        (instance::Entity.table_name(), columns_of::<instance::Column>()),
+        (webhook::Entity.table_name(), columns_of::<webhook::Column>()),
+        (webhook_delivery::Entity.table_name(), columns_of::<webhook_delivery::Column>()),
     ] {
         assert_eq!(columns_in_database(&database, table).await, columns, "{table}");
     }
