@@ -19,7 +19,7 @@ use super::{
     sessions::{ENDED, OPEN},
     unreadable::{bytes_columns_of, each, session_of},
 };
-use crate::domain::{OwnerName, Session, SessionId, SessionStatus, Timestamp};
+use crate::domain::{FileId, OwnerName, Session, SessionId, SessionStatus, Timestamp};
 
 // The conditions of the partial indexes that the sweep uses, with the same text. SQLite uses a partial index only if
 // the statement's condition implies the index's condition, and it cannot see that through a bound parameter.
@@ -46,23 +46,42 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Sessions that ended without a file or whose file was deleted, whose bytes may not be freed yet, and on which no node has a freeing lease.
+    /// Sessions that ended without a file, or whose file was deleted at `deleted_until` or before, whose bytes are not freed, and on
+    /// which no node has a freeing lease.
     /// Reads only the columns that locate the bytes, so that one invalid row does not block the others.
-    pub async fn sessions_to_free(&self, now: Timestamp, limit: u64) -> Result<Vec<Session>> {
-        let due = to_be_freed(now).limit(limit);
+    pub async fn sessions_to_free(&self, now: Timestamp, deleted_until: Timestamp, limit: u64) -> Result<Vec<Session>> {
+        let due = to_be_freed(now, deleted_until).limit(limit);
         let found = retry_transient(|| bytes_columns_of(due.clone()).all(&self.read)).await?;
         found.into_iter().map(|columns| session_of(columns, now)).collect()
     }
 
     /// Takes the freeing lease on a session of [`sessions_to_free`](Self::sessions_to_free), until the moment `until`.
     /// False if another node has it.
-    pub async fn lease_to_free(&self, id: SessionId, now: Timestamp, until: Timestamp) -> Result<bool> {
+    pub async fn lease_to_free(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+        deleted_until: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool> {
         let lease = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
             .filter(upload_session::COLUMN.id.eq(id.0))
-            .filter(is_to_be_freed(now));
+            .filter(is_to_be_freed(now, deleted_until));
         let leased = lease.exec(&self.write).await?;
         Ok(leased.rows_affected > 0)
+    }
+
+    /// Takes the freeing leases of those of these files that were deleted, until this moment, so that no node frees their bytes
+    /// before.
+    pub async fn postpone_freeing(&self, files: &[FileId], until: Timestamp) -> Result<()> {
+        let postpone = upload_session::Entity::update_many()
+            .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
+            .filter(upload_session::COLUMN.file_id.is_in(files.iter().map(|id| id.0)))
+            .filter(upload_session::COLUMN.file_deleted.eq(true))
+            .filter(upload_session::COLUMN.bytes_freed.eq(false));
+        retry_transient(|| postpone.clone().exec(&self.write)).await?;
+        Ok(())
     }
 
     /// Records that the bytes of a session are freed.
@@ -146,15 +165,19 @@ fn due_files(now: Timestamp) -> Select<upload_file::Entity> {
         .order_by_asc(upload_file::COLUMN.retain_until)
 }
 
-fn to_be_freed(now: Timestamp) -> Select<upload_session::Entity> {
-    upload_session::Entity::find().filter(is_to_be_freed(now)).order_by_asc(upload_session::COLUMN.id)
+fn to_be_freed(now: Timestamp, deleted_until: Timestamp) -> Select<upload_session::Entity> {
+    upload_session::Entity::find().filter(is_to_be_freed(now, deleted_until)).order_by_asc(upload_session::COLUMN.id)
 }
 
-fn is_to_be_freed(now: Timestamp) -> Condition {
+fn is_to_be_freed(now: Timestamp, deleted_until: Timestamp) -> Condition {
     let is_free = Condition::any()
         .add(upload_session::COLUMN.freeing_until.is_null())
         .add(upload_session::COLUMN.freeing_until.lte(now));
-    Condition::all().add(Expr::cust(HAS_BYTES_TO_FREE)).add(is_free)
+    // A session with a deleted file does not change any more, so it was last updated by the deletion.
+    let may_be_freed = Condition::any()
+        .add(upload_session::COLUMN.file_deleted.eq(false))
+        .add(upload_session::COLUMN.updated_at.lte(deleted_until));
+    Condition::all().add(Expr::cust(HAS_BYTES_TO_FREE)).add(is_free).add(may_be_freed)
 }
 
 #[cfg(test)]
@@ -172,7 +195,7 @@ mod tests {
         let now = SystemClock.now();
         let (expiry, to_free) = ("upload_session_expiry", "upload_session_to_free");
         let finalize = (to_be_finalized(SessionId(Uuid::nil())), "upload_session_to_finalize");
-        let sessions = [(expired(now), expiry), (to_be_freed(now), to_free), (with_bytes(), expiry), finalize];
+        let sessions = [(expired(now), expiry), (to_be_freed(now, now), to_free), (with_bytes(), expiry), finalize];
         let statement = |select: Select<upload_session::Entity>| select.limit(100).build(DbBackend::Sqlite);
         let mut statements: Vec<_> = sessions.map(|(select, index)| (statement(select), index)).into();
         statements.push((due_files(now).limit(100).build(DbBackend::Sqlite), "upload_file_retention"));

@@ -59,20 +59,25 @@ impl Service {
     /// `BYTES_LOST` if they are missing or have another size. `NOT_FOUND` if the file was deleted since.
     pub async fn read(&self, content: &Content, range: Range<u64>) -> Result<ByteStream> {
         let (id, expected_bytes) = (content.file.id, range.end - range.start);
+        // If the file is deleted from now on, its bytes stay until the stream is dropped.
+        let download = self.downloads.begin(id);
         let bytes = match self.storage.read(&content.location, content.file.size_bytes, range).await {
             Ok(bytes) => bytes,
             Err(error) => return Err(self.explain_unreadable_file(&content.file, error).await),
         };
-        let whole = stream::try_unfold((bytes, expected_bytes), |(mut bytes, left_bytes)| async move {
-            match bytes.try_next().await? {
-                Some(block) => {
-                    let left_bytes = left_bytes.saturating_sub(block.len() as u64);
-                    Ok(Some((block, (bytes, left_bytes))))
+        let whole =
+            stream::try_unfold((bytes, expected_bytes, download), |(mut bytes, left_bytes, download)| async move {
+                match bytes.try_next().await? {
+                    Some(block) => {
+                        let left_bytes = left_bytes.saturating_sub(block.len() as u64);
+                        Ok(Some((block, (bytes, left_bytes, download))))
+                    }
+                    None if left_bytes > 0 => {
+                        Err(io::Error::new(ErrorKind::UnexpectedEof, "the stored bytes end early"))
+                    }
+                    None => Ok(None),
                 }
-                None if left_bytes > 0 => Err(io::Error::new(ErrorKind::UnexpectedEof, "the stored bytes end early")),
-                None => Ok(None),
-            }
-        });
+            });
         let logged = whole.inspect_err(move |error| {
             tracing::error!(file.id = %id, %error, "a download was cut off: its bytes cannot be read");
         });

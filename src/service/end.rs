@@ -45,9 +45,10 @@ impl Service {
         }
     }
 
-    /// Frees the bytes of a session if it ended without a file or its file was deleted.
+    /// Frees the bytes of a session if it ended without a file, or if its file was deleted from a folder. On an object store a node
+    /// may be sending the deleted file, so the sweep frees it later; see `downloads`.
     pub(super) async fn free_without_file(&self, session: &Session) -> Result<()> {
-        if session.status_reason.is_some() || session.file_deleted {
+        if session.status_reason.is_some() || session.file_deleted && self.storage.as_folder().is_some() {
             self.free(session).await?;
         }
         Ok(())

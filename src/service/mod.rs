@@ -15,6 +15,7 @@ mod claims;
 mod create;
 mod delete;
 mod download;
+mod downloads;
 mod end;
 mod events;
 mod feed;
@@ -87,6 +88,7 @@ pub struct Service {
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::TokenCache,
     watchers: watch::Watchers,
+    downloads: downloads::Downloads,
     /// Steps that must run to their end.
     detached: TaskTracker,
 }
@@ -120,6 +122,7 @@ impl Service {
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::TokenCache::default(),
             watchers: watch::Watchers::default(),
+            downloads: downloads::Downloads::default(),
             detached: TaskTracker::new(),
         }
     }

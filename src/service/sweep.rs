@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use futures_util::{StreamExt, future::ready, stream};
 
 use super::Service;
 use crate::{
-    domain::StatusReason,
+    domain::{Session, StatusReason, Timestamp},
     error::{Error, Result},
     storage,
 };
@@ -17,6 +18,8 @@ use crate::{
 pub(super) const BATCH: u64 = 100;
 /// Duration of a freeing lease. If a node dies, another node takes over after this time.
 const FREEING_LEASE: TimeDelta = TimeDelta::minutes(10);
+/// Number of sessions whose bytes a sweep frees at the same time. An object store takes a while for each.
+const FREED_AT_ONCE: usize = 16;
 
 /// The results of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,15 +106,25 @@ impl Service {
     async fn free_ended(&self) -> Result<usize> {
         let mut freed = 0;
         loop {
+            self.protect_downloads().await?;
             let (before, now) = (freed, self.clock.now());
-            for session in self.db.sessions_to_free(now, BATCH).await? {
-                if self.db.lease_to_free(session.id, now, now + FREEING_LEASE).await? {
-                    freed += usize::from(logged(self.free(&session).await).is_some());
-                }
-            }
+            let sessions = self.db.sessions_to_free(now, self.free_if_deleted_until(now), BATCH).await?;
+            let freeing = sessions.into_iter().map(|session| self.lease_and_free(session, now));
+            freed +=
+                stream::iter(freeing).buffer_unordered(FREED_AT_ONCE).filter(|is_freed| ready(*is_freed)).count().await;
             if freed == before {
                 return Ok(freed);
             }
+        }
+    }
+
+    /// Frees the bytes of a session, unless another node does that. Returns whether they are freed.
+    async fn lease_and_free(&self, session: Session, now: Timestamp) -> bool {
+        let deleted_until = self.free_if_deleted_until(now);
+        let leased = self.db.lease_to_free(session.id, now, deleted_until, now + FREEING_LEASE).await;
+        match logged(leased.map_err(Error::from)) {
+            Some(true) => logged(self.free(&session).await).is_some(),
+            _ => false,
         }
     }
 

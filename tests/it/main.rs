@@ -26,6 +26,7 @@ mod concurrency;
 mod connections;
 mod crash;
 mod crash_points;
+mod download_deleted;
 mod errors;
 mod events;
 mod file_delete;
