@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The time between two protections of the files that this node is sending.
-const PROTECTION_INTERVAL: Duration = Duration::from_mins(1);
+const PROTECTION_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A server without its listening socket.
 #[derive(Debug)]

@@ -82,15 +82,13 @@ async fn has_stored(
     session: &SessionBody,
     on: &dyn Fn(Event),
 ) -> Result<bool, UploadError> {
-    if !client.has_content(&session.file.file_id).await? {
-        return Ok(false);
-    }
-    match first_difference(client, file, session, on).await {
+    let is_this = match first_difference(client, file, session, on).await {
         Err(UploadError::Client(error)) if error.code() == Some("PARTS_NOT_KEPT") => {
-            has_same_digest(file, session, on).await
+            has_same_digest(file, session, on).await?
         }
-        difference => Ok(difference?.is_none()),
-    }
+        difference => difference?.is_none(),
+    };
+    Ok(is_this && client.has_content(&session.file.file_id).await?)
 }
 
 /// Whether a finished session has the digest of the local file, after the server has removed the records of its parts. The

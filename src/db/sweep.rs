@@ -46,9 +46,8 @@ impl Db {
         Ok(found.into_iter().map(SessionId).collect())
     }
 
-    /// Sessions that ended without a file, or whose file was deleted at `deleted_until` or before, whose bytes are not freed, and on
-    /// which no node has a freeing lease.
-    /// Reads only the columns that locate the bytes, so that one invalid row does not block the others.
+    /// Sessions that ended without a file, or whose file was deleted at `deleted_until` or before, whose bytes are not freed,
+    /// and on which no node has a freeing lease. Reads only the columns that locate the bytes, so that one invalid row does not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, deleted_until: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now, deleted_until).limit(limit);
         let found = retry_transient(|| bytes_columns_of(due.clone()).all(&self.read)).await?;
@@ -72,14 +71,25 @@ impl Db {
         Ok(leased.rows_affected > 0)
     }
 
-    /// Takes the freeing leases of those of these files that were deleted, until this moment, so that no node frees their bytes
-    /// before.
-    pub async fn postpone_freeing(&self, files: &[FileId], until: Timestamp) -> Result<()> {
+    /// Takes the freeing leases of those of these files that were deleted, until the moment `until`, so that no node frees their
+    /// bytes before. Leaves leases that last until `enough`. Writes nothing if no file was deleted.
+    pub async fn postpone_freeing(&self, files: &[FileId], enough: Timestamp, until: Timestamp) -> Result<()> {
+        let to_postpone = Condition::all()
+            .add(upload_session::Column::FileId.is_in(files.iter().map(|id| id.0)))
+            .add(upload_session::COLUMN.file_deleted.eq(true))
+            .add(upload_session::COLUMN.bytes_freed.eq(false))
+            .add(
+                Condition::any()
+                    .add(upload_session::COLUMN.freeing_until.is_null())
+                    .add(upload_session::COLUMN.freeing_until.lt(enough)),
+            );
+        let found = ids_of(upload_session::Entity::find().filter(to_postpone.clone()).limit(1));
+        if found.all(&self.read).await?.is_empty() {
+            return Ok(());
+        }
         let postpone = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel { freeing_until: Set(Some(until)), ..Default::default() })
-            .filter(upload_session::COLUMN.file_id.is_in(files.iter().map(|id| id.0)))
-            .filter(upload_session::COLUMN.file_deleted.eq(true))
-            .filter(upload_session::COLUMN.bytes_freed.eq(false));
+            .filter(to_postpone);
         retry_transient(|| postpone.clone().exec(&self.write)).await?;
         Ok(())
     }

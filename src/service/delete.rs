@@ -1,9 +1,8 @@
 //! Deleting a stored file.
 //!
 //! Owns the deletion by the owner and at the end of the retention. It has the two steps of an abort: a transaction records the
-//! deletion, then the server frees the bytes: at once in a folder, and in
-//! a later sweep on an object store. After a crash between the two, the sweep frees them. The session and the record
-//! of the file remain. Does not own the end of an open session: that is `abort`.
+//! deletion, then the server frees the bytes: at once in a folder, and in a later sweep on an object store. After a crash
+//! between the two, the sweep frees them. The session and the record of the file remain. Does not own the end of an open session: that is `abort`.
 
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //!
 //! Owns which stored files this node is sending, and the protection of their bytes. An object store may drop the bytes of a
 //! deleted object before a download that has begun reads them. So on an object store, the bytes of a deleted file stay for
-//! [`GRACE`], and a node that is sending the file takes its freeing lease again and again until the download ends. In a folder,
-//! an open file keeps its bytes. Does not own how a file is read: that is `download`.
+//! [`MIN_STAY`]. In this time, a node that is sending the file takes its freeing lease, and renews it until the download ends. In
+//! a folder, an open file keeps its bytes. Does not own how a file is read: that is `download`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,9 +16,13 @@ use crate::{
     error::Result,
 };
 
-/// How long the bytes of a deleted file stay on an object store. Much longer than the time between two calls of
-/// [`Service::protect_downloads`], so that a node can fail to make some of them.
-const GRACE: TimeDelta = TimeDelta::minutes(10);
+/// How long the bytes of a deleted file stay on an object store at least. Several times the time between two calls of
+/// [`Service::protect_downloads`].
+const MIN_STAY: TimeDelta = TimeDelta::seconds(10);
+/// Duration of the freeing lease that a node takes on a deleted file that it is sending.
+const LEASE: TimeDelta = TimeDelta::minutes(10);
+/// A lease is renewed when less than this is left of it.
+const RENEWAL: TimeDelta = TimeDelta::minutes(5);
 
 /// The files that this node is sending, and the number of downloads of each.
 #[derive(Clone, Debug, Default)]
@@ -55,15 +59,15 @@ impl Drop for Download {
 }
 
 impl Service {
-    /// Keeps every node from freeing the deleted files that this node is sending, for a while. Must be called every minute.
+    /// Keeps every node from freeing the deleted files that this node is sending, for a while. Must be called every few seconds.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn protect_downloads(&self) -> Result<()> {
         if self.storage.as_folder().is_none() {
-            let until = self.clock.now() + GRACE;
+            let now = self.clock.now();
             for files in self.downloads.files().chunks(usize::try_from(BATCH).unwrap_or(1)) {
-                self.db.postpone_freeing(files, until).await?;
+                self.db.postpone_freeing(files, now + RENEWAL, now + LEASE).await?;
             }
         }
         Ok(())
@@ -71,7 +75,7 @@ impl Service {
 
     /// The bytes of files that were deleted at this moment or before may be freed, unless a node is sending them.
     pub(super) fn free_if_deleted_until(&self, now: Timestamp) -> Timestamp {
-        if self.storage.as_folder().is_some() { now } else { now - GRACE }
+        if self.storage.as_folder().is_some() { now } else { now - MIN_STAY }
     }
 }
 

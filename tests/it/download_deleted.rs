@@ -9,8 +9,8 @@ use tower::ServiceExt;
 use crate::support::{FILE, Faults, Place, Step, TestApp, TestUser, When};
 
 /// Shorter than the time for which the bytes of a deleted file are protected.
-const LESS_THAN_GRACE: TimeDelta = TimeDelta::minutes(8);
-const MORE_THAN_GRACE: TimeDelta = TimeDelta::minutes(11);
+const LESS_THAN_LEASE: TimeDelta = TimeDelta::minutes(8);
+const MORE_THAN_LEASE: TimeDelta = TimeDelta::minutes(11);
 
 /// A download whose body is not read yet.
 async fn begin(user: &TestUser, file: &str) -> Response {
@@ -49,9 +49,10 @@ async fn a_node_does_not_free_a_deleted_file_that_another_node_is_sending() {
     delete(&user, &file).await;
     delete(&user, &file).await;
     user.get(&format!("/files/{file}/content")).await.expect(404);
+    sender.service.protect_downloads().await.unwrap();
     for download in downloads {
         for _ in 0..5 {
-            pass([&app, &sender], LESS_THAN_GRACE);
+            pass([&app, &sender], LESS_THAN_LEASE);
             sender.service.protect_downloads().await.unwrap();
             assert_eq!(app.service.sweep().await.freed, 0);
             assert_eq!(sender.service.sweep().await.freed, 0);
@@ -59,7 +60,7 @@ async fn a_node_does_not_free_a_deleted_file_that_another_node_is_sending() {
         }
         assert_eq!(rest_of(download).await, FILE);
     }
-    pass([&app, &sender], MORE_THAN_GRACE);
+    pass([&app, &sender], MORE_THAN_LEASE);
     sender.service.protect_downloads().await.unwrap();
     assert_eq!(app.service.sweep().await.freed, 1);
     assert!(!is_stored(&app).await);
@@ -74,11 +75,11 @@ async fn a_node_does_not_free_a_deleted_file_that_it_is_sending_itself() {
     let download = begin(&user, &file).await;
     delete(&user, &file).await;
     for _ in 0..3 {
-        app.advance(MORE_THAN_GRACE);
+        app.advance(MORE_THAN_LEASE);
         assert_eq!(app.service.sweep().await.freed, 0);
     }
     assert_eq!(rest_of(download).await, FILE);
-    app.advance(MORE_THAN_GRACE);
+    app.advance(MORE_THAN_LEASE);
     assert_eq!(app.service.sweep().await.freed, 1);
 }
 
@@ -93,9 +94,23 @@ async fn a_file_in_a_store_that_nobody_is_sending_is_freed_after_a_while_also_if
         delete(&user, &file).await;
         sender.service.protect_downloads().await.unwrap();
     }
-    app.advance(LESS_THAN_GRACE);
+    app.advance(LESS_THAN_LEASE);
     assert_eq!(app.service.sweep().await.freed, 0);
-    app.advance(MORE_THAN_GRACE);
+    app.advance(MORE_THAN_LEASE);
+    assert_eq!(app.service.sweep().await.freed, 1);
+    assert!(!is_stored(&app).await);
+}
+
+#[tokio::test]
+async fn a_file_in_a_store_that_nobody_is_sending_is_freed_soon() {
+    let (app, _) = TestApp::with_faults(&Place::objects()).await;
+    let user = app.user("ann").await;
+    let file = user.upload(FILE).await["file"]["file_id"].as_str().unwrap().to_owned();
+    rest_of(begin(&user, &file).await).await;
+    delete(&user, &file).await;
+    app.advance(TimeDelta::seconds(9));
+    assert_eq!(app.service.sweep().await.freed, 0);
+    app.advance(TimeDelta::seconds(2));
     assert_eq!(app.service.sweep().await.freed, 1);
     assert!(!is_stored(&app).await);
 }
@@ -126,7 +141,7 @@ async fn a_deletion_by_a_node_that_is_killed_is_finished_by_the_sweep_of_another
         let (service, killed_user, path) = (Arc::clone(&killed.service), user.at(&killed), format!("/files/{file}"));
         tokio::spawn(async move {
             killed_user.delete(&path).await;
-            killed.advance(MORE_THAN_GRACE);
+            killed.advance(MORE_THAN_LEASE);
             service.sweep().await;
         });
         gate.reached().await;
@@ -136,7 +151,7 @@ async fn a_deletion_by_a_node_that_is_killed_is_finished_by_the_sweep_of_another
         assert_eq!(user.get("/me").await.json()["bytes_used"], 0);
         let events = user.get("/events").await.json()["events"].as_array().unwrap().len();
         assert_eq!(events, 2, "the upload and the deletion");
-        other.advance(MORE_THAN_GRACE * 3);
+        other.advance(MORE_THAN_LEASE * 3);
         assert_eq!(other.service.sweep().await.freed, 1, "{place:?} {when:?}");
         assert!(!is_stored(&other).await);
     }
