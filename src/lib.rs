@@ -8,7 +8,7 @@
 //! - `http` what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - `metrics` the counters, which edges and use cases increment.
-//! - [`db`] SQL; [`storage`] bytes.
+//! - [`db`] SQL; [`storage`] bytes; [`webhooks`] messages to receivers of events.
 //! - `group_commit` one sync, or one transaction, for items that arrive together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes uploads; it uses only the REST contract of the server.
@@ -34,3 +34,4 @@ pub mod service;
 pub mod storage;
 mod tus;
 mod web;
+pub mod webhooks;

@@ -21,6 +21,8 @@ mod principal;
 mod session;
 mod token_hash;
 mod upload;
+mod webhook;
+mod webhook_secret;
 
 pub use account::{Account, AccountLimits, Usage};
 pub use append::Tail;
@@ -40,3 +42,5 @@ pub use principal::{OwnerName, Principal};
 pub use session::{PartRecord, Session, SessionStatus, StatusReason};
 pub use token_hash::TokenHash;
 pub use upload::{CompleteFile, Upload, UploadRequest, UploadState};
+pub use webhook::retry_delay;
+pub use webhook_secret::{InvalidSecret, WebhookSecret, webhook_signatures};

@@ -18,8 +18,9 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("group_commit", &[], &["tokio"]),
     ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
     ("storage", &["domain", "group_commit"], &["object_store", "reqwest", "tokio"]),
+    ("webhooks", &["domain"], &["reqwest", "tokio"]),
     ("metrics", &[], &[]),
-    ("service", &["db", "domain", "error", "metrics", "storage", "group_commit"], &["tokio"]),
+    ("service", &["db", "domain", "error", "metrics", "storage", "group_commit", "webhooks"], &["tokio"]),
     (
         "http",
         &["domain", "error", "metrics", "service"],
