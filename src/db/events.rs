@@ -13,10 +13,10 @@ use sea_orm::{
 };
 
 use super::{
-    Db, Result, Transaction, at_most_one,
+    Db, Result, Transaction, at_most_one, deliveries,
     error::{retry_transaction, retry_transient},
     instance::ROW,
-    rows, webhooks,
+    rows,
 };
 use crate::domain::{Event, EventId, OwnerName, Timestamp};
 
@@ -64,7 +64,7 @@ impl Db {
         if numbered > 0 {
             let new =
                 event::Entity::find().filter(event::COLUMN.position.gt(last)).order_by_asc(event::COLUMN.position);
-            webhooks::enqueue(&tx, &new.all(&tx).await?, now).await?;
+            deliveries::enqueue(&tx, &new.all(&tx).await?, now).await?;
             instance::Entity::update_many()
                 .set(instance::ActiveModel { last_event_position: Set(last + numbered), ..Default::default() })
                 .filter(instance::COLUMN.id.eq(ROW))
@@ -136,7 +136,7 @@ impl Db {
                 .await?;
         }
         let ids: Vec<_> = old.iter().map(|event| event.id).collect();
-        webhooks::drop_deliveries(&tx, &ids).await?;
+        deliveries::drop_of_events(&tx, &ids).await?;
         event::Entity::delete_many().filter(event::Column::Id.is_in(ids)).exec(&tx).await?;
         tx.commit().await?;
         Ok(old.len() as u64)

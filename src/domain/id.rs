@@ -1,7 +1,7 @@
-//! Ids of sessions and files.
+//! Ids of sessions, files and webhooks.
 //!
-//! Owns how an id is generated, parsed and formatted. Does not own what an id refers to: that is in `session` and
-//! `file`.
+//! Owns how an id is generated, parsed and formatted. Does not own what an id refers to: that is in `session`,
+//! `file` and `webhook`.
 
 use std::{fmt, str::FromStr};
 
@@ -50,6 +50,11 @@ id! {
 id! {
     /// A file's id: a UUID version 7, like a session's.
     FileId
+}
+
+id! {
+    /// A webhook's id: a UUID version 7, like a session's.
+    WebhookId
 }
 
 /// Reads an id in its one spelling, hyphenated hex of either case. Other spellings of a UUID are not ids, so each
