@@ -6,7 +6,7 @@
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -23,6 +23,14 @@ pub struct Metrics {
     pub part_bytes: Counter,
     /// Connections that the server refused because there were too many.
     pub connections_refused: Counter,
+    /// Attempts to send an event to a webhook, by outcome.
+    pub webhook_attempts: Family<WebhookLabels, Counter>,
+    /// Events that webhooks must still get.
+    pub webhook_pending: Gauge,
+    /// How long the oldest of them waits, in seconds.
+    pub webhook_oldest_pending: Gauge,
+    /// Events that the server has given up to send.
+    pub webhook_dead: Gauge,
     /// Durations of requests, by method, route and status.
     pub requests: Family<RequestLabels, Histogram>,
     /// Statements sent to the database.
@@ -62,6 +70,22 @@ pub enum PartOutcome {
     Refused,
 }
 
+/// Labels of [`Metrics::webhook_attempts`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// The outcome.
+    pub outcome: WebhookOutcome,
+}
+
+/// The outcome of an attempt to send an event to a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum WebhookOutcome {
+    Delivered,
+    Failed,
+    Dead,
+    Gone,
+}
+
 /// Labels of [`Metrics::requests`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -85,12 +109,33 @@ impl Metrics {
         registry.register_with_unit("parts_received", "Bytes received in parts", Unit::Bytes, part_bytes.clone());
         let connections_refused = Counter::default();
         registry.register("connections_refused", "Refused connections", connections_refused.clone());
+        let webhook_attempts = Family::default();
+        registry.register("webhook_attempts", "Attempts to send an event to a webhook", webhook_attempts.clone());
+        let webhook_pending = Gauge::default();
+        registry.register("webhook_deliveries_pending", "Events that webhooks must still get", webhook_pending.clone());
+        let webhook_oldest_pending = Gauge::default();
+        let (name, help) = ("webhook_oldest_pending", "How long the oldest of them waits");
+        registry.register_with_unit(name, help, Unit::Seconds, webhook_oldest_pending.clone());
+        let webhook_dead = Gauge::default();
+        registry.register("webhook_deliveries_dead", "Events given up to send to a webhook", webhook_dead.clone());
         let requests = Family::<RequestLabels, Histogram>::new_with_constructor(|| {
             Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0])
         });
         registry.register_with_unit("request_duration", "Time to answer", Unit::Seconds, requests.clone());
         registry.register("db_statements", "Database statements", db_statements.clone());
-        Self { registry, sessions, parts, part_bytes, connections_refused, requests, db_statements }
+        Self {
+            registry,
+            sessions,
+            parts,
+            part_bytes,
+            connections_refused,
+            webhook_attempts,
+            webhook_pending,
+            webhook_oldest_pending,
+            webhook_dead,
+            requests,
+            db_statements,
+        }
     }
 
     /// Counts an event of a session.
@@ -101,6 +146,11 @@ impl Metrics {
     /// Counts a part.
     pub fn count_part(&self, outcome: PartOutcome) {
         self.parts.get_or_create(&PartLabels { outcome }).inc();
+    }
+
+    /// Counts an attempt to send an event to a webhook.
+    pub fn count_webhook_attempt(&self, outcome: WebhookOutcome) {
+        self.webhook_attempts.get_or_create(&WebhookLabels { outcome }).inc();
     }
 
     /// All counters as text.

@@ -1,7 +1,9 @@
 //! The composition root: from settings to a router.
 //!
-//! The only file that imports all parts. Owns which layers a request passes, their order, and the timer of the sweep.
+//! The only file that imports all parts. Owns which layers a request passes, their order, and the timers of
+//! the sweep and of webhooks.
 
+mod background;
 mod folders;
 mod lock;
 mod origins;
@@ -10,10 +12,7 @@ mod stores;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request, middleware, response::IntoResponse};
-use tokio::{
-    net::TcpListener,
-    time::{Interval, MissedTickBehavior},
-};
+use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 
@@ -32,9 +31,6 @@ use crate::{
     service::Service,
     tus, web,
 };
-
-/// The time between two protections of the files that this node is sending.
-const PROTECTION_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A server without its listening socket.
 #[derive(Debug)]
@@ -74,39 +70,11 @@ impl App {
 
     /// Serves requests and runs the periodic sweep, until `stop` completes and the requests have drained.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = StopRequest>) {
-        let sweeping = tokio::spawn(sweep_periodically(Arc::clone(&self.service), self.sweep_interval));
-        let protecting = tokio::spawn(protect_downloads(Arc::clone(&self.service)));
+        let background = background::run(&self.service, self.sweep_interval);
         let server = Server::new(self.router, self.overloaded, self.service, self.shutdown, self.settings);
         server.run(listener, stop).await;
-        sweeping.abort();
-        protecting.abort();
+        drop(background);
     }
-}
-
-async fn sweep_periodically(service: Arc<Service>, interval: Duration) {
-    let mut ticks = ticks(interval);
-    loop {
-        ticks.tick().await;
-        service.sweep().await;
-    }
-}
-
-/// Protects the files that this node is sending. Not a step of the sweep, because a sweep can take longer than the protection
-/// lasts.
-async fn protect_downloads(service: Arc<Service>) {
-    let mut ticks = ticks(PROTECTION_INTERVAL);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = service.protect_downloads().await {
-            error.log();
-        }
-    }
-}
-
-fn ticks(interval: Duration) -> Interval {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
 
 /// Checks the settings that `config` cannot check: origins, and the file of trusted documents.

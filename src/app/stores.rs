@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     service::{Room, Service},
     storage::{LocalDisk, ObjectStorage, Storage},
+    webhooks::Sender,
 };
 
 /// How [`open_service`] opens the database and the storage.
@@ -51,7 +52,7 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>, opening: Openi
     };
     let (storage, room) = closed_if_failed(stores, &db).await?;
     let metrics = Arc::new(Metrics::new(db.statement_counter().clone()));
-    let service = Service::new(db, storage, clock, config.limits, room, metrics);
+    let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks));
     if bind && let Err(error) = service.bind_storage().await {
         service.close().await;
         return Err(anyhow!("{}", error.with_causes()));

@@ -2,7 +2,7 @@
 //!
 //! Owns the type of all settings, the settings of the server itself and those of the stores. Does not own the settings
 //! of the other modules: each of these modules has its own type (`service/limits.rs`, `http/settings.rs`,
-//! `graphql/settings.rs`, `logs.rs`, and `SyncParts` in `storage/local`). `config.default.toml` documents every setting
+//! `graphql/settings.rs`, `webhooks/settings.rs`, `logs.rs`, and `SyncParts` in `storage/local`). `config.default.toml` documents every setting
 //! and has its default. A new setting needs a field in one of these types, an entry in `config.default.toml`, and a
 //! check in `config/validate.rs` if not every value is valid.
 
@@ -19,6 +19,7 @@ use crate::{
     logs::LogFormat,
     service::Limits,
     storage::SyncParts,
+    webhooks::WebhookSettings,
 };
 
 /// Every setting of the server.
@@ -36,6 +37,8 @@ pub struct Config {
     pub graphql: GraphqlSettings,
     /// Which GraphQL documents the server executes.
     pub documents: DocumentSettings,
+    /// How the server sends events to webhooks.
+    pub webhooks: WebhookSettings,
 }
 
 /// The settings of the server itself.

@@ -94,6 +94,7 @@ impl Sources {
             connections: self.extract("")?,
             graphql: self.extract("graphql_")?,
             documents: self.extract("graphql_")?,
+            webhooks: self.extract("webhook_")?,
         };
         config.validate()?;
         Ok(config)

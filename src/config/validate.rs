@@ -17,10 +17,13 @@ const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 /// Longer than the server tries to send an event to a webhook.
 const MIN_EVENT_RETENTION: TimeDelta = TimeDelta::days(4);
 
+/// A node that dies delays the events that it was sending for twice this time.
+const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_mins(5);
+
 impl Config {
     /// Rejects invalid settings. The error names the setting.
     pub(super) fn validate(&self) -> anyhow::Result<()> {
-        let Self { server, stores, limits, connections, graphql, documents: _ } = self;
+        let Self { server, stores, limits, connections, graphql, documents: _, webhooks } = self;
         ensure!(limits.chunk_size.0 > 0, "chunk_size must be at least one byte");
         ensure!(limits.max_parts > 0, "max_parts must be at least 1");
         ensure!(!stores.data.as_os_str().is_empty(), "data must name a folder");
@@ -55,6 +58,10 @@ impl Config {
         ] {
             ensure!(duration <= MAX_DURATION, "{name} must be at most 100 years");
         }
+        ensure!(
+            webhooks.timeout >= Duration::from_secs(1) && webhooks.timeout <= MAX_WEBHOOK_TIMEOUT,
+            "webhook_timeout must be from 1 second to 5 minutes"
+        );
         ensure!(graphql.max_response_bytes.0 >= 64 * 1024, "graphql_max_response_bytes must be at least 64KiB");
         ensure!(
             stores.database_connections >= 3,

@@ -1,4 +1,4 @@
-//! The events of uploads, counted and logged in one place.
+//! The events of uploads and of webhooks, counted and logged in one place.
 //!
 //! Owns which metric counts an event, and its line in the log. A use case announces an event after the transaction; it
 //! does not count or log the event itself. If only the use case has the cause, it logs the cause separately. Does not
@@ -6,8 +6,9 @@
 
 use super::Service;
 use crate::{
+    db::{Attempt, LeasedDelivery},
     domain::{Part, Session, SessionStatus, StatusReason, Tail, Upload},
-    metrics::{PartOutcome, SessionEvent},
+    metrics::{PartOutcome, SessionEvent, WebhookOutcome},
 };
 
 /// An event of an upload.
@@ -29,6 +30,9 @@ pub(super) enum Event<'a> {
 
 impl Service {
     pub(super) fn announce(&self, event: Event<'_>) {
+        if let Event::Ended(_) = event {
+            self.deliveries.wake.notify_one();
+        }
         match event {
             Event::Created(upload) => self.created(upload),
             Event::PartReceived(session, part) => self.part_received(session, part),
@@ -43,6 +47,30 @@ impl Service {
             Event::Ended(upload) if upload.session.file_deleted => self.file_deleted(upload),
             Event::Ended(upload) if upload.session.status == SessionStatus::Complete => self.completed(upload),
             Event::Ended(Upload { session, .. }) => self.ended_without_file(session),
+        }
+    }
+
+    /// An attempt to send an event to a webhook. The log has no URL, because it may contain a secret.
+    pub(super) fn announce_attempt(&self, lease: &LeasedDelivery, outcome: WebhookOutcome, attempt: &Attempt) {
+        self.metrics.count_webhook_attempt(outcome);
+        let (webhook, event, attempts) = (lease.webhook, lease.event_id, lease.attempts + 1);
+        let Attempt { status, error, .. } = attempt;
+        match outcome {
+            WebhookOutcome::Delivered => {
+                tracing::debug!(webhook.id = %webhook, event.id = %event, attempts, "event delivered to a webhook");
+            }
+            WebhookOutcome::Failed => tracing::info!(
+                webhook.id = %webhook, event.id = %event, attempts, status, error,
+                "a webhook did not accept an event; the server sends it again"
+            ),
+            WebhookOutcome::Dead => tracing::warn!(
+                webhook.id = %webhook, event.id = %event, attempts, status, error,
+                "a webhook did not accept an event; the server has given up"
+            ),
+            WebhookOutcome::Gone => tracing::warn!(
+                webhook.id = %webhook, event.id = %event,
+                "a webhook answered 410 Gone and is disabled; what is pending is dead"
+            ),
         }
     }
 

@@ -14,6 +14,7 @@ mod check;
 mod claims;
 mod create;
 mod delete;
+mod deliver;
 mod download;
 mod downloads;
 mod end;
@@ -39,6 +40,7 @@ mod store_errors;
 mod sweep;
 mod token;
 mod watch;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -50,6 +52,7 @@ pub use account::NewLimit;
 pub use append::{Append, Appended};
 pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};
+pub use deliver::Delivered;
 pub use download::Content;
 pub use feed::MAX_EVENTS_PAGE;
 pub use finalize::DigestFields;
@@ -60,6 +63,7 @@ pub use room::Room;
 pub use sweep::Swept;
 pub use token::{CreatedToken, Token};
 pub use watch::SessionState;
+pub use webhooks::{ListedWebhook, Replay, WebhookTest};
 
 use crate::{
     db::Db,
@@ -67,6 +71,7 @@ use crate::{
     error::{Error, Result},
     metrics::Metrics,
     storage::Storage,
+    webhooks::Sender,
 };
 
 /// Maximum time in which database and storage must answer.
@@ -89,6 +94,7 @@ pub struct Service {
     tokens: authenticate::TokenCache,
     watchers: watch::Watchers,
     downloads: downloads::Downloads,
+    deliveries: deliver::Deliveries,
     /// Steps that must run to their end.
     detached: TaskTracker,
 }
@@ -108,6 +114,7 @@ impl Service {
         limits: Limits,
         room: Room,
         metrics: Arc<Metrics>,
+        sender: Sender,
     ) -> Self {
         Self {
             db,
@@ -123,6 +130,7 @@ impl Service {
             tokens: authenticate::TokenCache::default(),
             watchers: watch::Watchers::default(),
             downloads: downloads::Downloads::default(),
+            deliveries: deliver::Deliveries::new(sender),
             detached: TaskTracker::new(),
         }
     }
@@ -166,6 +174,7 @@ impl Service {
     /// Closes the database; the last call before the process ends. A SQLite database is then complete in its one file. Waits
     /// for the steps that run detached: a connection that the server has closed can leave bytes that must be recorded.
     pub async fn close(&self) {
+        self.deliveries.stopping.cancel();
         self.detached.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, self.detached.wait()).await.is_err() {
             tracing::warn!(tasks = self.detached.len(), "steps of requests have not ended");

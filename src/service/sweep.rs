@@ -65,6 +65,7 @@ impl Service {
         if may_expire {
             swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
         }
+        logged(self.measure_deliveries().await);
         logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
         self.db.close_idle().await;

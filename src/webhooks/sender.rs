@@ -126,6 +126,9 @@ impl Sender {
             text = if text.is_empty() { cause.to_string() } else { format!("{text}: {cause}") };
             next = cause.source();
         }
+        if text.is_empty() {
+            text.push_str("the request cannot be sent");
+        }
         text.chars().filter(|character| !character.is_control()).take(MAX_ERROR_CHARS).collect()
     }
 }

@@ -38,12 +38,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
     ("logs", &[], &[]),
     // `config` composes the settings of the modules. Nothing below `app` imports it.
-    ("config", &["domain", "graphql", "http", "logs", "service", "storage"], &["figment"]),
+    ("config", &["domain", "graphql", "http", "logs", "service", "storage", "webhooks"], &["figment"]),
     (
         "app",
         &[
             "config", "db", "domain", "error", "graphql", "http", "metrics", "rest", "rufh", "service", "storage",
-            "tus", "web",
+            "tus", "web", "webhooks",
         ],
         &["axum", "tokio", "tower", "tower_http"],
     ),
@@ -232,6 +232,7 @@ fn paths_in_the_docs_exist() {
         "docs/operations.md",
         "docs/resumable-http.md",
         "docs/tus.md",
+        "docs/webhooks.md",
     ] {
         let text = fs::read_to_string(root().join(doc)).unwrap();
         for name in text.split('`').skip(1).step_by(2) {

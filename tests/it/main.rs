@@ -85,4 +85,6 @@ mod tus_pages;
 mod tus_parity;
 mod two_nodes;
 mod web;
+
+mod webhooks;
 mod websocket;

@@ -42,7 +42,10 @@ async fn every_metric_is_in_the_documented_table() {
     user.put_parts(&finished, &file, [1]).await;
     user.finalize(&finished).await.expect(200);
     let aborted = user.create_id(10).await;
+    // Nothing listens there.
+    app.service.add_webhook("http://127.0.0.1:1", &[], None).await.unwrap();
     user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+    assert_eq!(app.service.deliver_due().await.failed, 1);
 
     let text = user.get("/metrics").await.expect(200).text();
     assert_eq!(series(&text), documented());

@@ -123,11 +123,16 @@ impl TestApp {
         Self::open(Arc::clone(&self.data), Some(self.config.clone()), faults).await
     }
 
+    /// Another process on the same data at the same time, with other settings.
+    pub(crate) async fn beside_with_config(&self, config: Config) -> Self {
+        Self::open(Arc::clone(&self.data), Some(config), &Faults::default()).await
+    }
+
     /// Another process on the same data that connects to the database by another address.
     pub(crate) async fn with_database(&self, url: String) -> Self {
         let mut config = self.config.clone();
         config.stores.database = url;
-        Self::open(Arc::clone(&self.data), Some(config), &Faults::default()).await
+        self.beside_with_config(config).await
     }
 
     /// The storage of an app [`with_faults`](Self::with_faults), without the faults.
