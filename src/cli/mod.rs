@@ -16,6 +16,7 @@ mod serve;
 mod status;
 mod token;
 mod upload;
+mod webhook;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -49,6 +50,8 @@ enum Command {
     Token(token::Token),
     /// Set the limits of owners, and list what they use
     Owner(owner::Owner),
+    /// Add, list, test and remove webhooks, and send events again
+    Webhook(webhook::Webhook),
     /// Upload a file, or resume an interrupted upload
     Upload(upload::Upload),
     /// Show which parts of an upload have arrived
@@ -86,6 +89,7 @@ impl Cli {
             Command::Serve(command) => command.run().await,
             Command::Token(command) => command.run().await,
             Command::Owner(command) => command.run().await,
+            Command::Webhook(command) => command.run().await,
             Command::Upload(command) => command.run().await,
             Command::Status(command) => command.run().await,
             Command::Schema => schema::run(),

@@ -47,7 +47,7 @@ enum Command {
     },
 }
 
-fn duration(text: &str) -> Result<TimeDelta, String> {
+pub(super) fn duration(text: &str) -> Result<TimeDelta, String> {
     let duration = humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())?;
     TimeDelta::from_std(duration).map_err(|error| error.to_string())
 }

@@ -85,6 +85,6 @@ mod tus_pages;
 mod tus_parity;
 mod two_nodes;
 mod web;
-
+mod webhook_process;
 mod webhooks;
 mod websocket;
