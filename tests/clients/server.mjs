@@ -41,7 +41,7 @@ function stores() {
 export async function withServer(work, ownSettings = {}) {
   const settings = { ...stores(), ...ownSettings };
   const data = mkdtempSync(join(tmpdir(), "partway-clients-"));
-  const running = { data, binary: process.argv[2] };
+  const running = { data, settings, binary: process.argv[2] };
   try {
     const { server, found } = await start("127.0.0.1:0", data, settings, /(http:\S+)\/graphiql#token=(\S+)/);
     Object.assign(running, { server, url: found[1], token: found[2] });
