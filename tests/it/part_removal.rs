@@ -155,6 +155,41 @@ async fn if_several_servers_sweep_each_session_is_counted_once() {
     assert_eq!(app.number(ROWS).await, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_during_the_removal_gets_all_parts_or_is_told() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let mut readers = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        ids.push(id(&user.upload(&file_bytes(25)).await).to_owned());
+    }
+    app.advance(RETENTION * 2);
+    for id in ids {
+        let user = user.clone();
+        readers.push(tokio::spawn(async move {
+            let query = "query($id: ID!) { uploadSession(id: $id) { parts { nodes { partNumber } } } }";
+            loop {
+                let parts = user.data(query, json!({ "id": id })).await["uploadSession"]["parts"].take();
+                assert!(parts.is_null() || parts["nodes"].as_array().unwrap().len() == 3, "{parts}");
+                let list = user.get(&format!("/uploads/sessions/{id}/parts")).await;
+                if list.status == 410 {
+                    return;
+                }
+                assert_eq!(list.expect(200).json()["parts"].as_array().unwrap().len(), 3);
+                let part = user.get(&format!("/uploads/sessions/{id}/parts/2")).await;
+                if part.status != 200 {
+                    assert_eq!(part.problem(), (410, "PARTS_NOT_KEPT".to_owned()));
+                }
+            }
+        }));
+    }
+    assert_eq!(removed(&app).await, 30);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_rows_of_a_large_session_are_removed_in_several_transactions() {
     let app = TestApp::on_disk().await;
