@@ -37,7 +37,7 @@ impl Config {
             bail!("max_connections must be at least 1, and keep_alive_timeout longer than zero");
         }
         ensure!(
-            limits.owner_max_bytes.is_none_or(|size| size.0 <= i64::MAX as u64),
+            limits.owner_max_bytes.is_none_or(|size| i64::try_from(size.0).is_ok()),
             "owner_max_bytes must be less than 8 EiB"
         );
         ensure!(limits.file_retention != Some(TimeDelta::zero()), "file_retention must be longer than zero, or empty");

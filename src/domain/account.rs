@@ -56,6 +56,7 @@ impl Usage {
     }
 
     /// How the account changes when an upload changes from `before` to this.
+    #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self { bytes: self.bytes - before.bytes, open_sessions: self.open_sessions - before.open_sessions }
     }

@@ -150,7 +150,7 @@ async fn if_several_servers_sweep_each_session_is_counted_once() {
     for app in [&app, &other] {
         app.advance(RETENTION * 2);
     }
-    let swept = join_all([&app, &other, &app, &other].map(|app| removed(app))).await;
+    let swept = join_all([&app, &other, &app, &other].map(removed)).await;
     assert_eq!(swept.iter().sum::<u64>(), 120, "{swept:?}");
     assert_eq!(app.number(ROWS).await, 0);
 }
