@@ -7,14 +7,15 @@
 use entity::account;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    EntityTrait, ExprTrait, QueryFilter, QueryOrder,
-    sea_query::{Expr, Func, OnConflict},
+    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, Func, LockBehavior, LockType, OnConflict},
 };
 
 use super::{
     Db, Result, Transaction, at_most_one,
     error::retry_transient,
     rows::{self, CorruptRow},
+    sessions::missing_row,
 };
 use crate::domain::{Account, AccountLimits, OwnerName, Usage};
 
@@ -80,16 +81,17 @@ pub(super) async fn admit(
     if add_within_limits(tx, owner, added, defaults).await? {
         return Ok(None);
     }
-    if let Some(row) = at_most_one(account::Entity::find_by_id(owner.as_str()), tx).await? {
-        return Ok(Some(rows::account(row, owner.clone(), defaults)));
-    }
-    // The owner's first upload.
+    // The owner's first upload, or a limit forbids it. Other transactions may create or change the account at the same time, so
+    // this decides again with the row locked: the account that forbids an upload is the account in the answer.
     let keep_existing = OnConflict::column(account::Column::Owner).do_nothing().to_owned();
     account::Entity::insert(new_row(owner)).on_conflict(keep_existing).exec_without_returning(tx).await?;
+    let row =
+        account::Entity::find_by_id(owner.as_str()).lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::Nowait);
+    let row = at_most_one(row, tx).await?.ok_or_else(|| missing_row("account"))?;
     if add_within_limits(tx, owner, added, defaults).await? {
         return Ok(None);
     }
-    Ok(Some(empty(owner.clone(), defaults)))
+    Ok(Some(rows::account(row, owner.clone(), defaults)))
 }
 
 async fn add_within_limits(
