@@ -43,6 +43,7 @@ mod limits;
 mod lingering_close;
 mod loader;
 mod long_answers;
+mod many_ends;
 mod metadata;
 mod metrics;
 mod migrations;

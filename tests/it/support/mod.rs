@@ -1,5 +1,6 @@
 //! Helpers for tests.
 
+mod api;
 mod app;
 mod bytes;
 mod deadline;
@@ -14,6 +15,7 @@ mod services;
 mod three_parts;
 mod tus;
 
+pub(crate) use api::Api;
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, composite, file_bytes, sha256_hex};
 pub(crate) use deadline::{Deadline, in_time};
