@@ -10,6 +10,9 @@ pub struct Model {
     /// UUID version 7.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
+    /// The order in which the database inserted the rows. The clocks of the nodes differ, so their ids and times do not have this
+    /// order: a file could be deleted before it was complete.
+    pub seq: i64,
     /// The place in the order of all events, from 1, without gaps. NULL until the server has assigned it after the commit, so
     /// that no event appears before one that a reader has seen.
     pub position: Option<i64>,

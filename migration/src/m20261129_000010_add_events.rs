@@ -11,11 +11,13 @@ use sea_orm_migration::{
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-const INDEXES: [&str; 6] = [
+const INDEXES: [&str; 7] = [
     // For the feed of one owner.
     "CREATE UNIQUE INDEX event_feed ON event (owner, position)",
+    // For the events that have just got their positions.
+    "CREATE UNIQUE INDEX event_position ON event (position)",
     // For the assignment of positions to new events.
-    "CREATE INDEX event_without_position ON event (id) WHERE position IS NULL",
+    "CREATE INDEX event_without_position ON event (seq) WHERE position IS NULL",
     // For the removal of old events, and for a replay.
     "CREATE INDEX event_created ON event (created_at)",
     "CREATE INDEX webhook_delivery_due ON webhook_delivery (webhook_id, next_attempt_at) WHERE state = 'PENDING'",
@@ -53,7 +55,8 @@ impl MigrationTrait for Migration {
 fn event() -> TableCreateStatement {
     Table::create()
         .table("event")
-        .col(uuid("id").primary_key())
+        .col(big_integer("seq").auto_increment().primary_key())
+        .col(uuid("id").unique_key())
         .col(big_integer_null("position"))
         .col(string("owner"))
         .col(string("event_type"))

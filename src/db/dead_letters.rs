@@ -24,10 +24,10 @@ use crate::domain::{DeliveryState, EventId, Timestamp, WebhookId};
 /// The largest number of events that are recorded again in one transaction.
 const BATCH: u64 = 200;
 
-/// How many deliveries wait, and how many are dead.
+/// How many deliveries to a webhook wait, and how many are dead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryCounts {
-    /// Deliveries to enabled webhooks that are not delivered yet.
+    /// Deliveries that are not delivered yet.
     pub pending: u64,
     /// Since when the oldest of them waits.
     pub oldest_pending: Option<Timestamp>,
@@ -53,43 +53,25 @@ pub struct DeadDelivery {
 }
 
 impl Db {
-    /// The deliveries of all webhooks.
-    pub async fn delivery_counts(&self) -> Result<DeliveryCounts> {
-        let pending = webhook_delivery::Entity::find()
-            .filter(Expr::cust(IS_PENDING))
-            .filter(webhook_delivery::Column::WebhookId.in_subquery(enabled_ids()))
-            .select_only()
-            .expr(Expr::col(webhook_delivery::Column::EventId).count())
-            .expr(Expr::col(webhook_delivery::Column::CreatedAt).min());
-        let dead = webhook_delivery::Entity::find()
-            .filter(Expr::cust(IS_DEAD))
-            .select_only()
-            .expr(Expr::col(webhook_delivery::Column::EventId).count());
-        let pending: Option<(i64, Option<Timestamp>)> =
-            retry_transient(|| pending.clone().into_tuple().one(&self.read)).await?;
-        let dead: Option<i64> = retry_transient(|| dead.clone().into_tuple().one(&self.read)).await?;
-        let (pending, oldest_pending) = pending.unwrap_or_default();
-        Ok(DeliveryCounts {
-            pending: pending.unsigned_abs(),
-            oldest_pending,
-            dead: dead.unwrap_or_default().unsigned_abs(),
-        })
-    }
-
-    /// The numbers of pending and of dead deliveries of each webhook that has any.
-    pub async fn delivery_counts_by_webhook(&self) -> Result<HashMap<WebhookId, (u64, u64)>> {
-        let mut counts: HashMap<WebhookId, (u64, u64)> = HashMap::new();
+    /// The deliveries of each webhook that has pending or dead ones.
+    pub async fn delivery_counts(&self) -> Result<HashMap<WebhookId, DeliveryCounts>> {
+        let mut counts: HashMap<WebhookId, DeliveryCounts> = HashMap::new();
         for condition in [IS_PENDING, IS_DEAD] {
             let counted = webhook_delivery::Entity::find()
                 .filter(Expr::cust(condition))
                 .group_by(webhook_delivery::Column::WebhookId)
                 .select_only()
                 .column(webhook_delivery::Column::WebhookId)
-                .expr(Expr::col(webhook_delivery::Column::EventId).count());
-            let found: Vec<(Uuid, i64)> = retry_transient(|| counted.clone().into_tuple().all(&self.read)).await?;
-            for (id, count) in found {
-                let (pending, dead) = counts.entry(WebhookId(id)).or_default();
-                *(if condition == IS_PENDING { pending } else { dead }) = count.unsigned_abs();
+                .expr(Expr::col(webhook_delivery::Column::EventId).count())
+                .expr(Expr::col(webhook_delivery::Column::CreatedAt).min());
+            let found: Vec<(Uuid, i64, Option<Timestamp>)> =
+                retry_transient(|| counted.clone().into_tuple().all(&self.read)).await?;
+            for (id, count, oldest) in found {
+                let of_webhook = counts.entry(WebhookId(id)).or_default();
+                match condition {
+                    IS_PENDING => (of_webhook.pending, of_webhook.oldest_pending) = (count.unsigned_abs(), oldest),
+                    _ => of_webhook.dead = count.unsigned_abs(),
+                }
             }
         }
         Ok(counts)

@@ -8,8 +8,8 @@
 use entity::{event, webhook, webhook_delivery};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-    sea_query::{Expr, OnConflict},
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    sea_query::{Expr, OnConflict, SelectStatement},
 };
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub(super) const IS_DEAD: &str = "state = 'DEAD'";
 
 /// The largest number of rows in one insert. A row has 10 values, and a statement may have 32,766 on SQLite.
 const MAX_ROWS: usize = 1_000;
-/// Why a delivery is dead that was never answered.
+/// The error of deliveries that were pending when their webhook was disabled.
 const DISABLED: &str = "the webhook is disabled";
 
 /// A delivery on which this node has a lease.
@@ -235,6 +235,12 @@ fn new(event: &event::Model, webhook: &webhook::Model, now: Timestamp) -> webhoo
     }
 }
 
+/// The ids of the events that the server must still send.
+pub(super) fn pending_events() -> SelectStatement {
+    let pending = webhook_delivery::Entity::find().filter(Expr::cust(IS_PENDING));
+    pending.select_only().column(webhook_delivery::Column::EventId).into_query()
+}
+
 /// Removes the deliveries of these events.
 pub(super) async fn drop_of_events(tx: &Transaction, events: &[Uuid]) -> Result<()> {
     let of_events = webhook_delivery::Column::EventId.is_in(events.iter().copied());
@@ -244,7 +250,7 @@ pub(super) async fn drop_of_events(tx: &Transaction, events: &[Uuid]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ConnectionTrait, DbBackend, QueryTrait, Statement};
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
     use super::*;
     use crate::domain::{Clock, SystemClock};

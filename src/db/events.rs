@@ -3,13 +3,13 @@
 //! Owns the rows and their order. The transaction that ends an upload inserts its event, so each end has exactly one event.
 //! The event gets its position afterwards, in a transaction of its own: transactions do not commit in the order in which they
 //! begin, and an event that commits late would else appear before one that a reader has seen. One node at a time assigns
-//! positions, under the lock of the row in `instance`. Does not own what is an event: that is `domain/event`.
+//! positions, in the order in which the rows were inserted, under the lock of the row in `instance`. Does not own what is an event: that is `domain/event`.
 
 use entity::{account, event, instance};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
-    sea_query::{Expr, ExprTrait, LockBehavior, LockType},
+    ColumnTrait, ConnectionTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Statement,
+    sea_query::{Expr, ExprTrait, LockType},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     error::{retry_transaction, retry_transient},
     instance::ROW,
     rows,
+    sessions::missing_row,
 };
 use crate::domain::{Event, EventId, OwnerName, Timestamp};
 
@@ -40,24 +41,34 @@ impl Db {
     /// Assigns positions to the events that have none, and records for each of them which webhooks the server must send it to.
     /// Returns the number of events.
     pub async fn number_events(&self, now: Timestamp) -> Result<u64> {
+        // One request of this node at a time. The others wait here, without a connection, and then find nothing to do.
+        let _one_at_a_time = self.numbering.lock().await;
+        // Only the events that exist now: others may arrive faster than they are numbered.
+        let Some(last) = self.waiting_events(Order::Desc).await? else { return Ok(0) };
         let mut numbered = 0;
-        loop {
-            let waiting = unnumbered().limit(1);
-            if retry_transient(|| waiting.clone().all(&self.read)).await?.is_empty() {
-                return Ok(numbered);
-            }
+        while self.waiting_events(Order::Asc).await?.is_some_and(|first| first <= last) {
             numbered += retry_transaction(|| self.try_number_events(now)).await?;
         }
+        Ok(numbered)
+    }
+
+    /// The `seq` of the first or the last event without a position.
+    async fn waiting_events(&self, order: Order) -> Result<Option<i64>> {
+        let waiting = event::Entity::find().filter(event::COLUMN.position.is_null());
+        let waiting = waiting.order_by(event::Column::Seq, order).limit(1).select_only().column(event::Column::Seq);
+        let found = retry_transient(|| waiting.clone().into_tuple::<i64>().all(&self.read)).await?;
+        Ok(found.into_iter().next())
     }
 
     async fn try_number_events(&self, now: Timestamp) -> Result<u64> {
         let tx = self.begin(None).await?;
-        let row = instance::Entity::find_by_id(ROW).lock_with_behavior(LockType::Update, LockBehavior::Nowait);
-        let Some(last) = at_most_one(row, &tx).await?.map(|row| row.last_event_position) else { return Ok(0) };
+        let row = instance::Entity::find_by_id(ROW).lock(LockType::Update);
+        let row = at_most_one(row, &tx).await?.ok_or_else(|| missing_row("instance"))?;
+        let last = row.last_event_position;
         let statement = format!(
             "UPDATE event SET position = {last} + numbered.number \
-             FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS number FROM event WHERE position IS NULL \
-             ORDER BY id LIMIT {BATCH}) AS numbered WHERE event.id = numbered.id"
+             FROM (SELECT seq, ROW_NUMBER() OVER (ORDER BY seq) AS number FROM event WHERE position IS NULL \
+             ORDER BY seq LIMIT {BATCH}) AS numbered WHERE event.seq = numbered.seq"
         );
         let numbered = tx.execute_raw(Statement::from_string(tx.get_database_backend(), statement)).await?;
         let numbered = i64::try_from(numbered.rows_affected()).unwrap_or_default();
@@ -88,8 +99,10 @@ impl Db {
         let mut found = retry_transient(|| page.clone().all(&self.read)).await?;
         let has_more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let events = found.into_iter().map(rows::event).collect::<Result<Vec<_>, _>>()?;
-        let last = events.last().and_then(|event| event.position).unwrap_or(after);
+        // A row that is invalid is left out, so that it does not block the events after it.
+        let last = found.last().and_then(|row| row.position).map_or(after, i64::unsigned_abs);
+        let problem = |error: &_| tracing::error!(%error, "the row of an event is invalid");
+        let events = found.into_iter().filter_map(|row| rows::event(row).inspect_err(problem).ok()).collect();
         let next = if has_more { last } else { Ord::max(last, head) };
         Ok(EventPage { events, next, has_more, head })
     }
@@ -107,7 +120,8 @@ impl Db {
         Ok(row.map_or(0, |row| row.events_dropped_to.unsigned_abs()))
     }
 
-    /// Removes at most `limit` events that happened before this moment, with their deliveries. Notes in the accounts up to
+    /// Removes at most `limit` events that happened before this moment, with their deliveries, unless the server must still send
+    /// them. Notes in the accounts up to
     /// which position events were removed. Returns their number.
     pub async fn drop_events(&self, before: Timestamp, limit: u64) -> Result<u64> {
         retry_transaction(|| self.try_drop_events(before, limit)).await
@@ -117,6 +131,7 @@ impl Db {
         let old = event::Entity::find()
             .filter(event::COLUMN.created_at.lt(before))
             .filter(event::COLUMN.position.is_not_null())
+            .filter(event::Column::Id.not_in_subquery(deliveries::pending_events()))
             .order_by_asc(event::COLUMN.created_at)
             .limit(limit);
         if retry_transient(|| old.clone().limit(1).all(&self.read)).await?.is_empty() {
@@ -147,8 +162,4 @@ impl Db {
 pub(super) async fn insert(tx: &Transaction, event: &Event) -> Result<()> {
     event::Entity::insert(rows::event_row(event)).exec_without_returning(tx).await?;
     Ok(())
-}
-
-fn unnumbered() -> sea_orm::Select<event::Entity> {
-    event::Entity::find().filter(event::COLUMN.position.is_null())
 }

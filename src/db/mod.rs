@@ -11,6 +11,7 @@ mod accounts;
 mod changes;
 mod check;
 mod check_accounts;
+mod check_events;
 mod dead_letters;
 mod deliveries;
 mod error;
@@ -40,7 +41,7 @@ mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
-pub use accounts::OwnLimits;
+pub use accounts::NewLimit;
 use changes::ChangeSource;
 pub use changes::{Change, Changes};
 pub use check::CheckedUpload;
@@ -73,6 +74,8 @@ pub struct Db {
     change_source: ChangeSource,
     session_statements: session_read::Statements,
     statement_counter: Counter,
+    /// Lets one request of this node at a time assign positions to events.
+    numbering: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Db {
@@ -80,7 +83,8 @@ impl Db {
     fn new(pools: Arc<Pools>, writers: u32, change_source: ChangeSource, statement_counter: Counter) -> Self {
         let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers));
         let session_statements = session_read::Statements::new(read.get_database_backend());
-        Self { pools, read, write, change_source, session_statements, statement_counter }
+        let numbering = Arc::default();
+        Self { pools, read, write, change_source, session_statements, statement_counter, numbering }
     }
 
     /// Checks that the database answers.

@@ -263,6 +263,7 @@ pub(super) fn event(row: event::Model) -> Result<Event, CorruptRow> {
 pub(super) fn event_row(event: &Event) -> event::ActiveModel {
     event::ActiveModel {
         id: Set(event.id.0),
+        seq: NotSet,
         position: NotSet,
         owner: Set(event.owner.to_string()),
         event_type: Set(event.event_type.as_str().to_owned()),

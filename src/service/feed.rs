@@ -21,17 +21,18 @@ const READ_AT_ONCE: u64 = 100;
 const BASE_BYTES: usize = 128;
 
 impl Service {
-    /// The caller's events after a cursor: at most `limit`, at most [`MAX_EVENTS_PAGE`], and as many as fit into one
-    /// answer, but at least one. Every change that was answered
-    /// before this call is among them. `after` is the position that an earlier page returned as `next`, or the id of an event;
-    /// without it, the page begins with the oldest event that the server still has.
+    /// The caller's events after a cursor: at most `limit`, at most [`MAX_EVENTS_PAGE`], and as many as fit into one answer, but at
+    /// least one. A reader that follows `next` to an empty page has seen every change that was answered before that call.
+    /// `after` is the position that an earlier page returned as `next`, or the id of an event; without it, the page begins with
+    /// the oldest event that the server still has.
     ///
     /// # Errors
     /// `INVALID_INPUT` if `after` is no cursor. `EVENTS_EXPIRED` if the server has removed events after it.
     pub async fn events(&self, principal: &Principal, after: Option<&str>, limit: u64) -> Result<EventPage> {
         self.db.number_events(self.clock.now()).await?;
         let owner = &principal.owner;
-        let Some(after) = after else { return self.page(owner, 0, limit).await };
+        // A script may have no cursor yet, and send an empty one.
+        let Some(after) = after.filter(|after| !after.is_empty()) else { return self.page(owner, 0, limit).await };
         let after = self.position(principal, after).await?;
         let page = self.page(owner, after, limit).await?;
         // Read after the page, so that an event that was removed before the page was read is noticed. A database that was
@@ -60,7 +61,8 @@ impl Service {
     }
 
     async fn position(&self, principal: &Principal, cursor: &str) -> Result<u64> {
-        if let Ok(position) = cursor.parse() {
+        let is_number = cursor.bytes().all(|byte| byte.is_ascii_digit()) && (cursor == "0" || !cursor.starts_with('0'));
+        if let Some(position) = cursor.parse().ok().filter(|_| is_number) {
             return Ok(position);
         }
         let no_cursor =

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Service;
 use crate::{
-    db::DeadDelivery,
+    db::{DeadDelivery, DeliveryCounts},
     domain::{EventId, EventType, OwnerName, PREVIOUS_SECRET_SIGNS, Webhook, WebhookId, WebhookSecret, webhook_body},
     error::{Error, Result},
     webhooks::{Outcome, Target},
@@ -49,7 +49,8 @@ pub enum Replay {
     Dead,
     /// One event, whether or not it was delivered.
     Event(EventId),
-    /// All events of the last time, whether or not they were delivered or were meant for the webhook when they happened.
+    /// All events since this time ago, also those that were delivered before, and those that happened while the webhook was
+    /// disabled.
     Last(TimeDelta),
 }
 
@@ -80,9 +81,9 @@ impl Service {
 
     /// All webhooks, the oldest first.
     pub async fn webhooks(&self) -> Result<Vec<ListedWebhook>> {
-        let counts = self.db.delivery_counts_by_webhook().await?;
+        let counts = self.db.delivery_counts().await?;
         let listed = |webhook: Webhook| {
-            let (pending, dead) = counts.get(&webhook.id).copied().unwrap_or_default();
+            let DeliveryCounts { pending, dead, .. } = counts.get(&webhook.id).copied().unwrap_or_default();
             ListedWebhook { webhook, pending, dead }
         };
         Ok(self.db.webhooks().await?.into_iter().map(listed).collect())
@@ -168,11 +169,11 @@ impl Service {
     /// Brings the metrics of deliveries up to date.
     pub(super) async fn measure_deliveries(&self) -> Result<()> {
         let counts = self.db.delivery_counts().await?;
-        let stored = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let oldest = counts.oldest_pending.map_or(0, |since| (self.clock.now() - since).num_seconds());
-        self.metrics.webhook_pending.set(stored(counts.pending));
-        self.metrics.webhook_oldest_pending.set(oldest);
-        self.metrics.webhook_dead.set(stored(counts.dead));
+        let sum = |count: fn(&DeliveryCounts) -> u64| i64::try_from(counts.values().map(count).sum::<u64>());
+        let oldest = counts.values().filter_map(|counts| counts.oldest_pending).min();
+        self.metrics.webhook_pending.set(sum(|counts| counts.pending).unwrap_or(i64::MAX));
+        self.metrics.webhook_oldest_pending.set(oldest.map_or(0, |since| (self.clock.now() - since).num_seconds()));
+        self.metrics.webhook_dead.set(sum(|counts| counts.dead).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -190,5 +191,5 @@ fn parse_types(names: &[String]) -> Result<Vec<EventType>> {
         let known: Vec<&str> = EventType::ALL.map(EventType::as_str).to_vec();
         Error::invalid("events", format!("there is no type {name:?}; the types are {}", known.join(", ")))
     };
-    names.iter().map(|name| EventType::parse(name).ok_or_else(|| unknown(name))).collect()
+    names.iter().map(|name| EventType::parse(name.trim()).ok_or_else(|| unknown(name))).collect()
 }

@@ -119,6 +119,7 @@ impl Service {
             check.still_listed(&self.listed().await?).await;
         }
         check.accounts().await;
+        check.events().await;
         Ok(check.report)
     }
 
@@ -158,6 +159,14 @@ impl Check<'_> {
             seen.extend(self.session(id).await);
         }
         self.files(&seen, is_whole).await;
+    }
+
+    /// Reports events that the feed and the webhooks leave out.
+    async fn events(&mut self) {
+        match self.service.db.event_problems().await {
+            Ok(problems) => problems.into_iter().for_each(|problem| self.report.problem(problem, RESTORE_ROWS)),
+            Err(error) => self.report.problem(format!("database: events cannot be read: {error}"), RESTORE_ROWS),
+        }
     }
 
     /// Checks the file rows that no session refers to, and reports files without a row.
