@@ -6,7 +6,7 @@
 //! and has its default. A new setting needs a field in one of these types, an entry in `config.default.toml`, and a
 //! check in `config/validate.rs` if not every value is valid.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, ensure};
 use bytesize::ByteSize;
@@ -48,8 +48,6 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     pub public_url: String,
     pub cors_origins: String,
-    #[serde(with = "humantime_serde")]
-    pub sweep_interval: Duration,
     pub log_format: LogFormat,
 }
 

@@ -30,7 +30,7 @@ impl Config {
         if limits.max_file_size.0 > i64::MAX as u64 || limits.chunk_size.0 > i64::MAX as u64 {
             bail!("max_file_size and chunk_size must be less than 8 EiB");
         }
-        if limits.session_ttl.is_zero() || server.sweep_interval.is_zero() || connections.body_idle_timeout.is_zero() {
+        if limits.session_ttl.is_zero() || limits.sweep_interval.is_zero() || connections.body_idle_timeout.is_zero() {
             bail!("session_ttl, sweep_interval and body_idle_timeout must be longer than zero");
         }
         if connections.max_connections == 0 || connections.keep_alive_timeout.is_zero() {
@@ -40,6 +40,7 @@ impl Config {
             limits.owner_max_bytes.is_none_or(|size| i64::try_from(size.0).is_ok()),
             "owner_max_bytes must be less than 8 EiB"
         );
+        ensure!(!limits.part_retention.is_zero(), "part_retention must be longer than zero");
         ensure!(limits.file_retention != Some(TimeDelta::zero()), "file_retention must be longer than zero, or empty");
         ensure!(limits.event_retention >= MIN_EVENT_RETENTION, "event_retention must be at least 4 days");
         ensure!(limits.max_streams_per_owner > 0, "max_streams_per_owner must be at least 1");
@@ -49,7 +50,7 @@ impl Config {
             ("file_retention", limits.file_retention.map_or(Duration::ZERO, std)),
             ("part_retention", std(limits.part_retention)),
             ("event_retention", std(limits.event_retention)),
-            ("sweep_interval", server.sweep_interval),
+            ("sweep_interval", limits.sweep_interval),
             ("body_idle_timeout", connections.body_idle_timeout),
             ("keep_alive_timeout", connections.keep_alive_timeout),
             ("shutdown_timeout", connections.shutdown_timeout),

@@ -178,6 +178,7 @@ mod tests {
             max_open_sessions: 1,
             max_streams_per_owner: 1,
             session_ttl: chrono::TimeDelta::hours(1),
+            sweep_interval: std::time::Duration::from_mins(1),
             file_sha256: FileSha256::Always,
             owner_max_bytes: None,
             file_retention: None,

@@ -22,6 +22,8 @@ pub struct Limits {
     pub max_streams_per_owner: u64,
     #[serde(deserialize_with = "time_delta")]
     pub session_ttl: TimeDelta,
+    #[serde(with = "humantime_serde")]
+    pub sweep_interval: Duration,
     pub file_sha256: FileSha256,
     #[serde(deserialize_with = "size_or_none")]
     pub owner_max_bytes: Option<ByteSize>,

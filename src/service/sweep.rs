@@ -61,8 +61,8 @@ impl Service {
             parts_removed: 0,
         };
         logged(self.discard_tails_of_ended().await);
-        logged(self.drop_old_events().await);
         if may_expire {
+            logged(self.drop_old_events().await);
             swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
         }
         logged(self.measure_deliveries().await);
@@ -72,10 +72,11 @@ impl Service {
         swept
     }
 
-    /// Whether sessions may expire, and files and part records may be deleted: not for a while after a jump of the clock.
+    /// Whether sessions may expire, and files, events and part records may be deleted: not for a while after a jump of the clock.
     async fn may_expire(&self) -> Result<bool> {
         let (now, ttl) = (self.clock.now(), self.limits.session_ttl);
-        let pause = self.db.note_expiry_pause(|pause| pause.now(now, ttl)).await?;
+        let interval = TimeDelta::from_std(self.limits.sweep_interval).unwrap_or(TimeDelta::MAX);
+        let pause = self.db.note_expiry_pause(|pause| pause.now(now, ttl, interval)).await?;
         if !pause.is_over() && pause.seen_at == Some(now) {
             let message = "the clock jumped, or no server ran; no session expires and no file is deleted for a while";
             tracing::warn!(until = ?pause.until, "{message}");
