@@ -38,16 +38,17 @@ impl Db {
     }
 
     /// The ids of the sessions whose stored file must be deleted, because the end of its retention has come: at most `limit`, in
-    /// the order of that time.
-    pub async fn sessions_with_due_file(&self, now: Timestamp, limit: u64) -> Result<Vec<SessionId>> {
-        let due = upload_session::Entity::find()
-            .filter(upload_session::Column::FileId.in_subquery(due_files(now).limit(limit).into_query()));
+    /// the order of that time, without the first `skip`.
+    pub async fn sessions_with_due_file(&self, now: Timestamp, skip: u64, limit: u64) -> Result<Vec<SessionId>> {
+        let files = due_files(now).offset(skip).limit(limit).into_query();
+        let due = upload_session::Entity::find().filter(upload_session::Column::FileId.in_subquery(files));
         let found = retry_transient(|| ids_of(due.clone()).all(&self.read)).await?;
         Ok(found.into_iter().map(SessionId).collect())
     }
 
     /// Sessions that ended without a file, or whose file was deleted at `deleted_until` or before, whose bytes are not freed,
-    /// and on which no node has a freeing lease. Reads only the columns that locate the bytes, so that one invalid row does not block the others.
+    /// and on which no node has a freeing lease. Reads only the columns that locate the bytes, so that one invalid row does
+    /// not block the others.
     pub async fn sessions_to_free(&self, now: Timestamp, deleted_until: Timestamp, limit: u64) -> Result<Vec<Session>> {
         let due = to_be_freed(now, deleted_until).limit(limit);
         let found = retry_transient(|| bytes_columns_of(due.clone()).all(&self.read)).await?;

@@ -1,7 +1,7 @@
 //! Invalid rows.
 //!
 //! Owns two things. It converts the rows of a page one by one, so that one invalid row does not make the whole page
-//! fail. And it ends a session with an invalid row by using only the columns that locate its bytes. Does not decide
+//! fail. And it ends a session with an invalid row, or deletes its file, by using only the columns that locate its bytes. Does not decide
 //! which values are valid: that is `rows`.
 
 use entity::{upload_file, upload_session};
@@ -76,7 +76,11 @@ impl Db {
                 .add(upload_file::COLUMN.location.is_not_null()),
         );
         if complete.count(&tx).await? > 0 {
-            return Ok(EndedUnreadable::Complete(Box::new(Session { status: SessionStatus::Complete, ..session })));
+            return Ok(EndedUnreadable::Complete(Box::new(Session {
+                status: SessionStatus::Complete,
+                status_reason: None,
+                ..session
+            })));
         }
         let ended = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
@@ -102,7 +106,7 @@ impl Db {
                 .exec(&tx)
                 .await?;
             if let Some((owner, size_bytes)) = charged(&tx, &session).await? {
-                let event = Event::of_unreadable(reason, owner.clone(), (session.id, session.file_id), now);
+                let event = Event::of_unreadable(Some(reason), owner.clone(), (session.id, session.file_id), now);
                 events::insert(&tx, &event).await?;
                 accounts::change(&tx, &owner, Usage { bytes: -size_bytes, open_sessions: -1 }).await?;
             }
@@ -110,6 +114,71 @@ impl Db {
             return Ok(EndedUnreadable::WithoutFile(Box::new(session)));
         }
         Ok(EndedUnreadable::WithoutFile(Box::new(session)))
+    }
+}
+
+impl Db {
+    /// Deletes a stored file whose row, or whose session's row, is invalid. Writes only the columns that record the deletion.
+    /// Returns the session, of which only the ids come from the row; `None` if the owner has no such stored file. If it was deleted
+    /// before, changes nothing.
+    pub async fn delete_unreadable(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Session>> {
+        retry_transaction(|| self.try_delete_unreadable(owner, id, now)).await
+    }
+
+    async fn try_delete_unreadable(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Session>> {
+        let tx = self.begin(owner).await?;
+        let mut own = upload_session::Entity::find_by_id(id.0);
+        if let Some(owner) = owner {
+            own = own.filter(upload_session::COLUMN.owner.eq(owner.as_str()));
+        }
+        let Some(columns) = bytes_columns_of(own).all(&tx).await?.pop() else { return Ok(None) };
+        let session = session_of(columns, now)?;
+        let file = upload_file::Entity::find_by_id(session.file_id.0);
+        let status =
+            file.select_only().column(upload_file::Column::Status).into_tuple::<String>().all(&tx).await?.pop();
+        let is = |status: &str, wanted: FileStatus| status == wanted.as_str();
+        match status.as_deref() {
+            Some(status) if is(status, FileStatus::Deleted) => {
+                return Ok(Some(Session { file_deleted: true, ..session }));
+            }
+            Some(status) if is(status, FileStatus::Uploading) || is(status, FileStatus::Failed) => return Ok(None),
+            // It is stored, or its status is the invalid value.
+            Some(_) => {}
+            None => return Ok(None),
+        }
+        upload_file::Entity::update_many()
+            .set(upload_file::ActiveModel {
+                status: Set(FileStatus::Deleted.as_str().to_owned()),
+                location: Set(None),
+                updated_at: Set(now),
+                ..Default::default()
+            })
+            .filter(upload_file::COLUMN.id.eq(session.file_id.0))
+            .exec(&tx)
+            .await?;
+        upload_session::Entity::update_many()
+            .set(upload_session::ActiveModel { file_deleted: Set(true), updated_at: Set(now), ..Default::default() })
+            .col_expr(upload_session::Column::Version, Expr::col(upload_session::Column::Version).add(1))
+            .filter(upload_session::COLUMN.id.eq(id.0))
+            .exec(&tx)
+            .await?;
+        if let Some((owner, size_bytes)) = charged(&tx, &session).await? {
+            let ids = (session.id, session.file_id);
+            events::insert(&tx, &Event::of_unreadable(None, owner.clone(), ids, now)).await?;
+            accounts::change(&tx, &owner, Usage { bytes: -size_bytes, open_sessions: 0 }).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(Session { file_deleted: true, ..session }))
     }
 }
 

@@ -14,11 +14,11 @@ use super::{
     upload::UploadState,
 };
 
-/// The prefix of an event's id, by which people recognise it.
+/// The prefix of an event's id, by which people recognize it.
 const PREFIX: &str = "evt_";
 
 /// An event's id: `evt_` and a UUID version 7. It is the same in the feed and in every request to a webhook, so a receiver can
-/// recognise an event that it has handled before.
+/// recognize an event that it has handled before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(pub Uuid);
 
@@ -156,9 +156,9 @@ impl Event {
         Some(Self::new(event_type, session.owner.clone(), (session.id, file.id), &data, session.updated_at))
     }
 
-    /// The event of the end of a session with a damaged row.
+    /// The event of the end of a session with a damaged row for this reason, or of the deletion of its file.
     pub fn of_unreadable(
-        reason: StatusReason,
+        reason: Option<StatusReason>,
         owner: OwnerName,
         ids @ (session_id, file_id): (SessionId, FileId),
         now: Timestamp,
@@ -167,7 +167,7 @@ impl Event {
             session_id: session_id.0,
             file_id: file_id.0,
             owner: owner.as_str(),
-            status_reason: Some(reason.as_str()),
+            status_reason: reason.map(StatusReason::as_str),
             original_filename: None,
             content_type: None,
             size_bytes: None,
@@ -175,7 +175,8 @@ impl Event {
             composite_sha256: None,
             metadata: None,
         };
-        Self::new(EventType::of_reason(reason), owner.clone(), ids, &data, now)
+        let event_type = reason.map_or(EventType::FileDeleted, EventType::of_reason);
+        Self::new(event_type, owner.clone(), ids, &data, now)
     }
 
     fn new(

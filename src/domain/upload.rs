@@ -130,6 +130,11 @@ impl Upload {
         UploadState { session: self.session.status, file: self.file.status }
     }
 
+    /// Whether the file is stored: complete, and not deleted.
+    pub fn is_stored(&self) -> bool {
+        self.file.status == FileStatus::Stored
+    }
+
     /// Marks the file as stored and ends the session. Requires an open session with all its parts. The server deletes the file
     /// after the time `retention`, unless the client has chosen a time.
     pub fn complete(&mut self, complete: CompleteFile, retention: Option<TimeDelta>, now: Timestamp) -> bool {

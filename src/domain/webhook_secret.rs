@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The prefix of every secret, by which people, libraries and secret scanners recognise it.
+/// The prefix of every secret, by which people, libraries and secret scanners recognize it.
 const PREFIX: &str = "whsec_";
 /// Identifies the kind of signature: HMAC with SHA-256.
 const VERSION: &str = "v1";

@@ -102,7 +102,7 @@ struct AbortUploadSessionPayload {
 /// The result of `deleteFile`.
 #[derive(SimpleObject, Default)]
 struct DeleteFilePayload {
-    /// The record of the deleted file; null if there are errors.
+    /// The record of the deleted file; null if there are errors, or the record is damaged.
     upload_file: Option<UploadFile>,
     /// Why no file was deleted; empty if it was.
     user_errors: Vec<UserError>,
@@ -274,7 +274,7 @@ impl Mutation {
         };
         Ok(match deleted {
             Ok(file) => DeleteFilePayload {
-                upload_file: Some(UploadFile::new(Arc::new(file), &scope.budget)),
+                upload_file: file.map(|file| UploadFile::new(Arc::new(file), &scope.budget)),
                 user_errors: Vec::new(),
             },
             Err(error) => DeleteFilePayload { upload_file: None, user_errors: vec![user_error(error)?] },

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use super::{Service, sweep::BATCH};
 use crate::{
-    domain::{FileId, FileRecord, FileStatus, Principal, SessionId, Upload},
+    db,
+    domain::{FileId, FileRecord, FileStatus, OwnerName, Principal, Session, SessionId, Upload},
     error::{Code, Error, Result},
 };
 
 impl Service {
     /// Deletes a stored file, if `may_change` accepts its present record. A repeated deletion changes nothing. A download that
-    /// has begun continues to its end.
+    /// has begun continues to its end. Returns `None` if the row of the file or of its session is damaged; the file is deleted
+    /// in this case too.
     ///
     /// # Errors
     /// `NOT_FOUND` if the caller has no such file, or it was never stored. `PRECONDITION_FAILED`.
@@ -23,12 +25,13 @@ impl Service {
         principal: &Principal,
         id: FileId,
         may_change: impl Fn(&FileRecord) -> bool + Send + Sync + 'static,
-    ) -> Result<FileRecord> {
+    ) -> Result<Option<FileRecord>> {
         let session = self.db.session_of_file(&principal.owner, id).await?.ok_or_else(|| Error::not_found("file"))?;
         let (this, principal) = (Arc::clone(self), principal.clone());
         let upload = self.run_detached(async move { this.delete(&principal, session, may_change).await }).await?;
-        match upload.file.status {
-            FileStatus::Deleted => Ok(upload.file),
+        let Some(Upload { file, .. }) = upload else { return Ok(None) };
+        match file.status {
+            FileStatus::Deleted => Ok(Some(file)),
             FileStatus::Stored => Err(Error::precondition_failed()),
             FileStatus::Uploading | FileStatus::Failed => Err(Error::not_found("stored file")),
         }
@@ -54,29 +57,53 @@ impl Service {
         principal: &Principal,
         id: SessionId,
         may_change: impl Fn(&FileRecord) -> bool + Sync,
-    ) -> Result<Upload> {
+    ) -> Result<Option<Upload>> {
         let now = self.clock.now();
         let delete = |upload: &mut Upload| may_change(&upload.file) && upload.delete_file(now);
-        let (upload, _) = self.end(Some(&principal.owner), id, delete).await?;
+        let upload = match self.end(Some(&principal.owner), id, delete).await {
+            Err(error) if error.is_corrupt() => {
+                let session = self.delete_unreadable(Some(&principal.owner), id, &error).await?;
+                self.free_without_file(&session).await?;
+                return Ok(None);
+            }
+            ended => ended?.0,
+        };
         // Also if it was deleted before: the request that deleted it may have stopped before it freed the bytes.
         self.free_without_file(&upload.session).await?;
-        Ok(upload)
+        Ok(Some(upload))
+    }
+
+    async fn delete_unreadable(
+        &self,
+        owner: Option<&OwnerName>,
+        id: SessionId,
+        problem: &db::Error,
+    ) -> Result<Session> {
+        let deleted = self.db.delete_unreadable(owner, id, self.clock.now()).await?;
+        let session = deleted.ok_or_else(|| Error::not_found("stored file"))?;
+        tracing::error!(session.id = %id, %problem, "deleted a file with a damaged row");
+        Ok(session)
     }
 
     /// Deletes the stored files whose retention has ended. Returns their number. The sweep then frees their bytes.
     pub(super) async fn delete_due_files(&self) -> Result<usize> {
-        let mut deleted = 0;
+        let (mut deleted, mut failed) = (0, 0);
         loop {
-            let before = deleted;
-            for id in self.db.sessions_with_due_file(self.clock.now(), BATCH).await? {
-                let now = self.clock.now();
-                match self.end(None, id, |upload| upload.delete_due_file(now)).await {
-                    Ok((_, is_deleted)) => deleted += usize::from(is_deleted),
-                    Err(error) => Error::from(error).log(),
-                }
-            }
-            if deleted == before {
+            let due = self.db.sessions_with_due_file(self.clock.now(), failed, BATCH).await?;
+            if due.is_empty() {
                 return Ok(deleted);
+            }
+            for id in due {
+                let now = self.clock.now();
+                let is_deleted = match self.end(None, id, |upload| upload.delete_due_file(now)).await {
+                    Err(error) if error.is_corrupt() => self.delete_unreadable(None, id, &error).await.map(|_| true),
+                    ended => ended.map(|(_, is_deleted)| is_deleted).map_err(Error::from),
+                };
+                // The next sweep tries those that failed again.
+                match is_deleted.inspect_err(Error::log) {
+                    Ok(true) => deleted += 1,
+                    _ => failed += 1,
+                }
             }
         }
     }
