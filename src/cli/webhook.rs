@@ -136,7 +136,7 @@ impl Webhook {
                     with_service(&stores, async |service| service.replay_events(what, webhook).await.map_err(internal))
                         .await?;
                 answer(number)?;
-                note("the number of messages that a running server now sends");
+                note("messages are due; a running server sends them now");
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -174,7 +174,10 @@ async fn test(id: WebhookId, stores: &StoreFlags) -> anyhow::Result<ExitCode> {
     }
     answer(format_args!("delivered: status {}", status.unwrap_or_default()))?;
     if enabled {
-        note("the webhook is enabled again; `partway webhook replay` sends what it missed");
+        note(
+            "the webhook is enabled again; `partway webhook replay --webhook ID --since 2d` sends what it missed, also what happened while it \
+             was disabled",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

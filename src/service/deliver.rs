@@ -25,6 +25,8 @@ use crate::{
 
 /// Maximum number of requests to one webhook at the same time.
 const AT_ONCE: usize = 8;
+/// How long new events to a webhook wait while a request to it hangs and another one could be sent.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long a request may still run after the server begins to stop.
 const STOP_AFTER: Duration = Duration::from_secs(3);
 
@@ -152,9 +154,11 @@ impl Service {
                 let service = Arc::clone(self);
                 sending.spawn(async move { service.deliver(due).await });
             }
-            match sending.join_next().await {
-                Some(result) => results.count(result.ok().flatten()),
-                None => return results,
+            // Looks again while a request hangs: new events must not wait for it.
+            match tokio::time::timeout(PAUSE, sending.join_next()).await {
+                Ok(Some(result)) => results.count(result.ok().flatten()),
+                Ok(None) => return results,
+                Err(_) => {}
             }
         }
     }
