@@ -29,7 +29,7 @@ pub struct Metrics {
     pub webhook_pending: Gauge,
     /// How long the oldest of them waits, in seconds.
     pub webhook_oldest_pending: Gauge,
-    /// Events that the server has given up to send.
+    /// Events that the server has no longer tries to send.
     pub webhook_dead: Gauge,
     /// Durations of requests, by method, route and status.
     pub requests: Family<RequestLabels, Histogram>,

@@ -1,7 +1,7 @@
 //! The composition root: from settings to a router.
 //!
-//! The only file that imports all parts. Owns which layers a request passes, their order, and the timers of
-//! the sweep and of webhooks.
+//! The only file that imports all parts. Owns which layers a request passes, and their order. Does not
+//! own what runs without a request: that is `background`.
 
 mod background;
 mod folders;
@@ -64,7 +64,7 @@ impl App {
     pub fn over(service: Arc<Service>, config: &Config) -> anyhow::Result<Self> {
         let shutdown = Shutdown::default();
         let (router, overloaded) = routers(&service, &shutdown, config)?;
-        let (settings, sweep_interval) = (config.connections, config.server.sweep_interval);
+        let (settings, sweep_interval) = (config.connections, config.limits.sweep_interval);
         Ok(Self { service, router, overloaded, shutdown, settings, sweep_interval })
     }
 

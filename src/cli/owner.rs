@@ -50,17 +50,17 @@ struct NewLimits {
     /// Maximum of the bytes in open and stored files: a size such as 50GiB, `unlimited`, or `default` for that of the settings
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     max_bytes: Option<NewLimit>,
-    /// Maximum number of open sessions: a number, or `default` for that of the settings
+    /// Maximum number of open sessions: a number, `unlimited`, or `default` for that of the settings
     #[arg(long, value_name = "N", value_parser = sessions)]
     max_open_sessions: Option<NewLimit>,
 }
 
 fn bytes(text: &str) -> Result<NewLimit, String> {
     match text {
-        DEFAULT => Ok(NewLimit::Default),
-        UNLIMITED => Ok(NewLimit::Own(u64::MAX)),
+        DEFAULT => Ok(None),
+        UNLIMITED => Ok(Some(u64::MAX)),
         size => match size.parse::<ByteSize>() {
-            Ok(size) => Ok(NewLimit::Own(size.0)),
+            Ok(size) => Ok(Some(size.0)),
             Err(_) => Err("give a size such as 50GiB, `unlimited` or `default`".to_owned()),
         },
     }
@@ -68,8 +68,9 @@ fn bytes(text: &str) -> Result<NewLimit, String> {
 
 fn sessions(text: &str) -> Result<NewLimit, &'static str> {
     match text {
-        DEFAULT => Ok(NewLimit::Default),
-        number => number.parse().map(NewLimit::Own).map_err(|_| "give a number or `default`"),
+        DEFAULT => Ok(None),
+        UNLIMITED => Ok(Some(u64::MAX)),
+        number => number.parse().map(Some).map_err(|_| "give a number, `unlimited` or `default`"),
     }
 }
 

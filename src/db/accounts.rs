@@ -19,14 +19,8 @@ use super::{
 };
 use crate::domain::{Account, AccountLimits, OwnerName, Usage};
 
-/// The limits of one owner. `None` if the settings apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwnLimits {
-    /// Maximum of the bytes; `u64::MAX` if there is no limit.
-    pub max_bytes: Option<u64>,
-    /// Maximum number of open sessions.
-    pub max_open_sessions: Option<u64>,
-}
+/// A new limit of one owner: `None` if the limit of the settings applies.
+pub type NewLimit = Option<u64>;
 
 impl Db {
     /// An owner's account. `defaults` are the limits of an owner without limits of their own.
@@ -39,35 +33,36 @@ impl Db {
     pub async fn accounts(&self, defaults: &AccountLimits) -> Result<Vec<Account>> {
         let found =
             retry_transient(|| account::Entity::find().order_by_asc(account::COLUMN.owner).all(&self.read)).await?;
-        let read = |row: account::Model| {
-            let owner = OwnerName::parse(&row.owner).ok_or_else(|| CorruptRow::of_owner(&row.owner))?;
-            Ok(rows::account(row, owner, defaults))
+        // An invalid name is left out, so that it does not hide the other accounts.
+        let read = |row: account::Model| match OwnerName::parse(&row.owner) {
+            Some(owner) => Some(rows::account(row, owner, defaults)),
+            None => {
+                tracing::error!(error = %CorruptRow::of_owner(&row.owner), "the row of an account is invalid");
+                None
+            }
         };
-        found.into_iter().map(read).collect()
+        Ok(found.into_iter().filter_map(read).collect())
     }
 
-    /// Stores limits of an owner. Creates the account if the owner has none.
-    pub async fn set_limits(&self, owner: &OwnerName, limits: OwnLimits) -> Result<()> {
-        let stored = |limit: Option<u64>| limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    /// Stores limits of an owner; `u64::MAX` is no limit. Keeps a limit that is not given. Creates the account if the owner has
+    /// none.
+    pub async fn set_limits(
+        &self,
+        owner: &OwnerName,
+        max_bytes: Option<NewLimit>,
+        max_open_sessions: Option<NewLimit>,
+    ) -> Result<()> {
+        let stored = |limit: NewLimit| Set(limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX)));
         let row = account::ActiveModel {
-            max_bytes: Set(stored(limits.max_bytes)),
-            max_open_sessions: Set(stored(limits.max_open_sessions)),
+            max_bytes: max_bytes.map_or(NotSet, stored),
+            max_open_sessions: max_open_sessions.map_or(NotSet, stored),
             ..new_row(owner)
         };
-        let columns = [account::Column::MaxBytes, account::Column::MaxOpenSessions];
-        let replace = OnConflict::column(account::Column::Owner).update_columns(columns).to_owned();
+        let given =
+            [max_bytes.map(|_| account::Column::MaxBytes), max_open_sessions.map(|_| account::Column::MaxOpenSessions)];
+        let replace = OnConflict::column(account::Column::Owner).update_columns(given.into_iter().flatten()).to_owned();
         account::Entity::insert(row).on_conflict(replace).exec_without_returning(&self.write).await?;
         Ok(())
-    }
-
-    /// The limits of one owner.
-    pub async fn own_limits(&self, owner: &OwnerName) -> Result<OwnLimits> {
-        let row = retry_transient(|| at_most_one(account::Entity::find_by_id(owner.as_str()), &self.read)).await?;
-        let read = |limit: Option<i64>| limit.and_then(|limit| u64::try_from(limit).ok());
-        Ok(row.map_or_else(OwnLimits::default, |row| OwnLimits {
-            max_bytes: read(row.max_bytes),
-            max_open_sessions: read(row.max_open_sessions),
-        }))
     }
 }
 

@@ -77,7 +77,8 @@ impl Error {
 
     /// A file of this size does not fit into what the owner may use.
     pub fn quota_exceeded(account: &Account, needed_bytes: u64) -> Self {
-        let left = account.bytes_left().unwrap_or(u64::MAX);
+        // Without a limit, the sum of the sizes must still fit into the database.
+        let left = account.bytes_left().unwrap_or((i64::MAX as u64).saturating_sub(account.bytes_used));
         let message =
             format!("the file has {needed_bytes} bytes, and you have {left} left; delete files or abort sessions");
         Self::new(Code::QuotaExceeded, message)
@@ -203,8 +204,8 @@ impl Error {
 
     /// The server has removed events after the cursor.
     pub fn events_expired() -> Self {
-        let message = "the server has removed events after this cursor because of their age (event_retention); \
-                       begin again without a cursor";
+        let message = "the server no longer has the events after this cursor: it has removed them because of their age \
+                       (event_retention), or its database was restored; begin again without a cursor";
         Self::new(Code::EventsExpired, message)
     }
 

@@ -40,7 +40,7 @@ impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
             Value::String(text) => Ok(Self(chrono::DateTime::parse_from_rfc3339(text)?.to_utc())),
-            _ => Err(InputValueError::expected_type(value)),
+            _ => Err(InputValueError::custom("expected a time such as 2026-11-23T20:17:00Z")),
         }
     }
 

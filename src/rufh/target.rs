@@ -16,7 +16,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    domain::{SessionStatus, Sha256Digest},
+    domain::Sha256Digest,
     error::{Error, Result},
     http::{CheckedBody, idempotency_key, media_type, refuse_partial, take_digest_of_file},
     service::{Append, CreateSession, UNNAMED},
@@ -53,7 +53,7 @@ async fn create(call: &mut Call, is_last: bool, body: Body) -> Result<Response> 
     let upload = call.service.create(&call.principal, file).await?.upload;
     match upload.session.status {
         // An earlier request with the same idempotency key was successful.
-        SessionStatus::Complete if !upload.session.file_deleted => return Ok(finished(call, upload, Origin::Creation)),
+        _ if upload.is_stored() => return Ok(finished(call, upload, Origin::Creation)),
         status if !status.is_open() => return Err(Error::session_closed(&upload.session)),
         _ => call.announce(&upload.session).await,
     }

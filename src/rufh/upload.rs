@@ -38,10 +38,9 @@ pub(super) async fn status(call: Call, SessionPath(id): SessionPath) -> Response
 }
 
 fn remains(upload: Upload) -> Result<Upload> {
-    match upload.session.status {
-        SessionStatus::Failed | SessionStatus::Aborted => Err(Error::session_closed(&upload.session)),
-        SessionStatus::Complete if upload.session.file_deleted => Err(Error::session_closed(&upload.session)),
-        SessionStatus::Init | SessionStatus::InProgress | SessionStatus::Complete => Ok(upload),
+    match upload.session.status.is_open() || upload.is_stored() {
+        true => Ok(upload),
+        false => Err(Error::session_closed(&upload.session)),
     }
 }
 

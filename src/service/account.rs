@@ -5,28 +5,10 @@
 
 use super::Service;
 use crate::{
-    db::OwnLimits,
+    db::NewLimit,
     domain::{Account, OwnerName, Principal},
     error::{Error, Result},
 };
-
-/// A new value of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewLimit {
-    /// The limit of the settings.
-    Default,
-    /// This limit; `u64::MAX` is no limit.
-    Own(u64),
-}
-
-impl NewLimit {
-    fn stored(self) -> Option<u64> {
-        match self {
-            Self::Default => None,
-            Self::Own(limit) => Some(limit),
-        }
-    }
-}
 
 impl Service {
     /// The caller's account.
@@ -39,7 +21,7 @@ impl Service {
         Ok(self.db.accounts(&self.limits.of_accounts()).await?)
     }
 
-    /// Sets limits of an owner, who need not have a token yet. A limit that is `None` stays. Files and sessions that exist stay,
+    /// Sets limits of an owner, who need not have a token yet. A limit that is not given stays. Files and sessions that exist stay,
     /// even if they exceed the new limit.
     ///
     /// # Errors
@@ -51,12 +33,7 @@ impl Service {
         max_open_sessions: Option<NewLimit>,
     ) -> Result<Account> {
         let owner = OwnerName::parse(owner).ok_or_else(Error::invalid_owner)?;
-        let before = self.db.own_limits(&owner).await?;
-        let limits = OwnLimits {
-            max_bytes: max_bytes.map_or(before.max_bytes, NewLimit::stored),
-            max_open_sessions: max_open_sessions.map_or(before.max_open_sessions, NewLimit::stored),
-        };
-        self.db.set_limits(&owner, limits).await?;
+        self.db.set_limits(&owner, max_bytes, max_open_sessions).await?;
         Ok(self.db.account(&owner, &self.limits.of_accounts()).await?)
     }
 }

@@ -47,8 +47,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub use crate::db::EventPage;
-pub use account::NewLimit;
+pub use crate::db::{EventPage, NewLimit};
 pub use append::{Append, Appended};
 pub use check::{CheckOptions, Finding, Report};
 pub use create::{CreateSession, Creation};

@@ -31,7 +31,7 @@ impl Service {
     {
         let upload = self.create_empty(principal, session).await?;
         match upload.session.status {
-            SessionStatus::Complete if !upload.session.file_deleted => return Ok(upload),
+            _ if upload.is_stored() => return Ok(upload),
             status if !status.is_open() => return Err(Error::session_closed(&upload.session)),
             _ => {}
         }

@@ -14,7 +14,7 @@ use axum::{
 
 use super::protocol::{METHOD_OVERRIDE, RESUMABLE};
 use crate::{
-    domain::{SessionStatus, Upload},
+    domain::Upload,
     error::{Error, Result},
     http::Problem,
     http::media_type,
@@ -79,10 +79,10 @@ pub(super) fn bytes(headers: &HeaderMap, name: &HeaderName, field: &'static str)
 /// `SESSION_CLOSED` if the session ended without a file, or its file was deleted.
 pub(super) fn offset(upload: &Upload) -> Result<Option<u64>> {
     let Upload { session, file } = upload;
-    match (session.status, session.contiguous_bytes()) {
-        (SessionStatus::Complete, _) if !session.file_deleted => Ok(Some(file.size_bytes)),
-        (status, _) if !status.is_open() => Err(Error::session_closed(session)),
-        (_, bytes) => Ok(Some(bytes).filter(|bytes| *bytes < file.size_bytes)),
+    match session.contiguous_bytes() {
+        _ if upload.is_stored() => Ok(Some(file.size_bytes)),
+        _ if !session.status.is_open() => Err(Error::session_closed(session)),
+        bytes => Ok(Some(bytes).filter(|bytes| *bytes < file.size_bytes)),
     }
 }
 

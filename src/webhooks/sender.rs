@@ -23,7 +23,7 @@ const MAX_ERROR_CHARS: usize = 300;
 /// A message to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// The id of the event, the same in every attempt. A receiver can recognise by it what it has already received.
+    /// The id of the event, the same in every attempt. A receiver can recognize by it what it has already received.
     pub id: &'a str,
     /// The JSON, byte for byte the same in every attempt.
     pub body: &'a str,

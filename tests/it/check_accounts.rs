@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use partway::{
-    domain::{OwnerName, Principal},
-    service::NewLimit,
-};
+use partway::domain::{OwnerName, Principal};
 
 use crate::{
     check::{found, look, repair},
@@ -34,7 +31,7 @@ async fn a_wrong_account_is_damage_that_a_repair_corrects() {
         let aborted = user.create_id(1_000).await;
         user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
         other.upload(FILE).await;
-        app.service.set_limits("ann", Some(NewLimit::Own(1_000)), None).await.unwrap();
+        app.service.set_limits("ann", Some(Some(1_000)), None).await.unwrap();
         assert!(look(&app).await.problems.is_empty());
         app.execute(statement).await;
         let report = look(&app).await;

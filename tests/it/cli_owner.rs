@@ -45,7 +45,7 @@ fn limits_apply_to_the_next_session_of_a_running_server() {
         (&["set", "ann"][..], "--max-bytes"),
         (&["set", "ann", "--max-bytes", "much"], "50GiB"),
         (&["set", "ann", "--max-bytes", "-1"], "--max-bytes"),
-        (&["set", "ann", "--max-open-sessions", "unlimited"], "`default`"),
+        (&["set", "ann", "--max-open-sessions", "many"], "`default`"),
         (&["set", "no name", "--max-bytes", "1"], "owner"),
         (&["set", "--max-bytes", "1"], "NAME"),
     ] {

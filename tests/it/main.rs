@@ -28,6 +28,7 @@ mod crash;
 mod crash_points;
 mod download_deleted;
 mod errors;
+mod event_rows;
 mod events;
 mod file_delete;
 mod file_digest;

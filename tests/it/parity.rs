@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use partway::{error::Code, service::NewLimit};
+use partway::error::Code;
 use serde_json::{Map, Value, json};
 
 use crate::support::{Answer, Cause, Place, Step, TestApp, TestUser, When, file_bytes, sha256_hex};
@@ -191,7 +191,7 @@ async fn both_protocols_refuse_with_the_same_code() {
         assert_same_refusal(&rest, &graphql, code);
         compared.insert(code);
     }
-    app.service.set_limits("ann", Some(NewLimit::Own(80)), Some(NewLimit::Own(10))).await.unwrap();
+    app.service.set_limits("ann", Some(Some(80)), Some(Some(10))).await.unwrap();
     for (body, input, code) in [
         (json!({ "total_size_bytes": 5 }), json!({ "totalSizeBytes": 5 }), "QUOTA_EXCEEDED"),
         (

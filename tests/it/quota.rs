@@ -4,7 +4,6 @@ use axum::body::Body;
 use bytesize::ByteSize;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use partway::service::NewLimit;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, FILE, TestApp, TestUser, cut_after};
@@ -116,13 +115,13 @@ async fn an_owner_can_have_limits_of_their_own() {
     let set = async |bytes, sessions| app.service.set_limits("ann", bytes, sessions).await.unwrap();
     let limit = async || user.get("/me").await.expect(200).json()["bytes_limit"].take();
     // Also before the owner has done anything.
-    set(Some(NewLimit::Own(60)), None).await;
+    set(Some(Some(60)), None).await;
     assert_eq!(limit().await, 60);
     create(&user, 61).await.expect(413);
     let open = session_id(&create(&user, 60).await.expect(201));
 
     // A lower limit keeps what exists, and lets it finish.
-    set(Some(NewLimit::Own(10)), None).await;
+    set(Some(Some(10)), None).await;
     let refused = create(&user, 1).await.expect(413).json();
     assert_eq!((&refused["bytes_left"], &refused["bytes_used"]), (&json!(0), &json!(60)));
     user.put_parts(&open, &[7; 60], 1..=6).await;
@@ -130,23 +129,20 @@ async fn an_owner_can_have_limits_of_their_own() {
     // An empty file needs no room.
     create(&user, 0).await.expect(201);
 
-    set(Some(NewLimit::Own(u64::MAX)), None).await;
+    set(Some(Some(u64::MAX)), None).await;
     assert_eq!(limit().await, Value::Null);
     create(&user, 100_000).await.expect(201);
-    set(Some(NewLimit::Default), None).await;
+    set(Some(None), None).await;
     assert_eq!(limit().await, 100);
     create(&user, 1).await.expect(413);
 
-    set(None, Some(NewLimit::Own(2))).await;
+    set(None, Some(Some(2))).await;
     assert_eq!(limit().await, 100, "the other limit stays");
     assert_eq!(create(&user, 0).await.problem(), (429, "RATE_LIMITED".to_owned()));
     assert_eq!(create(&user, 0).await.json()["limit"], 2);
-    set(None, Some(NewLimit::Default)).await;
+    set(None, Some(None)).await;
     create(&user, 0).await.expect(201);
-    assert_eq!(
-        app.service.set_limits("no name", Some(NewLimit::Default), None).await.unwrap_err().field(),
-        Some("owner")
-    );
+    assert_eq!(app.service.set_limits("no name", Some(None), None).await.unwrap_err().field(), Some("owner"));
 }
 
 #[tokio::test]
