@@ -121,7 +121,7 @@ impl Service {
     }
 
     /// Frees the bytes of a session, unless another node does that. Returns whether they are freed.
-    async fn lease_and_free(&self, session: Session, now: Timestamp) -> bool {
+    pub(super) async fn lease_and_free(&self, session: Session, now: Timestamp) -> bool {
         let deleted_until = self.free_if_deleted_until(now);
         let leased = self.db.lease_to_free(session.id, now, deleted_until, now + FREEING_LEASE).await;
         match logged(leased.map_err(Error::from)) {

@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Arc};
 
+use chrono::TimeDelta;
 use partway::domain::{OwnerName, Principal};
 use serde_json::Value;
 
@@ -143,4 +144,20 @@ async fn a_file_that_a_server_deletes_during_the_check_is_no_damage() {
             assert_eq!((report.problems, report.unfinished), (vec![], vec![]), "{place:?} {step:?}");
         }
     }
+}
+
+/// On an object store, the bytes of a deleted file stay for a moment, for the downloads that have begun on any node.
+#[tokio::test]
+async fn a_repair_beside_a_server_leaves_bytes_that_may_still_be_sent() {
+    let (app, _) = TestApp::with_faults(&Place::objects()).await;
+    let user = app.user("ann").await;
+    delete(&app, &user.upload(FILE).await).await;
+    for _ in 0..2 {
+        let report = repair(&app).await;
+        assert_eq!((report.problems.len(), report.unfinished.len(), report.repaired.len()), (0, 1, 0), "{report:?}");
+    }
+    app.advance(TimeDelta::seconds(11));
+    let report = repair(&app).await;
+    assert_eq!((report.problems.len(), report.unfinished.len(), report.repaired.len()), (0, 0, 1), "{report:?}");
+    assert_eq!(look(&app).await.unfinished, []);
 }

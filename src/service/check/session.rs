@@ -54,7 +54,7 @@ impl Check<'_> {
             return self.freed(checked, in_uploading || in_stored).await;
         }
         if in_uploading {
-            self.left(&checked.upload.session, SWEEP).await;
+            self.left(&checked.upload.session, false, SWEEP).await;
         }
         if self.stored_file(&checked.upload.file).await && self.options.on_read.is_some() {
             self.compare_stored(&checked.upload.session, &checked.upload.file).await;
@@ -129,7 +129,7 @@ impl Check<'_> {
     /// Checks that the bytes of a session without a file are freed.
     async fn freed(&mut self, checked: &CheckedUpload, is_listed: bool) {
         if !checked.is_freed {
-            self.left(&checked.upload.session, SWEEP).await;
+            self.left(&checked.upload.session, false, SWEEP).await;
         } else if is_listed {
             self.listed_but_freed.push(checked.upload.session.clone());
         }
@@ -141,13 +141,13 @@ impl Check<'_> {
         for session in std::mem::take(&mut self.listed_but_freed) {
             let is_stored = stored.contains(&session.file_id);
             if is_stored || uploads.contains(&session.id) {
-                self.left(&session, if is_stored { NOT_SWEPT } else { SWEEP }).await;
+                self.left(&session, true, if is_stored { NOT_SWEPT } else { SWEEP }).await;
             }
         }
     }
 
     /// Reports or frees the remaining bytes of a session that has ended.
-    async fn left(&mut self, session: &Session, advice: &'static str) {
+    async fn left(&mut self, session: &Session, is_freed: bool, advice: &'static str) {
         let of = if session.file_deleted {
             "its file was deleted".to_owned()
         } else {
@@ -160,6 +160,13 @@ impl Check<'_> {
         let freed = match session.status {
             SessionStatus::Complete if !session.file_deleted => {
                 self.service.storage.discard_parts(session).await.map_err(Into::into)
+            }
+            // A node may still send the file.
+            SessionStatus::Complete if !is_freed => {
+                match self.service.lease_and_free(session.clone(), self.service.clock.now()).await {
+                    true => Ok(()),
+                    false => return self.report.unfinished(what, advice),
+                }
             }
             _ => self.service.free(session).await,
         };
