@@ -5,13 +5,18 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
 /// The only name of this machine. Other names that resolve to a loopback address are refused.
 pub(super) const LOCALHOST: &str = "localhost";
+
+/// Look-ups at the same time. Each takes a thread of the pool that files need too, until the system's resolver gives up, which can
+/// take half a minute. Nothing can cancel it.
+static LOOK_UPS: Semaphore = Semaphore::const_new(16);
 
 /// From where an address can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,10 @@ pub(super) enum Reach {
     Never,
 }
 
+/// Private addresses at which clouds serve credentials.
+const CREDENTIALS_V4: [u8; 4] = [100, 100, 100, 200];
+const CREDENTIALS_V6: [u16; 8] = [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
+
 impl Reach {
     pub(super) fn of(address: IpAddr) -> Self {
         match address {
@@ -38,6 +47,7 @@ impl Reach {
     fn of_v4(address: Ipv4Addr) -> Self {
         match address.octets() {
             [127, ..] => Self::Loopback,
+            CREDENTIALS_V4 => Self::Never,
             // The last two: shared by customers of one provider, and benchmarks.
             [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18..=19, ..] => Self::Private,
             [0 | 224..=255, ..] | [169, 254, ..] | [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => {
@@ -60,6 +70,7 @@ impl Reach {
             [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
                 v4(high, low)
             }
+            CREDENTIALS_V6 => Self::Never,
             // Unique local, and the older site-local.
             [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Self::Private,
             // Protocol assignments with Teredo, and documentation.
@@ -95,15 +106,24 @@ impl Policy {
 #[error("the name has no address that is allowed; webhook_allow_private allows private ones")]
 struct Refused;
 
+/// The addresses of a name. Their port is 0: the connector sets it.
+async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
+    let permit = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+    // The thread has the permit until the look-up returns, even if nobody waits for it any more.
+    let looking_up = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
+    });
+    looking_up.await.unwrap_or_else(|failed| Err(io::Error::other(failed)))
+}
+
 /// Looks names up, and drops the addresses that the policy does not admit. The connector asks it for every connection to
 /// a name.
 impl Resolve for Policy {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = *self;
         Box::pin(async move {
-            // The connector sets the port.
-            let found: io::Result<Vec<SocketAddr>> =
-                tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect);
+            let found = look_up(name.as_str().to_owned()).await;
             let is_local = name.as_str() == LOCALHOST;
             let admitted: Vec<SocketAddr> =
                 found?.into_iter().filter(|found| policy.admits(found.ip(), is_local)).collect();
@@ -128,6 +148,10 @@ mod tests {
             ("::1", Loopback),
             ("::ffff:127.0.0.1", Loopback),
             ("10.0.0.1", Private),
+            ("100.100.100.200", Never),
+            ("100.100.100.201", Private),
+            ("fd00:ec2::254", Never),
+            ("fd00:ec2::253", Private),
             ("172.16.0.1", Private),
             ("172.31.255.255", Private),
             ("172.32.0.1", Public),
