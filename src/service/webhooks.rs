@@ -10,7 +10,10 @@ use uuid::Uuid;
 use super::Service;
 use crate::{
     db::{DeadDelivery, DeliveryCounts},
-    domain::{EventId, EventType, OwnerName, PREVIOUS_SECRET_SIGNS, Webhook, WebhookId, WebhookSecret, webhook_body},
+    domain::{
+        EventId, EventType, OwnerName, PREVIOUS_SECRET_SIGNS, Timestamp, Webhook, WebhookId, WebhookSecret,
+        webhook_body,
+    },
     error::{Error, Result},
     webhooks::{Outcome, Target},
 };
@@ -160,7 +163,7 @@ impl Service {
             }
             Replay::Last(time) => {
                 self.db.number_events(now).await?;
-                let since = now.checked_sub_signed(time).unwrap_or_default();
+                let since = now.checked_sub_signed(time).unwrap_or_default().max(Timestamp::UNIX_EPOCH);
                 Ok(self.db.replay_since(since, webhook, now).await?)
             }
         }

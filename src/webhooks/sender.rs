@@ -17,6 +17,8 @@ use crate::domain::{Timestamp, WebhookSecret, webhook_signatures};
 const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
 /// How much of an answer is read, so that the connection can be used again.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
+/// How long the server reads it for that.
+const MAX_REST: Duration = Duration::from_secs(1);
 /// The longest stored text of an error.
 const MAX_ERROR_CHARS: usize = 300;
 
@@ -108,7 +110,8 @@ impl Sender {
         match request.send().await {
             Ok(response) => {
                 let outcome = outcome(&response, sent_at);
-                read_rest(response).await;
+                // The answer counts already. A receiver that does not end it must not delay the next messages.
+                let _ = tokio::time::timeout(MAX_REST, read_rest(response)).await;
                 outcome
             }
             Err(error) => failed(&error),
@@ -152,8 +155,11 @@ fn outcome(response: &Response, now: Timestamp) -> Outcome {
 
 /// Seconds, or a date. `None` if it is neither, or in the past.
 fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let is_number = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_digit());
     match text.trim().parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
+        // A number that is too large.
+        Err(_) if is_number => Some(Duration::MAX),
         Err(_) => (Timestamp::from(httpdate::parse_http_date(text.trim()).ok()?) - now).to_std().ok(),
     }
 }
@@ -180,6 +186,7 @@ mod tests {
         let parse = |text| parse_retry_after(text, now);
         assert_eq!(parse("120"), Some(Duration::from_mins(2)));
         assert_eq!(parse(" 0 "), Some(Duration::ZERO));
+        assert_eq!(parse("99999999999999999999999"), Some(Duration::MAX));
         assert_eq!(parse("Sun, 29 Nov 2026 02:00:00 GMT"), Some(Duration::from_hours(1)));
         for text in ["", "-1", "soon", "1.5", "Sun, 29 Nov 2026 00:00:00 GMT"] {
             assert_eq!(parse(text), None, "{text}");

@@ -34,6 +34,10 @@ impl Target {
             return refused("a URL has at most 2000 bytes");
         }
         let Ok(url) = Url::parse(text) else { return refused("not a URL such as https://example.org/hook") };
+        // The parser escapes characters.
+        if url.as_str().len() > MAX_BYTES {
+            return refused("a URL has at most 2000 bytes");
+        }
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return refused("a URL without user, password and fragment");
         }
@@ -143,6 +147,8 @@ mod tests {
             "http://[fe80::1]/",
             "https://224.0.0.1/",
             &format!("https://example.org/{}", "x".repeat(MAX_BYTES)),
+            // Longer as soon as it is escaped.
+            &format!("https://example.org/{}", "é".repeat(MAX_BYTES / 4)),
         ] {
             assert!(parse(url, false).is_err() && parse(url, true).is_err(), "{url}");
         }

@@ -434,3 +434,47 @@ async fn a_replay_works_while_the_server_is_busy() {
     let ids: BTreeSet<String> = receiver.received().iter().map(|message| message.id().to_owned()).collect();
     assert_eq!(ids.len(), 61);
 }
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_accepted_soon() {
+    // Longer than the test may take.
+    let app = TestApp::with(|config| config.webhooks.timeout = Duration::from_mins(5)).await;
+    let receiver = Receiver::start().await;
+    let user = app.user("ann").await;
+    add(&app, &receiver).await;
+    receiver.reply([Reply::Endless]);
+    abort(&user).await;
+    assert_eq!(deliver(&app).await, ONE);
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_delays_no_later_event_of_its_webhook() {
+    let app = TestApp::with(|config| config.webhooks.timeout = Duration::from_mins(5)).await;
+    let receiver = Receiver::start().await;
+    let user = app.user("ann").await;
+    add(&app, &receiver).await;
+    receiver.reply([Reply::Hang]);
+    abort(&user).await;
+    let tasks = app.service.start_deliveries().await.unwrap();
+    assert_eq!(tasks.len(), 1);
+    receiver.wait_for(1).await;
+    abort(&user).await;
+    // The webhook has a task already.
+    assert!(app.service.start_deliveries().await.unwrap().is_empty());
+    receiver.wait_for(2).await;
+}
+
+#[tokio::test]
+async fn an_event_that_must_still_be_sent_is_not_removed_because_of_its_age() {
+    let (app, receiver) = (TestApp::new().await, Receiver::start().await);
+    let user = app.user("ann").await;
+    add(&app, &receiver).await;
+    receiver.reply([Reply::Status(503)]);
+    abort(&user).await;
+    assert_eq!(deliver(&app).await, ONE_FAILED);
+    app.advance(TimeDelta::days(60));
+    app.service.sweep().await;
+    assert_eq!(deliver(&app).await, ONE);
+    app.service.sweep().await;
+    assert_eq!(user.get("/events").await.expect(200).json()["events"].as_array().unwrap().len(), 0);
+}

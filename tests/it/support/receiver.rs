@@ -8,6 +8,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, Response},
 };
+use futures_util::{StreamExt, future::ready, stream};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -39,6 +40,8 @@ pub(crate) enum Reply {
     With(u16, &'static str, &'static str),
     /// Nothing, and the connection stays open.
     Hang,
+    /// 200 with a body that has no end.
+    Endless,
 }
 
 impl Receiver {
@@ -113,5 +116,9 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Str
         Reply::Status(status) => response(status).body(Body::from("an answer")).unwrap(),
         Reply::With(status, name, value) => response(status).header(name, value).body(Body::empty()).unwrap(),
         Reply::Hang => std::future::pending().await,
+        Reply::Endless => {
+            let first = stream::once(ready(Ok::<_, std::io::Error>("an answer")));
+            response(200).body(Body::from_stream(first.chain(stream::pending()))).unwrap()
+        }
     }
 }
