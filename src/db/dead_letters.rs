@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use entity::{event, webhook, webhook_delivery};
+use entity::{event, webhook_delivery};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 use uuid::Uuid;
@@ -111,8 +111,11 @@ impl Db {
 
     /// Makes the dead deliveries of enabled webhooks pending again, or only those of this webhook. Returns their number.
     pub async fn replay_dead(&self, webhook: Option<WebhookId>, now: Timestamp) -> Result<u64> {
-        let mut replayed = webhook_delivery::Entity::update_many()
-            .set(webhook_delivery::ActiveModel {
+        let mut webhooks = self.enabled_webhooks().await?;
+        webhooks.retain(|id| webhook.is_none_or(|wanted| wanted == *id));
+        let mut replayed = 0;
+        for webhook in webhooks {
+            let again = webhook_delivery::ActiveModel {
                 state: Set(DeliveryState::Pending.as_str().to_owned()),
                 attempts: Set(0),
                 next_attempt_at: Set(now),
@@ -120,14 +123,10 @@ impl Db {
                 created_at: Set(now),
                 updated_at: Set(now),
                 ..Default::default()
-            })
-            .filter(Expr::cust(IS_DEAD))
-            .filter(webhook_delivery::Column::WebhookId.in_subquery(enabled_ids()));
-        if let Some(webhook) = webhook {
-            replayed = replayed.filter(webhook_delivery::COLUMN.webhook_id.eq(webhook.0));
+            };
+            replayed += self.change_in_batches(webhook, IS_DEAD, again).await?;
         }
-        let done = retry_transaction(async || Ok(replayed.clone().exec(&self.write).await?)).await?;
-        Ok(done.rows_affected)
+        Ok(replayed)
     }
 
     /// Records that the server must send an event to every enabled webhook that wants it, or only to this one. Returns
@@ -185,8 +184,4 @@ impl Db {
         tx.commit().await?;
         Ok(rows.len() as u64)
     }
-}
-
-fn enabled_ids() -> sea_orm::sea_query::SelectStatement {
-    webhooks::enabled().select_only().column(webhook::Column::Id).into_query()
 }

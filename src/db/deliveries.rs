@@ -26,6 +26,8 @@ pub(super) const IS_DEAD: &str = "state = 'DEAD'";
 
 /// The largest number of rows in one insert. A row has 10 values, and a statement may have 32,766 on SQLite.
 const MAX_ROWS: usize = 1_000;
+/// The largest number of rows that one statement changes.
+const MAX_CHANGED: u64 = 5_000;
 /// The error of deliveries that were pending when their webhook was disabled.
 const DISABLED: &str = "the webhook is disabled";
 
@@ -112,7 +114,8 @@ impl Db {
         Ok(())
     }
 
-    /// Records that the receiver wants no more events: disables the webhook, and makes its pending deliveries dead.
+    /// Records that the receiver wants no more events, and disables the webhook. What is pending is not sent any more;
+    /// [`bury_deliveries`](Self::bury_deliveries) makes it dead.
     pub async fn record_gone(&self, leased: &LeasedDelivery, attempt: &Attempt, now: Timestamp) -> Result<()> {
         retry_transaction(|| self.try_record_gone(leased, attempt, now)).await
     }
@@ -126,19 +129,52 @@ impl Db {
             .exec(&tx)
             .await?;
         update(leased, attempt, now).filter(is_leased(leased)).exec(&tx).await?;
-        webhook_delivery::Entity::update_many()
-            .set(webhook_delivery::ActiveModel {
+        Ok(tx.commit().await?)
+    }
+
+    /// Makes the pending deliveries of disabled webhooks dead, in batches, so that no statement takes long.
+    pub async fn bury_deliveries(&self, now: Timestamp) -> Result<()> {
+        let disabled = webhook::Entity::find().filter(webhook::COLUMN.disabled_at.is_not_null());
+        let disabled = disabled.select_only().column(webhook::Column::Id);
+        let ids: Vec<Uuid> = retry_transient(|| disabled.clone().into_tuple().all(&self.read)).await?;
+        for webhook in ids {
+            let buried = webhook_delivery::ActiveModel {
                 state: Set(DeliveryState::Dead.as_str().to_owned()),
                 leased_until: Set(None),
                 last_error: Set(Some(DISABLED.to_owned())),
                 updated_at: Set(now),
                 ..Default::default()
-            })
-            .filter(webhook_delivery::COLUMN.webhook_id.eq(leased.webhook.0))
-            .filter(Expr::cust(IS_PENDING))
-            .exec(&tx)
-            .await?;
-        Ok(tx.commit().await?)
+            };
+            self.change_in_batches(WebhookId(webhook), IS_PENDING, buried).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes all deliveries of a webhook for which the condition holds. After the change it must not hold. Returns
+    /// their number.
+    pub(super) async fn change_in_batches(
+        &self,
+        webhook: WebhookId,
+        condition: &'static str,
+        change: webhook_delivery::ActiveModel,
+    ) -> Result<u64> {
+        let affected =
+            || Condition::all().add(Expr::cust(condition)).add(webhook_delivery::COLUMN.webhook_id.eq(webhook.0));
+        let batch = webhook_delivery::Entity::find().filter(affected()).limit(MAX_CHANGED);
+        let batch = batch.select_only().column(webhook_delivery::Column::EventId);
+        let mut changed = 0;
+        loop {
+            let ids: Vec<Uuid> = retry_transient(|| batch.clone().into_tuple().all(&self.read)).await?;
+            if ids.is_empty() {
+                return Ok(changed);
+            }
+            let update = webhook_delivery::Entity::update_many()
+                .set(change.clone())
+                .filter(webhook_delivery::Column::EventId.is_in(ids))
+                .filter(affected());
+            let done = retry_transaction(async || Ok(update.clone().exec(&self.write).await?)).await?;
+            changed += done.rows_affected;
+        }
     }
 
     /// Ends a lease without an attempt that has a result, so that any node can send the event at once.

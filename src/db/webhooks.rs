@@ -5,9 +5,10 @@
 use entity::{event, webhook, webhook_delivery};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::{Expr, LockType},
 };
+use uuid::Uuid;
 
 use super::{
     CorruptRow, Db, Result, Transaction, at_most_one,
@@ -39,6 +40,14 @@ impl Db {
         };
         let found = retry_transient(|| all.clone().all(&self.read)).await?;
         Ok(found.into_iter().filter_map(readable).collect())
+    }
+
+    /// The ids of the enabled webhooks, the oldest first.
+    pub async fn enabled_webhooks(&self) -> Result<Vec<WebhookId>> {
+        let enabled = webhook::Entity::find().filter(webhook::COLUMN.disabled_at.is_null());
+        let ids = enabled.select_only().column(webhook::Column::Id).order_by_asc(webhook::COLUMN.id);
+        let found: Vec<Uuid> = retry_transient(|| ids.clone().into_tuple().all(&self.read)).await?;
+        Ok(found.into_iter().map(WebhookId).collect())
     }
 
     /// Makes `secret` the webhook's secret. Its secret until now also signs until `previous_until`. False if there is no
@@ -92,14 +101,10 @@ impl Db {
     }
 }
 
-/// Enabled webhooks.
-pub(super) fn enabled() -> Select<webhook::Entity> {
-    webhook::Entity::find().filter(webhook::COLUMN.disabled_at.is_null())
-}
-
 /// The enabled webhooks, locked so that none of them is disabled or removed before the end of the transaction.
 pub(super) async fn enabled_locked(tx: &Transaction) -> Result<Vec<webhook::Model>> {
-    Ok(enabled().order_by_asc(webhook::COLUMN.id).lock(LockType::Share).all(tx).await?)
+    let enabled = webhook::Entity::find().filter(webhook::COLUMN.disabled_at.is_null());
+    Ok(enabled.order_by_asc(webhook::COLUMN.id).lock(LockType::Share).all(tx).await?)
 }
 
 /// Whether the server must send this event to this webhook.

@@ -123,9 +123,9 @@ impl Service {
         let now = self.clock.now();
         self.db.number_events(now).await?;
         let mut started = Vec::new();
-        for webhook in self.db.webhooks().await?.into_iter().filter(|webhook| webhook.disabled_at.is_none()) {
-            if self.db.has_due_delivery(webhook.id, now).await?
-                && let Some(running) = self.deliveries.start(webhook.id)
+        for webhook in self.db.enabled_webhooks().await? {
+            if self.db.has_due_delivery(webhook, now).await?
+                && let Some(running) = self.deliveries.start(webhook)
             {
                 let service = Arc::clone(self);
                 started.push(self.detached.spawn(async move {
@@ -198,6 +198,10 @@ impl Service {
         };
         recorded.map_err(Error::from).inspect_err(Error::log).ok()?;
         self.announce_attempt(&lease, result, &attempt);
+        if result == WebhookOutcome::Gone {
+            // The sweep does what is left after an error.
+            let _ = self.db.bury_deliveries(now).await.map_err(Error::from).inspect_err(Error::log);
+        }
         Some(result)
     }
 

@@ -65,7 +65,7 @@ impl Service {
             logged(self.drop_old_events().await);
             swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
         }
-        logged(self.measure_deliveries().await);
+        logged(self.sweep_deliveries().await);
         logged(self.forget_hashes().await);
         logged(self.flush_token_uses().await);
         self.db.close_idle().await;

@@ -169,8 +169,9 @@ impl Service {
         }
     }
 
-    /// Brings the metrics of deliveries up to date.
-    pub(super) async fn measure_deliveries(&self) -> Result<()> {
+    /// Finishes what a crash left while a webhook was being disabled, and brings the metrics of deliveries up to date.
+    pub(super) async fn sweep_deliveries(&self) -> Result<()> {
+        self.db.bury_deliveries(self.clock.now()).await?;
         let counts = self.db.delivery_counts().await?;
         let sum = |count: fn(&DeliveryCounts) -> u64| i64::try_from(counts.values().map(count).sum::<u64>());
         let oldest = counts.values().filter_map(|counts| counts.oldest_pending).min();

@@ -478,3 +478,36 @@ async fn an_event_that_must_still_be_sent_is_not_removed_because_of_its_age() {
     app.service.sweep().await;
     assert_eq!(user.get("/events").await.expect(200).json()["events"].as_array().unwrap().len(), 0);
 }
+
+async fn an_invalid_row_of_a_webhook_or_an_event_stops_no_other_one() {
+    let (app, receiver, other) = (TestApp::new().await, Receiver::start().await, Receiver::start().await);
+    let user = app.user("ann").await;
+    add(&app, &receiver).await;
+    app.service.add_webhook(&other.url, &[], Some("ann")).await.unwrap();
+    app.execute("UPDATE webhook SET secret = 'nonsense' WHERE owner IS NULL").await;
+    abort(&user).await;
+    assert_eq!(deliver(&app).await, ONE);
+    abort(&user).await;
+    app.execute("UPDATE event SET event_type = 'nonsense' WHERE position IS NULL").await;
+    abort(&user).await;
+    assert_eq!(deliver(&app).await, Delivered { delivered: 1, failed: 1, ..NONE });
+    assert_eq!((receiver.received().len(), other.received().len()), (0, 2));
+    assert_eq!(app.service.webhooks().await.unwrap().len(), 1);
+}
+
+/// A crash between the two steps of disabling leaves pending deliveries.
+#[tokio::test]
+async fn the_sweep_makes_dead_what_a_disabled_webhook_does_not_get() {
+    let (app, receiver) = (TestApp::new().await, Receiver::start().await);
+    let user = app.user("ann").await;
+    add(&app, &receiver).await;
+    receiver.reply([Reply::Status(500)]);
+    abort(&user).await;
+    assert_eq!(deliver(&app).await, ONE_FAILED);
+    app.execute("UPDATE webhook SET disabled_at = created_at").await;
+    app.advance(TimeDelta::minutes(1));
+    assert_eq!(deliver(&app).await, NONE);
+    app.service.sweep().await;
+    let [dead] = app.service.dead_deliveries(None).await.unwrap().try_into().unwrap();
+    assert_eq!((dead.attempts, dead.last_error.as_deref()), (1, Some("the webhook is disabled")));
+}
