@@ -17,7 +17,8 @@ use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::{
-    Cli, Deadline, Random, Server, composite, database_url, exchange, file_bytes, sha256_hex, storage_url,
+    Cli, Deadline, Random, Received, Receiver, Server, composite, database_url, exchange, file_bytes, sha256_hex,
+    storage_url,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -77,7 +78,9 @@ impl Cluster {
 
 fn node(folder: &TempDir, address: &str) -> Server {
     let storage = storage_url(folder.path()).expect("TEST_STORAGE_URL");
-    Server::start_on(address, folder.path(), &[("PARTWAY_STORAGE", &storage)])
+    // A short time-out, so that what a killed node was sending to a webhook is soon sent by another one.
+    let settings = [("PARTWAY_STORAGE", storage.as_str()), ("PARTWAY_WEBHOOK_TIMEOUT", "1s")];
+    Server::start_on(address, folder.path(), &settings)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -348,4 +351,31 @@ async fn an_unfinished_part_on_one_node_does_not_block_the_other() {
         cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap().file.sha256.unwrap(),
         sha256_hex(&file)
     );
+}
+
+/// Both nodes send. Each node is killed while it does, and what it was sending is sent by the other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL and S3: scripts/test-services"]
+async fn every_event_reaches_a_webhook_though_nodes_are_killed() {
+    let mut cluster = Cluster::start();
+    let receiver = Receiver::start().await;
+    let data = cluster.folder.path().to_str().unwrap();
+    let added = Cli::new(&["webhook", "add", &receiver.url, "--data", data]).run();
+    assert!(added.status.success(), "{added:?}");
+    let mut ended = BTreeSet::new();
+    for round in 0..6 {
+        for upload in 0..10 {
+            let id = cluster.create(round + upload, 1, &format!("{round} {upload}")).await;
+            let (address, path) = (&cluster.node(round + upload).address, format!("/uploads/sessions/{id}"));
+            assert_eq!(exchange(address, "DELETE", &path, &cluster.token, b"").unwrap().0, 204);
+            ended.insert(id);
+        }
+        cluster.kill_and_start(round % 2);
+    }
+    let sessions = || {
+        let session = |message: &Received| message.json()["data"]["session_id"].as_str().unwrap().to_owned();
+        receiver.received().iter().map(session).collect::<BTreeSet<String>>()
+    };
+    Deadline::new().until("all events", async || sessions().len() == ended.len()).await;
+    assert_eq!(sessions(), ended);
 }

@@ -23,7 +23,7 @@ pub(crate) use faulty_storage::{Cause, Faults, Gate, Place, Step, When};
 pub(crate) use http_proxy::{http_proxy, page};
 pub(crate) use process::{Cli, Server, exchange};
 pub(crate) use proxy::Proxy;
-pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use requests::Answer;
 pub(crate) use s3::FakeS3;
 pub(crate) use services::{database_url, execute, storage_url};
