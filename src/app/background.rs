@@ -16,6 +16,9 @@ use crate::service::Service;
 const PROTECTION_INTERVAL: Duration = Duration::from_secs(2);
 /// How long an event of another node, or a delivery that is due, may wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two rounds. Each round numbers all new events in one transaction, which the uploads that end meanwhile would
+/// wait for: on SQLite there is one writer.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after an error of the database, so that the log stays readable.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,7 @@ async fn deliver_continuously(service: Arc<Service>) {
                 PAUSE_AFTER_ERROR
             }
         };
+        tokio::time::sleep(SHORTEST_PAUSE).await;
         service.events_or_timeout(pause).await;
     }
 }
