@@ -47,12 +47,14 @@ impl Reach {
     fn of_v4(address: Ipv4Addr) -> Self {
         match address.octets() {
             [127, ..] => Self::Loopback,
-            CREDENTIALS_V4 => Self::Never,
+            [0 | 224..=255, ..]
+            | [169, 254, ..]
+            | [192, 0, 0 | 2, _]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+            | CREDENTIALS_V4 => Self::Never,
             // The last two: shared by customers of one provider, and benchmarks.
             [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18..=19, ..] => Self::Private,
-            [0 | 224..=255, ..] | [169, 254, ..] | [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => {
-                Self::Never
-            }
             _ => Self::Public,
         }
     }
@@ -70,11 +72,10 @@ impl Reach {
             [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
                 v4(high, low)
             }
-            CREDENTIALS_V6 => Self::Never,
+            // Credentials; protocol assignments with Teredo; documentation.
+            CREDENTIALS_V6 | [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Self::Never,
             // Unique local, and the older site-local.
             [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Self::Private,
-            // Protocol assignments with Teredo, and documentation.
-            [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Self::Never,
             [0x2000..=0x3fff, ..] => Self::Public,
             _ => Self::Never,
         }

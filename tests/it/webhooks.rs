@@ -479,8 +479,10 @@ async fn an_event_that_must_still_be_sent_is_not_removed_because_of_its_age() {
     assert_eq!(user.get("/events").await.expect(200).json()["events"].as_array().unwrap().len(), 0);
 }
 
+#[tokio::test]
 async fn an_invalid_row_of_a_webhook_or_an_event_stops_no_other_one() {
     let (app, receiver, other) = (TestApp::new().await, Receiver::start().await, Receiver::start().await);
+    app.expect_damage();
     let user = app.user("ann").await;
     add(&app, &receiver).await;
     app.service.add_webhook(&other.url, &[], Some("ann")).await.unwrap();
