@@ -8,7 +8,7 @@
 //! - `http` what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - `metrics` the counters, which edges and use cases increment.
-//! - [`db`] SQL; [`storage`] bytes; [`webhooks`] messages to receivers of events.
+//! - [`db`] SQL; [`storage`] bytes; [`webhooks`] messages to receivers of events; `identity` tokens of an identity provider.
 //! - `group_commit` one sync, or one transaction, for items that arrive together.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes uploads; it uses only the REST contract of the server.
@@ -26,6 +26,7 @@ pub mod error;
 mod graphql;
 mod group_commit;
 mod http;
+pub mod identity;
 mod logs;
 mod metrics;
 mod rest;

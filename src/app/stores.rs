@@ -12,6 +12,7 @@ use crate::{
     config::{Config, DatabaseTarget, StorageTarget},
     db::Db,
     domain::Clock,
+    identity::Jwt,
     metrics::Metrics,
     service::{Room, Service},
     storage::{LocalDisk, ObjectStorage, Storage},
@@ -52,7 +53,8 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>, opening: Openi
     };
     let (storage, room) = closed_if_failed(stores, &db).await?;
     let metrics = Arc::new(Metrics::new(db.statement_counter().clone()));
-    let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks));
+    let identity = closed_if_failed(Jwt::open(&config.identity), &db).await?;
+    let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks)).with_identity(identity);
     if bind && let Err(error) = service.bind_storage().await {
         service.close().await;
         return Err(anyhow!("{}", error.with_causes()));

@@ -2,7 +2,8 @@
 //!
 //! Owns the type of all settings, the settings of the server itself and those of the stores. Does not own the settings
 //! of the other modules: each of these modules has its own type (`service/limits.rs`, `http/settings.rs`,
-//! `graphql/settings.rs`, `webhooks/settings.rs`, `logs.rs`, and `SyncParts` in `storage/local`). `config.default.toml` documents every setting
+//! `graphql/settings.rs`, `webhooks/settings.rs`, `identity/settings.rs`, `logs.rs`, and `SyncParts` in
+//! `storage/local`). `config.default.toml` documents every setting
 //! and has its default. A new setting needs a field in one of these types, an entry in `config.default.toml`, and a
 //! check in `config/validate.rs` if not every value is valid.
 
@@ -16,6 +17,7 @@ use url::Url;
 use crate::{
     graphql::{DocumentSettings, GraphqlSettings},
     http::ConnectionSettings,
+    identity::JwtSettings,
     logs::LogFormat,
     service::Limits,
     storage::SyncParts,
@@ -31,6 +33,8 @@ pub struct Config {
     pub stores: StoreSettings,
     /// The limits that the use cases apply.
     pub limits: Limits,
+    /// Which tokens of an identity provider the server accepts.
+    pub identity: JwtSettings,
     /// The limits and the time-outs of connections.
     pub connections: ConnectionSettings,
     /// The limits of GraphQL requests.

@@ -91,6 +91,7 @@ impl Sources {
             server: self.extract("")?,
             stores: self.extract("")?,
             limits: self.extract("")?,
+            identity: self.extract("")?,
             connections: self.extract("")?,
             graphql: self.extract("graphql_")?,
             documents: self.extract("graphql_")?,

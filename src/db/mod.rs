@@ -57,7 +57,7 @@ pub use recording::{NewPart, Recorded};
 pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
 pub use sessions::Created;
-pub use tokens::{NewToken, TokenRecord};
+pub use tokens::{NewToken, TokenRecord, ValidToken};
 pub use unreadable::EndedUnreadable;
 
 use crate::domain::OwnerName;

@@ -13,7 +13,7 @@ use super::{
     CorruptRow, Db, Result, at_most_one,
     error::{retry_locked, retry_transaction, retry_transient},
 };
-use crate::domain::{OwnerName, Principal, Timestamp, TokenHash};
+use crate::domain::{OwnerName, Timestamp, TokenHash};
 
 /// The largest number of tokens in one transaction. Other writers wait for it.
 const MAX_NOTED: usize = 100;
@@ -54,6 +54,17 @@ pub struct TokenRecord {
     pub revoked_at: Option<Timestamp>,
 }
 
+/// A token that is neither revoked nor expired.
+#[derive(Clone, Debug)]
+pub struct ValidToken {
+    /// Its id.
+    pub id: Uuid,
+    /// The owner whose sessions it gives access to.
+    pub owner: OwnerName,
+    /// When it expires. `None` if never.
+    pub expires_at: Option<Timestamp>,
+}
+
 impl Db {
     /// Stores a token.
     pub async fn create_token(&self, token: &NewToken) -> Result<()> {
@@ -80,15 +91,14 @@ impl Db {
         Ok(true)
     }
 
-    /// The principal of the token with this hash, and when the token expires. `None` if the token is unknown, revoked
-    /// or expired.
-    pub async fn principal(&self, hash: &TokenHash, now: Timestamp) -> Result<Option<(Principal, Option<Timestamp>)>> {
+    /// The token with this hash. `None` if it is unknown, revoked or expired.
+    pub async fn valid_token(&self, hash: &TokenHash, now: Timestamp) -> Result<Option<ValidToken>> {
         let wanted = api_token::Entity::find().filter(api_token::COLUMN.token_hash.eq(hash.as_bytes().to_vec()));
         let found = retry_transient(|| at_most_one(wanted.clone(), &self.read)).await?;
         let valid = found.filter(|row| row.revoked_at.is_none() && row.expires_at.is_none_or(|expiry| now < expiry));
         let Some(row) = valid else { return Ok(None) };
         let owner = OwnerName::parse(&row.owner).ok_or_else(|| CorruptRow::new("api_token", row.id, "owner"))?;
-        Ok(Some((Principal { owner, token_id: row.id }, row.expires_at)))
+        Ok(Some(ValidToken { id: row.id, owner, expires_at: row.expires_at }))
     }
 
     /// All tokens, the oldest first.

@@ -30,7 +30,7 @@ impl Error {
 
     /// The name of an owner is invalid.
     pub fn invalid_owner() -> Self {
-        Self::invalid("owner", "1 to 100 letters, digits, or any of . _ - @ : /")
+        Self::invalid("owner", "1 to 255 printable ASCII characters, with no space at either end")
     }
 
     /// A header comes twice. `field` names it.

@@ -1,9 +1,10 @@
-//! Authentication by bearer token.
+//! Authentication by bearer token: Partway's own, or one of the application's identity provider.
 //!
-//! Owns the check of a token and its cache. The cache keeps a valid token for two seconds, so a client that sends many
+//! Owns the cache of valid tokens. The cache keeps a valid token for two seconds, so a client that sends many
 //! requests costs one look-up and not one per request. A revoked token stops working at once in the process that revoked
 //! it, and within two seconds in every other. The times of last use are collected in memory and written by the sweep, so
-//! a status read writes nothing. Does not create or revoke tokens: that is `token`.
+//! a status read writes nothing. Does not create or revoke tokens: that is `token`. Does
+//! not check a provider's tokens: that is `identity`.
 
 use std::{collections::HashMap, num::NonZeroUsize};
 
@@ -16,6 +17,7 @@ use super::Service;
 use crate::{
     domain::{Principal, Timestamp, TokenHash},
     error::{Error, Result},
+    identity::{Jwt, Refused, ValidJwt},
 };
 
 /// How long a cached token is valid.
@@ -38,6 +40,8 @@ struct State {
 #[derive(Debug)]
 struct CachedToken {
     principal: Principal,
+    /// The id of an own token.
+    id: Option<Uuid>,
     expires_at: Option<Timestamp>,
     asked_at: Timestamp,
 }
@@ -63,30 +67,41 @@ impl TokenCache {
 
     fn store(&self, hash: TokenHash, token: CachedToken) {
         let mut state = self.state();
-        state.used.insert(token.principal.token_id, token.asked_at);
+        if let Some(id) = token.id {
+            state.used.insert(id, token.asked_at);
+        }
         state.cached.put(hash, token);
     }
 
     /// Removes a token from the cache.
     pub(super) fn forget(&self, id: Uuid) {
         let mut state = self.state();
-        let of_token = state.cached.iter().find(|(_, known)| known.principal.token_id == id).map(|(hash, _)| *hash);
+        let of_token = state.cached.iter().find(|(_, known)| known.id == Some(id)).map(|(hash, _)| *hash);
         of_token.map(|hash| state.cached.pop(&hash));
     }
 }
 
 impl Service {
-    /// Returns the owner and the token id of a valid token.
+    /// The caller who has this token.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` if it is unknown, expired or revoked.
+    /// `UNAUTHENTICATED` if it is unknown, expired, revoked, or not valid for this server. `UNAVAILABLE` if the server could
+    /// not check it.
     pub async fn authenticate(&self, token: &str) -> Result<Principal> {
         let (hash, now) = (TokenHash::of(token), self.clock.now());
         if let Some(principal) = self.tokens.cached(&hash, now) {
             return Ok(principal);
         }
-        let (principal, expires_at) = self.db.principal(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
-        self.tokens.store(hash, CachedToken { principal: principal.clone(), expires_at, asked_at: now });
+        let valid = match &self.identity {
+            Some(provider) if is_jwt(token) => check_jwt(provider, token, now).await?,
+            _ => {
+                let own = self.db.valid_token(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
+                let principal = Principal::acting_for(own.owner);
+                CachedToken { principal, id: Some(own.id), expires_at: own.expires_at, asked_at: now }
+            }
+        };
+        let principal = valid.principal.clone();
+        self.tokens.store(hash, valid);
         Ok(principal)
     }
 
@@ -96,5 +111,24 @@ impl Service {
             self.db.note_token_use(&used.into_iter().collect::<Vec<_>>()).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether a token is a JWT. Own tokens have no dots.
+fn is_jwt(token: &str) -> bool {
+    token.contains('.')
+}
+
+async fn check_jwt(provider: &Jwt, token: &str, now: Timestamp) -> Result<CachedToken> {
+    match provider.verify(token, now).await {
+        Ok(ValidJwt { owner, expires_at }) => {
+            let principal = Principal::acting_for(owner);
+            Ok(CachedToken { principal, id: None, expires_at: Some(expires_at), asked_at: now })
+        }
+        Err(Refused::Invalid(reason)) => {
+            tracing::debug!(reason, "a JWT was refused");
+            Err(Error::unauthenticated())
+        }
+        Err(failed @ Refused::NoKeys(_)) => Err(Error::unavailable("the server cannot check tokens now", failed)),
     }
 }

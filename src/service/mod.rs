@@ -68,6 +68,7 @@ use crate::{
     db::Db,
     domain::Clock,
     error::{Error, Result},
+    identity::Jwt,
     metrics::Metrics,
     storage::Storage,
     webhooks::Sender,
@@ -91,6 +92,7 @@ pub struct Service {
     recording: persist::Recording,
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::TokenCache,
+    identity: Option<Jwt>,
     watchers: watch::Watchers,
     downloads: downloads::Downloads,
     deliveries: deliver::Deliveries,
@@ -127,11 +129,18 @@ impl Service {
             recording: persist::Recording::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::TokenCache::default(),
+            identity: None,
             watchers: watch::Watchers::default(),
             downloads: downloads::Downloads::default(),
             deliveries: deliver::Deliveries::new(sender),
             detached: TaskTracker::new(),
         }
+    }
+
+    /// Also accepts the tokens of this identity provider.
+    #[must_use]
+    pub fn with_identity(self, identity: Option<Jwt>) -> Self {
+        Self { identity, ..self }
     }
 
     /// Runs these steps in their own task, so that they run to their end even if the client disconnects and the request is

@@ -19,8 +19,13 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
     ("storage", &["domain", "group_commit"], &["object_store", "reqwest", "tokio"]),
     ("webhooks", &["domain"], &["reqwest", "tokio"]),
+    ("identity", &["domain"], &["reqwest", "tokio"]),
     ("metrics", &[], &[]),
-    ("service", &["db", "domain", "error", "metrics", "storage", "group_commit", "webhooks"], &["tokio"]),
+    (
+        "service",
+        &["db", "domain", "error", "identity", "metrics", "storage", "group_commit", "webhooks"],
+        &["tokio"],
+    ),
     (
         "http",
         &["domain", "error", "metrics", "service"],
@@ -38,12 +43,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
     ("logs", &[], &[]),
     // `config` composes the settings of the modules. Nothing below `app` imports it.
-    ("config", &["domain", "graphql", "http", "logs", "service", "storage", "webhooks"], &["figment"]),
+    ("config", &["domain", "graphql", "http", "identity", "logs", "service", "storage", "webhooks"], &["figment"]),
     (
         "app",
         &[
-            "config", "db", "domain", "error", "graphql", "http", "metrics", "rest", "rufh", "service", "storage",
-            "tus", "web", "webhooks",
+            "config", "db", "domain", "error", "graphql", "http", "identity", "metrics", "rest", "rufh", "service",
+            "storage", "tus", "web", "webhooks",
         ],
         &["axum", "tokio", "tower", "tower_http"],
     ),
