@@ -27,6 +27,7 @@ use crate::{
     domain::Clock,
     graphql,
     http::{self, ConnectionSettings, MinRate, PacedBody, PublicUrl, Server, StopRequest},
+    identity::Jwt,
     rest, rufh,
     service::Service,
     tus, web,
@@ -49,7 +50,9 @@ pub struct App {
 impl App {
     /// Opens the database and the storage, and wires the routes. Opens nothing lazily, so errors appear at the start.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let service = Arc::new(open_service(config, clock, Opening { bind: true, ..Opening::default() }).await?);
+        let identity = Jwt::open(&config.identity)?;
+        let service = open_service(config, clock, Opening { bind: true, ..Opening::default() }).await?;
+        let service = Arc::new(service.with_identity(identity));
         service.reachable().await.map_err(|error| anyhow::anyhow!("{}", error.with_causes()))?;
         if let Err(error) = service.ready().await {
             tracing::warn!(error = error.with_causes(), details = ?error.details(), "the server starts, but is not ready");
@@ -77,12 +80,13 @@ impl App {
     }
 }
 
-/// Checks the settings that `config` cannot check: origins, and the file of trusted documents.
+/// Checks the settings that `config` cannot check: origins, and the files of trusted documents and of the provider's key.
 ///
 /// # Errors
 /// `serve` would refuse a setting. The message names it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     Origins::new(config.server.cors_origins(), config.server.public_url()?.as_ref())?;
+    Jwt::open(&config.identity)?;
     graphql::PersistedDocuments::load(&config.documents).map(drop)
 }
 

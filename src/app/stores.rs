@@ -12,7 +12,6 @@ use crate::{
     config::{Config, DatabaseTarget, StorageTarget},
     db::Db,
     domain::Clock,
-    identity::Jwt,
     metrics::Metrics,
     service::{Room, Service},
     storage::{LocalDisk, ObjectStorage, Storage},
@@ -53,8 +52,7 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>, opening: Openi
     };
     let (storage, room) = closed_if_failed(stores, &db).await?;
     let metrics = Arc::new(Metrics::new(db.statement_counter().clone()));
-    let identity = closed_if_failed(Jwt::open(&config.identity), &db).await?;
-    let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks)).with_identity(identity);
+    let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks));
     if bind && let Err(error) = service.bind_storage().await {
         service.close().await;
         return Err(anyhow!("{}", error.with_causes()));

@@ -7,18 +7,20 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use chrono::TimeDelta;
 use jsonwebtoken::Algorithm;
 use parking_lot::RwLock;
 use reqwest::{Url, redirect};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::sync::Mutex;
 
 use super::{
     JwtSettings, Refused,
     keys::{self, Key},
 };
+use crate::domain::Timestamp;
 
-const MIN_INTERVAL: Duration = Duration::from_secs(10);
-const MAX_AGE: Duration = Duration::from_mins(15);
+const MIN_INTERVAL: TimeDelta = TimeDelta::seconds(10);
+const MAX_AGE: TimeDelta = TimeDelta::minutes(15);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A larger answer is no key set.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -39,13 +41,13 @@ pub(super) struct Published {
     url: Url,
     known: RwLock<Option<Known>>,
     /// When the server last asked. The lock lets one request ask at a time; the others wait for its answer.
-    asked_at: Mutex<Option<Instant>>,
+    asked_at: Mutex<Option<Timestamp>>,
 }
 
 #[derive(Clone, Debug)]
 struct Known {
     keys: Arc<[Key]>,
-    read_at: Instant,
+    read_at: Timestamp,
 }
 
 impl KeySet {
@@ -67,7 +69,12 @@ impl KeySet {
     ///
     /// # Errors
     /// [`Refused::NoKeys`] if the set could never be read.
-    pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Key>, Refused> {
+    pub(super) async fn find(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Vec<Key>, Refused> {
         let fitting =
             |keys: &[Key]| -> Vec<Key> { keys.iter().filter(|key| key.fits(id, algorithm)).cloned().collect() };
         let published = match self {
@@ -75,14 +82,14 @@ impl KeySet {
             Self::Published(published) => published,
         };
         if let Some(known) = published.known()
-            && known.read_at.elapsed() < MAX_AGE
+            && is_younger(known.read_at, MAX_AGE, now)
         {
             let found = fitting(&known.keys);
             if !found.is_empty() {
                 return Ok(found);
             }
         }
-        Ok(fitting(&published.read_again().await?.keys))
+        Ok(fitting(&published.read_again(now).await?.keys))
     }
 }
 
@@ -92,14 +99,14 @@ impl Published {
     }
 
     /// Reads the set, unless another request has just done so. If that fails, returns the last set.
-    async fn read_again(&self) -> Result<Known, Refused> {
+    async fn read_again(&self, now: Timestamp) -> Result<Known, Refused> {
         let mut asked_at = self.asked_at.lock().await;
-        let is_due = asked_at.is_none_or(|at| at.elapsed() >= MIN_INTERVAL);
+        let is_due = asked_at.is_none_or(|at| !is_younger(at, MIN_INTERVAL, now));
         let failure = if is_due {
-            *asked_at = Some(Instant::now());
+            *asked_at = Some(now);
             match self.read().await {
                 Ok(keys) => {
-                    let known = Known { keys: keys.into(), read_at: Instant::now() };
+                    let known = Known { keys: keys.into(), read_at: now };
                     *self.known.write() = Some(known.clone());
                     return Ok(known);
                 }
@@ -129,4 +136,9 @@ impl Published {
         }
         keys::from_set(&json)
     }
+}
+
+/// Whether less than `age` has passed since `at`. If the clock was set back, the age is unknown.
+fn is_younger(at: Timestamp, age: TimeDelta, now: Timestamp) -> bool {
+    at <= now && now < at + age
 }

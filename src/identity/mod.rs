@@ -79,7 +79,7 @@ impl Jwt {
         if header.crit.is_some() {
             return Err(Refused::Invalid("it has critical header parameters".to_owned()));
         }
-        let keys = self.keys.find(header.kid.as_deref(), header.alg).await?;
+        let keys = self.keys.find(header.kid.as_deref(), header.alg, now).await?;
         let claims = self.claims(token, header.alg, &keys)?;
         self.check(&claims, now)
     }

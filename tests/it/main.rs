@@ -39,6 +39,7 @@ mod free_space;
 mod graphql;
 mod graphql_http;
 mod graphql_limits;
+mod identity;
 mod interim;
 mod layering;
 mod limits;
