@@ -11,5 +11,6 @@ pub mod upload_file;
 pub mod upload_part;
 pub mod upload_part_claim;
 pub mod upload_session;
+pub mod upload_token;
 pub mod webhook;
 pub mod webhook_delivery;

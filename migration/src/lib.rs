@@ -16,6 +16,7 @@ mod m20261128_000010_add_appends;
 mod m20261129_000010_add_events;
 mod m20261129_000020_add_file_deletion;
 mod m20261129_000030_add_accounts;
+mod m20261129_000040_add_upload_tokens;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000010_add_events::Migration),
             Box::new(m20261129_000020_add_file_deletion::Migration),
             Box::new(m20261129_000030_add_accounts::Migration),
+            Box::new(m20261129_000040_add_upload_tokens::Migration),
         ]
     }
 }

@@ -37,6 +37,7 @@ mod sweep;
 mod tokens;
 mod turns;
 mod unreadable;
+mod upload_tokens;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -59,6 +60,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, Transacti
 pub use sessions::Created;
 pub use tokens::{NewToken, TokenRecord, ValidToken};
 pub use unreadable::EndedUnreadable;
+pub use upload_tokens::{NewUploadToken, ValidUploadToken};
 
 use crate::domain::OwnerName;
 
