@@ -1,8 +1,11 @@
 //! The caller.
 //!
-//! Owns the name of an owner and the authenticated caller. Does not check tokens: that is `service/authenticate`.
+//! Owns the name of an owner, the authenticated caller, and what a caller may do. Does not check tokens: that is
+//! `service/authenticate`.
 
 use std::fmt;
+
+use super::{FileId, SessionId};
 
 /// The name of the owner of sessions and files: 1 to 255 printable characters of ASCII, with no space at either end. Every
 /// subject of an identity provider is such a name
@@ -33,17 +36,68 @@ impl fmt::Display for OwnerName {
     }
 }
 
-/// An authenticated caller. Every use case has one as a parameter, so every query is limited to the rows of its owner.
+/// An authenticated caller. Every use case has one as a parameter, and asks it for the owner whose rows it may touch. So every
+/// query is limited to the rows of that owner, and a narrow token to its upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Whose sessions and files the caller may see.
-    pub owner: OwnerName,
+    owner: OwnerName,
+    scope: Scope,
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Everything that the owner may do.
+    Everything,
+    /// Send the bytes of one upload, and ask for its state.
+    Upload { session: SessionId, file: FileId },
 }
 
 impl Principal {
-    /// The server itself, which acts for an owner.
-    pub fn acting_for(owner: OwnerName) -> Self {
-        Self { owner }
+    /// A caller who may do everything that this owner may do: with the owner's token, or the server itself.
+    pub fn of_owner(owner: OwnerName) -> Self {
+        Self { owner, scope: Scope::Everything }
+    }
+
+    /// A caller who may only send the bytes of one upload of this owner, and ask for its state.
+    pub fn of_upload(owner: OwnerName, session: SessionId, file: FileId) -> Self {
+        Self { owner, scope: Scope::Upload { session, file } }
+    }
+
+    /// The owner, for a limit that all callers of one owner share. Gives no access to anything.
+    pub fn counted_as(&self) -> &OwnerName {
+        &self.owner
+    }
+
+    /// The owner, if the caller may do everything.
+    pub fn for_everything(&self) -> Option<&OwnerName> {
+        (self.scope == Scope::Everything).then_some(&self.owner)
+    }
+
+    /// The owner, if the caller may ask for this session and send its bytes.
+    pub fn for_session(&self, id: SessionId) -> Option<&OwnerName> {
+        match self.scope {
+            Scope::Upload { session, .. } if session != id => None,
+            _ => Some(&self.owner),
+        }
+    }
+
+    /// The owner, and those of these sessions that the caller may ask for.
+    pub fn sessions_among(&self, ids: &[SessionId]) -> (&OwnerName, Vec<SessionId>) {
+        (&self.owner, ids.iter().copied().filter(|id| self.for_session(*id).is_some()).collect())
+    }
+
+    /// The owner, and those of these files whose records the caller may ask for.
+    pub fn files_among(&self, ids: &[FileId]) -> (&OwnerName, Vec<FileId>) {
+        (&self.owner, ids.iter().copied().filter(|id| self.for_file(*id).is_some()).collect())
+    }
+
+    /// The owner, if the caller may ask for the record of this file.
+    pub fn for_file(&self, id: FileId) -> Option<&OwnerName> {
+        match self.scope {
+            Scope::Upload { file, .. } if file != id => None,
+            _ => Some(&self.owner),
+        }
     }
 }
 

@@ -254,6 +254,11 @@ impl Error {
         Self::new(Code::Forbidden, why)
     }
 
+    /// The caller's token opens one upload, and the request needs more.
+    pub fn narrow_token() -> Self {
+        Self::new(Code::Forbidden, "this token opens one upload only")
+    }
+
     /// The server has no document with this hash. Apollo's clients look for exactly this text.
     pub fn persisted_query_not_found() -> Self {
         Self::new(Code::PersistedQueryNotFound, "PersistedQueryNotFound")

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Service;
+use super::{Service, scope};
 use crate::{
     domain::{Principal, Session, SessionId, SessionStatus, StatusReason, Upload},
     error::{Error, Result},
@@ -22,12 +22,13 @@ impl Service {
         id: SessionId,
         may_change: impl Fn(&Session) -> bool + Send + Sync + 'static,
     ) -> Result<Option<Upload>> {
-        match self.db.session(&principal.owner, id).await {
+        let owner = scope::everything(principal)?;
+        match self.db.session(owner, id).await {
             Ok(found) => drop(found.ok_or_else(|| Error::not_found("session"))?),
             Err(error) if error.is_corrupt() => {}
             Err(error) => return Err(error.into()),
         }
-        let (this, owner) = (Arc::clone(self), principal.owner.clone());
+        let (this, owner) = (Arc::clone(self), owner.clone());
         let aborted = self
             .run_detached(async move {
                 let now = this.clock.now();

@@ -3,7 +3,7 @@
 //! Owns the use cases that show an account and set the limits of one owner. Only the command line sets limits. Does not own
 //! the check of the limits: the transaction that creates a session does that (`db/accounts`).
 
-use super::Service;
+use super::{Service, scope};
 use crate::{
     db::NewLimit,
     domain::{Account, OwnerName, Principal},
@@ -13,7 +13,7 @@ use crate::{
 impl Service {
     /// The caller's account.
     pub async fn account(&self, principal: &Principal) -> Result<Account> {
-        Ok(self.db.account(&principal.owner, &self.limits.of_accounts()).await?)
+        Ok(self.db.account(scope::everything(principal)?, &self.limits.of_accounts()).await?)
     }
 
     /// All accounts, in the order of the owners' names.

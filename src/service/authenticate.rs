@@ -96,7 +96,7 @@ impl Service {
             Some(provider) if is_jwt(token) => check_jwt(provider, token, now).await?,
             _ => {
                 let own = self.db.valid_token(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
-                let principal = Principal::acting_for(own.owner);
+                let principal = Principal::of_owner(own.owner);
                 CachedToken { principal, id: Some(own.id), expires_at: own.expires_at, asked_at: now }
             }
         };
@@ -122,7 +122,7 @@ fn is_jwt(token: &str) -> bool {
 async fn check_jwt(provider: &Jwt, token: &str, now: Timestamp) -> Result<CachedToken> {
     match provider.verify(token, now).await {
         Ok(ValidJwt { owner, expires_at }) => {
-            let principal = Principal::acting_for(owner);
+            let principal = Principal::of_owner(owner);
             Ok(CachedToken { principal, id: None, expires_at: Some(expires_at), asked_at: now })
         }
         Err(Refused::Invalid(reason)) => {

@@ -12,6 +12,7 @@ use super::{
     Limits, Service,
     events::Event,
     input::{MAX_CONTENT_TYPE_BYTES, check_filename, parse_sha256},
+    scope,
 };
 use crate::{
     db::Created,
@@ -67,7 +68,7 @@ impl Service {
     pub async fn create(self: &Arc<Self>, principal: &Principal, input: CreateSession) -> Result<Creation> {
         let now = self.clock.now();
         let request = check(input, &self.limits)?;
-        let new = Upload::new(&principal.owner, request.clone(), now, self.limits.session_ttl);
+        let new = Upload::new(scope::everything(principal)?, request.clone(), now, self.limits.session_ttl);
         let mut creation = match self.create_or_find(&new).await? {
             Created::New => {
                 self.announce(Event::Created(&new));

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Service, sweep::BATCH};
+use super::{Service, scope, sweep::BATCH};
 use crate::{
     db,
     domain::{FileId, FileRecord, FileStatus, OwnerName, Principal, Session, SessionId, Upload},
@@ -26,7 +26,8 @@ impl Service {
         id: FileId,
         may_change: impl Fn(&FileRecord) -> bool + Send + Sync + 'static,
     ) -> Result<Option<FileRecord>> {
-        let session = self.db.session_of_file(&principal.owner, id).await?.ok_or_else(|| Error::not_found("file"))?;
+        let owner = scope::everything(principal)?;
+        let session = self.db.session_of_file(owner, id).await?.ok_or_else(|| Error::not_found("file"))?;
         let (this, principal) = (Arc::clone(self), principal.clone());
         let upload = self.run_detached(async move { this.delete(&principal, session, may_change).await }).await?;
         let Some(Upload { file, .. }) = upload else { return Ok(None) };
@@ -60,9 +61,10 @@ impl Service {
     ) -> Result<Option<Upload>> {
         let now = self.clock.now();
         let delete = |upload: &mut Upload| may_change(&upload.file) && upload.delete_file(now);
-        let upload = match self.end(Some(&principal.owner), id, delete).await {
+        let owner = scope::everything(principal)?;
+        let upload = match self.end(Some(owner), id, delete).await {
             Err(error) if error.is_corrupt() => {
-                let session = self.delete_unreadable(Some(&principal.owner), id, &error).await?;
+                let session = self.delete_unreadable(Some(owner), id, &error).await?;
                 self.free_without_file(&session).await?;
                 return Ok(None);
             }

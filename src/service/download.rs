@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::Service;
+use super::{Service, scope};
 use crate::{
     domain::{FileId, FileRecord, Principal},
     error::{Code, Error, Result},
@@ -28,6 +28,7 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND` if the caller has no such file, or it is not stored.
     pub async fn content(&self, principal: &Principal, id: FileId) -> Result<Content> {
+        scope::everything(principal)?;
         let file = self.file(principal, id).await?;
         match file.location.clone() {
             Some(location) => Ok(Content { file, location }),
@@ -47,7 +48,7 @@ impl Service {
     }
 
     async fn explain_unreadable_file(&self, file: &FileRecord, error: storage::Error) -> Error {
-        match self.content(&Principal::acting_for(file.owner.clone()), file.id).await {
+        match self.content(&Principal::of_owner(file.owner.clone()), file.id).await {
             Err(deleted) if deleted.code() == Code::NotFound => deleted,
             _ => self.explain_unreadable(error).await,
         }

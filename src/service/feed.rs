@@ -4,7 +4,7 @@
 //! every event once, in one order. Does not own what is an event: that is `domain/event`. Does not send events to webhooks:
 //! that is `deliver`.
 
-use super::{Service, sweep::BATCH};
+use super::{Service, scope, sweep::BATCH};
 use crate::{
     db::EventPage,
     domain::{Event, EventId, OwnerName, Principal},
@@ -29,11 +29,11 @@ impl Service {
     /// # Errors
     /// `INVALID_INPUT` if `after` is no cursor. `EVENTS_EXPIRED` if the server has removed events after it.
     pub async fn events(&self, principal: &Principal, after: Option<&str>, limit: u64) -> Result<EventPage> {
+        let owner = scope::everything(principal)?;
         self.db.number_events(self.clock.now()).await?;
-        let owner = &principal.owner;
         // A script may have no cursor yet, and send an empty one.
         let Some(after) = after.filter(|after| !after.is_empty()) else { return self.page(owner, 0, limit).await };
-        let after = self.position(principal, after).await?;
+        let after = self.position(owner, after).await?;
         let page = self.page(owner, after, limit).await?;
         // Read after the page, so that an event that was removed before the page was read is noticed. A database that was
         // restored from a backup can be behind the cursor; its next events would have positions that the reader has passed.
@@ -60,7 +60,7 @@ impl Service {
         Ok(page)
     }
 
-    async fn position(&self, principal: &Principal, cursor: &str) -> Result<u64> {
+    async fn position(&self, owner: &OwnerName, cursor: &str) -> Result<u64> {
         let is_number = cursor.bytes().all(|byte| byte.is_ascii_digit()) && (cursor == "0" || !cursor.starts_with('0'));
         if let Some(position) = cursor.parse().ok().filter(|_| is_number) {
             return Ok(position);
@@ -68,7 +68,7 @@ impl Service {
         let no_cursor =
             || Error::invalid("after", "must be the value of `next` in an earlier answer, or the id of an event");
         let id: EventId = cursor.parse().map_err(|_| no_cursor())?;
-        self.db.event_position(&principal.owner, id).await?.ok_or_else(Error::events_expired)
+        self.db.event_position(owner, id).await?.ok_or_else(Error::events_expired)
     }
 
     /// Removes the events that are older than `event_retention`, with their deliveries. Returns their number.

@@ -33,6 +33,7 @@ mod receive;
 mod renew;
 mod replay;
 mod room;
+mod scope;
 mod send_again;
 mod status;
 mod store;

@@ -7,7 +7,7 @@ use std::{collections::HashMap, hash::Hash};
 
 use chrono::TimeDelta;
 
-use super::Service;
+use super::{Service, scope};
 use crate::{
     db,
     domain::{FileId, FileRecord, Principal, Session, SessionId, Upload},
@@ -20,7 +20,7 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND` if the caller has no such session.
     pub async fn status(&self, principal: &Principal, id: SessionId) -> Result<Upload> {
-        self.db.upload(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
+        self.db.upload(scope::session(principal, id)?, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 
     /// How long a session remains open if nothing arrives.
@@ -33,7 +33,7 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND` if the caller has no such session.
     pub async fn version(&self, principal: &Principal, id: SessionId) -> Result<u64> {
-        let found = self.db.session_version(&principal.owner, id).await?;
+        let found = self.db.session_version(scope::session(principal, id)?, id).await?;
         found.ok_or_else(|| Error::not_found("session"))
     }
 
@@ -43,7 +43,8 @@ impl Service {
         principal: &Principal,
         ids: &[SessionId],
     ) -> Result<HashMap<SessionId, Result<Session>>> {
-        Ok(each(self.db.sessions(&principal.owner, ids).await?))
+        let (owner, ids) = principal.sessions_among(ids);
+        Ok(each(self.db.sessions(owner, &ids).await?))
     }
 
     /// The same sessions with their files, in one statement.
@@ -52,12 +53,14 @@ impl Service {
         principal: &Principal,
         ids: &[SessionId],
     ) -> Result<HashMap<SessionId, Result<Upload>>> {
-        Ok(each(self.db.uploads(&principal.owner, ids).await?))
+        let (owner, ids) = principal.sessions_among(ids);
+        Ok(each(self.db.uploads(owner, &ids).await?))
     }
 
     /// The files with these ids that the caller owns, in one statement.
     pub async fn files(&self, principal: &Principal, ids: &[FileId]) -> Result<HashMap<FileId, Result<FileRecord>>> {
-        Ok(each(self.db.files(&principal.owner, ids).await?))
+        let (owner, ids) = principal.files_among(ids);
+        Ok(each(self.db.files(owner, &ids).await?))
     }
 
     /// A file's record.
@@ -65,12 +68,12 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND` if the caller has no such file.
     pub async fn file(&self, principal: &Principal, id: FileId) -> Result<FileRecord> {
-        let mut found = self.db.files(&principal.owner, &[id]).await?;
+        let mut found = self.db.files(scope::file(principal, id)?, &[id]).await?;
         Ok(found.remove(&id).ok_or_else(|| Error::not_found("file"))??)
     }
 
     pub(super) async fn own_session(&self, principal: &Principal, id: SessionId) -> Result<Session> {
-        self.db.session(&principal.owner, id).await?.ok_or_else(|| Error::not_found("session"))
+        self.db.session(scope::session(principal, id)?, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Append, BodyFault, CreateSession, Service};
+use super::{Append, BodyFault, CreateSession, Service, scope};
 use crate::{
     domain::{Principal, SessionId, SessionStatus, Upload},
     error::{Code, Error, Result},
@@ -61,7 +61,8 @@ impl Service {
 
     async fn abandon(&self, principal: &Principal, id: SessionId) -> Result<()> {
         let now = self.clock.now();
-        let (upload, _) = self.end(Some(&principal.owner), id, |upload| upload.abandon(now)).await?;
+        let owner = scope::everything(principal)?;
+        let (upload, _) = self.end(Some(owner), id, |upload| upload.abandon(now)).await?;
         self.free_without_file(&upload.session).await
     }
 }

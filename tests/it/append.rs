@@ -86,7 +86,7 @@ impl Case {
 }
 
 fn ann() -> Principal {
-    Principal::acting_for(OwnerName::parse("ann").unwrap())
+    Principal::of_owner(OwnerName::parse("ann").unwrap())
 }
 
 async fn append(
@@ -693,7 +693,7 @@ async fn an_ended_session_takes_no_append() {
         case.append(0, &FILE[..5]).await.unwrap();
         case.user.delete(&format!("/uploads/sessions/{}", case.id)).await.expect(204);
         assert_eq!(code(case.append(5, &FILE[5..]).await), Code::SessionClosed);
-        let foreign = Principal::acting_for(OwnerName::parse("bob").unwrap());
+        let foreign = Principal::of_owner(OwnerName::parse("bob").unwrap());
         let append = Append { offset: 5, declared_bytes: None, is_verified: false, finalizes: false, body: whole(b"") };
         assert_eq!(code(case.app.service.append(&foreign, case.id, append).await), Code::NotFound);
     }

@@ -190,7 +190,7 @@ async fn append(app: &TestApp, id: SessionId, offset: usize, bytes: &[u8], sent:
     let body = stream::iter(pieces.into_iter().chain(cut)).boxed();
     let offset = offset as u64;
     let append = Append { offset, declared_bytes: None, is_verified: sent.is_verified, finalizes: false, body };
-    let ann = Principal::acting_for(OwnerName::parse("ann").unwrap());
+    let ann = Principal::of_owner(OwnerName::parse("ann").unwrap());
     match app.service.append(&ann, id, append).await {
         Ok(appended) => Some(appended.offset),
         Err(error) => {

@@ -163,7 +163,7 @@ async fn a_watcher_gets_changes_that_happened_while_its_server_could_not_listen(
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     let watching = app.with_database(by(&url, "partway", &proxy.address)).await;
-    let ann = Principal { owner: OwnerName::parse("ann").unwrap() };
+    let ann = Principal::of_owner(OwnerName::parse("ann").unwrap());
     let session = SessionId(id.parse().unwrap());
     let mut states = std::pin::pin!(watching.service.watch(&ann, session).await.unwrap());
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 1);
@@ -256,7 +256,7 @@ async fn a_watcher_gets_changes_after_its_connection_stopped_answering() {
     let user = app.user("ann").await;
     let id = user.create_id(25).await;
     let watching = app.with_database(by(&url, "partway", &proxy.address)).await;
-    let ann = Principal { owner: OwnerName::parse("ann").unwrap() };
+    let ann = Principal::of_owner(OwnerName::parse("ann").unwrap());
     let session = SessionId(id.parse().unwrap());
     let mut states = std::pin::pin!(watching.service.watch(&ann, session).await.unwrap());
     states.next().await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 use crate::support::{TestApp, TestUser};
 
 fn ann() -> Principal {
-    Principal { owner: OwnerName::parse("ann").unwrap() }
+    Principal::of_owner(OwnerName::parse("ann").unwrap())
 }
 
 fn id(text: &str) -> SessionId {
@@ -46,7 +46,7 @@ async fn a_watcher_gets_an_ended_session_once_and_another_owners_session_never()
     let done = user.upload(b"0123456789").await;
     let session = id(done["session_id"].as_str().unwrap());
     assert_eq!(app.service.watch(&ann(), session).await.unwrap().count().await, 1);
-    let bob = Principal { owner: OwnerName::parse("bob").unwrap() };
+    let bob = Principal::of_owner(OwnerName::parse("bob").unwrap());
     assert_eq!(app.service.watch(&bob, session).await.err().unwrap().code().as_str(), "NOT_FOUND");
 }
 

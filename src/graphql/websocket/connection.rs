@@ -68,7 +68,7 @@ async fn authenticate(sockets: &Sockets, token: Option<String>) -> Result<Identi
         // Clients do not connect again after FORBIDDEN, so a failure of the database must have another code.
         if error.code() == Code::Unauthenticated { FORBIDDEN } else { TRY_LATER }
     })?;
-    let permit = sockets.enter(&principal.owner).ok_or(TOO_MANY_SOCKETS)?;
+    let permit = sockets.enter(principal.counted_as()).ok_or(TOO_MANY_SOCKETS)?;
     Ok(Identity { token, principal, _permit: permit })
 }
 

@@ -70,7 +70,7 @@ impl Check<'_> {
                 self.report.problem(format!("{what} and lacks parts"), OLDER);
             } else if self.options.repairs {
                 // Repeats the client's finalize.
-                let owner = Principal::acting_for(session.owner.clone());
+                let owner = Principal::of_owner(session.owner.clone());
                 match self.service.finalize(&owner, session.id, DigestFields::default(), |_| true).await {
                     Ok(_) => self.report.repaired(format!("{what}: finalized"), DONE),
                     Err(error) => self.report.problem(format!("{what}: {}", error.with_causes()), FINALIZE),

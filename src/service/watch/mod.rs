@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub(super) use self::followed::Watchers;
 use self::followed::{StreamPermit, Subscription};
-use super::Service;
+use super::{Service, scope};
 use crate::{
     domain::{FileRecord, Principal, Session, SessionId, Upload},
     error::{Error, Result},
@@ -52,9 +52,9 @@ impl Service {
         principal: &Principal,
         id: SessionId,
     ) -> Result<impl Stream<Item = Result<SessionState, Arc<Error>>> + Send + use<>> {
-        let permit = self.watchers.permit(&principal.owner, self.limits.max_streams_per_owner)?;
+        let permit = self.watchers.permit(principal.counted_as(), self.limits.max_streams_per_owner)?;
         self.version(principal, id).await?;
-        let subscription = self.watchers.subscribe(&self.db, &principal.owner, id);
+        let subscription = self.watchers.subscribe(&self.db, scope::session(principal, id)?, id);
         // The subscription reports changes from here on. The reader's last state may be older than one that the caller has
         // already seen, so the stream begins with a state that is read now.
         subscription.publish(self.status(principal, id).await?);
