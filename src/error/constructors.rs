@@ -215,6 +215,12 @@ impl Error {
             .with("limit", limit)
     }
 
+    /// The session has too many tokens.
+    pub fn too_many_tokens(limit: u64) -> Self {
+        Self::new(Code::RateLimited, format!("a session may have at most {limit} tokens that have not expired"))
+            .with("limit", limit)
+    }
+
     /// The owner has too many open streams.
     pub fn too_many_streams(limit: u64) -> Self {
         Self::new(Code::RateLimited, format!("at most {limit} streams may be open at once; close some"))

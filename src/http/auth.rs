@@ -3,7 +3,7 @@
 //! Owns the parsing of the `Authorization` header. Does not own the check of the token: that is
 //! `service/authenticate.rs`.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 
 use crate::{
     domain::Principal,
@@ -20,6 +20,23 @@ pub(super) const CHALLENGE: &str = "Bearer";
 /// `UNAUTHENTICATED` if there is no such header, or the token is not valid.
 pub(crate) async fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Principal> {
     service.authenticate(bearer_token(headers)?).await
+}
+
+/// Authenticates the caller by the header, or by `?upload_token=` with a token for one upload. A page cannot add a header to a
+/// link, to an `EventSource`, or to the URL that it gives to a tus client.
+///
+/// # Errors
+/// As [`authenticate`].
+pub(super) async fn authenticate_upload(service: &Service, headers: &HeaderMap, uri: &Uri) -> Result<Principal> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return authenticate(service, headers).await;
+    }
+    let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let mut tokens = query.filter(|(name, _)| name == "upload_token").map(|(_, token)| token);
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) => service.authenticate_upload(&token).await,
+        _ => Err(Error::unauthenticated()),
+    }
 }
 
 /// The token in the `Authorization: Bearer …` header.

@@ -30,6 +30,17 @@ impl FromRequestParts<Arc<Service>> for Caller {
     }
 }
 
+/// The authenticated caller of a route that belongs to one upload. The token may be in the query, too.
+pub(crate) struct UploadCaller(pub(crate) Principal);
+
+impl FromRequestParts<Arc<Service>> for UploadCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+        Ok(Self(auth::authenticate_upload(service, &parts.headers, &parts.uri).await?))
+    }
+}
+
 /// `{id}` of a session. No session has a malformed id, so that is `NOT_FOUND`.
 pub(crate) struct SessionPath(pub(crate) SessionId);
 

@@ -28,14 +28,24 @@ impl<S: Send + Sync> FromRequestParts<S> for FilePath {
     }
 }
 
-/// `{number}` of a part. Any number is valid here: the service checks that the session has such a part.
+/// The number of a part: `{number}` in the path, or the header `Part-Number` if the path has none. A browser asks for permission
+/// (preflight) once per URL, so parts of a cross-origin upload that all go to one URL cost one request less each. Any number is
+/// valid here: the service checks that the session has such a part.
 pub(super) struct PartPath(pub(super) u32);
+
+const PART_NUMBER: &str = "part-number";
 
 impl<S: Send + Sync> FromRequestParts<S> for PartPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = path_param(parts, state, "number").await;
+        let in_path = path_param(parts, state, "number").await;
+        let mut in_header = parts.headers.get_all(PART_NUMBER).iter();
+        let text = match (in_path.as_str(), in_header.next()) {
+            ("", _) if in_header.next().is_some() => return Err(Error::doubled("part_number").into()),
+            ("", Some(number)) => number.to_str().unwrap_or_default(),
+            (number, _) => number,
+        };
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number {
             return Err(Error::invalid("part_number", "must be a number").into());

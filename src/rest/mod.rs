@@ -13,6 +13,7 @@ mod limits;
 mod parts;
 mod representation;
 mod sessions;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -39,7 +40,8 @@ pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: Publ
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
         .route("/uploads/sessions/{id}/finalize", post(sessions::finalize))
-        .route("/uploads/sessions/{id}/parts", get(parts::list))
+        .route("/uploads/sessions/{id}/tokens", post(tokens::create))
+        .route("/uploads/sessions/{id}/parts", get(parts::list).put(parts::receive))
         .route("/uploads/sessions/{id}/parts/{number}", put(parts::receive).get(parts::show))
         .route("/files/{id}", get(files::show).delete(files::delete))
         .route("/files/{id}/content", get(files::content))

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{Session, SessionQuery, Upload},
     error::{Error, Result},
-    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, idempotency_key},
+    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, UploadCaller, idempotency_key},
     service::{DigestFields, Service},
 };
 
@@ -37,7 +37,7 @@ pub(super) async fn create(
 
 pub(super) async fn status(
     State(service): State<Arc<Service>>,
-    Caller(principal): Caller,
+    UploadCaller(principal): UploadCaller,
     SessionPath(id): SessionPath,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {

@@ -1,4 +1,4 @@
-//! Authentication by bearer token: Partway's own, or one of the application's identity provider.
+//! Authentication by bearer token: one of an owner, one for a single upload, or one of the application's identity provider.
 //!
 //! Owns the cache of valid tokens. The cache keeps a valid token for two seconds, so a client that sends many
 //! requests costs one look-up and not one per request. A revoked token stops working at once in the process that revoked
@@ -13,8 +13,9 @@ use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::Service;
+use super::{Service, upload_token};
 use crate::{
+    db::ValidUploadToken,
     domain::{Principal, Timestamp, TokenHash},
     error::{Error, Result},
     identity::{Jwt, Refused, ValidJwt},
@@ -94,6 +95,12 @@ impl Service {
         }
         let valid = match &self.identity {
             Some(provider) if is_jwt(token) => check_jwt(provider, token, now).await?,
+            _ if token.starts_with(upload_token::PREFIX) => {
+                let ValidUploadToken { session, file, owner, expires_at } =
+                    self.db.valid_upload_token(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
+                let principal = Principal::of_upload(owner, session, file);
+                CachedToken { principal, id: None, expires_at: Some(expires_at), asked_at: now }
+            }
             _ => {
                 let own = self.db.valid_token(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
                 let principal = Principal::of_owner(own.owner);
@@ -103,6 +110,17 @@ impl Service {
         let principal = valid.principal.clone();
         self.tokens.store(hash, valid);
         Ok(principal)
+    }
+
+    /// The caller who has this token for one upload. Other tokens may not be in a URL, which browsers and proxies keep.
+    ///
+    /// # Errors
+    /// As [`authenticate`](Self::authenticate).
+    pub async fn authenticate_upload(&self, token: &str) -> Result<Principal> {
+        match token.starts_with(upload_token::PREFIX) {
+            true => self.authenticate(token).await,
+            false => Err(Error::unauthenticated()),
+        }
     }
 
     pub(super) async fn flush_token_uses(&self) -> Result<()> {

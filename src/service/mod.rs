@@ -40,6 +40,7 @@ mod store;
 mod store_errors;
 mod sweep;
 mod token;
+mod upload_token;
 mod watch;
 mod webhooks;
 
@@ -62,6 +63,7 @@ pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use room::Room;
 pub use sweep::Swept;
 pub use token::{CreatedToken, Token};
+pub use upload_token::UploadToken;
 pub use watch::SessionState;
 pub use webhooks::{ListedWebhook, Replay, WebhookTest};
 

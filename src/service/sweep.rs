@@ -63,6 +63,7 @@ impl Service {
         logged(self.discard_tails_of_ended().await);
         if may_expire {
             logged(self.drop_old_events().await);
+            logged(self.remove_expired_upload_tokens().await);
             swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
         }
         logged(self.sweep_deliveries().await);

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The prefix of every token, by which people and secret scanners recognise it.
+/// The prefix of every token of an owner.
 const PREFIX: &str = "pw_";
 const MAX_NAME_CHARS: usize = 100;
 
@@ -22,10 +22,11 @@ const MAX_NAME_CHARS: usize = 100;
 pub struct Token(String);
 
 impl Token {
-    fn random() -> Result<Self> {
+    /// A new token with this prefix, by which people and secret scanners recognise it.
+    pub(super) fn random(prefix: &str) -> Result<Self> {
         let mut bits = [0; 32];
         getrandom::fill(&mut bits).map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self(format!("{PREFIX}{}", hex::encode(bits))))
+        Ok(Self(format!("{prefix}{}", hex::encode(bits))))
     }
 
     /// The token itself, to be shown once.
@@ -92,7 +93,7 @@ impl Service {
         if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
             return Err(Error::invalid("name", "at most 100 characters, no control characters"));
         }
-        let token = Token::random()?;
+        let token = Token::random(PREFIX)?;
         let now = self.clock.now();
         let lifetime = || Error::invalid("expires_in", "longer than zero and less than a hundred thousand years");
         let expires_at = match ttl {

@@ -5,6 +5,7 @@
 
 mod account;
 mod events;
+mod token;
 
 use chrono::DateTime;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub(super) use account::AccountBody;
 pub(super) use events::{EventsBody, EventsParams};
+pub(super) use token::{CreateTokenBody, UploadTokenBody};
 
 use crate::{
     domain::{PartRange, PartRecord, SessionStatus, Timestamp, Upload},

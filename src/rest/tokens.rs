@@ -1,0 +1,33 @@
+//! `/uploads/sessions/{id}/tokens`: tokens for one upload.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    NO_STORE,
+    bodies::{CreateTokenBody, UploadTokenBody},
+    extract::OptionalJsonBody,
+};
+use crate::{
+    http::{Caller, Problem, PublicUrl, SessionPath},
+    service::Service,
+};
+
+pub(super) async fn create(
+    State(service): State<Arc<Service>>,
+    Extension(public_url): Extension<PublicUrl>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+    headers: HeaderMap,
+    OptionalJsonBody(body): OptionalJsonBody<CreateTokenBody>,
+) -> Result<Response, Problem> {
+    let created = service.create_upload_token(&principal, id, body.expires_in.as_deref()).await?;
+    let upload_url = public_url.absolute(&headers, &format!("/uploads/tus/{id}"));
+    Ok((StatusCode::CREATED, NO_STORE, Json(UploadTokenBody::new(&created, upload_url))).into_response())
+}
