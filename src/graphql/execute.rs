@@ -28,7 +28,7 @@ use super::{
 use crate::{
     domain::Principal,
     error::{Error, Result},
-    http::Shutdown,
+    http::{PublicUrl, Shutdown},
     service::Service,
 };
 
@@ -41,6 +41,7 @@ pub(super) struct Executor {
     /// The same schema, for documents from the cache. It skips the validation.
     prevalidated: Schema,
     persisted: PersistedDocuments,
+    public_url: PublicUrl,
     document_cache: DocumentCache,
     settings: GraphqlSettings,
     limit: AnswerLimit,
@@ -82,6 +83,7 @@ impl Executor {
         shutdown: Shutdown,
         settings: GraphqlSettings,
         persisted: PersistedDocuments,
+        public_url: PublicUrl,
     ) -> Self {
         let schema = super::schema(&settings, ValidationMode::Strict);
         let prevalidated = super::schema(&settings, ValidationMode::Fast);
@@ -92,6 +94,7 @@ impl Executor {
             schema,
             prevalidated,
             persisted,
+            public_url,
             document_cache: DocumentCache::default(),
             settings,
             limit,
@@ -147,7 +150,7 @@ impl Executor {
     async fn run(&self, principal: Principal, CheckedRequest { mut request, is_cached }: CheckedRequest) -> Answer {
         let scope = self.scope(principal, &request);
         let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
-        let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)));
+        let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)).data(self.public_url.clone()));
         let response = with_time_limit(self.settings.timeout, execution).await;
         if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
             self.document_cache.insert(candidate);

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    http::{self, Shutdown},
+    http::{self, PublicUrl, Shutdown},
     service::Service,
 };
 
@@ -38,8 +38,9 @@ pub(crate) fn router(
     shutdown: Shutdown,
     settings: GraphqlSettings,
     persisted: PersistedDocuments,
+    public_url: PublicUrl,
 ) -> Router {
-    let executor = Executor::new(service, shutdown, settings, persisted);
+    let executor = Executor::new(service, shutdown, settings, persisted, public_url);
     let sockets = websocket::Sockets::new(executor.clone());
     Router::new()
         .route("/graphql", get(handle).post(handle))
