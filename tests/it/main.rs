@@ -88,6 +88,7 @@ mod tus_metadata;
 mod tus_pages;
 mod tus_parity;
 mod two_nodes;
+mod upload_tokens;
 mod web;
 mod webhook_process;
 mod webhooks;
