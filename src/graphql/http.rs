@@ -22,9 +22,7 @@ use super::{
     persisted_documents::PersistedDocuments,
     request,
     response::{finish, write},
-    sse,
-    token_watch::token_end,
-    websocket,
+    sse, websocket,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -68,7 +66,7 @@ async fn answer(
     let request = executor.resolve(request::read(request).await?, allowed)?;
     if media_type == MediaType::EventStream {
         let responses = executor.execute_stream(principal, request, id.cloned());
-        let token_end = token_end(Arc::clone(&executor.service), token);
+        let token_end = http::token_end(Arc::clone(&executor.service), token);
         return Ok(sse::events(responses, executor.shutdown.stopping().clone(), token_end).into_response());
     }
     let answer = executor.execute(principal, request, id).await;

@@ -26,7 +26,6 @@ mod settings;
 mod sse;
 mod subscription;
 mod time_limit;
-mod token_watch;
 mod tokens;
 mod variables;
 mod websocket;

@@ -1,23 +1,15 @@
 //! Operations over server-sent events.
 //!
 //! Owns the "distinct connections" mode of the
-//! [GraphQL over SSE protocol](https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md).
-
-use std::{convert::Infallible, time::Duration};
+//! [GraphQL over SSE protocol](https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). Does not own what all event
+//! streams have in common: that is `http/event_stream`.
 
 use async_graphql::Response;
-use axum::{
-    http::HeaderName,
-    response::{
-        IntoResponse,
-        sse::{Event, KeepAlive, Sse},
-    },
-};
+use axum::response::{IntoResponse, sse::Event};
 use futures_util::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-/// Time between comments on a quiet stream. Proxies close idle connections.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
+use crate::http::event_stream;
 
 /// An empty line of data. `EventSource` ignores an event without data, as the standard requires.
 const NO_DATA: &str = "\n";
@@ -37,11 +29,7 @@ pub(super) fn events(
     // A stop also ends the responses. The stream may see that end before it sees the stop, so check again here.
     let complete = async move { (!stopped.is_cancelled()).then(|| Event::default().event("complete").data(NO_DATA)) };
     let events = next.chain(stream::once(complete).filter_map(std::future::ready));
-    let interrupted = async move { stopping.run_until_cancelled(token_end).await };
-    let events = events.take_until(interrupted).map(Ok::<_, Infallible>);
-    // Without this header, nginx buffers the answer.
-    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
-    (unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    event_stream(events, stopping, token_end)
 }
 
 #[cfg(test)]

@@ -23,18 +23,23 @@ pub(crate) async fn authenticate(service: &Service, headers: &HeaderMap) -> Resu
 }
 
 /// Authenticates the caller by the header, or by `?upload_token=` with a token for one upload. A page cannot add a header to a
-/// link, to an `EventSource`, or to the URL that it gives to a tus client.
+/// link, to an `EventSource`, or to the URL that it gives to a tus client. Returns the token, too.
 ///
 /// # Errors
 /// As [`authenticate`].
-pub(super) async fn authenticate_upload(service: &Service, headers: &HeaderMap, uri: &Uri) -> Result<Principal> {
+pub(super) async fn authenticate_upload(
+    service: &Service,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(Principal, String)> {
     if headers.contains_key(header::AUTHORIZATION) {
-        return authenticate(service, headers).await;
+        let token = bearer_token(headers)?;
+        return Ok((service.authenticate(token).await?, token.to_owned()));
     }
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let mut tokens = query.filter(|(name, _)| name == "upload_token").map(|(_, token)| token);
     match (tokens.next(), tokens.next()) {
-        (Some(token), None) => service.authenticate_upload(&token).await,
+        (Some(token), None) => Ok((service.authenticate_upload(&token).await?, token.into_owned())),
         _ => Err(Error::unauthenticated()),
     }
 }

@@ -31,13 +31,18 @@ impl FromRequestParts<Arc<Service>> for Caller {
 }
 
 /// The authenticated caller of a route that belongs to one upload. The token may be in the query, too.
-pub(crate) struct UploadCaller(pub(crate) Principal);
+pub(crate) struct UploadCaller {
+    pub(crate) principal: Principal,
+    /// The token, for a stream that ends with it.
+    pub(crate) token: String,
+}
 
 impl FromRequestParts<Arc<Service>> for UploadCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
-        Ok(Self(auth::authenticate_upload(service, &parts.headers, &parts.uri).await?))
+        let (principal, token) = auth::authenticate_upload(service, &parts.headers, &parts.uri).await?;
+        Ok(Self { principal, token })
     }
 }
 

@@ -14,6 +14,7 @@ mod parts;
 mod representation;
 mod sessions;
 mod tokens;
+mod watch;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: Publ
         .route("/uploads/limits", get(limits::show))
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
+        .route("/uploads/sessions/{id}/events", get(watch::stream))
         .route("/uploads/sessions/{id}/finalize", post(sessions::finalize))
         .route("/uploads/sessions/{id}/tokens", post(tokens::create))
         .route("/uploads/sessions/{id}/parts", get(parts::list).put(parts::receive))
@@ -48,6 +50,7 @@ pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: Publ
         .route("/events", get(events::list))
         .route("/me", get(account::show))
         .layer(Extension(public_url))
+        .layer(Extension(shutdown.clone()))
         .with_state(Arc::clone(&service))
         .merge(health::router(service, shutdown))
 }

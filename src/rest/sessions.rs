@@ -13,11 +13,12 @@ use super::{
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
     extract::{JsonBody, OptionalJsonBody, Query},
     representation,
+    watch::Wait,
 };
 use crate::{
     domain::{Session, SessionQuery, Upload},
     error::{Error, Result},
-    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, UploadCaller, idempotency_key},
+    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, Shutdown, UploadCaller, idempotency_key},
     service::{DigestFields, Service},
 };
 
@@ -37,18 +38,26 @@ pub(super) async fn create(
 
 pub(super) async fn status(
     State(service): State<Arc<Service>>,
-    UploadCaller(principal): UploadCaller,
+    UploadCaller { principal, .. }: UploadCaller,
     SessionPath(id): SessionPath,
+    Extension(shutdown): Extension<Shutdown>,
+    headers: HeaderMap,
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
+    let wait = Wait::read(&headers).filter(|_| conditions.need_only_the_tag());
     if conditions.need_only_the_tag() {
         let version = service.version(&principal, id).await?;
-        if let Some(not_modified) = representation::unchanged(&conditions, version) {
-            return Ok(not_modified);
+        let unchanged = representation::unchanged(&conditions, version);
+        match (unchanged, wait) {
+            (Some(_), Some(wait)) => wait.for_change(&service, &principal, id, version, &shutdown).await?,
+            (Some(not_modified), None) => return Ok(not_modified),
+            (None, _) => {}
         }
     }
     let upload = service.status(&principal, id).await?;
-    Ok(representation::answer(&conditions, &representation::of_session(&upload.session), SessionBody::from(upload))?)
+    let current = representation::of_session(&upload.session);
+    let answer = representation::answer(&conditions, &current, SessionBody::from(upload))?;
+    Ok((wait.map(Wait::applied).into_iter().collect::<HeaderMap>(), answer).into_response())
 }
 
 pub(super) async fn list(

@@ -21,7 +21,7 @@ use crate::{
 /// `HEAD`: how many bytes the server has.
 pub(super) async fn status(
     State(service): State<Arc<Service>>,
-    UploadCaller(principal): UploadCaller,
+    UploadCaller { principal, .. }: UploadCaller,
     SessionPath(id): SessionPath,
 ) -> Result<Response, Problem> {
     let upload = service.settled_status(&principal, id).await?;
@@ -40,7 +40,7 @@ pub(super) async fn status(
 pub(super) async fn append(
     State(service): State<Arc<Service>>,
     _: Versioned,
-    UploadCaller(principal): UploadCaller,
+    UploadCaller { principal, .. }: UploadCaller,
     SessionPath(id): SessionPath,
     mut headers: HeaderMap,
     body: Body,
@@ -75,7 +75,7 @@ async fn present_offset(service: &Service, principal: &Principal, id: SessionId)
 pub(super) async fn terminate(
     State(service): State<Arc<Service>>,
     _: Versioned,
-    UploadCaller(principal): UploadCaller,
+    UploadCaller { principal, .. }: UploadCaller,
     SessionPath(id): SessionPath,
 ) -> Result<StatusCode, Problem> {
     service.terminate(&principal, id).await?;
@@ -86,7 +86,7 @@ pub(super) async fn terminate(
 pub(super) async fn download(
     State(service): State<Arc<Service>>,
     Extension(public_url): Extension<PublicUrl>,
-    UploadCaller(principal): UploadCaller,
+    UploadCaller { principal, .. }: UploadCaller,
     SessionPath(id): SessionPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -26,10 +26,8 @@ use super::{
 use crate::{
     domain::Principal,
     error::{Code, Error},
-    graphql::{
-        errors::error_response, execute::Allowed, request::Parameters, response::is_request_error,
-        token_watch::token_end,
-    },
+    graphql::{errors::error_response, execute::Allowed, request::Parameters, response::is_request_error},
+    http::token_end,
 };
 
 /// Time in which a client must authenticate.

@@ -7,6 +7,8 @@ mod account;
 mod events;
 mod token;
 
+use std::sync::Arc;
+
 use chrono::DateTime;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::value::RawValue;
@@ -20,7 +22,7 @@ use crate::{
     domain::{PartRange, PartRecord, SessionStatus, Timestamp, Upload},
     error::{Error, Result},
     http::FileBody,
-    service::{CreateSession, Limits, Receipt},
+    service::{CreateSession, Limits, Receipt, SessionState},
 };
 
 /// A page ends early when its JSON has about this number of bytes.
@@ -112,6 +114,12 @@ pub(super) struct SessionBody {
     created_at: Timestamp,
     updated_at: Timestamp,
     expires_at: Timestamp,
+}
+
+impl From<SessionState> for SessionBody {
+    fn from(SessionState { session, file }: SessionState) -> Self {
+        Self::from(Upload { session: Arc::unwrap_or_clone(session), file: Arc::unwrap_or_clone(file) })
+    }
 }
 
 impl From<Upload> for SessionBody {

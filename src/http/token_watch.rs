@@ -13,7 +13,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(3);
 
 /// Completes when the token is no longer valid.
-pub(super) fn token_end(service: Arc<Service>, token: String) -> impl Future<Output = ()> + Send {
+pub(crate) fn token_end(service: Arc<Service>, token: String) -> impl Future<Output = ()> + Send {
     let token: Arc<str> = token.into();
     wait_for_end(move || {
         let (service, token) = (Arc::clone(&service), Arc::clone(&token));

@@ -1,0 +1,132 @@
+//! `/uploads/sessions/{id}/events`, and waiting for a new status.
+//!
+//! Owns the two ways to follow a session by REST: a stream of server-sent events, and a long poll
+//! (`Prefer: wait`, [RFC 7240](https://www.rfc-editor.org/rfc/rfc7240#section-4.3)). Does not own the states: those are in
+//! `service/watch`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response, sse::Event},
+};
+use futures_util::{StreamExt, future::ready};
+use tokio::time::timeout;
+
+use super::bodies::SessionBody;
+use crate::{
+    domain::{Principal, SessionId},
+    error::Result,
+    http::{Problem, SessionPath, Shutdown, UploadCaller, event_stream, token_end},
+    service::{Service, SessionState},
+};
+
+const LAST_EVENT_ID: &str = "last-event-id";
+const PREFER: &str = "prefer";
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// Longest wait for a new status. Proxies end requests that take longer.
+const MAX_WAIT_SECONDS: u64 = 60;
+
+/// The states of a session as events, each with the session's version as its id. A client that connects again sends the id of
+/// its last event, and gets only newer states.
+pub(super) async fn stream(
+    State(service): State<Arc<Service>>,
+    Extension(shutdown): Extension<Shutdown>,
+    UploadCaller { principal, token }: UploadCaller,
+    SessionPath(id): SessionPath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
+    let session = service.status(&principal, id).await?.session;
+    if !session.status.is_open() && seen == Some(session.version) {
+        // The client has the last state. After this status, `EventSource` does not connect again.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let states = service.watch(&principal, id).await?;
+    // After an error, the client connects again and gets it as the answer.
+    let states = states.take_while(|state| ready(state.is_ok())).filter_map(|state| ready(state.ok()));
+    let newer = states.skip_while(move |state| ready(seen == Some(state.session.version)));
+    let events = newer.filter_map(|state| ready(event(state)));
+    let token_end = token_end(service, token);
+    Ok(event_stream(events, shutdown.stopping().clone(), token_end))
+}
+
+fn event(state: SessionState) -> Option<Event> {
+    let version = state.session.version.to_string();
+    let body = SessionBody::from(state);
+    Some(Event::default().id(version).data(serde_json::to_string(&body).ok()?))
+}
+
+/// A client's wish to wait for a new status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    seconds: u64,
+}
+
+impl Wait {
+    /// Reads `Prefer: wait=N`. Ignores other preferences, and a malformed one, as the RFC demands.
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+        let mut preferences = values.flat_map(|value| value.split(',')).filter_map(|preference| {
+            let (name, value) = preference.split(';').next()?.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())
+        });
+        let seconds = preferences.next()??;
+        Some(Self { seconds: seconds.min(MAX_WAIT_SECONDS) })
+    }
+
+    /// Waits until the session has another version than `known`, or the time is up, or the server stops.
+    pub(super) async fn for_change(
+        self,
+        service: &Arc<Service>,
+        principal: &Principal,
+        id: SessionId,
+        known: u64,
+        shutdown: &Shutdown,
+    ) -> Result<()> {
+        let states = service.watch(principal, id).await?;
+        let changed = async {
+            let mut states = std::pin::pin!(states);
+            while let Some(state) = states.next().await {
+                match state {
+                    Ok(state) if state.session.version == known => {}
+                    _ => return,
+                }
+            }
+            // The session has ended. Without this, a client that does not look at the status would ask again at once.
+            std::future::pending().await
+        };
+        let in_time = timeout(Duration::from_secs(self.seconds), changed);
+        shutdown.stopping().run_until_cancelled(in_time).await;
+        Ok(())
+    }
+
+    /// The header that tells the client how long the server was ready to wait.
+    pub(super) fn applied(self) -> (HeaderName, HeaderValue) {
+        let value = HeaderValue::try_from(format!("wait={}", self.seconds)).expect("digits are printable");
+        (PREFERENCE_APPLIED, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_found_among_other_preferences_and_bounded() {
+        let read = |value: &str| {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(PREFER), HeaderValue::from_str(value).unwrap())]);
+            Wait::read(&headers).map(|wait| wait.seconds)
+        };
+        assert_eq!(read("wait=10"), Some(10));
+        assert_eq!(read("respond-async, Wait = 10; foo=bar"), Some(10));
+        assert_eq!(read("wait=\"7\""), Some(7));
+        assert_eq!(read("wait=9999"), Some(60));
+        for none in ["", "wait", "wait=", "wait=-1", "wait=1.5", "return=minimal", "waiting=3"] {
+            assert_eq!(read(none), None, "{none}");
+        }
+    }
+}
