@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::support::{Answer, TestApp, TestUser, file_bytes};
 
@@ -27,6 +28,7 @@ const ROUTES: &[Row] = &[
     ("GET", "/uploads/sessions/{id}/parts/1", None, [401, 404, 404, 200, 200]),
     ("GET", "/uploads/sessions/{id}/parts", None, [401, 404, 404, 200, 200]),
     ("PUT", "/uploads/sessions/{id}/parts", Some("0123456789"), [401, 400, 400, 400, 400]),
+    ("GET", "/uploads/sessions/{id}/events", None, [401, 404, 404, 200, 200]),
     ("POST", "/uploads/sessions/{id}/tokens", Some("{}"), [401, 404, 403, 403, 201]),
     ("POST", "/uploads/sessions/{id}/finalize", Some("{}"), [401, 404, 404, 409, 409]),
     ("GET", "/files/{file}", None, [401, 404, 404, 200, 200]),
@@ -102,7 +104,13 @@ async fn send(user: &TestUser, method: &str, path: &str, body: Option<&str>) -> 
         ("POST", _) => request.header("content-type", "application/json"),
         _ => request,
     };
-    user.send(request.header("content-length", body.len()).body(Body::from(body.to_owned())).unwrap()).await
+    let request = request.header("content-length", body.len()).body(Body::from(body.to_owned())).unwrap();
+    if method == "GET" && path.ends_with("/events") && path != "/events" {
+        // A stream has no end.
+        let (head, _) = user.router.clone().oneshot(request).await.unwrap().into_parts();
+        return Answer { status: head.status, headers: head.headers, bytes: Vec::new() };
+    }
+    user.send(request).await
 }
 
 #[tokio::test]
@@ -207,7 +215,6 @@ fn outcome(answer: &Value) -> String {
 /// The first event of a subscription over server-sent events.
 async fn first_event(user: &TestUser, query: &str) -> Value {
     use http_body_util::BodyExt;
-    use tower::ServiceExt;
     let request = user.request("POST", "/graphql").header("content-type", "application/json");
     let request = request.header("accept", "text/event-stream").body(Body::from(json!({ "query": query }).to_string()));
     let mut body = user.router.clone().oneshot(request.unwrap()).await.unwrap().into_body();
