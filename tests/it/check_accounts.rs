@@ -11,7 +11,7 @@ use crate::{
 };
 
 async fn used(app: &TestApp, owner: &str) -> (u64, u64) {
-    let account = app.service.account(&Principal::acting_for(OwnerName::parse(owner).unwrap())).await.unwrap();
+    let account = app.service.account(&Principal::of_owner(OwnerName::parse(owner).unwrap())).await.unwrap();
     (account.bytes_used, account.open_sessions)
 }
 
@@ -41,7 +41,7 @@ async fn a_wrong_account_is_damage_that_a_repair_corrects() {
         assert_eq!((report.problems.len(), found(&report.repaired, &what)), (0, 1), "{report:?}");
         assert_eq!((used(&app, "ann").await, used(&app, "bob").await), ((75, 1), (25, 0)));
         if !statement.starts_with("DELETE") {
-            let ann = Principal::acting_for(OwnerName::parse("ann").unwrap());
+            let ann = Principal::of_owner(OwnerName::parse("ann").unwrap());
             assert_eq!(app.service.account(&ann).await.unwrap().bytes_limit, Some(1_000), "the limits stay");
         }
         assert!(look(&app).await.problems.is_empty());
@@ -50,7 +50,7 @@ async fn a_wrong_account_is_damage_that_a_repair_corrects() {
 
 /// Creates, completes, aborts and deletes.
 async fn work(app: TestApp, user: TestUser) {
-    let owner = Principal::acting_for(OwnerName::parse("ann").unwrap());
+    let owner = Principal::of_owner(OwnerName::parse("ann").unwrap());
     for _ in 0..8 {
         let aborted = user.create_id(25).await;
         user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);

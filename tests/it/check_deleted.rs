@@ -15,7 +15,7 @@ use crate::{
 const REMOVE_PARTS: [&str; 2] = ["UPDATE upload_session SET part_rows = 'REMOVED'", "DELETE FROM upload_part"];
 
 async fn delete(app: &TestApp, session: &Value) {
-    let owner = Principal::acting_for(OwnerName::parse("ann").unwrap());
+    let owner = Principal::of_owner(OwnerName::parse("ann").unwrap());
     let file = session["file"]["file_id"].as_str().unwrap().parse().unwrap();
     app.service.delete_file(&owner, file, |_| true).await.unwrap();
 }

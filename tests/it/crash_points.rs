@@ -51,7 +51,7 @@ impl Doing {
 }
 
 fn ann() -> Principal {
-    Principal::acting_for(OwnerName::parse("ann").unwrap())
+    Principal::of_owner(OwnerName::parse("ann").unwrap())
 }
 
 /// A session, and a server on the same data as one that was killed.

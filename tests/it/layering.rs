@@ -21,11 +21,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("webhooks", &["domain"], &["reqwest", "tokio"]),
     ("identity", &["domain"], &["reqwest", "tokio"]),
     ("metrics", &[], &[]),
-    (
-        "service",
-        &["db", "domain", "error", "identity", "metrics", "storage", "group_commit", "webhooks"],
-        &["tokio"],
-    ),
+    ("service", &["db", "domain", "error", "identity", "metrics", "storage", "group_commit", "webhooks"], &["tokio"]),
     (
         "http",
         &["domain", "error", "metrics", "service"],

@@ -44,7 +44,7 @@ async fn known(user: &TestUser, sessions: &[String; 3]) -> Vec<Value> {
 
 /// The bytes and the open sessions of an owner's account.
 async fn used(app: &TestApp, owner: &str) -> (u64, u64) {
-    let account = app.service.account(&Principal::acting_for(OwnerName::parse(owner).unwrap())).await.unwrap();
+    let account = app.service.account(&Principal::of_owner(OwnerName::parse(owner).unwrap())).await.unwrap();
     (account.bytes_used, account.open_sessions)
 }
 

@@ -55,7 +55,7 @@ async fn a_message_is_the_event_of_the_feed_signed_by_the_secret() {
 }
 
 fn principal(owner: &str) -> Principal {
-    Principal::acting_for(partway::domain::OwnerName::parse(owner).unwrap())
+    Principal::of_owner(partway::domain::OwnerName::parse(owner).unwrap())
 }
 
 #[tokio::test]
