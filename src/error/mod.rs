@@ -2,11 +2,13 @@
 //!
 //! Owns the one table of codes (code, HTTP status, whether a retry can succeed) and the one error type that every use
 //! case returns. The cause of an error goes to the log, and never to the caller. Does not own the formats of the
-//! protocols: REST writes problem+json and GraphQL `extensions.code`. The texts are in `constructors`. A new code needs
+//! protocols: REST writes problem+json and GraphQL `extensions.code`. The texts are in `of_requests`, `of_uploads` and `of_server`. A new code needs
 //! a row in the table, a constructor, a row in `docs/api.md`, and a decision whether a GraphQL mutation returns it in
 //! `userErrors` (`UserErrorCode` in `graphql`).
 
-mod constructors;
+mod of_requests;
+mod of_server;
+mod of_uploads;
 
 use std::error::Error as StdError;
 
