@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{FileId, SessionId};
 
-/// The name of the owner of sessions and files: 1 to 255 printable characters of ASCII, with no space at either end. Every
+/// The name of the owner of sessions and files: 1 to 255 visible characters of ASCII, so no spaces. Every
 /// subject of an identity provider is such a name
 /// ([OpenID Connect §2](https://openid.net/specs/openid-connect-core-1_0.html#IDToken)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,9 +19,8 @@ impl OwnerName {
 
     /// Reads a name. `None` if it has other characters or length.
     pub fn parse(name: &str) -> Option<Self> {
-        let is_printable = |c: char| c.is_ascii_graphic() || c == ' ';
-        let fits = !name.is_empty() && name.len() <= Self::MAX_CHARS && name.trim_ascii() == name;
-        (fits && name.chars().all(is_printable)).then(|| Self(name.to_owned()))
+        let fits = !name.is_empty() && name.len() <= Self::MAX_CHARS;
+        (fits && name.chars().all(|c| c.is_ascii_graphic())).then(|| Self(name.to_owned()))
     }
 
     /// The name as text.
@@ -107,10 +106,10 @@ mod tests {
 
     #[test]
     fn owners_have_plain_names() {
-        for good in ["local", "ci+1@example.org", "team/blue", "a", "auth0|5f7c8ec7", "Ann Lee", &"x".repeat(255)] {
+        for good in ["local", "ci+1@example.org", "team/blue", "a", "auth0|5f7c8ec7", &"x".repeat(255)] {
             assert!(OwnerName::parse(good).is_some(), "{good}");
         }
-        for bad in ["", " ", "a ", " a", "tab\t", "line\n", "nul\0", "ünïcode", &"x".repeat(256)] {
+        for bad in ["", " ", "two words", "a ", " a", "tab\t", "line\n", "nul\0", "ünïcode", &"x".repeat(256)] {
             assert!(OwnerName::parse(bad).is_none(), "{bad}");
         }
     }

@@ -24,7 +24,7 @@ impl Error {
 
     /// The name of an owner is invalid.
     pub fn invalid_owner() -> Self {
-        Self::invalid("owner", "1 to 255 printable ASCII characters, with no space at either end")
+        Self::invalid("owner", "1 to 255 visible ASCII characters, without spaces")
     }
 
     /// A header comes twice. `field` names it.

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use jsonwebtoken::Algorithm;
 use parking_lot::RwLock;
 use reqwest::{Url, redirect};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     JwtSettings, Refused,
@@ -81,15 +81,18 @@ impl KeySet {
             Self::File(key) => return Ok(fitting(std::slice::from_ref(key))),
             Self::Published(published) => published,
         };
-        if let Some(known) = published.known()
-            && is_younger(known.read_at, MAX_AGE, now)
-        {
-            let found = fitting(&known.keys);
-            if !found.is_empty() {
-                return Ok(found);
-            }
+        let known = published.known();
+        let found = known.as_ref().map(|known| fitting(&known.keys)).unwrap_or_default();
+        if !found.is_empty() && known.is_some_and(|known| is_younger(known.read_at, MAX_AGE, now)) {
+            return Ok(found);
         }
-        Ok(fitting(&published.read_again(now).await?.keys))
+        // If the provider hangs, one request waits for it. The others use the old set if it has their key.
+        let one_at_a_time = match published.asked_at.try_lock() {
+            Ok(asked_at) => asked_at,
+            Err(_) if !found.is_empty() => return Ok(found),
+            Err(_) => published.asked_at.lock().await,
+        };
+        Ok(fitting(&published.read_again(one_at_a_time, now).await?.keys))
     }
 }
 
@@ -99,8 +102,11 @@ impl Published {
     }
 
     /// Reads the set, unless another request has just done so. If that fails, returns the last set.
-    async fn read_again(&self, now: Timestamp) -> Result<Known, Refused> {
-        let mut asked_at = self.asked_at.lock().await;
+    async fn read_again(
+        &self,
+        mut asked_at: MutexGuard<'_, Option<Timestamp>>,
+        now: Timestamp,
+    ) -> Result<Known, Refused> {
         let is_due = asked_at.is_none_or(|at| !is_younger(at, MIN_INTERVAL, now));
         let failure = if is_due {
             *asked_at = Some(now);

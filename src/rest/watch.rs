@@ -96,7 +96,7 @@ impl Wait {
                 }
             }
             // The session has ended. Without this, a client that does not look at the status would ask again at once.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let in_time = timeout(Duration::from_secs(self.seconds), changed);
         shutdown.stopping().run_until_cancelled(in_time).await;

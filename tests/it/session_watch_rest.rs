@@ -33,7 +33,8 @@ impl Events {
         let (event, rest) = self.text.split_once("\n\n").unwrap();
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
         let event = (field("id:"), serde_json::from_str(&field("data:")).unwrap());
-        self.text = rest.to_owned();
+        let rest = rest.to_owned();
+        self.text = rest;
         Some(event)
     }
 }
