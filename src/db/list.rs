@@ -1,58 +1,116 @@
-//! The list of an owner's sessions.
+//! The lists of an owner's sessions and files.
 //!
-//! Owns the statement that reads a page of the list. For every filter there is an index in the order of the list, so
-//! the cost of a page does not grow with the number of sessions.
+//! Owns the statements that read a page of a list. For every filter there is an index in the order of the list, so
+//! the cost of a page does not grow with the number of sessions. All these indexes are of the table of sessions: a file's row has
+//! no index to maintain, and both lists have one order.
 
 use entity::{upload_file, upload_session};
-use sea_orm::{ConnectionTrait, DbBackend, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo, sea_query::Expr};
+use sea_orm::{
+    ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo,
+    sea_query::{Expr, ExprTrait},
+};
 
-use super::{Db, Result, sessions::joined, unreadable::read_each};
-use crate::domain::{Direction, OwnerName, SessionQuery, UploadPage, filename_key};
+use super::{
+    Db, Result,
+    sessions::joined,
+    unreadable::{read_each, read_each_file},
+};
+use crate::domain::{Direction, FilePage, OwnerName, SessionId, UploadPage, UploadQuery, filename_key};
+
+/// The status of a session's file, as an expression over the session's columns, with the same text as in the index.
+const FILE_STATUS: &str = "CASE WHEN upload_session.file_deleted THEN 'DELETED' \
+     WHEN upload_session.status = 'COMPLETE' THEN 'STORED' \
+     WHEN upload_session.status IN ('FAILED', 'ABORTED') THEN 'FAILED' ELSE 'UPLOADING' END";
+
+type Rows = SelectTwo<upload_session::Entity, upload_file::Entity>;
 
 impl Db {
     /// A page of the owner's sessions, with their files, in one statement. If rows are invalid, it logs them, leaves
     /// them out, and reads more rows in their place.
-    pub async fn list_sessions(&self, owner: &OwnerName, query: &SessionQuery) -> Result<UploadPage> {
-        let (mut rest, mut uploads) = (query.clone(), Vec::new());
-        while uploads.len() as u64 <= query.limit {
-            rest.limit = query.limit + 1 - uploads.len() as u64;
-            let select = listed(owner, &rest, self.read.get_database_backend()).limit(rest.limit);
-            let found = read_each(&self.read, &select).await?;
-            let is_end = (found.len() as u64) < rest.limit;
-            let last = found.last().map(|(id, _)| *id);
-            for (id, read) in found {
-                match read {
-                    Ok(upload) => uploads.push(upload),
-                    Err(error) => {
-                        tracing::error!(session.id = %id, %error, "an invalid session is left out of a list");
-                    }
-                }
-            }
-            if is_end {
-                break;
-            }
-            match query.direction {
-                Direction::Forward => rest.after = last,
-                Direction::Backward => rest.before = last,
-            }
+    pub async fn list_sessions(&self, owner: &OwnerName, query: &UploadQuery) -> Result<UploadPage> {
+        let mut page = Page::new(query);
+        while page.lacks_rows() {
+            let select = listed(joined(), owner, &page.rest, self.read.get_database_backend()).limit(page.rest.limit);
+            page.add(read_each(&self.read, &select).await?);
         }
-        let has_more = uploads.len() as u64 > query.limit;
-        uploads.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
-        if query.direction == Direction::Backward {
-            uploads.reverse();
+        let (uploads, has_more) = page.finish(query);
+        Ok(UploadPage { uploads: uploads.into_iter().map(|(_, upload)| upload).collect(), has_more })
+    }
+
+    /// A page of the owner's files, in one statement. Treats invalid rows as [`list_sessions`](Self::list_sessions) does.
+    pub async fn list_files(&self, owner: &OwnerName, query: &UploadQuery) -> Result<FilePage> {
+        let mut page = Page::new(query);
+        while page.lacks_rows() {
+            let select = listed(files(), owner, &page.rest, self.read.get_database_backend()).limit(page.rest.limit);
+            page.add(read_each_file(&self.read, &select).await?);
         }
-        Ok(UploadPage { uploads, has_more })
+        let (files, has_more) = page.finish(query);
+        Ok(FilePage { files, has_more })
     }
 }
 
-fn listed(
-    owner: &OwnerName,
-    query: &SessionQuery,
-    backend: DbBackend,
-) -> SelectTwo<upload_session::Entity, upload_file::Entity> {
-    let mut select = joined().filter(is_owners(owner, backend));
+/// A page while it is read: one item more than the client gets, to know whether there are more.
+struct Page<T> {
+    /// What is to be read next.
+    rest: UploadQuery,
+    items: Vec<(SessionId, T)>,
+    is_end: bool,
+}
+
+impl<T> Page<T> {
+    fn new(query: &UploadQuery) -> Self {
+        let rest = UploadQuery { limit: query.limit + 1, ..query.clone() };
+        Self { rest, items: Vec::new(), is_end: false }
+    }
+
+    fn lacks_rows(&self) -> bool {
+        self.rest.limit > 0 && !self.is_end
+    }
+
+    fn add(&mut self, found: Vec<(SessionId, Result<T>)>) {
+        self.is_end = (found.len() as u64) < self.rest.limit;
+        let last = found.last().map(|(id, _)| *id);
+        for (id, read) in found {
+            match read {
+                Ok(item) => {
+                    self.items.push((id, item));
+                    self.rest.limit -= 1;
+                }
+                Err(error) => {
+                    tracing::error!(session.id = %id, %error, "an upload with an invalid row is left out of a list");
+                }
+            }
+        }
+        match self.rest.direction {
+            Direction::Forward => self.rest.after = last,
+            Direction::Backward => self.rest.before = last,
+        }
+    }
+
+    /// The items, newest first, and whether there are more.
+    fn finish(mut self, query: &UploadQuery) -> (Vec<(SessionId, T)>, bool) {
+        let has_more = self.items.len() as u64 > query.limit;
+        self.items.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
+        if query.direction == Direction::Backward {
+            self.items.reverse();
+        }
+        (self.items, has_more)
+    }
+}
+
+/// Files with the ids of their sessions. Does not read the other columns of a session, which can be long.
+fn files() -> Rows {
+    let ids = upload_session::Entity::find().select_only().column(upload_session::Column::Id);
+    ids.find_also_related(upload_file::Entity)
+}
+
+fn listed(rows: Rows, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> Rows {
+    let mut select = rows.filter(is_owners(owner, backend));
     if let Some(status) = query.status {
         select = select.filter(upload_session::COLUMN.status.eq(status.as_str()));
+    }
+    if let Some(status) = query.file_status {
+        select = select.filter(Expr::cust(FILE_STATUS).eq(status.as_str()));
     }
     if let Some(name) = &query.original_filename {
         select = select.filter(upload_session::COLUMN.filename_key.eq(filename_key(name)));
@@ -93,7 +151,13 @@ mod tests {
     use sea_orm::{QueryTrait, Statement};
 
     use super::*;
-    use crate::domain::{SessionId, SessionStatus};
+    use crate::domain::{FileStatus, SessionStatus};
+
+    async fn plan(db: &Db, statement: &Statement) -> Vec<String> {
+        let sql = format!("EXPLAIN QUERY PLAN {statement}");
+        let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect()
+    }
 
     #[tokio::test]
     async fn sqlite_reads_every_list_in_order_from_an_index() {
@@ -103,34 +167,35 @@ mod tests {
         let owner = OwnerName::parse("ann").unwrap();
         let name = || Some("a.bin".to_owned());
         for (query, index) in [
-            (SessionQuery::default(), "upload_session_owner (owner=?"),
+            (UploadQuery::default(), "upload_session_owner (owner=?"),
+            (UploadQuery { status: Some(SessionStatus::Init), ..Default::default() }, "upload_session_status (owner=?"),
             (
-                SessionQuery { status: Some(SessionStatus::Init), ..Default::default() },
-                "upload_session_status (owner=?",
+                UploadQuery { file_status: Some(FileStatus::Stored), ..Default::default() },
+                "upload_session_file_status (owner=? AND <expr>=?",
             ),
             (
-                SessionQuery { original_filename: name(), ..Default::default() },
+                UploadQuery { original_filename: name(), ..Default::default() },
                 "upload_session_name (owner=? AND filename_key=?",
             ),
             (
-                SessionQuery { total_size_bytes: Some(5), ..Default::default() },
+                UploadQuery { total_size_bytes: Some(5), ..Default::default() },
                 "upload_session_size (owner=? AND total_size_bytes=?",
             ),
             (
-                SessionQuery { original_filename: name(), total_size_bytes: Some(5), ..Default::default() },
+                UploadQuery { original_filename: name(), total_size_bytes: Some(5), ..Default::default() },
                 "upload_session_name_size (owner=? AND filename_key=? AND total_size_bytes=?",
             ),
         ] {
             let (forward, backward) = (Direction::Forward, Direction::Backward);
             for (after, direction) in [(None, forward), (None, backward), (Some(SessionId::generate()), forward)] {
-                let query = SessionQuery { after, direction, ..query.clone() };
-                let select = listed(&owner, &query, DbBackend::Sqlite).limit(101);
-                let sql = format!("EXPLAIN QUERY PLAN {}", select.build(DbBackend::Sqlite));
-                let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
-                let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-                // Two steps: find the session, find its file by id. A third would be a sort.
-                assert_eq!(steps.len(), 2, "{steps:?}");
-                assert!(steps[0].contains(index), "{query:?}: {steps:?}");
+                let query = UploadQuery { after, direction, ..query.clone() };
+                for rows in [joined(), files()] {
+                    let select = listed(rows, &owner, &query, DbBackend::Sqlite).limit(101);
+                    let steps = plan(&db, &select.build(DbBackend::Sqlite)).await;
+                    // Two steps: find the session, find its file by id. A third would be a sort.
+                    assert_eq!(steps.len(), 2, "{steps:?}");
+                    assert!(steps[0].contains(index), "{query:?}: {steps:?}");
+                }
             }
         }
     }
@@ -138,8 +203,8 @@ mod tests {
     #[test]
     fn the_statement_for_postgresql_filters_by_owner_in_a_list() {
         let owner = OwnerName::parse("ann").unwrap();
-        let query = SessionQuery { status: Some(SessionStatus::Init), ..Default::default() };
-        let sql = listed(&owner, &query, DbBackend::Postgres).build(DbBackend::Postgres).to_string();
+        let query = UploadQuery { status: Some(SessionStatus::Init), ..Default::default() };
+        let sql = listed(joined(), &owner, &query, DbBackend::Postgres).build(DbBackend::Postgres).to_string();
         let (_, condition) = sql.split_once("WHERE ").unwrap();
         assert_eq!(
             condition,

@@ -182,7 +182,6 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
 
 pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
     let at = Row("upload_file", row.id);
-    let status = FileStatus::ALL.into_iter().find(|status| status.as_str() == row.status);
     Ok(FileRecord {
         id: FileId(row.id),
         owner: at.check("owner", OwnerName::parse(&row.owner))?,
@@ -193,7 +192,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         composite_sha256: at.optional_digest("composite_sha256", row.composite_sha256.as_deref())?,
         metadata: at.check("metadata", Metadata::from_stored(row.metadata))?,
         upload_metadata: row.upload_metadata,
-        status: at.check("status", status)?,
+        status: at.check("status", FileStatus::parse(&row.status))?,
         location: row.location,
         retain_until: row.retain_until,
         created_at: row.created_at,

@@ -17,11 +17,11 @@ use super::{
     Connection, Db, Result, Transaction, accounts,
     error::{retry_transaction, retry_transient},
     events, rows,
-    sessions::{ENDED, upload},
+    sessions::{ENDED, missing_row, upload},
 };
 use crate::domain::{
-    Event, FileId, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus, StatusReason,
-    Timestamp, Upload, Usage,
+    Event, FileId, FileRecord, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus,
+    StatusReason, Timestamp, Upload, Usage,
 };
 
 /// The prefixes that sea-orm gives to the columns of the session and of the file in a join.
@@ -193,19 +193,38 @@ async fn charged(tx: &Transaction, session: &Session) -> Result<Option<(OwnerNam
     Ok(owner.map(|owner| (owner, size.filter(|size| *size > 0).unwrap_or_default())))
 }
 
+/// A select of sessions with their files.
+type Joined = sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity>;
+
 /// Converts each row on its own. Returns the results with their session ids. Leaves out a row whose id is invalid.
-pub(super) async fn read_each(
+pub(super) async fn read_each(connection: &Connection, select: &Joined) -> Result<Vec<(SessionId, Result<Upload>)>> {
+    let read = |row: &QueryResult| {
+        let session = upload_session::Model::from_query_result(row, SESSION)?;
+        upload((session, upload_file::Model::from_query_result_optional(row, FILE)?))
+    };
+    each_joined(connection, select, read).await
+}
+
+/// The same for a select that has only the id of each session, and its file.
+pub(super) async fn read_each_file(
     connection: &Connection,
-    select: &sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity>,
-) -> Result<Vec<(SessionId, Result<Upload>)>> {
+    select: &Joined,
+) -> Result<Vec<(SessionId, Result<FileRecord>)>> {
+    let read = |row: &QueryResult| {
+        let file = upload_file::Model::from_query_result_optional(row, FILE)?;
+        Ok(rows::file(file.ok_or_else(|| missing_row("upload_file"))?)?)
+    };
+    each_joined(connection, select, read).await
+}
+
+async fn each_joined<T>(
+    connection: &Connection,
+    select: &Joined,
+    read: impl Fn(&QueryResult) -> Result<T>,
+) -> Result<Vec<(SessionId, Result<T>)>> {
     let statement = select.build(connection.get_database_backend());
     let found = retry_transient(|| connection.query_all_raw(statement.clone())).await?;
     Ok(found.iter().filter_map(|row| Some((SessionId(row.try_get(SESSION, "id").ok()?), read(row)))).collect())
-}
-
-fn read(row: &QueryResult) -> Result<Upload> {
-    let session = upload_session::Model::from_query_result(row, SESSION)?;
-    upload((session, upload_file::Model::from_query_result_optional(row, FILE)?))
 }
 
 /// Converts each row on its own. Returns the results with the rows' ids. Leaves out a row whose id is invalid.

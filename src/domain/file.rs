@@ -32,6 +32,11 @@ impl FileStatus {
             Self::Deleted => "DELETED",
         }
     }
+
+    /// The status with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
 }
 
 /// The record of a file.

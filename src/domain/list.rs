@@ -1,29 +1,32 @@
-//! The list of an owner's sessions.
+//! The lists of an owner's sessions and files.
 //!
-//! Owns the query for a page, and the page. The order is always newest first.
+//! Owns the query for a page, and the page. Every file has one session, so both lists are in the order of the sessions, newest
+//! first, and have the same cursors.
 
-use super::{SessionId, SessionStatus, Upload};
+use super::{FileRecord, FileStatus, SessionId, SessionStatus, Upload};
 
-/// A query for one page of the list.
+/// A query for one page of a list.
 #[derive(Clone, Debug)]
-pub struct SessionQuery {
+pub struct UploadQuery {
     /// Only sessions with this status.
     pub status: Option<SessionStatus>,
-    /// Only sessions for a file with exactly this name, in any Unicode normal form.
+    /// Only files with this status, or the sessions of such files.
+    pub file_status: Option<FileStatus>,
+    /// Only files with exactly this name, in any Unicode normal form, or the sessions of such files.
     pub original_filename: Option<String>,
-    /// Only sessions for a file of exactly this size.
+    /// Only files of exactly this size, or the sessions of such files.
     pub total_size_bytes: Option<u64>,
-    /// Only sessions after this one in the list, which are older.
+    /// Only what comes after this session in the list, which is older.
     pub after: Option<SessionId>,
-    /// Only sessions before this one in the list, which are newer.
+    /// Only what comes before this session in the list, which is newer.
     pub before: Option<SessionId>,
     /// From which end to count.
     pub direction: Direction,
-    /// Maximum number of sessions in the page.
+    /// Maximum number of items in the page.
     pub limit: u64,
 }
 
-impl SessionQuery {
+impl UploadQuery {
     /// Maximum `limit`.
     pub const MAX_LIMIT: u64 = 100;
     /// The `limit` if the client gives none.
@@ -40,10 +43,11 @@ pub enum Direction {
     Backward,
 }
 
-impl Default for SessionQuery {
+impl Default for UploadQuery {
     fn default() -> Self {
         Self {
             status: None,
+            file_status: None,
             original_filename: None,
             total_size_bytes: None,
             after: None,
@@ -54,11 +58,20 @@ impl Default for SessionQuery {
     }
 }
 
-/// A page of the list, newest first.
+/// A page of the list of sessions, newest first.
 #[derive(Debug)]
 pub struct UploadPage {
     /// The sessions with their files.
     pub uploads: Vec<Upload>,
+    /// Whether the list goes on in the direction of counting.
+    pub has_more: bool,
+}
+
+/// A page of the list of files, newest first.
+#[derive(Debug)]
+pub struct FilePage {
+    /// The files, each with its cursor.
+    pub files: Vec<(SessionId, FileRecord)>,
     /// Whether the list goes on in the direction of counting.
     pub has_more: bool,
 }

@@ -34,7 +34,7 @@ pub use file::{FileRecord, FileStatus, filename_key};
 pub use finalize::{Actual, ExpectedDigests, Finalize, Refusal, Step};
 pub use id::{FileId, InvalidId, SessionId, WebhookId};
 pub use json::JsonLevel;
-pub use list::{Direction, SessionQuery, UploadPage};
+pub use list::{Direction, FilePage, UploadPage, UploadQuery};
 pub use metadata::{Metadata, MetadataError};
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartPage, PartRange, PartSet};

@@ -1,22 +1,35 @@
-//! Listing a caller's sessions, for example to find an upload again from another device.
+//! Listing a caller's sessions and files, for example to find an upload again from another device.
 
 use super::{Service, input::check_filename, scope};
 use crate::{
-    domain::{Principal, SessionQuery, UploadPage},
+    domain::{FilePage, Principal, UploadPage, UploadQuery},
     error::Result,
 };
 
 impl Service {
-    /// A page of the caller's sessions, in one statement. A `limit` above [`SessionQuery::MAX_LIMIT`] is lowered to it.
+    /// A page of the caller's sessions, in one statement. A `limit` above [`UploadQuery::MAX_LIMIT`] is lowered to it.
     ///
     /// # Errors
     /// `INVALID_INPUT` for a name that no file can have.
-    pub async fn list(&self, principal: &Principal, query: SessionQuery) -> Result<UploadPage> {
-        let query = SessionQuery {
-            original_filename: query.original_filename.map(check_filename).transpose()?,
-            limit: query.limit.min(SessionQuery::MAX_LIMIT),
-            ..query
-        };
+    pub async fn list(&self, principal: &Principal, query: UploadQuery) -> Result<UploadPage> {
+        let query = checked(query)?;
         Ok(self.db.list_sessions(scope::everything(principal)?, &query).await?)
     }
+
+    /// A page of the caller's files, also of those without content, in one statement. Otherwise as [`list`](Self::list).
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for a name that no file can have.
+    pub async fn list_files(&self, principal: &Principal, query: UploadQuery) -> Result<FilePage> {
+        let query = checked(query)?;
+        Ok(self.db.list_files(scope::everything(principal)?, &query).await?)
+    }
+}
+
+fn checked(query: UploadQuery) -> Result<UploadQuery> {
+    Ok(UploadQuery {
+        original_filename: query.original_filename.map(check_filename).transpose()?,
+        limit: query.limit.min(UploadQuery::MAX_LIMIT),
+        ..query
+    })
 }
