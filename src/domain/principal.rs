@@ -7,8 +7,8 @@ use std::fmt;
 
 use super::{FileId, SessionId};
 
-/// The name of the owner of sessions and files: 1 to 255 visible characters of ASCII, so no spaces. Every
-/// subject of an identity provider is such a name
+/// The name of the owner of sessions and files: 1 to 255 visible characters of ASCII, so no spaces. That is the longest subject
+/// that an identity provider may issue
 /// ([OpenID Connect §2](https://openid.net/specs/openid-connect-core-1_0.html#IDToken)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerName(String);

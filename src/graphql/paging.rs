@@ -1,9 +1,14 @@
-//! Cursors and page sizes of lists.
+//! Cursors, page sizes, and pages of lists.
 
-use async_graphql::connection::{CursorType, OpaqueCursor};
+use async_graphql::{
+    OutputType,
+    connection::{Connection, CursorType, Edge, OpaqueCursor, query},
+};
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
-use crate::domain::SessionQuery;
+use super::errors::invalid_page;
+use crate::domain::{Direction, SessionId, UploadQuery};
 
 /// A position in a list. It is opaque to clients: its content may change between versions.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,43 @@ impl<T: Clone + Serialize + DeserializeOwned> CursorType for Cursor<T> {
 
 /// The number of items on a page for `first` or `last`. It is also the page's complexity, so a negative argument counts as 0.
 pub(super) fn page_size(requested: Option<i32>) -> usize {
-    let size = requested.map_or(SessionQuery::DEFAULT_LIMIT, |size| u64::try_from(size).unwrap_or_default());
-    usize::try_from(size.min(SessionQuery::MAX_LIMIT)).unwrap_or_default()
+    let size = requested.map_or(UploadQuery::DEFAULT_LIMIT, |size| u64::try_from(size).unwrap_or_default());
+    usize::try_from(size.min(UploadQuery::MAX_LIMIT)).unwrap_or_default()
+}
+
+/// The arguments of a list of sessions or files.
+pub(super) struct UploadPageArguments {
+    pub(super) first: Option<i32>,
+    pub(super) after: Option<String>,
+    pub(super) last: Option<i32>,
+    pub(super) before: Option<String>,
+}
+
+/// A connection over the items that `read` returns for the page, each with its cursor, and whether there are more.
+pub(super) async fn upload_page<T: OutputType, R>(
+    page: UploadPageArguments,
+    filter: UploadQuery,
+    read: impl FnOnce(UploadQuery) -> R,
+) -> async_graphql::Result<Connection<Cursor<Uuid>, T>>
+where
+    R: Future<Output = async_graphql::Result<(Vec<(SessionId, T)>, bool)>>,
+{
+    let UploadPageArguments { first, after, last, before } = page;
+    query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
+        let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
+        let limit = page_size(first.or(last).map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
+        let id = |cursor: Cursor<Uuid>| SessionId(cursor.0);
+        let (has_after, has_before) = (after.is_some(), before.is_some());
+        let (after, before) = (after.map(id), before.map(id));
+        let (items, has_more) = read(UploadQuery { after, before, direction, limit: limit as u64, ..filter }).await?;
+        let (has_previous, has_next) = match direction {
+            Direction::Forward => (has_after, has_more),
+            Direction::Backward => (has_more, has_before),
+        };
+        let mut connection = Connection::new(has_previous, has_next);
+        connection.edges.extend(items.into_iter().map(|(id, item)| Edge::new(Cursor(id.0), item)));
+        Ok::<_, async_graphql::Error>(connection)
+    })
+    .await
+    .map_err(invalid_page)
 }

@@ -1,5 +1,7 @@
 //! The queries.
 
+use std::sync::Arc;
+
 use async_graphql::{
     Context, ID, Object,
     connection::{Connection, Edge, query},
@@ -9,13 +11,13 @@ use uuid::Uuid;
 
 use super::{
     errors::{ApiError, invalid_page},
-    objects::{Event, Node, UploadLimits, UploadSession, UploadSessionStatus, Viewer},
-    paging::{Cursor, page_size},
+    objects::{Event, Node, UploadFile, UploadFileStatus, UploadLimits, UploadSession, UploadSessionStatus, Viewer},
+    paging::{Cursor, UploadPageArguments, page_size, upload_page},
     scalars::BigInt,
     scope::Scope,
 };
 use crate::{
-    domain::{Direction, SessionId, SessionQuery},
+    domain::{FileId, SessionId, Upload, UploadQuery},
     error::Error,
 };
 
@@ -53,36 +55,56 @@ impl Query {
         original_filename: Option<String>,
         #[graphql(desc = "Only sessions for a file of exactly this size in bytes.")] total_size_bytes: Option<BigInt>,
     ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadSession>> {
-        query(after, before, first, last, |after, before, first: Option<usize>, last: Option<usize>| async move {
-            let direction = if first.is_none() && last.is_some() { Direction::Backward } else { Direction::Forward };
-            let limit = page_size(first.or(last).map(|size| i32::try_from(size).unwrap_or(i32::MAX)));
-            let id = |cursor: Cursor<Uuid>| SessionId(cursor.0);
-            let (has_after, has_before) = (after.is_some(), before.is_some());
-            let filter = SessionQuery {
-                status: status.map(Into::into),
-                original_filename,
-                total_size_bytes: total_size_bytes.map(|size| size.0),
-                after: after.map(id),
-                before: before.map(id),
-                direction,
-                limit: limit as u64,
-            };
-            let scope = Scope::of(ctx);
-            let page = scope.service.list(&scope.principal, filter).await.map_err(ApiError::from)?;
-            let (has_previous, has_next) = match direction {
-                Direction::Forward => (has_after, page.has_more),
-                Direction::Backward => (page.has_more, has_before),
-            };
-            let mut connection = Connection::new(has_previous, has_next);
-            let edges = page
-                .uploads
-                .into_iter()
-                .map(|upload| Edge::new(Cursor(upload.session.id.0), UploadSession::with_file(upload, scope)));
-            connection.edges.extend(edges);
-            Ok::<_, async_graphql::Error>(connection)
+        let filter = UploadQuery {
+            status: status.map(Into::into),
+            original_filename,
+            total_size_bytes: total_size_bytes.map(|size| size.0),
+            ..Default::default()
+        };
+        let scope = Scope::of(ctx);
+        upload_page(UploadPageArguments { first, after, last, before }, filter, |query| async move {
+            let page = scope.service.list(&scope.principal, query).await.map_err(ApiError::from)?;
+            let session = |upload: Upload| (upload.session.id, UploadSession::with_file(upload, scope));
+            Ok((page.uploads.into_iter().map(session).collect(), page.has_more))
         })
         .await
-        .map_err(invalid_page)
+    }
+
+    /// One of your files; null if you have none with this id.
+    async fn upload_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The file's id.")] id: ID,
+    ) -> Result<Option<UploadFile>, ApiError> {
+        let Ok(SessionId(id)) = id.parse() else { return Ok(None) };
+        UploadFile::find(ctx, FileId(id)).await
+    }
+
+    /// Your files, newest first: those that are uploading, the stored ones, and the records of those without content.
+    #[graphql(complexity = "page_size(first.or(last)) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "one for each argument of the field")]
+    async fn upload_files(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The number of files to return, newest first: at most 100, by default 20.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only files after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of files to return from the end of the list, the oldest ones: at most 100.")]
+        last: Option<i32>,
+        #[graphql(desc = "Only files before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only files with exactly this name. The Unicode normal form does not matter.")]
+        original_filename: Option<String>,
+        #[graphql(desc = "Only files with this status.")] status: Option<UploadFileStatus>,
+    ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadFile>> {
+        let filter = UploadQuery { file_status: status.map(Into::into), original_filename, ..Default::default() };
+        let scope = Scope::of(ctx);
+        upload_page(UploadPageArguments { first, after, last, before }, filter, |query| async move {
+            let page = scope.service.list_files(&scope.principal, query).await.map_err(ApiError::from)?;
+            let file = |(id, file)| (id, UploadFile::new(Arc::new(file), &scope.budget));
+            Ok((page.files.into_iter().map(file).collect(), page.has_more))
+        })
+        .await
     }
 
     /// The sizes of parts and files that the server accepts.
@@ -140,8 +162,8 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The objects' ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Result<Node, ApiError>>>, ApiError> {
-        if ids.len() as u64 > SessionQuery::MAX_LIMIT {
-            let problem = format!("must have at most {} ids", SessionQuery::MAX_LIMIT);
+        if ids.len() as u64 > UploadQuery::MAX_LIMIT {
+            let problem = format!("must have at most {} ids", UploadQuery::MAX_LIMIT);
             return Err(Error::invalid("ids", problem).into());
         }
         // An error of one node does not fail the others.

@@ -1,10 +1,11 @@
-//! `/files/{id}` and `/files/{id}/content`.
+//! `GET /files`, `/files/{id}` and `/files/{id}/content`.
 //!
 //! Owns `Range`, and the headers of a download.
 
 use std::{ops::Range, sync::Arc};
 
 use axum::{
+    Json,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -12,13 +13,31 @@ use axum::{
 };
 use http_range_header::parse_range_header;
 
-use super::{extract::FilePath, representation};
+use super::{
+    bodies::{FilesBody, FilesParams, parse_file_status},
+    extract::{FilePath, Query},
+    paging::page,
+    representation,
+};
 use crate::{
-    domain::FileRecord,
+    domain::{FileRecord, UploadQuery},
     error::Error,
     http::{Caller, FileRecordBody, Freshness, Preconditions, Problem, Validator, allows_range},
     service::Service,
 };
+
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    Query(params): Query<FilesParams>,
+) -> Result<Json<FilesBody>, Problem> {
+    let query = UploadQuery {
+        file_status: parse_file_status(params.status.as_deref())?,
+        original_filename: params.original_filename,
+        ..page(params.limit, params.after.as_deref())?
+    };
+    Ok(Json(service.list_files(&principal, query).await?.into()))
+}
 
 pub(super) async fn show(
     State(service): State<Arc<Service>>,

@@ -10,6 +10,7 @@ mod extract;
 mod files;
 mod health;
 mod limits;
+mod paging;
 mod parts;
 mod representation;
 mod sessions;
@@ -45,6 +46,7 @@ pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: Publ
         .route("/uploads/sessions/{id}/tokens", post(tokens::create))
         .route("/uploads/sessions/{id}/parts", get(parts::list).put(parts::receive))
         .route("/uploads/sessions/{id}/parts/{number}", put(parts::receive).get(parts::show))
+        .route("/files", get(files::list))
         .route("/files/{id}", get(files::show).delete(files::delete))
         .route("/files/{id}/content", get(files::content))
         .route("/events", get(events::list))

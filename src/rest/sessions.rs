@@ -12,12 +12,13 @@ use axum::{
 use super::{
     bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
     extract::{JsonBody, OptionalJsonBody, Query},
+    paging::page,
     representation,
     watch::Wait,
 };
 use crate::{
-    domain::{Session, SessionQuery, Upload},
-    error::{Error, Result},
+    domain::{Session, Upload, UploadQuery},
+    error::Result,
     http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, Shutdown, UploadCaller, idempotency_key},
     service::{DigestFields, Service},
 };
@@ -65,22 +66,12 @@ pub(super) async fn list(
     Caller(principal): Caller,
     Query(params): Query<ListParams>,
 ) -> Result<Json<ListBody>, Problem> {
-    let mut query = SessionQuery {
+    let query = UploadQuery {
         status: parse_status(params.status.as_deref())?,
         original_filename: params.original_filename,
         total_size_bytes: params.total_size_bytes,
-        ..Default::default()
+        ..page(params.limit, params.after.as_deref())?
     };
-    if let Some(cursor) = &params.after {
-        let id =
-            cursor.parse().map_err(|_| Error::invalid("after", "must be the value of `next` in an earlier answer"))?;
-        query.after = Some(id);
-    }
-    match params.limit {
-        Some(0) => return Err(Error::invalid("limit", "must be at least 1").into()),
-        Some(limit) => query.limit = limit,
-        None => {}
-    }
     let page = service.list(&principal, query).await?;
     Ok(Json(ListBody::page(page.uploads, page.has_more)))
 }

@@ -34,9 +34,10 @@ use crate::{
 pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
     let upload = get(upload::status).patch(upload::append).delete(upload::cancel).options(describe);
     Router::new()
-        .route("/files", post(target::receive).options(describe))
         .route("/uploads/resumable/{id}", upload)
         .method_not_allowed_fallback(no_such_method)
+        // REST has this path too, with other methods and with the answer to unknown ones.
+        .route("/files", post(target::receive).options(describe))
         .layer(Extension(public_url))
         .with_state(service)
 }

@@ -33,6 +33,7 @@ mod event_rows;
 mod events;
 mod file_delete;
 mod file_digest;
+mod file_list;
 mod files;
 mod framing;
 mod free_space;

@@ -34,6 +34,7 @@ const ROUTES: &[Row] = &[
     ("GET", "/files/{file}", None, [401, 404, 404, 200, 200]),
     ("GET", "/files/{file}/content", None, [401, 404, 403, 403, 404]),
     ("DELETE", "/files/{file}", None, [401, 404, 403, 403, 404]),
+    ("GET", "/files", None, [401, 200, 403, 403, 200]),
     ("POST", "/files", Some("abc"), [401, 201, 403, 403, 201]),
     ("GET", "/events", None, [401, 200, 403, 403, 200]),
     ("GET", "/me", None, [401, 200, 403, 403, 200]),
@@ -155,12 +156,14 @@ fn the_table_has_every_route() {
 async fn each_caller_may_use_the_operations_that_the_table_says() {
     let callers = Callers::new().await;
     let (id, file) = (&callers.session, &callers.file);
-    let operations: [(String, [&str; 4]); 14] = [
+    let operations: [(String, [&str; 4]); 16] = [
         (format!("{{ r: uploadSession(id: \"{id}\") {{ status file {{ status }} }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{id}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{file}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: nodes(ids: [\"{id}\"]) {{ id }} }}"), ["ok", "ok", "ok", "ok"]),
         ("{ r: uploadSessions { nodes { id } } }".to_owned(), ["ok", "FORBIDDEN", "FORBIDDEN", "ok"]),
+        (format!("{{ r: uploadFile(id: \"{file}\") {{ status }} }}"), ["null", "null", "ok", "ok"]),
+        ("{ r: uploadFiles { nodes { id } } }".to_owned(), ["ok", "FORBIDDEN", "FORBIDDEN", "ok"]),
         ("{ r: uploadLimits { maxParts } }".to_owned(), ["ok", "ok", "ok", "ok"]),
         ("{ r: viewer { owner } }".to_owned(), ["ok", "FORBIDDEN", "FORBIDDEN", "ok"]),
         ("{ r: events { nodes { id } } }".to_owned(), ["ok", "FORBIDDEN", "FORBIDDEN", "ok"]),

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, ID, Object};
+use async_graphql::{Context, Enum, ID, Object};
 
 use crate::{
-    domain::{FileRecord, FileStatus},
+    domain::{FileId, FileRecord, FileStatus},
     graphql::{
         budget::Budget,
         errors::ApiError,
         scalars::{BigInt, DateTime, JsonObject},
+        scope::Scope,
     },
 };
 
@@ -37,6 +38,17 @@ impl From<FileStatus> for UploadFileStatus {
     }
 }
 
+impl From<UploadFileStatus> for FileStatus {
+    fn from(status: UploadFileStatus) -> Self {
+        match status {
+            UploadFileStatus::Uploading => Self::Uploading,
+            UploadFileStatus::Stored => Self::Stored,
+            UploadFileStatus::Failed => Self::Failed,
+            UploadFileStatus::Deleted => Self::Deleted,
+        }
+    }
+}
+
 /// A file, during its upload and after it. The record remains when the session has ended.
 pub(crate) struct UploadFile {
     file: Arc<FileRecord>,
@@ -44,6 +56,12 @@ pub(crate) struct UploadFile {
 }
 
 impl UploadFile {
+    /// The caller's file with this id.
+    pub(crate) async fn find(ctx: &Context<'_>, id: FileId) -> Result<Option<Self>, ApiError> {
+        let scope = Scope::of(ctx);
+        Ok(scope.loaders.file(id).await?.map(|file| Self::new(file, &scope.budget)))
+    }
+
     /// A file in the answer with this budget.
     pub(crate) fn new(file: Arc<FileRecord>, budget: &Arc<Budget>) -> Self {
         Self { file, budget: Arc::clone(budget) }

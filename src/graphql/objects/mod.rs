@@ -10,13 +10,13 @@ mod viewer;
 use async_graphql::{Context, ID, Interface};
 
 pub(super) use event::Event;
-pub(super) use file::UploadFile;
+pub(super) use file::{UploadFile, UploadFileStatus};
 pub(super) use limits::UploadLimits;
 pub(super) use part::{PartRange, UploadPart};
 pub(super) use session::{UploadSession, UploadSessionStatus};
 pub(super) use viewer::Viewer;
 
-use super::{errors::ApiError, scope::Scope};
+use super::errors::ApiError;
 use crate::domain::{FileId, SessionId};
 
 /// An object with an id. Ids are UUIDs, unique across types, and the same in REST.
@@ -34,8 +34,6 @@ impl Node {
         if let Some(session) = UploadSession::find(ctx, SessionId(id)).await? {
             return Ok(Some(Self::UploadSession(session)));
         }
-        let scope = Scope::of(ctx);
-        let file = scope.loaders.file(FileId(id)).await?;
-        Ok(file.map(|file| Self::UploadFile(UploadFile::new(file, &scope.budget))))
+        Ok(UploadFile::find(ctx, FileId(id)).await?.map(Self::UploadFile))
     }
 }

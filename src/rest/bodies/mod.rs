@@ -5,6 +5,7 @@
 
 mod account;
 mod events;
+mod files;
 mod token;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub(super) use account::AccountBody;
 pub(super) use events::{EventsBody, EventsParams};
+pub(super) use files::{FilesBody, FilesParams, parse_file_status};
 pub(super) use token::{CreateTokenBody, UploadTokenBody};
 
 use crate::{
