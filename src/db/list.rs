@@ -6,16 +6,17 @@
 
 use entity::{upload_file, upload_session};
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, SelectTwo,
-    sea_query::{Expr, ExprTrait},
+    ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, SelectTwo,
+    sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 
 use super::{
     Db, Result,
+    error::retry_transient,
     sessions::joined,
     unreadable::{read_each, read_each_file},
 };
-use crate::domain::{Direction, FilePage, OwnerName, SessionId, UploadPage, UploadQuery, filename_key};
+use crate::domain::{Direction, FilePage, FileStatus, OwnerName, SessionId, UploadPage, UploadQuery, filename_key};
 
 /// The status of a session's file, as an expression over the session's columns, with the same text as in the index.
 const FILE_STATUS: &str = "CASE WHEN upload_session.file_deleted THEN 'DELETED' \
@@ -46,6 +47,15 @@ impl Db {
         }
         let (files, has_more) = page.finish(query);
         Ok(FilePage { files, has_more })
+    }
+
+    /// The number of the owner's sessions, and so of their files, that pass the filters. Does not count further than `max + 1`.
+    pub async fn count_uploads(&self, owner: &OwnerName, query: &UploadQuery, max: u64) -> Result<u64> {
+        let backend = self.read.get_database_backend();
+        let statement = backend.build(&counted(owner, query, max + 1, backend));
+        let rows = retry_transient(|| self.read.query_all_raw(statement.clone())).await?;
+        let count = rows.first().map(|row| row.try_get::<i64>("", "count")).transpose()?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
     }
 }
 
@@ -104,10 +114,16 @@ fn files() -> Rows {
     ids.find_also_related(upload_file::Entity)
 }
 
-fn listed(rows: Rows, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> Rows {
+/// The owner's sessions that pass the filters.
+fn matching<S: QueryFilter>(rows: S, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> S {
     let mut select = rows.filter(is_owners(owner, backend));
-    if let Some(status) = query.status {
-        select = select.filter(upload_session::COLUMN.status.eq(status.as_str()));
+    match (query.status, query.open) {
+        (Some(status), Some(open)) if status.is_open() != open => select = select.filter(Expr::val(false)),
+        (Some(status), _) => select = select.filter(upload_session::COLUMN.status.eq(status.as_str())),
+        (None, Some(true)) => select = select.filter(Expr::cust(FILE_STATUS).eq(FileStatus::Uploading.as_str())),
+        // An owner has few open sessions, which the read skips.
+        (None, Some(false)) => select = select.filter(Expr::cust(FILE_STATUS).ne(FileStatus::Uploading.as_str())),
+        (None, None) => {}
     }
     if let Some(status) = query.file_status {
         select = select.filter(Expr::cust(FILE_STATUS).eq(status.as_str()));
@@ -122,6 +138,18 @@ fn listed(rows: Rows, owner: &OwnerName, query: &UploadQuery, backend: DbBackend
             Err(_) => Expr::val(false),
         });
     }
+    select
+}
+
+/// The number of sessions that pass the filters. Stops to count at `limit`.
+fn counted(owner: &OwnerName, query: &UploadQuery, limit: u64, backend: DbBackend) -> SelectStatement {
+    let ids = upload_session::Entity::find().select_only().column(upload_session::Column::Id);
+    let ids = matching(ids, owner, query, backend).limit(limit).into_query();
+    Query::select().expr_as(Expr::cust("COUNT(*)"), "count").from_subquery(ids, "listed").take()
+}
+
+fn listed(rows: Rows, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> Rows {
+    let mut select = matching(rows, owner, query, backend);
     if let Some(id) = query.after {
         select = select.filter(upload_session::COLUMN.id.lt(id.0));
     }
@@ -148,10 +176,10 @@ fn is_owners(owner: &OwnerName, backend: DbBackend) -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{QueryTrait, Statement};
+    use sea_orm::Statement;
 
     use super::*;
-    use crate::domain::{FileStatus, SessionStatus};
+    use crate::domain::SessionStatus;
 
     async fn plan(db: &Db, statement: &Statement) -> Vec<String> {
         let sql = format!("EXPLAIN QUERY PLAN {statement}");
@@ -170,6 +198,11 @@ mod tests {
             (UploadQuery::default(), "upload_session_owner (owner=?"),
             (UploadQuery { status: Some(SessionStatus::Init), ..Default::default() }, "upload_session_status (owner=?"),
             (
+                UploadQuery { open: Some(true), ..Default::default() },
+                "upload_session_file_status (owner=? AND <expr>=?",
+            ),
+            (UploadQuery { open: Some(false), ..Default::default() }, "upload_session_owner (owner=?"),
+            (
                 UploadQuery { file_status: Some(FileStatus::Stored), ..Default::default() },
                 "upload_session_file_status (owner=? AND <expr>=?",
             ),
@@ -186,6 +219,8 @@ mod tests {
                 "upload_session_name_size (owner=? AND filename_key=? AND total_size_bytes=?",
             ),
         ] {
+            let count = plan(&db, &DbBackend::Sqlite.build(&counted(&owner, &query, 10, DbBackend::Sqlite))).await;
+            assert!(count.iter().any(|step| step.contains("USING") && step.contains("INDEX")), "{query:?}: {count:?}");
             let (forward, backward) = (Direction::Forward, Direction::Backward);
             for (after, direction) in [(None, forward), (None, backward), (Some(SessionId::generate()), forward)] {
                 let query = UploadQuery { after, direction, ..query.clone() };

@@ -10,6 +10,8 @@ use super::{FileRecord, FileStatus, SessionId, SessionStatus, Upload};
 pub struct UploadQuery {
     /// Only sessions with this status.
     pub status: Option<SessionStatus>,
+    /// Only sessions that are open, or only those that have ended.
+    pub open: Option<bool>,
     /// Only files with this status, or the sessions of such files.
     pub file_status: Option<FileStatus>,
     /// Only files with exactly this name, in any Unicode normal form, or the sessions of such files.
@@ -31,6 +33,8 @@ impl UploadQuery {
     pub const MAX_LIMIT: u64 = 100;
     /// The `limit` if the client gives none.
     pub const DEFAULT_LIMIT: u64 = 20;
+    /// Maximum number of items that a list counts.
+    pub const MAX_COUNT: u64 = 10_000;
 }
 
 /// From which end of the list a page is counted. The page itself is newest first either way.
@@ -47,6 +51,7 @@ impl Default for UploadQuery {
     fn default() -> Self {
         Self {
             status: None,
+            open: None,
             file_status: None,
             original_filename: None,
             total_size_bytes: None,

@@ -17,6 +17,11 @@ pub struct PartRange {
 }
 
 impl PartRange {
+    /// The numbers of this range that are larger than `number`. `None` if there are none.
+    pub fn after(self, number: u32) -> Option<Self> {
+        (self.last > number).then(|| Self { first: self.first.max(number + 1), last: self.last })
+    }
+
     /// How many parts the run holds.
     pub fn count(self) -> u32 {
         self.last - self.first + 1
@@ -222,6 +227,11 @@ mod tests {
         assert_eq!(text(set.missing(100)), ["51", "53-54"]);
         assert_eq!(set.to_string(), "1-50,52,55-100");
         assert_eq!(set.prefix_len(), 50);
+        let after = |number| text(set.ranges().filter_map(move |range| range.after(number)));
+        assert_eq!(after(0), text(set.ranges()));
+        assert_eq!(after(50), ["52", "55-100"]);
+        assert_eq!(after(55), ["56-100"]);
+        assert_eq!(after(100), [""; 0]);
     }
 
     #[test]

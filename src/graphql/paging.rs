@@ -1,13 +1,18 @@
 //! Cursors, page sizes, and pages of lists.
 
+use std::sync::Arc;
+
 use async_graphql::{
-    OutputType,
+    Object, OutputType,
     connection::{Connection, CursorType, Edge, OpaqueCursor, query},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::errors::invalid_page;
+use super::{
+    errors::{ApiError, invalid_page},
+    scope::Scope,
+};
 use crate::domain::{Direction, SessionId, UploadQuery};
 
 /// A position in a list. It is opaque to clients: its content may change between versions.
@@ -42,12 +47,33 @@ pub(super) struct UploadPageArguments {
     pub(super) before: Option<String>,
 }
 
+/// A page of sessions or files.
+pub(super) type UploadConnection<T> = Connection<Cursor<Uuid>, T, Total>;
+
+/// The fields of the whole list that a page is from.
+pub(super) struct Total {
+    scope: Arc<Scope>,
+    filter: UploadQuery,
+}
+
+/// The fields of the whole list that a page is from.
+#[Object]
+impl Total {
+    /// How many items the whole list has, with these filters. Null if there are more than 10,000.
+    #[graphql(complexity = 20)]
+    async fn total_count(&self) -> Result<Option<i32>, ApiError> {
+        let count = self.scope.service.count(&self.scope.principal, self.filter.clone()).await?;
+        Ok(count.and_then(|count| i32::try_from(count).ok()))
+    }
+}
+
 /// A connection over the items that `read` returns for the page, each with its cursor, and whether there are more.
 pub(super) async fn upload_page<T: OutputType, R>(
+    scope: &Arc<Scope>,
     page: UploadPageArguments,
     filter: UploadQuery,
     read: impl FnOnce(UploadQuery) -> R,
-) -> async_graphql::Result<Connection<Cursor<Uuid>, T>>
+) -> async_graphql::Result<UploadConnection<T>>
 where
     R: Future<Output = async_graphql::Result<(Vec<(SessionId, T)>, bool)>>,
 {
@@ -58,12 +84,13 @@ where
         let id = |cursor: Cursor<Uuid>| SessionId(cursor.0);
         let (has_after, has_before) = (after.is_some(), before.is_some());
         let (after, before) = (after.map(id), before.map(id));
+        let total = Total { scope: Arc::clone(scope), filter: filter.clone() };
         let (items, has_more) = read(UploadQuery { after, before, direction, limit: limit as u64, ..filter }).await?;
         let (has_previous, has_next) = match direction {
             Direction::Forward => (has_after, has_more),
             Direction::Backward => (has_more, has_before),
         };
-        let mut connection = Connection::new(has_previous, has_next);
+        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
         connection.edges.extend(items.into_iter().map(|(id, item)| Edge::new(Cursor(id.0), item)));
         Ok::<_, async_graphql::Error>(connection)
     })

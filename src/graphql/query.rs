@@ -7,12 +7,11 @@ use async_graphql::{
     connection::{Connection, Edge, query},
 };
 use futures_util::future::join_all;
-use uuid::Uuid;
 
 use super::{
     errors::{ApiError, invalid_page},
     objects::{Event, Node, UploadFile, UploadFileStatus, UploadLimits, UploadSession, UploadSessionStatus, Viewer},
-    paging::{Cursor, UploadPageArguments, page_size, upload_page},
+    paging::{Cursor, UploadConnection, UploadPageArguments, page_size, upload_page},
     scalars::BigInt,
     scope::Scope,
 };
@@ -51,18 +50,20 @@ impl Query {
         last: Option<i32>,
         #[graphql(desc = "Only sessions before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only sessions with this status.")] status: Option<UploadSessionStatus>,
+        #[graphql(desc = "Only sessions that are open, or with false only those that have ended.")] open: Option<bool>,
         #[graphql(desc = "Only sessions for a file with exactly this name. The Unicode normal form does not matter.")]
         original_filename: Option<String>,
         #[graphql(desc = "Only sessions for a file of exactly this size in bytes.")] total_size_bytes: Option<BigInt>,
-    ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadSession>> {
+    ) -> async_graphql::Result<UploadConnection<UploadSession>> {
         let filter = UploadQuery {
             status: status.map(Into::into),
+            open,
             original_filename,
             total_size_bytes: total_size_bytes.map(|size| size.0),
             ..Default::default()
         };
         let scope = Scope::of(ctx);
-        upload_page(UploadPageArguments { first, after, last, before }, filter, |query| async move {
+        upload_page(scope, UploadPageArguments { first, after, last, before }, filter, |query| async move {
             let page = scope.service.list(&scope.principal, query).await.map_err(ApiError::from)?;
             let session = |upload: Upload| (upload.session.id, UploadSession::with_file(upload, scope));
             Ok((page.uploads.into_iter().map(session).collect(), page.has_more))
@@ -96,10 +97,10 @@ impl Query {
         #[graphql(desc = "Only files with exactly this name. The Unicode normal form does not matter.")]
         original_filename: Option<String>,
         #[graphql(desc = "Only files with this status.")] status: Option<UploadFileStatus>,
-    ) -> async_graphql::Result<Connection<Cursor<Uuid>, UploadFile>> {
+    ) -> async_graphql::Result<UploadConnection<UploadFile>> {
         let filter = UploadQuery { file_status: status.map(Into::into), original_filename, ..Default::default() };
         let scope = Scope::of(ctx);
-        upload_page(UploadPageArguments { first, after, last, before }, filter, |query| async move {
+        upload_page(scope, UploadPageArguments { first, after, last, before }, filter, |query| async move {
             let page = scope.service.list_files(&scope.principal, query).await.map_err(ApiError::from)?;
             let file = |(id, file)| (id, UploadFile::new(Arc::new(file), &scope.budget));
             Ok((page.files.into_iter().map(file).collect(), page.has_more))

@@ -68,6 +68,7 @@ pub(super) async fn list(
 ) -> Result<Json<ListBody>, Problem> {
     let query = UploadQuery {
         status: parse_status(params.status.as_deref())?,
+        open: params.open,
         original_filename: params.original_filename,
         total_size_bytes: params.total_size_bytes,
         ..page(params.limit, params.after.as_deref())?

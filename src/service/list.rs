@@ -26,6 +26,19 @@ impl Service {
     }
 }
 
+impl Service {
+    /// How many sessions, and so how many files, the caller's whole list with these filters has, in one statement. `None` if more
+    /// than [`UploadQuery::MAX_COUNT`].
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for a name that no file can have.
+    pub async fn count(&self, principal: &Principal, query: UploadQuery) -> Result<Option<u64>> {
+        let (query, max) = (checked(query)?, UploadQuery::MAX_COUNT);
+        let count = self.db.count_uploads(scope::everything(principal)?, &query, max).await?;
+        Ok((count <= max).then_some(count))
+    }
+}
+
 fn checked(query: UploadQuery) -> Result<UploadQuery> {
     Ok(UploadQuery {
         original_filename: query.original_filename.map(check_filename).transpose()?,

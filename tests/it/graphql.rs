@@ -5,6 +5,29 @@ use serde_json::{Value, json};
 use crate::support::{TestApp, file_bytes, sha256_hex};
 
 #[tokio::test]
+async fn ranges_of_parts_can_be_read_in_pages() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let file = file_bytes(95);
+    let id = user.create_id(file.len()).await;
+    user.put_parts(&id, &file, [1, 2, 3, 5, 7, 8]).await;
+    let query = "query($id: ID!, $after: Int) { uploadSession(id: $id) {
+        receivedParts(first: 1, after: $after) { first last } missingParts(first: 1, after: $after) { first last } } }";
+    for (after, received, missing) in [
+        (json!(null), json!([{ "first": 1, "last": 3 }]), json!([{ "first": 4, "last": 4 }])),
+        (json!(2), json!([{ "first": 3, "last": 3 }]), json!([{ "first": 4, "last": 4 }])),
+        (json!(5), json!([{ "first": 7, "last": 8 }]), json!([{ "first": 6, "last": 6 }])),
+        (json!(8), json!([]), json!([{ "first": 9, "last": 10 }])),
+        (json!(10), json!([]), json!([])),
+    ] {
+        let found = user.data(query, json!({ "id": id, "after": after })).await["uploadSession"].take();
+        assert_eq!(found, json!({ "receivedParts": received, "missingParts": missing }), "{after}");
+    }
+    let negative = user.graphql(query, json!({ "id": id, "after": -1 })).await;
+    assert_eq!(negative["errors"][0]["extensions"]["code"], "INVALID_INPUT", "{negative}");
+}
+
+#[tokio::test]
 async fn a_file_can_be_uploaded_with_graphql_for_control_and_put_for_bytes() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;

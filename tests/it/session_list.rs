@@ -38,6 +38,56 @@ async fn the_list_can_be_filtered_by_status() {
     assert_eq!(page(&user, "?status=COMPLETE").await.0, [json!(null); 0]);
 }
 
+#[tokio::test]
+async fn the_list_can_be_limited_to_open_or_ended_sessions_in_both_protocols() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let (aborted, init, begun) = (user.create_id(5).await, user.create_id(5).await, user.create_id(25).await);
+    user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
+    user.put(&begun, 1, "0123456789").await.expect(201);
+    let complete = user.upload(b"0123456789").await["session_id"].take();
+    for (filter, expected) in [
+        ("open=true", vec![json!(begun), json!(init)]),
+        ("open=false", vec![complete.clone(), json!(aborted)]),
+        ("open=true&status=INIT", vec![json!(init)]),
+        ("open=false&status=INIT", vec![]),
+        ("open=true&status=COMPLETE", vec![]),
+        ("open=false&status=COMPLETE", vec![complete.clone()]),
+    ] {
+        assert_eq!(page(&user, &format!("?{filter}")).await.0, expected, "{filter}");
+        let arguments = filter.replace('=', ": ").replace('&', ", ");
+        let query = format!("{{ uploadSessions({arguments}) {{ totalCount nodes {{ id }} }} }}");
+        let list = user.data(&query, json!({})).await["uploadSessions"].take();
+        let ids: Vec<_> = list["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect();
+        assert_eq!((ids, list["totalCount"].as_u64()), (expected.clone(), Some(expected.len() as u64)), "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn the_whole_list_is_counted_only_if_the_query_selects_it() {
+    let app = TestApp::new().await;
+    let (user, other) = (app.user("ann").await, app.user("bob").await);
+    create(&other, "a.bin", 5).await;
+    for name in ["a.bin", "a.bin", "b.bin"] {
+        create(&user, name, 5).await;
+    }
+    for list in ["uploadSessions", "uploadFiles"] {
+        for (selected, expected) in [("nodes { id }", 1), ("totalCount", 2)] {
+            let query = format!("{{ {list}(first: 1) {{ {selected} }} }}");
+            let (statements, _) = app.statements(user.data(&query, json!({}))).await;
+            assert_eq!(statements, expected, "{query}");
+        }
+        let query = format!(
+            "{{ {list}(first: 1, originalFilename: \"a.bin\") {{ totalCount edges {{ cursor }} pageInfo {{ hasNextPage }} }} }}"
+        );
+        let found = user.data(&query, json!({})).await[list].take();
+        assert_eq!((&found["totalCount"], &found["pageInfo"]["hasNextPage"]), (&json!(2), &json!(true)));
+        let after = &found["edges"][0]["cursor"];
+        let query = format!("{{ {list}(after: {after}) {{ totalCount nodes {{ id }} }} }}");
+        assert_eq!(user.data(&query, json!({})).await[list]["totalCount"], 3, "a cursor is no filter");
+    }
+}
+
 /// Creates a session. Returns its id.
 async fn create(user: &TestUser, name: &str, size: u64) -> Value {
     let body = json!({ "original_filename": name, "total_size_bytes": size });
@@ -93,6 +143,7 @@ async fn invalid_parameters_are_refused() {
     let user = app.user("ann").await;
     for query in [
         "?status=DONE",
+        "?open=maybe",
         "?limit=0",
         "?limit=x",
         "?limit=-1",

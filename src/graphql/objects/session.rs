@@ -9,7 +9,7 @@ use async_graphql::{
 
 use super::{PartRange, UploadFile, UploadPart};
 use crate::{
-    domain::{FileRecord, Session, SessionId, SessionStatus, Upload},
+    domain::{self, FileRecord, Session, SessionId, SessionStatus, Upload},
     error::Error,
     graphql::{
         budget::LongList,
@@ -100,6 +100,17 @@ impl UploadSession {
     }
 }
 
+/// The first of these ranges, without the parts up to the number `after`.
+fn page(
+    ranges: impl Iterator<Item = domain::PartRange>,
+    first: Option<i32>,
+    after: Option<i32>,
+) -> impl Iterator<Item = PartRange> {
+    let after = after.and_then(|after| u32::try_from(after).ok()).unwrap_or_default();
+    let limit = first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or_default());
+    ranges.filter_map(move |range| range.after(after)).take(limit).map(Into::into)
+}
+
 /// An upload session: which parts of a file have arrived, and which have not.
 #[Object]
 impl UploadSession {
@@ -128,11 +139,16 @@ impl UploadSession {
         self.session.completed_parts()
     }
 
-    /// The parts that have arrived and are durable, as ranges.
+    /// The parts that have arrived and are durable, as ranges. If there are many, read them in pages: pass `last` of the last
+    /// range as `after`.
     #[graphql(complexity = "LONG_LIST_COMPLEXITY + child_complexity")]
-    async fn received_parts(&self) -> Result<LongList<PartRange>, ApiError> {
+    async fn received_parts(
+        &self,
+        #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
+        #[graphql(desc = "Only parts with a larger number than this one.", validator(minimum = 0))] after: Option<i32>,
+    ) -> Result<LongList<PartRange>, ApiError> {
         let received = &self.session.received;
-        self.scope.budget.list(received.len(), received.ranges().map(Into::into)).await
+        self.scope.budget.list(received.len(), page(received.ranges(), first, after)).await
     }
 
     /// The parts that have not arrived, as ranges.
@@ -140,10 +156,10 @@ impl UploadSession {
     async fn missing_parts(
         &self,
         #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
+        #[graphql(desc = "Only parts with a larger number than this one.", validator(minimum = 0))] after: Option<i32>,
     ) -> Result<LongList<PartRange>, ApiError> {
-        let limit = first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or_default());
-        let missing = self.session.received.missing(self.session.plan.total_parts()).take(limit).map(Into::into);
-        self.scope.budget.list(self.session.received.len(), missing).await
+        let missing = self.session.received.missing(self.session.plan.total_parts());
+        self.scope.budget.list(self.session.received.len(), page(missing, first, after)).await
     }
 
     /// The parts that have arrived as one line of text, as in `1-50,52,55-100`.

@@ -81,6 +81,7 @@ pub(super) struct FinalizeBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     pub(super) status: Option<String>,
+    pub(super) open: Option<bool>,
     pub(super) original_filename: Option<String>,
     pub(super) total_size_bytes: Option<u64>,
     pub(super) limit: Option<u64>,
