@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod api_token;
+pub mod download_link;
 pub mod event;
 pub mod instance;
 pub mod upload_file;

@@ -18,6 +18,7 @@ mod m20261129_000020_add_file_deletion;
 mod m20261129_000030_add_accounts;
 mod m20261129_000040_add_upload_tokens;
 mod m20261129_000050_add_file_lists;
+mod m20261129_000060_add_download_links;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000030_add_accounts::Migration),
             Box::new(m20261129_000040_add_upload_tokens::Migration),
             Box::new(m20261129_000050_add_file_lists::Migration),
+            Box::new(m20261129_000060_add_download_links::Migration),
         ]
     }
 }

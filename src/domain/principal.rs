@@ -50,6 +50,8 @@ enum Scope {
     Everything,
     /// Send the bytes of one upload, and ask for its state.
     Upload { session: SessionId, file: FileId },
+    /// Read the content of one file.
+    Content { file: FileId },
 }
 
 impl Principal {
@@ -61,6 +63,11 @@ impl Principal {
     /// A caller who may only send the bytes of one upload of this owner, and ask for its state.
     pub fn of_upload(owner: OwnerName, session: SessionId, file: FileId) -> Self {
         Self { owner, scope: Scope::Upload { session, file } }
+    }
+
+    /// A caller who may only read the content of one file of this owner.
+    pub fn of_content(owner: OwnerName, file: FileId) -> Self {
+        Self { owner, scope: Scope::Content { file } }
     }
 
     /// The owner, for a limit that all callers of one owner share. Gives no access to anything.
@@ -75,10 +82,12 @@ impl Principal {
 
     /// The owner, if the caller may ask for this session and send its bytes.
     pub fn for_session(&self, id: SessionId) -> Option<&OwnerName> {
-        match self.scope {
-            Scope::Upload { session, .. } if session != id => None,
-            _ => Some(&self.owner),
-        }
+        let may = match self.scope {
+            Scope::Everything => true,
+            Scope::Upload { session, .. } => session == id,
+            Scope::Content { .. } => false,
+        };
+        may.then_some(&self.owner)
     }
 
     /// The owner, and those of these sessions that the caller may ask for.
@@ -93,10 +102,22 @@ impl Principal {
 
     /// The owner, if the caller may ask for the record of this file.
     pub fn for_file(&self, id: FileId) -> Option<&OwnerName> {
-        match self.scope {
-            Scope::Upload { file, .. } if file != id => None,
-            _ => Some(&self.owner),
-        }
+        let may = match self.scope {
+            Scope::Everything => true,
+            Scope::Upload { file, .. } => file == id,
+            Scope::Content { .. } => false,
+        };
+        may.then_some(&self.owner)
+    }
+
+    /// The owner, if the caller may read the content of this file.
+    pub fn for_content(&self, id: FileId) -> Option<&OwnerName> {
+        let may = match self.scope {
+            Scope::Everything => true,
+            Scope::Upload { .. } => false,
+            Scope::Content { file } => file == id,
+        };
+        may.then_some(&self.owner)
     }
 }
 

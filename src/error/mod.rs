@@ -45,7 +45,7 @@ macro_rules! codes {
 codes! {
     /// The request has no token, or its token is unknown, expired or revoked.
     Unauthenticated = "UNAUTHENTICATED", 401, false;
-    /// The request is not allowed: because of its origin, or because the token opens one upload only.
+    /// The request is not allowed: because of its origin, or because the token opens one upload or one file only.
     Forbidden = "FORBIDDEN", 403, false;
     /// The resource does not exist for this caller.
     NotFound = "NOT_FOUND", 404, false;

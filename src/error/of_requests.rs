@@ -84,9 +84,9 @@ impl Error {
         Self::new(Code::Forbidden, why)
     }
 
-    /// The caller's token opens one upload, and the request needs more.
+    /// The caller's token opens one upload or one file, and the request needs more.
     pub fn narrow_token() -> Self {
-        Self::new(Code::Forbidden, "this token opens one upload only")
+        Self::new(Code::Forbidden, "this token opens one upload or one file only")
     }
 
     /// The server has no document with this hash. Apollo's clients look for exactly this text.

@@ -141,6 +141,12 @@ impl Error {
             .with("limit", limit)
     }
 
+    /// The file has too many links.
+    pub fn too_many_links(limit: u64) -> Self {
+        Self::new(Code::RateLimited, format!("a file may have at most {limit} links that have not expired"))
+            .with("limit", limit)
+    }
+
     /// Another request is writing the part. `why` is the message.
     pub fn busy(why: &str) -> Self {
         Self::new(Code::Busy, why)

@@ -1,18 +1,20 @@
 //! The bearer token of a request.
 //!
-//! Owns the parsing of the `Authorization` header. Does not own the check of the token: that is
+//! Owns the parsing of the `Authorization` header, and of the tokens that may be in the query. Does not own the check of the token: that is
 //! `service/authenticate.rs`.
 
 use axum::http::{HeaderMap, Uri, header};
 
 use crate::{
-    domain::Principal,
+    domain::{FileId, Principal},
     error::{Error, Result},
-    service::Service,
+    service::{Service, Token},
 };
 
 /// The scheme that a 401 names in `WWW-Authenticate` ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750)).
 pub(super) const CHALLENGE: &str = "Bearer";
+/// The parameter with the token of a link.
+const LINK: &str = "link";
 
 /// Authenticates the caller by the `Authorization: Bearer …` header.
 ///
@@ -36,10 +38,32 @@ pub(super) async fn authenticate_upload(
         let token = bearer_token(headers)?;
         return Ok((service.authenticate(token).await?, token.to_owned()));
     }
+    let token = token_in_query(uri, "upload_token")?;
+    Ok((service.authenticate_upload(&token).await?, token))
+}
+
+/// Authenticates the caller by the header, or by `?link=` with the token of a link to the content of a file.
+///
+/// # Errors
+/// As [`authenticate`].
+pub(super) async fn authenticate_link(service: &Service, headers: &HeaderMap, uri: &Uri) -> Result<Principal> {
+    match headers.contains_key(header::AUTHORIZATION) {
+        true => authenticate(service, headers).await,
+        false => service.authenticate_link(&token_in_query(uri, LINK)?).await,
+    }
+}
+
+/// The link to the content of a file, as a path of this server.
+pub(crate) fn content_link(id: FileId, token: &Token) -> String {
+    format!("/files/{id}/content?{LINK}={}", token.reveal())
+}
+
+/// The only value of this parameter.
+fn token_in_query(uri: &Uri, parameter: &str) -> Result<String> {
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let mut tokens = query.filter(|(name, _)| name == "upload_token").map(|(_, token)| token);
+    let mut tokens = query.filter(|(name, _)| name == parameter).map(|(_, token)| token);
     match (tokens.next(), tokens.next()) {
-        (Some(token), None) => Ok((service.authenticate_upload(&token).await?, token.into_owned())),
+        (Some(token), None) => Ok(token.into_owned()),
         _ => Err(Error::unauthenticated()),
     }
 }

@@ -46,6 +46,17 @@ impl FromRequestParts<Arc<Service>> for UploadCaller {
     }
 }
 
+/// The authenticated caller who asks for the content of a file. The token of a link may be in the query.
+pub(crate) struct ContentCaller(pub(crate) Principal);
+
+impl FromRequestParts<Arc<Service>> for ContentCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+        Ok(Self(auth::authenticate_link(service, &parts.headers, &parts.uri).await?))
+    }
+}
+
 /// `{id}` of a session. No session has a malformed id, so that is `NOT_FOUND`.
 pub(crate) struct SessionPath(pub(crate) SessionId);
 

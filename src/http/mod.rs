@@ -30,12 +30,12 @@ mod shutdown;
 mod socket;
 mod token_watch;
 
-pub(crate) use auth::{bearer_token, parse_bearer};
+pub(crate) use auth::{bearer_token, content_link, parse_bearer};
 pub(crate) use body::{CheckedBody, refuse_partial};
 pub(crate) use descriptors::raise_descriptor_limit;
 pub(crate) use digest::take_digest_of_file;
 pub(crate) use event_stream::event_stream;
-pub(crate) use extract::{Caller, SessionPath, UploadCaller, idempotency_key, media_type, path_param};
+pub(crate) use extract::{Caller, ContentCaller, SessionPath, UploadCaller, idempotency_key, media_type, path_param};
 pub(crate) use fallback::{foreign_origin, no_such_method, no_such_route, overloaded, panicked};
 pub(crate) use file_body::{FileBody, FileRecordBody};
 pub(crate) use interim::Interim;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::{FileRecord, UploadQuery},
     error::Error,
-    http::{Caller, FileRecordBody, Freshness, Preconditions, Problem, Validator, allows_range},
+    http::{Caller, ContentCaller, FileRecordBody, Freshness, Preconditions, Problem, Validator, allows_range},
     service::Service,
 };
 
@@ -70,7 +70,7 @@ fn state_check(conditions: Preconditions) -> impl Fn(&FileRecord) -> bool + Send
 
 pub(super) async fn content(
     State(service): State<Arc<Service>>,
-    Caller(principal): Caller,
+    ContentCaller(principal): ContentCaller,
     FilePath(id): FilePath,
     method: Method,
     conditions: Preconditions,

@@ -10,6 +10,7 @@ mod extract;
 mod files;
 mod health;
 mod limits;
+mod links;
 mod paging;
 mod parts;
 mod representation;
@@ -49,6 +50,7 @@ pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: Publ
         .route("/files", get(files::list))
         .route("/files/{id}", get(files::show).delete(files::delete))
         .route("/files/{id}/content", get(files::content))
+        .route("/files/{id}/links", post(links::create))
         .route("/events", get(events::list))
         .route("/me", get(account::show))
         .layer(Extension(public_url))

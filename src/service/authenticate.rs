@@ -1,4 +1,5 @@
-//! Authentication by bearer token: one of an owner, one for a single upload, or one of the application's identity provider.
+//! Authentication by bearer token: one of an owner, one for a single upload, or one of the application's identity provider; and
+//! by a link to the content of a file.
 //!
 //! Owns the cache of valid tokens. The cache keeps a valid token for two seconds, so a client that sends many
 //! requests costs one look-up and not one per request. A revoked token stops working at once in the process that revoked
@@ -13,7 +14,7 @@ use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::{Service, upload_token};
+use super::{Service, download_link, upload_token};
 use crate::{
     db::ValidUploadToken,
     domain::{Principal, Timestamp, TokenHash},
@@ -89,6 +90,10 @@ impl Service {
     /// `UNAUTHENTICATED` if it is unknown, expired, revoked, or not valid for this server. `UNAVAILABLE` if the server could
     /// not check it.
     pub async fn authenticate(&self, token: &str) -> Result<Principal> {
+        if token.starts_with(download_link::PREFIX) {
+            // It may be in a link only.
+            return Err(Error::unauthenticated());
+        }
         let (hash, now) = (TokenHash::of(token), self.clock.now());
         if let Some(principal) = self.tokens.cached(&hash, now) {
             return Ok(principal);
@@ -121,6 +126,26 @@ impl Service {
             true => self.authenticate(token).await,
             false => Err(Error::unauthenticated()),
         }
+    }
+
+    /// The caller who has this link to the content of a file.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` if it is unknown or has expired.
+    pub async fn authenticate_link(&self, token: &str) -> Result<Principal> {
+        let (hash, now) = (TokenHash::of(token), self.clock.now());
+        if !token.starts_with(download_link::PREFIX) {
+            return Err(Error::unauthenticated());
+        }
+        if let Some(principal) = self.tokens.cached(&hash, now) {
+            return Ok(principal);
+        }
+        let link = self.db.valid_download_link(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
+        let principal = Principal::of_content(link.owner, link.file);
+        let valid =
+            CachedToken { principal: principal.clone(), id: None, expires_at: Some(link.expires_at), asked_at: now };
+        self.tokens.store(hash, valid);
+        Ok(principal)
     }
 
     pub(super) async fn flush_token_uses(&self) -> Result<()> {

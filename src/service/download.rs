@@ -26,10 +26,9 @@ impl Service {
     /// A stored file, ready to be read.
     ///
     /// # Errors
-    /// `NOT_FOUND` if the caller has no such file, or it is not stored.
+    /// `NOT_FOUND` if the caller has no such file, or it is not stored. `FORBIDDEN` if the caller may not read its content.
     pub async fn content(&self, principal: &Principal, id: FileId) -> Result<Content> {
-        scope::everything(principal)?;
-        let file = self.file(principal, id).await?;
+        let file = self.file_of(scope::content(principal, id)?, id).await?;
         match file.location.clone() {
             Some(location) => Ok(Content { file, location }),
             None => Err(Error::not_found("stored file")),

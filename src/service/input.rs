@@ -1,5 +1,8 @@
 //! Checks of input that several use cases share.
 
+use chrono::TimeDelta;
+use humantime_serde::re::humantime;
+
 use crate::{
     domain::{Sha256Digest, filename_key},
     error::{Error, Result},
@@ -15,6 +18,13 @@ pub const UNNAMED: &str = "unnamed";
 /// Reads an optional digest in hex.
 pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {
     text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
+}
+
+/// Reads a duration longer than zero and at most `max`. `problem` says that to the client.
+pub(super) fn parse_expires_in(text: &str, max: TimeDelta, problem: &str) -> Result<TimeDelta> {
+    let duration = humantime::parse_duration(text).ok().and_then(|duration| TimeDelta::from_std(duration).ok());
+    let duration = duration.filter(|duration| *duration > TimeDelta::zero() && *duration <= max);
+    duration.ok_or_else(|| Error::invalid("expires_in", problem))
 }
 
 /// Refuses names that are blank, too long (also in the form in which names are compared) or have control characters.

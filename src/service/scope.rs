@@ -11,7 +11,7 @@ use crate::{
 /// The owner, if the caller may do everything.
 ///
 /// # Errors
-/// `FORBIDDEN` if the caller's token opens one upload only.
+/// `FORBIDDEN` if the caller's token is a narrow one.
 pub(super) fn everything(principal: &Principal) -> Result<&OwnerName> {
     principal.for_everything().ok_or_else(Error::narrow_token)
 }
@@ -22,6 +22,14 @@ pub(super) fn everything(principal: &Principal) -> Result<&OwnerName> {
 /// `NOT_FOUND` if not: for this caller there is no such session.
 pub(super) fn session(principal: &Principal, id: SessionId) -> Result<&OwnerName> {
     principal.for_session(id).ok_or_else(|| Error::not_found("session"))
+}
+
+/// The owner, if the caller may read the content of this file.
+///
+/// # Errors
+/// `FORBIDDEN` if not.
+pub(super) fn content(principal: &Principal, id: FileId) -> Result<&OwnerName> {
+    principal.for_content(id).ok_or_else(Error::narrow_token)
 }
 
 /// The owner, if the caller may ask for the record of this file.

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use super::{Service, scope};
 use crate::{
     db,
-    domain::{FileId, FileRecord, Principal, Session, SessionId, Upload},
+    domain::{FileId, FileRecord, OwnerName, Principal, Session, SessionId, Upload},
     error::{Error, Result},
 };
 
@@ -68,7 +68,11 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND` if the caller has no such file.
     pub async fn file(&self, principal: &Principal, id: FileId) -> Result<FileRecord> {
-        let mut found = self.db.files(scope::file(principal, id)?, &[id]).await?;
+        self.file_of(scope::file(principal, id)?, id).await
+    }
+
+    pub(super) async fn file_of(&self, owner: &OwnerName, id: FileId) -> Result<FileRecord> {
+        let mut found = self.db.files(owner, &[id]).await?;
         Ok(found.remove(&id).ok_or_else(|| Error::not_found("file"))??)
     }
 

@@ -64,6 +64,7 @@ impl Service {
         if may_expire {
             logged(self.drop_old_events().await);
             logged(self.remove_expired_upload_tokens().await);
+            logged(self.remove_expired_download_links().await);
             swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
         }
         logged(self.sweep_deliveries().await);

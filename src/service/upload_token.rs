@@ -4,9 +4,8 @@
 //! must not have the owner's own token. Does not own what such a token may do: that is `domain/principal`.
 
 use chrono::TimeDelta;
-use humantime_serde::re::humantime;
 
-use super::{Service, scope, sweep::BATCH, token::Token};
+use super::{Service, input::parse_expires_in, scope, sweep::BATCH, token::Token};
 use crate::{
     db::NewUploadToken,
     domain::{Principal, SessionId, Timestamp, TokenHash},
@@ -69,8 +68,7 @@ impl Service {
 }
 
 fn expiry(text: &str, now: Timestamp) -> Result<Timestamp> {
-    let invalid = || Error::invalid("expires_in", "must be a duration such as 30m or 12h, at most 100 years");
-    let duration = humantime::parse_duration(text).ok().and_then(|duration| TimeDelta::from_std(duration).ok());
-    let duration = duration.filter(|duration| *duration > TimeDelta::zero() && *duration <= MAX_LIFETIME);
-    now.checked_add_signed(duration.ok_or_else(invalid)?).ok_or_else(invalid)
+    let problem = "must be a duration such as 30m or 12h, at most 100 years";
+    let lifetime = parse_expires_in(text, MAX_LIFETIME, problem)?;
+    now.checked_add_signed(lifetime).ok_or_else(|| Error::invalid("expires_in", problem))
 }

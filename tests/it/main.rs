@@ -27,6 +27,7 @@ mod connections;
 mod crash;
 mod crash_points;
 mod download_deleted;
+mod download_links;
 mod ends_crash;
 mod errors;
 mod event_rows;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use entity::{
-    account, api_token, event, instance, upload_file, upload_part, upload_session, webhook, webhook_delivery,
+    account, api_token, download_link, event, instance, upload_file, upload_part, upload_session, upload_token,
+    webhook, webhook_delivery,
 };
 use migration::{Migrator, MigratorTrait};
 use partway::{
@@ -126,6 +127,8 @@ async fn the_entities_have_the_columns_of_the_tables() {
         (upload_file::Entity.table_name(), columns_of::<upload_file::Column>()),
         (upload_part::Entity.table_name(), columns_of::<upload_part::Column>()),
         (api_token::Entity.table_name(), columns_of::<api_token::Column>()),
+        (upload_token::Entity.table_name(), columns_of::<upload_token::Column>()),
+        (download_link::Entity.table_name(), columns_of::<download_link::Column>()),
         (account::Entity.table_name(), columns_of::<account::Column>()),
         (event::Entity.table_name(), columns_of::<event::Column>()),
         (instance::Entity.table_name(), columns_of::<instance::Column>()),

@@ -33,6 +33,7 @@ const ROUTES: &[Row] = &[
     ("POST", "/uploads/sessions/{id}/finalize", Some("{}"), [401, 404, 404, 409, 409]),
     ("GET", "/files/{file}", None, [401, 404, 404, 200, 200]),
     ("GET", "/files/{file}/content", None, [401, 404, 403, 403, 404]),
+    ("POST", "/files/{file}/links", Some("{}"), [401, 404, 403, 403, 404]),
     ("DELETE", "/files/{file}", None, [401, 404, 403, 403, 404]),
     ("GET", "/files", None, [401, 200, 403, 403, 200]),
     ("POST", "/files", Some("abc"), [401, 201, 403, 403, 201]),
@@ -128,6 +129,29 @@ async fn each_caller_may_use_the_routes_that_the_table_says() {
     }
 }
 
+/// With a link to a file, every route but the file's content answers as it answers nobody.
+#[tokio::test]
+async fn a_link_to_a_file_opens_its_content_and_nothing_else() {
+    let app = TestApp::on_disk().await;
+    let owner = app.user("ann").await;
+    let stored = owner.upload(b"0123456789").await;
+    let (session, file) = (stored["session_id"].as_str().unwrap(), stored["file"]["file_id"].as_str().unwrap());
+    let created = owner.post(&format!("/files/{file}/links"), json!({})).await.expect(201).json();
+    let (_, link) = created["url"].as_str().unwrap().split_once("link=").unwrap();
+    let in_header = TestUser { token: link.to_owned(), ..owner.clone() };
+    let nobody = app.anonymous();
+    for (method, template, body, [expected, ..]) in ROUTES {
+        let path = template.replace("{id}", session).replace("{file}", file);
+        let by_header = send(&in_header, method, &path, *body).await;
+        assert_eq!(by_header.status, *expected, "{method} {template} with the token in the header");
+        let by_upload_token = send(&nobody, method, &format!("{path}?upload_token={link}"), *body).await;
+        assert_eq!(by_upload_token.status, *expected, "{method} {template} with the link as an upload token");
+        let expected = if *template == "/files/{file}/content" { 200 } else { *expected };
+        let by_link = send(&nobody, method, &format!("{path}?link={link}"), *body).await;
+        assert_eq!(by_link.status, expected, "{method} {template} with the link");
+    }
+}
+
 /// A new route needs a row.
 #[test]
 fn the_table_has_every_route() {
@@ -156,7 +180,7 @@ fn the_table_has_every_route() {
 async fn each_caller_may_use_the_operations_that_the_table_says() {
     let callers = Callers::new().await;
     let (id, file) = (&callers.session, &callers.file);
-    let operations: [(String, [&str; 4]); 16] = [
+    let operations: [(String, [&str; 4]); 17] = [
         (format!("{{ r: uploadSession(id: \"{id}\") {{ status file {{ status }} }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{id}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{file}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
@@ -180,6 +204,10 @@ async fn each_caller_may_use_the_operations_that_the_table_says() {
         (
             format!("mutation {{ r: createUploadToken(input: {{ id: \"{id}\" }}) {{ userErrors {{ code }} }} }}"),
             ["NOT_FOUND", "FORBIDDEN", "FORBIDDEN", "ok"],
+        ),
+        (
+            format!("mutation {{ r: createDownloadLink(input: {{ id: \"{file}\" }}) {{ userErrors {{ code }} }} }}"),
+            ["NOT_FOUND", "FORBIDDEN", "FORBIDDEN", "NOT_FOUND"],
         ),
         (
             format!("mutation {{ r: deleteFile(input: {{ id: \"{file}\" }}) {{ userErrors {{ code }} }} }}"),

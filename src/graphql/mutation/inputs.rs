@@ -54,6 +54,15 @@ pub(super) struct DeleteFileInput {
     pub(super) id: ID,
 }
 
+/// For which file to create a link.
+#[derive(InputObject)]
+pub(super) struct CreateDownloadLinkInput {
+    /// The file's id.
+    pub(super) id: ID,
+    /// How long the link is valid, such as `30m` or `12h`: at most 7 days, by default an hour.
+    pub(super) expires_in: Option<String>,
+}
+
 /// For which session to create a token.
 #[derive(InputObject)]
 pub(super) struct CreateUploadTokenInput {

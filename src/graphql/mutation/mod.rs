@@ -12,12 +12,13 @@ use async_graphql::{Context, ID, Object};
 
 use self::{
     inputs::{
-        AbortUploadSessionInput, CreateUploadSessionInput, CreateUploadTokenInput, DeleteFileInput,
-        FinalizeUploadSessionInput,
+        AbortUploadSessionInput, CreateDownloadLinkInput, CreateUploadSessionInput, CreateUploadTokenInput,
+        DeleteFileInput, FinalizeUploadSessionInput,
     },
     payloads::{
-        AbortUploadSessionPayload, CreateUploadSessionPayload, CreateUploadTokenPayload, DeleteFilePayload,
-        FinalizeUploadSessionPayload, UploadToken, UserError, UserErrorCode, user_error,
+        AbortUploadSessionPayload, CreateDownloadLinkPayload, CreateUploadSessionPayload, CreateUploadTokenPayload,
+        DeleteFilePayload, DownloadLink, FinalizeUploadSessionPayload, UploadToken, UserError, UserErrorCode,
+        user_error,
     },
 };
 use super::{
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     domain::{FileId, SessionId, Upload},
     error::Error,
-    http::PublicUrl,
+    http::{PublicUrl, content_link},
     service::{CreateSession, DigestFields},
 };
 
@@ -149,6 +150,33 @@ impl Mutation {
                 user_errors: Vec::new(),
             },
             Err(error) => CreateUploadTokenPayload { upload_token: None, user_errors: vec![user_error(error)?] },
+        })
+    }
+
+    /// Create a link to the content of a stored file, for a page that cannot send a header with it.
+    async fn create_download_link(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The file, and how long the link is valid.")] input: CreateDownloadLinkInput,
+    ) -> Result<CreateDownloadLinkPayload, ApiError> {
+        let scope = Scope::of(ctx);
+        let created = match input.id.parse() {
+            Ok(SessionId(id)) => {
+                let created =
+                    scope.service.create_download_link(&scope.principal, FileId(id), input.expires_in.as_deref());
+                created.await.map(|link| (content_link(FileId(id), &link.token), link.expires_at))
+            }
+            Err(_) => Err(Error::not_found("file")),
+        };
+        Ok(match created {
+            Ok((path, expires_at)) => CreateDownloadLinkPayload {
+                download_link: Some(DownloadLink {
+                    url: ctx.data_unchecked::<PublicUrl>().of(&path),
+                    expires_at: DateTime(expires_at),
+                }),
+                user_errors: Vec::new(),
+            },
+            Err(error) => CreateDownloadLinkPayload { download_link: None, user_errors: vec![user_error(error)?] },
         })
     }
 

@@ -24,6 +24,24 @@ pub(super) struct UploadToken {
     pub(super) expires_at: DateTime,
 }
 
+/// A link to the content of one file. It may be in a page: it opens nothing else, and needs no header.
+#[derive(SimpleObject)]
+pub(super) struct DownloadLink {
+    /// The URL. The server does not show it again. A path, if the setting `public_url` does not name the address of the server.
+    pub(super) url: String,
+    /// When it expires.
+    pub(super) expires_at: DateTime,
+}
+
+/// The result of `createDownloadLink`.
+#[derive(SimpleObject, Default)]
+pub(super) struct CreateDownloadLinkPayload {
+    /// The link; null if there are errors.
+    pub(super) download_link: Option<DownloadLink>,
+    /// Why no link was created; empty if there is one.
+    pub(super) user_errors: Vec<UserError>,
+}
+
 /// The result of `createUploadToken`.
 #[derive(SimpleObject, Default)]
 pub(super) struct CreateUploadTokenPayload {

@@ -6,6 +6,7 @@
 mod account;
 mod events;
 mod files;
+mod link;
 mod token;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 pub(super) use account::AccountBody;
 pub(super) use events::{EventsBody, EventsParams};
 pub(super) use files::{FilesBody, FilesParams, parse_file_status};
+pub(super) use link::{CreateLinkBody, LinkBody};
 pub(super) use token::{CreateTokenBody, UploadTokenBody};
 
 use crate::{
