@@ -114,6 +114,7 @@ export interface UploadEvents {
   retry: { error: PartwayError; wait: number };
 }
 
+/** A promise of the stored file, and more. So an `async` function that returns it waits until the upload has ended. */
 export interface Upload extends PromiseLike<StoredFile & { sessionId: string }> {
   readonly state: UploadState;
   readonly progress: Progress | null;

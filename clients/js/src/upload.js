@@ -19,6 +19,7 @@ export class Upload {
   #state = 'waiting';
   #beforePause = 'waiting';
   #lastProgress = 0;
+  #abandoned = null;
   #result;
 
   /** @param {{ http: import('./http.js').Http, digests: import('./digest.js').Digests, slots: import('./slots.js').Slots }} client */
@@ -75,13 +76,16 @@ export class Upload {
 
   /** Ends the upload. With `session`, the server forgets what it has; otherwise another upload of the file continues. */
   async abort({ session = false, reason = new DOMException('The upload was aborted', 'AbortError') } = {}) {
-    if (this.#isOver()) return;
-    this.#controller.abort(reason);
-    this.#running.abort(reason);
-    this.#resumed?.resolve();
-    this.#enter('aborted');
+    if (!this.#isOver()) {
+      this.#controller.abort(reason);
+      this.#running.abort(reason);
+      this.#resumed?.resolve();
+      this.#enter('aborted');
+    }
+    if (this.#state !== 'aborted') return;
     await this.#result.catch(() => {});
-    if (session) await abandon(this);
+    if (session) this.#abandoned ??= abandon(this);
+    await this.#abandoned;
   }
 
   // --- For transfer.js ---
