@@ -80,7 +80,7 @@ export async function sameParts(work, session) {
     await each(page.parts, work.parallel, async ({ partNumber, sha256 }) => {
       if (!isSame) return;
       await upload.attempt(async () => {}); // Waits while paused.
-      isSame &&= hex(await digestOf(work, session, partNumber)) === sha256;
+      if (hex(await digestOf(work, session, partNumber)) !== sha256) isSame = false;
       upload.numbers.compared(partNumber);
       upload.moved(false);
     });
