@@ -3,8 +3,7 @@
 import { sha256 } from './sha256.js';
 
 const WORKER = `onmessage = async ({ data: { id, bytes } }) => {
-  const digest = await crypto.subtle.digest('SHA-256', bytes);
-  postMessage({ id, digest });
+  postMessage({ id, digest: await crypto.subtle.digest('SHA-256', bytes).catch(() => null) });
 };`;
 
 const here = async (bytes) =>
@@ -22,7 +21,10 @@ export class Digests {
 
   end() {
     this.#users -= 1;
-    if (this.#users === 0 && this.#waiting.size === 0) this.#stop();
+    if (this.#users > 0) return;
+    // What an aborted upload still waits for, nobody needs.
+    this.#waiting.clear();
+    this.#stop();
   }
 
   /** Resolves to the digest of the bytes, which the caller may not change meanwhile. */
@@ -47,14 +49,15 @@ export class Digests {
       worker.onmessage = ({ data: { id, digest } }) => {
         const waiting = this.#waiting.get(id);
         this.#waiting.delete(id);
-        waiting?.resolve({ bytes, digest: new Uint8Array(digest) });
+        if (digest) waiting?.resolve(new Uint8Array(digest));
+        else if (waiting) here(waiting.bytes).then(waiting.resolve, waiting.reject);
       };
       worker.onerror = (event) => { event.preventDefault?.(); this.#refuse(); };
       this.#worker = worker;
     } catch {
       this.#isRefused = true;
     } finally {
-      // The worker has fetched it, or will: browsers keep the bytes for a fetch that has begun.
+      // Not at once: a worker may fetch its address later.
       if (url) setTimeout(() => URL.revokeObjectURL(url), 10_000);
     }
     return this.#worker;
@@ -65,7 +68,7 @@ export class Digests {
     this.#isRefused = true;
     this.#stop();
     for (const { resolve, reject, bytes } of this.#waiting.values()) {
-      here(bytes).then((digest) => resolve({ bytes, digest }), reject);
+      here(bytes).then(resolve, reject);
     }
     this.#waiting.clear();
   }

@@ -1,10 +1,8 @@
-// What the tests share: a server for each test, files, a proxy that makes faults, and a record of the requests.
+// Owns what the tests share: a server for each test, files, and a record of the requests. Does not own faults; see proxy.js.
 // The binary is the first argument or PARTWAY_BINARY.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import http from 'node:http';
 import { test } from 'node:test';
 import { withServer } from '../../../tests/clients/server.mjs';
 import { Partway } from '../index.js';
@@ -14,7 +12,8 @@ process.argv[2] ??= process.env.PARTWAY_BINARY;
 delete process.env.PARTWAY_BINARY;
 assert.ok(process.argv[2], 'the path of the binary: the first argument, or PARTWAY_BINARY');
 
-export { assert, proxyTo };
+export { assert };
+export { proxyTo } from './proxy.js';
 export { Partway, PartwayError } from '../index.js';
 
 export const KIB = 1024;
@@ -83,44 +82,4 @@ function record() {
   requests.clear = () => { requests.list.length = 0; requests.most = 0; };
   requests.end = () => { globalThis.fetch = real; };
   return requests;
-}
-
-/**
- * An HTTP proxy for the server. For each request, `fault(request)` says what goes wrong: nothing (undefined), `{ flip: n }` (byte
- * n of the body is changed), `{ cut: n }` (the connection breaks after n bytes of the body), `{ lost: true }` (the answer does not
- * arrive), or `{ status, headers, body }` in place of the server's answer.
- */
-async function proxyTo(url, fault) {
-  const { hostname, port } = new URL(url);
-  const agent = new http.Agent({ keepAlive: false });
-  const listener = http.createServer(async (request, response) => {
-    const number = Number(request.headers['part-number']) || null;
-    const wrong = fault({ method: request.method, path: request.url, number }) ?? {};
-    if (wrong.status) {
-      for await (const _ of request); // Read to its end, as most proxies do.
-      return response.writeHead(wrong.status, wrong.headers).end(wrong.body ?? '');
-    }
-    const { method, url: path, headers } = request;
-    const onward = http.request({ hostname, port, method, path, headers, agent }, (answer) => {
-      if (wrong.lost) { answer.resume().on('end', () => request.socket.destroy()); return; }
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
-    });
-    onward.on('error', () => response.destroy());
-    let passed = 0;
-    try {
-      for await (const chunk of request) {
-        if (wrong.flip >= passed && wrong.flip < passed + chunk.length) chunk[wrong.flip - passed] ^= 1;
-        passed += chunk.length;
-        if (passed > wrong.cut) { onward.destroy(); request.socket.destroy(); return; }
-        onward.write(chunk);
-      }
-      onward.end();
-    } catch {
-      onward.destroy();
-    }
-  });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  return { url: `http://127.0.0.1:${listener.address().port}`, close: () => { listener.closeAllConnections(); listener.close(); } };
 }
