@@ -56,12 +56,20 @@ export interface UploadToken { token: string; uploadUrl: string; expiresAt: stri
 
 type Bytes = Blob | ArrayBuffer | ArrayBufferView;
 
+/** A file of which any bytes can be read. */
+export interface SlicedSource {
+  size: number; name?: string; type?: string;
+  slice(start: number, end: number): Bytes | Promise<Bytes>;
+}
+
+/** A file that is read from its beginning. `stream` is called again if the bytes are needed again. */
+export interface StreamedSource {
+  size: number; name?: string; type?: string;
+  stream(): ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
+}
+
 /** A file. Its bytes are read when they are sent. */
-export type Source =
-  | Bytes
-  | { size: number; name?: string; type?: string; slice(start: number, end: number): Bytes | Promise<Bytes> }
-  /** `stream` is called again if the bytes are needed again: it gives them from the beginning each time. */
-  | { size: number; name?: string; type?: string; stream(): ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> };
+export type Source = Bytes | SlicedSource | StreamedSource;
 
 export interface Progress {
   /** Confirmed bytes, and those on their way. It goes back when a part must be sent again. */
@@ -142,6 +150,8 @@ export interface PartwayOptions {
 
 export class Partway {
   constructor(options: PartwayOptions);
+  // The first is for inference: the other has several kinds of `slice`.
+  upload(source: SlicedSource, options?: UploadOptions): Upload;
   upload(source: Source, options?: UploadOptions): Upload;
   sessions(options?: Signalled & { status?: SessionStatus; name?: string; size?: number }): AsyncGenerator<Session, void>;
   session(id: string, options?: Signalled): Promise<Session>;
