@@ -13,19 +13,23 @@ const PARALLEL = 4;
 const DAMAGED = 5;
 /** How many sessions are left because another file has come into them. */
 const STARTS = 4;
+/** How often parts may be missing at the end although the server has confirmed all of them. */
+const ROUNDS = 3;
 
 /** Uploads the source. Resolves to the stored file. */
 export async function transfer(upload, source, options) {
   const work = { upload, source, options, parallel: Math.max(1, options.parallel ?? PARALLEL), digests: new Map() };
   for (let start = 1; ; start += 1) {
     const found = await openSession(work, { isNew: start > 1 });
+    work.hasSent = false;
     try {
       return await complete(work, found);
     } catch (error) {
       const isFixed = options.sessionId !== undefined || options.idempotencyKey !== undefined;
       if (!await isUseless(work, found, error)) throw error;
       if (isFixed || start === STARTS) throw differentFile(error);
-      if (found.isCreated) await abandon(upload);
+      // With parts of two files it is of use to nobody. Without ours, the other upload completes it.
+      if (found.isCreated && work.hasSent) await abandon(upload);
       upload.sessionId = null;
     }
   }
@@ -41,10 +45,10 @@ export async function abandon(upload) {
 }
 
 async function complete(work, found) {
-  const { upload, options } = work;
+  const { upload } = work;
   let { session } = found;
   const path = `/uploads/sessions/${session.sessionId}`;
-  for (;;) {
+  for (let round = 1; ; round += 1) {
     if (isOpen(session)) {
       upload.numbers.begin(session.chunkSizeBytes, numbersOf(session.receivedParts));
       upload.moved(true);
@@ -58,11 +62,12 @@ async function complete(work, found) {
       const { file } = await upload.attempt((signal) => upload.http.json('POST', `${path}/finalize`, { body, signal }));
       // A session that was complete before may not have compared.
       if (file.compositeSha256 !== compositeSha256) throw new PartwayError('CHECKSUM_MISMATCH', 'The stored file is another one');
+      if (file.status !== 'STORED') throw new PartwayError('SESSION_CLOSED', 'The file was deleted', { status: 409, details: { statusReason: 'aborted_by_owner' } });
       upload.numbers.begin(session.chunkSizeBytes, numbersOf(session.totalParts ? [[1, session.totalParts]] : []));
       upload.moved(true);
       return { ...file, sessionId: session.sessionId };
     } catch (error) {
-      if (error.code !== 'PARTS_MISSING') throw error;
+      if (error.code !== 'PARTS_MISSING' || round === ROUNDS) throw error;
       session = await stateOf(upload, path);
     }
   }
@@ -111,6 +116,7 @@ async function sendPart(work, session, number, opened) {
     };
     try {
       await putPart(http, id, { number, bytes, digest, signal, onProgress });
+      work.hasSent = true;
     } catch (error) {
       numbers.failed(number);
       if (error.code !== 'CHECKSUM_MISMATCH') throw error;

@@ -172,14 +172,21 @@ testWithServer('two uploads of one file at once', SMALL_PARTS, async ({ client }
 }, 120_000);
 
 testWithServer('two files with one name and size at once', SMALL_PARTS, async ({ client }) => {
-  const [one, two] = [parts(30), parts(30)];
-  const first = client().upload(one, { name: 'a', parallel: 1 });
-  // The session exists and is empty: the other upload finds it, and nothing to compare.
-  await when(first, 'state', (state) => state === 'sending');
-  const second = client().upload(two, { name: 'a', parallel: 1 });
-  const partway = client();
-  await assertStored(partway, await first, one);
-  await assertStored(partway, await second, two);
+  for (const isFirst of [true, false]) {
+    const [one, two] = [parts(30), parts(30)];
+    let release;
+    const released = new Promise((resolve) => { release = resolve; });
+    // The first upload has created the session and reads its first part slowly: the other finds nothing to compare.
+    const slow = { size: one.length, slice: async (start, end) => { if (!isFirst) await released; return one.slice(start, end); } };
+    const first = client().upload(slow, { name: `${isFirst}`, parallel: 1 });
+    await when(first, 'state', (state) => state === 'sending');
+    const second = client().upload(two, { name: `${isFirst}`, parallel: 1 });
+    await when(second, 'progress', ({ bytesConfirmed }) => bytesConfirmed > PART);
+    release();
+    const partway = client();
+    await assertStored(partway, await first, one);
+    await assertStored(partway, await second, two);
+  }
 }, 120_000);
 
 testWithServer('a given session: of this file, of another one, ended', SMALL_PARTS, async ({ client }) => {
