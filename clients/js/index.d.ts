@@ -52,6 +52,10 @@ export interface Event {
 
 export interface Account { owner: string; bytesUsed: number; bytesLimit: number | null; openSessions: number }
 export interface Limits { chunkSizeBytes: number; maxParts: number; maxFileSizeBytes: number }
+/** What a session is created with. */
+export type NewSession = { name: string; size: number }
+  & Pick<UploadOptions, 'contentType' | 'metadata' | 'idempotencyKey' | 'retainUntil' | 'autoFinalize'>;
+export interface DownloadLink { url: string; expiresAt: string }
 export interface UploadToken { token: string; uploadUrl: string; expiresAt: string }
 
 type Bytes = Blob | ArrayBuffer | ArrayBufferView;
@@ -153,12 +157,15 @@ export class Partway {
   // The first is for inference: the other has several kinds of `slice`.
   upload(source: SlicedSource, options?: UploadOptions): Upload;
   upload(source: Source, options?: UploadOptions): Upload;
-  sessions(options?: Signalled & { status?: SessionStatus; name?: string; size?: number }): AsyncGenerator<Session, void>;
+  createSession(options: Signalled & NewSession): Promise<Session>;
+  sessions(options?: Signalled & { status?: SessionStatus; open?: boolean; name?: string; size?: number }): AsyncGenerator<Session, void>;
   session(id: string, options?: Signalled): Promise<Session>;
   watch(id: string, options?: Signalled): AsyncGenerator<Session, void>;
   events(options?: Signalled & { after?: string }): AsyncGenerator<Event, void>;
   download(fileId: string, options?: Signalled & { range?: [first: number, last?: number] }): Promise<Response>;
+  files(options?: Signalled & { status?: FileStatus; name?: string }): AsyncGenerator<StoredFile, void>;
   file(fileId: string, options?: Signalled): Promise<StoredFile>;
+  createDownloadLink(fileId: string, options?: Signalled & { expiresIn?: string }): Promise<DownloadLink>;
   deleteFile(fileId: string, options?: Signalled): Promise<null>;
   abort(sessionId: string, options?: Signalled): Promise<null>;
   finalize(sessionId: string, options?: Signalled & { sha256?: string; compositeSha256?: string }): Promise<Session>;

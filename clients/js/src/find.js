@@ -3,7 +3,7 @@
 import { hex } from './digest.js';
 import { PartwayError } from './error.js';
 import { digestOf } from './local.js';
-import { canonical, isOpen, numbersOf } from './model.js';
+import { canonical, isOpen, newSession, numbersOf, timeOf } from './model.js';
 import { each } from './slots.js';
 
 /** Resolves to `{ session, isCreated }`. `isNew` asks for a session of its own. */
@@ -65,7 +65,7 @@ async function candidates(work) {
 function isWanted({ file, autoFinalize }, options) {
   return canonical(file.metadata) === canonical(options.metadata ?? {})
     && (options.contentType === undefined || file.contentType === options.contentType)
-    && (options.retainUntil === undefined || Date.parse(file.retainUntil) === Date.parse(time(options.retainUntil)))
+    && (options.retainUntil === undefined || Date.parse(file.retainUntil) === Date.parse(timeOf(options.retainUntil)))
     && autoFinalize === (options.autoFinalize ?? false);
 }
 
@@ -92,23 +92,9 @@ export async function sameParts(work, session) {
 
 async function create(work) {
   const { upload, source, options } = work;
-  const body = {
-    original_filename: nameOf(work),
-    total_size_bytes: source.size,
-    content_type: (options.contentType ?? source.type) || undefined,
-    metadata: options.metadata,
-    retain_until: options.retainUntil === undefined ? undefined : time(options.retainUntil),
-    auto_finalize: options.autoFinalize,
-    // An answer that is lost must not leave a second session.
-    idempotency_key: options.idempotencyKey ?? randomKey(),
-  };
+  const body = newSession({ ...options, name: nameOf(work), size: source.size, contentType: options.contentType ?? source.type });
   upload.creation = body;
   const session = await upload.attempt((signal) => upload.http.json('POST', '/uploads/sessions', { body, signal }));
   upload.sessionId = session.sessionId;
   return session;
 }
-
-const time = (value) => (value instanceof Date ? value.toISOString() : String(value));
-
-/** `crypto.randomUUID` needs https:// or localhost. */
-const randomKey = () => hex(crypto.getRandomValues(new Uint8Array(16)));

@@ -1,5 +1,7 @@
-// Owns how the JSON of the API becomes JavaScript objects: names in camelCase, ranges of parts as pairs of numbers.
+// Owns how the JSON of the API becomes JavaScript objects (names in camelCase, ranges of parts as pairs of numbers), and the body
+// that creates a session.
 // Does not own what the fields mean; see docs/api.md.
+import { hex } from './digest.js';
 
 const RANGES = new Set(['received_parts', 'missing_parts']);
 
@@ -34,6 +36,25 @@ export function toPairs(numbers) {
 export function* numbersOf(pairs) {
   for (const [first, last] of pairs) for (let number = first; number <= last; number += 1) yield number;
 }
+
+/** The body that creates a session. */
+export function newSession({ name, size, contentType, metadata, retainUntil, autoFinalize, idempotencyKey }) {
+  return {
+    original_filename: name,
+    total_size_bytes: size,
+    content_type: contentType || undefined,
+    metadata,
+    retain_until: retainUntil === undefined ? undefined : timeOf(retainUntil),
+    auto_finalize: autoFinalize,
+    // An answer that is lost must not leave a second session.
+    idempotency_key: idempotencyKey ?? randomKey(),
+  };
+}
+
+export const timeOf = (value) => (value instanceof Date ? value.toISOString() : String(value));
+
+/** `crypto.randomUUID` needs https:// or localhost. */
+const randomKey = () => hex(crypto.getRandomValues(new Uint8Array(16)));
 
 export const isOpen = ({ status }) => status === 'INIT' || status === 'IN_PROGRESS';
 

@@ -2,6 +2,7 @@
 // Does not own how an upload works; see upload.js and transfer.js.
 import { Digests } from './digest.js';
 import { Http } from './http.js';
+import { newSession } from './model.js';
 import { Patience, retrying } from './retry.js';
 import { Slots } from './slots.js';
 import { Upload } from './upload.js';
@@ -26,14 +27,12 @@ export class Partway {
   /** Uploads a file. The result is a promise of the stored file, with events, pause, resume and abort. */
   upload(source, options) { return new Upload(this.#shared, source, options); }
 
+  /** Creates a session without sending anything, for a page or a device that sends the bytes. */
+  createSession({ signal, ...fields }) { return this.#json('POST', '/uploads/sessions', { body: newSession(fields), signal }); }
+
   /** The sessions, newest first. */
-  async *sessions({ status, name, size, signal } = {}) {
-    for (let after; after !== null;) {
-      const filters = { status, original_filename: name, total_size_bytes: size, after, limit: 100 };
-      const page = await this.#json('GET', `/uploads/sessions?${query(filters)}`, { signal });
-      yield* page.sessions;
-      after = page.next;
-    }
+  sessions({ status, open, name, size, signal } = {}) {
+    return this.#list('/uploads/sessions', 'sessions', { status, open, original_filename: name, total_size_bytes: size }, signal);
   }
 
   session(id, options) { return this.#json('GET', session(id), options); }
@@ -57,9 +56,17 @@ export class Partway {
     return this.#retrying(() => this.#http.response('GET', `${file(id)}/content`, { headers, signal }), signal);
   }
 
+  /** The records of the files, newest first. */
+  files({ status, name, signal } = {}) { return this.#list('/files', 'files', { status, original_filename: name }, signal); }
+
   /** The record of a file. */
   file(id, options) { return this.#json('GET', file(id), options); }
   deleteFile(id, options) { return this.#json('DELETE', file(id), options); }
+
+  /** A URL that reads the content of this file until it expires, for `<a>` and `<video>`, which cannot send a token. */
+  createDownloadLink(id, { expiresIn, signal } = {}) {
+    return this.#json('POST', `${file(id)}/links`, { body: { expires_in: expiresIn }, signal });
+  }
 
   /** Aborts a session: the server frees its bytes. */
   abort(id, options) { return this.#json('DELETE', session(id), options); }
@@ -74,6 +81,14 @@ export class Partway {
   /** A token for this session only, for a page or a device that must not see anything else. */
   createUploadToken(id, { expiresIn, signal } = {}) {
     return this.#json('POST', `${session(id)}/tokens`, { body: { expires_in: expiresIn }, signal });
+  }
+
+  async *#list(path, name, filters, signal) {
+    for (let after; after !== null;) {
+      const page = await this.#json('GET', `${path}?${query({ ...filters, after, limit: 100 })}`, { signal });
+      yield* page[name];
+      after = page.next;
+    }
   }
 
   #json(method, path, { body, signal } = {}) {

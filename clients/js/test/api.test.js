@@ -1,7 +1,7 @@
 // The other methods: lists, watching, events, tokens, errors.
 import { PART, Partway, PartwayError, SMALL_PARTS, all, assert, assertStored, bytesOf, cli, newToken, proxyTo, testWithServer, when } from './support.js';
 
-testWithServer('list, read, download, delete, abort, finalize', SMALL_PARTS, async ({ client, token, url }) => {
+testWithServer('list, read, download, delete, abort, finalize', SMALL_PARTS, async ({ client, url }) => {
   const partway = client();
   const bytes = bytesOf(3 * PART);
   const file = await partway.upload(bytes, { name: 'a' });
@@ -12,14 +12,32 @@ testWithServer('list, read, download, delete, abort, finalize', SMALL_PARTS, asy
   await assert.rejects(partway.download(file.fileId), { code: 'NOT_FOUND', status: 404 });
   assert.equal((await partway.me()).owner, 'local');
   assert.equal((await partway.limits()).chunkSizeBytes, PART);
-  const created = await fetch(`${url}/uploads/sessions`, {
-    method: 'POST', body: JSON.stringify({ original_filename: 'e', total_size_bytes: 0 }),
-    headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
-  });
-  const { session_id: id } = await created.json();
+  const { sessionId: id } = await partway.createSession({ name: 'e', size: 0, metadata: { some_name: 1 } });
   assert.equal((await partway.finalize(id)).status, 'COMPLETE');
   await assert.rejects(partway.abort(id), { code: 'SESSION_CLOSED' });
   assert.deepEqual((await all(partway.sessions({ name: 'e', size: 0, status: 'COMPLETE' }))).map(({ sessionId }) => sessionId), [id]);
+  assert.deepEqual((await partway.session(id)).file.metadata, { some_name: 1 });
+});
+
+testWithServer('sessions that others send, lists of files, and links', SMALL_PARTS, async ({ client, url }) => {
+  const partway = client();
+  const bytes = bytesOf(2 * PART);
+  const key = { name: 'b', size: bytes.length, contentType: 'video/mp4', idempotencyKey: 'b1' };
+  const created = await partway.createSession(key);
+  assert.equal((await partway.createSession(key)).sessionId, created.sessionId);
+  assert.deepEqual((await all(partway.sessions({ open: true }))).map(({ sessionId }) => sessionId), [created.sessionId]);
+  const { token } = await partway.createUploadToken(created.sessionId);
+  const { fileId, contentType } = await new Partway({ url, token }).upload(bytes, { sessionId: created.sessionId });
+  assert.equal(contentType, 'video/mp4');
+  assert.deepEqual(await all(partway.sessions({ open: true })), []);
+  assert.deepEqual((await all(partway.files({ status: 'STORED', name: 'b' }))).map((file) => file.fileId), [fileId]);
+  assert.deepEqual(await all(partway.files({ status: 'DELETED' })), []);
+  const link = await partway.createDownloadLink(fileId, { expiresIn: '5m' });
+  assert.ok(Date.parse(link.expiresAt) > Date.now());
+  const read = async () => { const response = await fetch(link.url); return response.ok ? new Uint8Array(await response.arrayBuffer()) : response.status; };
+  assert.deepEqual(await read(), bytes);
+  await partway.deleteFile(fileId);
+  assert.equal(await read(), 404);
 });
 
 testWithServer('watch goes on after a restart of the server, and ends with the session', SMALL_PARTS, async ({ server, client }) => {

@@ -22,6 +22,10 @@ export async function use(file: File, signal: AbortSignal): Promise<string | nul
   }
   for await (const { type, data } of partway.events({ after: 'evt_x' })) if (type === 'file.deleted') return data.sha256;
   const response: Response = await partway.download(stored.fileId, { range: [0, 9] });
+  const { url } = await partway.createDownloadLink(stored.fileId, { expiresIn: '1h' });
+  for await (const { originalFilename } of partway.files({ status: 'STORED' })) if (originalFilename === url) break;
+  const created: Session = await partway.createSession({ name: 'a', size: 1, metadata: { a: 1 } });
+  for await (const { sessionId } of partway.sessions({ open: true })) if (sessionId === created.sessionId) break;
   const { token } = await partway.createUploadToken(stored.sessionId, { expiresIn: '1h' });
   return (await partway.me()).bytesLimit === null ? response.text() : token;
 }
