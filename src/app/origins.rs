@@ -14,7 +14,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use url::Url;
 
 /// Response headers that a page of another origin may read, in addition to those that the CORS standard always allows.
-const EXPOSED: [&str; 25] = [
+const EXPOSED: [&str; 26] = [
     "accept-patch",
     "accept-ranges",
     "allow",
@@ -25,6 +25,7 @@ const EXPOSED: [&str; 25] = [
     "etag",
     "last-modified",
     "location",
+    "preference-applied",
     "repr-digest",
     "retry-after",
     "tus-checksum-algorithm",
