@@ -1,4 +1,4 @@
-// Many files, and a large one: bounded requests and bounded memory. PARTWAY_TEST_GIB is the size of the large file, 1 by default.
+// Many files, and a large one: bounded requests and bounded memory. TEST_GIB is the size of the large file, 1 by default.
 import { MIB, assert, testWithServer, all } from './support.js';
 
 testWithServer('2,000 small files', {}, async ({ client, requests }) => {
@@ -21,7 +21,7 @@ testWithServer('2,000 small files', {}, async ({ client, requests }) => {
   assert.equal(await (await partway.download(files[1234].fileId)).text(), 'content 1234');
 }, 300_000);
 
-const gib = Number(process.env.PARTWAY_TEST_GIB ?? 1);
+const gib = Number(process.env.TEST_GIB ?? 1);
 testWithServer(`a file of ${gib} GiB does not grow the memory`, { PARTWAY_SYNC: 'os' }, async ({ client }) => {
   const partway = client();
   const source = { size: gib * 1024 * MIB + 1, name: 'large', slice: (start, end) => new Uint8Array(end - start) };
