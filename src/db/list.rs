@@ -114,8 +114,16 @@ fn files() -> Rows {
     ids.find_also_related(upload_file::Entity)
 }
 
-/// The owner's sessions that pass the filters.
-fn matching<S: QueryFilter>(rows: S, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> S {
+/// The number of sessions that pass the filters, whatever the page. Stops to count at `limit`: it reads an index in its order.
+fn counted(owner: &OwnerName, query: &UploadQuery, limit: u64, backend: DbBackend) -> SelectStatement {
+    let ids = upload_session::Entity::find().select_only().column(upload_session::Column::Id);
+    let whole = UploadQuery { after: None, before: None, ..query.clone() };
+    let ids = listed(ids, owner, &whole, backend).limit(limit).into_query();
+    Query::select().expr_as(Expr::cust("COUNT(*)"), "count").from_subquery(ids, "listed").take()
+}
+
+/// The owner's sessions that pass the filters, in the order of the list.
+fn listed<S: QueryFilter + QueryOrder>(rows: S, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> S {
     let mut select = rows.filter(is_owners(owner, backend));
     match (query.status, query.open) {
         (Some(status), Some(open)) if status.is_open() != open => select = select.filter(Expr::val(false)),
@@ -138,18 +146,6 @@ fn matching<S: QueryFilter>(rows: S, owner: &OwnerName, query: &UploadQuery, bac
             Err(_) => Expr::val(false),
         });
     }
-    select
-}
-
-/// The number of sessions that pass the filters. Stops to count at `limit`.
-fn counted(owner: &OwnerName, query: &UploadQuery, limit: u64, backend: DbBackend) -> SelectStatement {
-    let ids = upload_session::Entity::find().select_only().column(upload_session::Column::Id);
-    let ids = matching(ids, owner, query, backend).limit(limit).into_query();
-    Query::select().expr_as(Expr::cust("COUNT(*)"), "count").from_subquery(ids, "listed").take()
-}
-
-fn listed(rows: Rows, owner: &OwnerName, query: &UploadQuery, backend: DbBackend) -> Rows {
-    let mut select = matching(rows, owner, query, backend);
     if let Some(id) = query.after {
         select = select.filter(upload_session::COLUMN.id.lt(id.0));
     }
