@@ -51,13 +51,11 @@ const nameOf = ({ source, options }) => options.name ?? source.name ?? 'unnamed'
 async function candidates(work) {
   const { upload, source, options } = work;
   const found = [];
-  for (const status of ['IN_PROGRESS', 'INIT']) {
-    for (let after; after !== null;) {
-      const query = new URLSearchParams({ status, original_filename: nameOf(work), total_size_bytes: source.size, limit: 100, ...(after && { after }) });
-      const page = await upload.attempt((signal) => upload.http.json('GET', `/uploads/sessions?${query}`, { signal }));
-      found.push(...page.sessions.filter((session) => isWanted(session, options)));
-      after = page.next;
-    }
+  for (let after; after !== null;) {
+    const filters = { open: true, original_filename: nameOf(work), total_size_bytes: source.size, limit: 100, ...(after && { after }) };
+    const page = await upload.attempt((signal) => upload.http.json('GET', `/uploads/sessions?${new URLSearchParams(filters)}`, { signal }));
+    found.push(...page.sessions.filter((session) => isWanted(session, options)));
+    after = page.next;
   }
   return found.sort((a, b) => b.bytesReceived - a.bytesReceived);
 }
