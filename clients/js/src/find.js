@@ -80,7 +80,7 @@ export async function sameParts(work, session) {
       await upload.attempt(async () => {}); // Waits while paused.
       if (hex(await digestOf(work, session, partNumber)) !== sha256) isSame = false;
       upload.numbers.compared(partNumber);
-      upload.moved(false);
+      upload.reportProgress(false);
     });
     if (!isSame) return false;
     after = page.next;

@@ -54,10 +54,10 @@ export class Http {
 
   /** The JSON of an answer, in camelCase; null if it has no body. */
   async json(method, path, { body, signal } = {}) {
-    const hurried = timeout(TIMEOUT, signal);
+    const limited = timeout(TIMEOUT, signal);
     try {
       const response = await this.response(method, path, {
-        signal: hurried.signal,
+        signal: limited.signal,
         body: body && JSON.stringify(body),
         headers: body && { 'Content-Type': 'application/json' },
       });
@@ -67,7 +67,7 @@ export class Http {
       if (signal?.aborted) throw aborted(signal);
       throw error instanceof PartwayError ? error : noAnswer(error);
     } finally {
-      hurried.end();
+      limited.end();
     }
   }
 }

@@ -3,13 +3,13 @@
 import { Digests } from './digest.js';
 import { Http } from './http.js';
 import { newSession } from './model.js';
-import { Patience, retrying } from './retry.js';
+import { RetryBudget, retrying } from './retry.js';
 import { Slots } from './slots.js';
 import { Upload } from './upload.js';
 import { watch } from './watch.js';
 
 /** Requests outside an upload are for somebody who waits for the answer. */
-const PATIENCE = 10_000;
+const RETRY_FOR = 10_000;
 
 const session = (id) => `/uploads/sessions/${encodeURIComponent(id)}`;
 const file = (id) => `/files/${encodeURIComponent(id)}`;
@@ -95,7 +95,7 @@ export class Partway {
     return this.#retrying(() => this.#http.json(method, path, { body, signal }), signal);
   }
 
-  #retrying(work, signal) { return retrying(work, { signal, patience: new Patience(PATIENCE) }); }
+  #retrying(work, signal) { return retrying(work, { signal, budget: new RetryBudget(RETRY_FOR) }); }
 }
 
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== undefined));

@@ -38,16 +38,16 @@ export async function online(signal) {
 }
 
 /**
- * Does `work` until it succeeds or fails for good. Gives up after some time without progress (`patience`), not counting the
+ * Does `work` until it succeeds or fails for good. Gives up after some time without progress (`budget`), not counting the
  * time offline.
  * @template T
  * @param {() => Promise<T>} work
- * @param {{ signal?: AbortSignal, patience: Patience, onRetry?: (error: any, wait: number) => void }} options
+ * @param {{ signal?: AbortSignal, budget: RetryBudget, onRetry?: (error: any, wait: number) => void }} options
  * @returns {Promise<T>}
  */
-export async function retrying(work, { signal, patience, onRetry }) {
+export async function retrying(work, { signal, budget, onRetry }) {
   let spent = 0;
-  let { steps } = patience;
+  let { steps } = budget;
   for (let attempt = 1; ; attempt += 1) {
     await online(signal);
     const began = Date.now();
@@ -57,10 +57,10 @@ export async function retrying(work, { signal, patience, onRetry }) {
       if (signal?.aborted) throw aborted(signal);
       if (error?.retryable !== true) throw error;
       if (isOffline()) continue;
-      if (patience.steps !== steps) [attempt, spent, steps] = [1, 0, patience.steps];
+      if (budget.steps !== steps) [attempt, spent, steps] = [1, 0, budget.steps];
       // A device that slept has not tried for all that time.
       spent += Math.min(Date.now() - began, 120_000);
-      if (spent >= patience.limit) throw error;
+      if (spent >= budget.limit) throw error;
       const wait = delay(attempt, error.retryAfter);
       onRetry?.(error, wait);
       await sleep(wait, signal, { wakeOnline: error.retryAfter === undefined });
@@ -70,8 +70,8 @@ export async function retrying(work, { signal, patience, onRetry }) {
 }
 
 /** How long attempts may go on without progress. Several of them can share one: the progress of any renews that of all. */
-export class Patience {
+export class RetryBudget {
   steps = 0;
   constructor(limit) { this.limit = limit; }
-  progress() { this.steps += 1; }
+  renew() { this.steps += 1; }
 }

@@ -26,17 +26,17 @@ export async function transfer(upload, source, options) {
       return await complete(work, found);
     } catch (error) {
       const isFixed = options.sessionId !== undefined || options.idempotencyKey !== undefined;
-      if (!await isUseless(work, found, error)) throw error;
+      if (!await cannotBecomeFile(work, found, error)) throw error;
       if (isFixed || start === STARTS) throw differentFile(error);
       // With parts of two files it is of use to nobody. Without ours, the other upload completes it.
-      if (found.isCreated && work.hasSent) await abandon(upload);
+      if (found.isCreated && work.hasSent) await abortOnServer(upload);
       upload.sessionId = null;
     }
   }
 }
 
 /** Aborts the session of the upload, also if the answer to its creation has not come. */
-export async function abandon(upload) {
+export async function abortOnServer(upload) {
   const { http, creation } = upload;
   if (!upload.sessionId && creation) {
     upload.sessionId = await http.json('POST', '/uploads/sessions', { body: creation }).then((session) => session.sessionId, () => null);
@@ -51,7 +51,7 @@ async function complete(work, found) {
   for (let round = 1; ; round += 1) {
     if (isOpen(session)) {
       upload.numbers.begin(session.chunkSizeBytes, numbersOf(session.receivedParts));
-      upload.moved(true);
+      upload.reportProgress(true);
       upload.enter('sending');
       await sendMissing(work, session);
     }
@@ -64,7 +64,7 @@ async function complete(work, found) {
       if (file.compositeSha256 !== compositeSha256) throw new PartwayError('CHECKSUM_MISMATCH', 'The stored file is another one');
       if (file.status !== 'STORED') throw new PartwayError('SESSION_CLOSED', 'The file was deleted', { status: 409, details: { statusReason: 'aborted_by_owner' } });
       upload.numbers.begin(session.chunkSizeBytes, numbersOf(session.totalParts ? [[1, session.totalParts]] : []));
-      upload.moved(true);
+      upload.reportProgress(true);
       return { ...file, sessionId: session.sessionId };
     } catch (error) {
       if (error.code !== 'PARTS_MISSING' || round === ROUNDS) throw error;
@@ -110,9 +110,9 @@ async function sendPart(work, session, number, opened) {
     if (tries > 1 && has(await stateNow(upload, `/uploads/sessions/${id}`, signal), number)) return;
     const onProgress = (loaded) => {
       opened();
-      if (loaded > most) { most = loaded; upload.patience.progress(); }
+      if (loaded > most) { most = loaded; upload.budget.renew(); }
       numbers.sent(number, Math.min(loaded, bytes.length));
-      upload.moved(false);
+      upload.reportProgress(false);
     };
     try {
       await putPart(http, id, { number, bytes, digest, signal, onProgress });
@@ -126,8 +126,8 @@ async function sendPart(work, session, number, opened) {
   });
   numbers.sent(number, bytes.length);
   numbers.confirm(number);
-  upload.patience.progress();
-  upload.moved(true);
+  upload.budget.renew();
+  upload.reportProgress(true);
 }
 
 const has = ({ receivedParts, status }, number) =>
@@ -145,7 +145,7 @@ async function stateNow({ http }, path, signal) {
 }
 
 /** Whether the session cannot become this file, and a new one could. */
-async function isUseless(work, { session, isCreated }, error) {
+async function cannotBecomeFile(work, { session, isCreated }, error) {
   if (error.code === 'PART_CONFLICT' || error.code === 'CHECKSUM_MISMATCH' || error.code === 'BYTES_LOST') return true;
   if (error.code !== 'SESSION_CLOSED') return false;
   const reason = error.details.statusReason

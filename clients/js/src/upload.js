@@ -2,11 +2,11 @@
 // Does not own what an upload does; see transfer.js.
 import { PartwayError, aborted } from './error.js';
 import { Progress } from './progress.js';
-import { Patience, retrying } from './retry.js';
+import { RetryBudget, retrying } from './retry.js';
 import { openSource } from './source.js';
-import { abandon, transfer } from './transfer.js';
+import { abortOnServer, transfer } from './transfer.js';
 
-const PATIENCE = 5 * 60_000;
+const RETRY_FOR = 5 * 60_000;
 const PROGRESS_EVERY = 100;
 
 export class Upload {
@@ -19,16 +19,16 @@ export class Upload {
   #state = 'waiting';
   #beforePause = 'waiting';
   #lastProgress = 0;
-  #abandoned = null;
+  #abortedOnServer = null;
   #result;
 
   /** @param {{ http: import('./http.js').Http, digests: import('./digest.js').Digests, slots: import('./slots.js').Slots }} client */
   constructor(client, source, options = {}) {
     this.#client = client;
-    const { signal, onProgress, onState, retryFor = PATIENCE, abortSession = false } = options;
+    const { signal, onProgress, onState, retryFor = RETRY_FOR, abortSession = false } = options;
     if (onProgress) this.on('progress', onProgress);
     if (onState) this.on('state', onState);
-    this.patience = new Patience(retryFor);
+    this.budget = new RetryBudget(retryFor);
     /** The id of the session; null until there is one. */
     this.sessionId = null;
     const stop = () => this.abort({ session: abortSession, reason: signal.reason });
@@ -69,7 +69,7 @@ export class Upload {
     const { resolve } = this.#resumed;
     this.#resumed = null;
     this.#running = new AbortController();
-    this.patience.progress();
+    this.budget.renew();
     this.#enter(this.#beforePause);
     resolve();
   }
@@ -84,8 +84,8 @@ export class Upload {
     }
     if (this.#state !== 'aborted') return;
     await this.#result.catch(() => {});
-    if (session) this.#abandoned ??= abandon(this);
-    await this.#abandoned;
+    if (session) this.#abortedOnServer ??= abortOnServer(this);
+    await this.#abortedOnServer;
   }
 
   // --- For transfer.js ---
@@ -107,8 +107,8 @@ export class Upload {
       const { signal } = this.#running;
       try {
         return await retrying(() => work(signal), {
-          signal, patience: this.patience,
-          onRetry: (error, wait) => this.#tell('retry', { error, wait }),
+          signal, budget: this.budget,
+          onRetry: (error, wait) => this.#emit('retry', { error, wait }),
         });
       } catch (error) {
         if (this.signal.aborted) throw aborted(this.signal);
@@ -118,11 +118,11 @@ export class Upload {
   }
 
   /** Tells how far the upload is, at most ten times a second unless `isStep`. */
-  moved(isStep) {
+  reportProgress(isStep) {
     const time = Date.now();
     if (!isStep && time - this.#lastProgress < PROGRESS_EVERY) return;
     this.#lastProgress = time;
-    if (this.#listeners.progress.size > 0 && !this.#isOver()) this.#tell('progress', this.numbers.now());
+    if (this.#listeners.progress.size > 0 && !this.#isOver()) this.#emit('progress', this.numbers.now());
   }
 
   // --- Own ---
@@ -179,10 +179,10 @@ export class Upload {
   #enter(state) {
     if (this.#state === state) return;
     this.#state = state;
-    this.#tell('state', state);
+    this.#emit('state', state);
   }
 
-  #tell(event, value) {
+  #emit(event, value) {
     for (const listener of this.#listeners[event]) {
       // A fault of the application must not stop the upload, and must not be hidden.
       try { listener(value); } catch (error) { queueMicrotask(() => { throw error; }); }
