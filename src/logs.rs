@@ -18,6 +18,8 @@ pub enum LogFormat {
 /// Starts the log on standard error. Standard output is for the results of commands.
 pub(crate) fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sea_orm_migration=warn"));
+    // At the level `trace`, it logs the messages of WebSockets, and the first one has the client's token.
+    let filter = filter.add_directive("tungstenite::protocol=debug".parse().expect("a valid directive"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

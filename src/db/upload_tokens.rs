@@ -44,10 +44,12 @@ pub struct ValidUploadToken {
 type Columns = (Uuid, Uuid, String, Option<Timestamp>, Timestamp);
 
 impl Db {
-    /// Stores a token, unless its session already has `max` tokens. Requests that run at the same time do not see each other, so
+    /// Stores a token, unless its session already has `max` tokens that have not expired. Requests that run at the same time do not see each other, so
     /// a session can get a few more.
     pub async fn create_upload_token(&self, token: &NewUploadToken, max: u64) -> Result<bool> {
-        let of_session = upload_token::Entity::find().filter(upload_token::COLUMN.session_id.eq(token.session.0));
+        let of_session = upload_token::Entity::find()
+            .filter(upload_token::COLUMN.session_id.eq(token.session.0))
+            .filter(upload_token::COLUMN.check_at.gt(token.created_at));
         if retry_transient(|| of_session.clone().count(&self.read)).await? >= max {
             return Ok(false);
         }

@@ -37,14 +37,14 @@ impl fmt::Display for OwnerName {
 
 /// An authenticated caller. Every use case has one as a parameter, and asks it for the owner whose rows it may touch. So every
 /// query is limited to the rows of that owner, and a narrow token to its upload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
     owner: OwnerName,
     scope: Scope,
 }
 
 /// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scope {
     /// Everything that the owner may do.
     Everything,

@@ -109,6 +109,8 @@ impl Jwt {
             value.as_f64().and_then(timestamp).map(Some).ok_or_else(unreadable)
         };
         let missing = |name: &str| Refused::Invalid(format!("it has no {name}"));
+        // The library also accepts a list of issuers.
+        claims.get("iss").and_then(Value::as_str).ok_or_else(|| missing("iss"))?;
         let expires_at = time("exp")?.ok_or_else(|| missing("exp"))?.checked_add_signed(LEEWAY);
         let expires_at = expires_at.ok_or_else(|| missing("valid exp"))?;
         if expires_at <= now {

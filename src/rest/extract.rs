@@ -42,8 +42,11 @@ impl<S: Send + Sync> FromRequestParts<S> for PartPath {
         let in_path = path_param(parts, state, "number").await;
         let mut in_header = parts.headers.get_all(PART_NUMBER).iter();
         let text = match (in_path.as_str(), in_header.next()) {
-            ("", _) if in_header.next().is_some() => return Err(Error::doubled("part_number").into()),
+            (_, Some(_)) if in_header.next().is_some() => return Err(Error::doubled("part_number").into()),
             ("", Some(number)) => number.to_str().unwrap_or_default(),
+            (number, Some(other)) if other != number => {
+                return Err(Error::invalid("part_number", "the path and the header must have the same number").into());
+            }
             (number, _) => number,
         };
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

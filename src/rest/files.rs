@@ -148,6 +148,8 @@ fn content_headers(file: &FileRecord, current: &Validator, range: &Range<u64>) -
         (header::CONTENT_DISPOSITION, disposition(&file.original_filename)),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        // The address may have the token of a link.
+        (header::REFERRER_POLICY, "no-referrer".to_owned()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
     ];
     headers.extend(representation::headers(current));

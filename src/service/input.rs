@@ -22,7 +22,10 @@ pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Op
 
 /// Reads a duration longer than zero and at most `max`. `problem` says that to the client.
 pub(super) fn parse_expires_in(text: &str, max: TimeDelta, problem: &str) -> Result<TimeDelta> {
-    let duration = humantime::parse_duration(text).ok().and_then(|duration| TimeDelta::from_std(duration).ok());
+    // `M` is a month for the parser, and too easily written for a minute.
+    let duration = humantime::parse_duration(text).ok().filter(|_| !text.contains('M'));
+    // Times have microseconds.
+    let duration = duration.and_then(|duration| i64::try_from(duration.as_micros()).ok()).map(TimeDelta::microseconds);
     let duration = duration.filter(|duration| *duration > TimeDelta::zero() && *duration <= max);
     duration.ok_or_else(|| Error::invalid("expires_in", problem))
 }

@@ -26,6 +26,7 @@ mod input;
 mod limits;
 mod list;
 mod lost;
+mod open_counts;
 mod part_removal;
 mod parts;
 mod persist;
@@ -61,6 +62,7 @@ pub use feed::MAX_EVENTS_PAGE;
 pub use finalize::DigestFields;
 pub use input::{MAX_CONTENT_TYPE_BYTES, MAX_FILENAME_BYTES, UNNAMED};
 pub use limits::{FileSha256, Limits};
+pub use open_counts::{OpenCounts, OpenPermit};
 pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use room::Room;
 pub use sweep::Swept;
@@ -99,6 +101,8 @@ pub struct Service {
     tokens: authenticate::TokenCache,
     identity: Option<Jwt>,
     watchers: watch::Watchers,
+    /// The streams that callers have open.
+    streams: OpenCounts,
     downloads: downloads::Downloads,
     deliveries: deliver::Deliveries,
     /// Steps that must run to their end.
@@ -136,6 +140,7 @@ impl Service {
             tokens: authenticate::TokenCache::default(),
             identity: None,
             watchers: watch::Watchers::default(),
+            streams: OpenCounts::default(),
             downloads: downloads::Downloads::default(),
             deliveries: deliver::Deliveries::new(sender),
             detached: TaskTracker::new(),

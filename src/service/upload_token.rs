@@ -16,7 +16,7 @@ use crate::{
 pub(super) const PREFIX: &str = "pu_";
 /// Maximum number of tokens of one session that have not expired.
 const MAX_TOKENS: u64 = 100;
-const MAX_LIFETIME: TimeDelta = TimeDelta::days(36_500);
+const MAX_LIFETIME: TimeDelta = TimeDelta::days(36_525);
 
 /// A new token for one upload.
 #[derive(Debug)]

@@ -95,5 +95,7 @@ pub(super) async fn download(
         return Err(Error::not_found("stored file").into());
     }
     let location = public_url.absolute(&headers, &format!("/files/{}/content", upload.file.id));
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+    // The address of this request may have a token.
+    let headers = [(header::LOCATION, location), (header::REFERRER_POLICY, "no-referrer".to_owned())];
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
 }

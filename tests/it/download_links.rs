@@ -34,7 +34,9 @@ async fn a_link_needs_no_header_and_serves_ranges() {
     assert_eq!(created.header("cache-control"), "no-store");
     let url = created.json()["url"].take();
     assert!(url.as_str().unwrap().starts_with(&format!("/files/{id}/content?link=pl_")), "{url}");
-    assert_eq!(follow(&app, "GET", &url, None).await.expect(200).bytes, file);
+    let answer = follow(&app, "GET", &url, None).await.expect(200);
+    assert_eq!(answer.header("referrer-policy"), "no-referrer");
+    assert_eq!(answer.bytes, file);
     assert_eq!(follow(&app, "GET", &url, Some("bytes=10-19")).await.expect(206).bytes, file[10..20]);
     let head = follow(&app, "HEAD", &url, None).await.expect(200);
     assert_eq!((head.header("content-length"), head.bytes.len()), ("95", 0));

@@ -195,6 +195,7 @@ async fn wrong_claims_are_refused() {
     for (name, value) in [
         ("iss", json!("https://id.example.com/")),
         ("iss", json!(null)),
+        ("iss", json!([ISSUER, "https://id.example.com/"])),
         ("aud", json!("another")),
         ("aud", json!(["another"])),
         ("aud", json!([])),

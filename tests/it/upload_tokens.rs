@@ -329,11 +329,13 @@ async fn a_token_expires_at_its_time_or_with_its_session() {
     }
     app.advance(TimeDelta::days(8));
     with_session.get(&format!("/uploads/sessions/{session}")).await.expect(401);
-    for expires_in in ["", "0s", "-1h", "tomorrow", "1000y"] {
+    for expires_in in ["", "0s", "-1h", "tomorrow", "1000y", "1M", "1ns"] {
         let refused = owner.post(&path, json!({ "expires_in": expires_in })).await;
         assert_eq!(refused.problem(), (400, "INVALID_INPUT".to_owned()), "{expires_in}");
         assert_eq!(refused.json()["field"], "expires_in");
     }
+    let longest = owner.create_id(25).await;
+    owner.post(&format!("/uploads/sessions/{longest}/tokens"), json!({ "expires_in": "100years" })).await.expect(201);
 }
 
 #[tokio::test]
@@ -347,8 +349,28 @@ async fn expired_tokens_are_removed_and_a_session_has_a_limited_number() {
     }
     assert_eq!(owner.post(&path, json!({})).await.problem(), (429, "RATE_LIMITED".to_owned()));
     app.advance(TimeDelta::hours(2));
+    // An expired token does not count, whether or not the sweep has removed it.
+    owner.post(&path, json!({ "expires_in": "1h" })).await.expect(201);
     app.service.sweep().await;
     owner.post(&path, json!({})).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_page_with_a_token_for_one_upload_does_not_use_up_the_streams_of_the_owner() {
+    let app = TestApp::with(|config| config.limits.max_streams_per_owner = 16).await;
+    let owner = app.user("ann").await;
+    let session = owner.create_id(25).await;
+    let page = narrow(&owner, &session).await;
+    let open = async |user: &TestUser| {
+        let request = user.request("GET", &format!("/uploads/sessions/{session}/events")).body(Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(user.router.clone(), request).await.unwrap()
+    };
+    let of_page = [open(&page).await, open(&page).await];
+    assert_eq!(of_page.each_ref().map(|answer| answer.status().as_u16()), [200, 200]);
+    assert_eq!(open(&page).await.status().as_u16(), 429);
+    assert_eq!(open(&owner).await.status().as_u16(), 200);
+    drop(of_page);
+    assert_eq!(open(&page).await.status().as_u16(), 200);
 }
 
 #[tokio::test]
@@ -364,6 +386,12 @@ async fn the_number_of_a_part_may_be_in_a_header() {
     assert_eq!(put("2", "0123456789").await.expect(201).json()["part_number"], 2);
     put("2", "0123456789").await.expect(200);
     assert_eq!(put("9", "0123456789").await.problem().1, "PART_OUT_OF_RANGE");
+    // A number in the path must be the same.
+    for (in_header, status) in [("1", 201), ("2", 400)] {
+        let request = user.request("PUT", &format!("/uploads/sessions/{session}/parts/1"));
+        let request = request.header("part-number", in_header).header("content-length", 10);
+        user.send(request.body(Body::from("0123456789")).unwrap()).await.expect(status);
+    }
     for wrong in ["", "x", "-1", "1.0"] {
         assert_eq!(put(wrong, "0123456789").await.problem(), (400, "INVALID_INPUT".to_owned()), "{wrong}");
     }

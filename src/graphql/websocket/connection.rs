@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
-    SocketPermit, Sockets,
+    Sockets,
     messages::{
         BAD_MESSAGE, ClientMessage, Close, DUPLICATE_ID, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT_PASSED, NOT_INITIALISED,
         ServerMessage, TOO_MANY_BEFORE_INIT, TOO_MANY_INITS, TOO_MANY_SOCKETS, TRY_LATER, UNRESPONSIVE,
@@ -28,6 +28,7 @@ use crate::{
     error::{Code, Error},
     graphql::{errors::error_response, execute::Allowed, request::Parameters, response::is_request_error},
     http::token_end,
+    service::OpenPermit,
 };
 
 /// Time in which a client must authenticate.
@@ -55,7 +56,7 @@ pub(super) struct Connection {
 struct Identity {
     token: String,
     principal: Principal,
-    _permit: SocketPermit,
+    _permit: OpenPermit,
 }
 
 /// Authenticates a client by the token in the payload of `connection_init` or in the handshake.
@@ -66,7 +67,7 @@ async fn authenticate(sockets: &Sockets, token: Option<String>) -> Result<Identi
         // Clients do not connect again after FORBIDDEN, so a failure of the database must have another code.
         if error.code() == Code::Unauthenticated { FORBIDDEN } else { TRY_LATER }
     })?;
-    let permit = sockets.enter(principal.counted_as()).ok_or(TOO_MANY_SOCKETS)?;
+    let permit = sockets.enter(&principal).ok_or(TOO_MANY_SOCKETS)?;
     Ok(Identity { token, principal, _permit: permit })
 }
 

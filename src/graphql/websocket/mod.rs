@@ -10,8 +10,6 @@ mod messages;
 mod unauthenticated;
 mod wire;
 
-use std::{collections::HashMap, sync::Arc};
-
 use async_graphql::http::WebSocketProtocols;
 use axum::{
     extract::{
@@ -21,18 +19,18 @@ use axum::{
     http::{HeaderMap, Uri, header},
     response::Response,
 };
-use parking_lot::Mutex;
 
 use self::{connection::Connection, unauthenticated::UnauthenticatedSockets};
 use super::{execute::Executor, request::MAX_REQUEST_BYTES};
 use crate::{
-    domain::OwnerName,
+    domain::Principal,
     error::Error,
     http::{self, Problem},
+    service::{OpenCounts, OpenPermit},
 };
 
 /// Open sockets of one owner.
-const MAX_SOCKETS_PER_OWNER: usize = 64;
+const MAX_SOCKETS_PER_OWNER: u64 = 64;
 
 /// Size of a socket's read buffer and of its write buffer. With the library's default of 128 KiB, the buffers would be most of
 /// the memory of an idle socket.
@@ -44,24 +42,19 @@ const MAX_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 pub(super) struct Sockets {
     executor: Executor,
-    open: Arc<Mutex<HashMap<OwnerName, usize>>>,
+    open: OpenCounts,
     unauthenticated: UnauthenticatedSockets,
 }
 
 impl Sockets {
     pub(super) fn new(executor: Executor) -> Self {
-        Self { executor, open: Arc::default(), unauthenticated: UnauthenticatedSockets::default() }
+        Self { executor, open: OpenCounts::default(), unauthenticated: UnauthenticatedSockets::default() }
     }
 
-    /// A permit for one more socket of the owner. `None` if the owner has [`MAX_SOCKETS_PER_OWNER`] open sockets.
-    fn enter(&self, owner: &OwnerName) -> Option<SocketPermit> {
-        let mut open = self.open.lock();
-        let count = open.entry(owner.clone()).or_default();
-        if *count >= MAX_SOCKETS_PER_OWNER {
-            return None;
-        }
-        *count += 1;
-        Some(SocketPermit { sockets: self.clone(), owner: owner.clone() })
+    /// A permit for one more socket. `None` if the owner has [`MAX_SOCKETS_PER_OWNER`] open sockets, or the caller with a narrow
+    /// token a share of them.
+    fn enter(&self, principal: &Principal) -> Option<OpenPermit> {
+        self.open.permit(principal, MAX_SOCKETS_PER_OWNER).ok()
     }
 }
 
@@ -72,24 +65,6 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = text(header::ORIGIN) else { return true };
     let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
     authority.is_some() && authority.as_deref() == text(header::HOST)
-}
-
-/// A permit for an owner's socket. Dropping it frees it.
-struct SocketPermit {
-    sockets: Sockets,
-    owner: OwnerName,
-}
-
-impl Drop for SocketPermit {
-    fn drop(&mut self) {
-        let mut open = self.sockets.open.lock();
-        if let Some(count) = open.get_mut(&self.owner) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.owner);
-            }
-        }
-    }
 }
 
 pub(super) async fn upgrade(

@@ -1,8 +1,8 @@
 //! The sessions that clients follow.
 //!
 //! Owns one reader task per followed session, so a change costs one read for any number of watchers. Owns the one task
-//! that listens for changes by any node, which runs while at least one session is followed. Owns the limit of streams
-//! per owner. Does not own the stream that a client gets: that is the parent module.
+//! that listens for changes by any node, which runs while at least one session is followed. Does not own the stream that
+//! a client gets: that is the parent module.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -28,15 +28,13 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// The result of a reader's last read: a state, or an error.
 type LastRead = Result<SessionState, Arc<Error>>;
 
-/// All followed sessions, and the streams of each owner.
+/// All followed sessions.
 #[derive(Clone, Debug, Default)]
 pub(in crate::service) struct Watchers(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<SessionId, Followed>,
-    /// The number of open streams of each owner.
-    streams: HashMap<OwnerName, u64>,
     /// Stops the task that listens for changes. `None` while no session is followed.
     listening: Option<CancellationToken>,
 }
@@ -58,24 +56,7 @@ pub(super) struct Subscription {
     states: Option<watch::Receiver<Option<LastRead>>>,
 }
 
-/// The right to one stream, counted against the limit of its owner. Dropping it frees the stream.
-pub(super) struct StreamPermit {
-    watchers: Watchers,
-    owner: OwnerName,
-}
-
 impl Watchers {
-    /// Takes a permit for one stream of this owner, who may have `limit` streams.
-    pub(super) fn permit(&self, owner: &OwnerName, limit: u64) -> Result<StreamPermit> {
-        let mut state = self.state();
-        let streams = state.streams.entry(owner.clone()).or_default();
-        if *streams >= limit {
-            return Err(Error::too_many_streams(limit));
-        }
-        *streams += 1;
-        Ok(StreamPermit { watchers: self.clone(), owner: owner.clone() })
-    }
-
     /// Adds a watcher to a session of this owner. Starts the session's reader and the listening if they do not run yet.
     pub(super) fn subscribe(&self, db: &Db, owner: &OwnerName, id: SessionId) -> Subscription {
         let mut state = self.state();
@@ -168,18 +149,6 @@ impl Drop for Subscription {
             && let Some(listening) = state.listening.take()
         {
             listening.cancel();
-        }
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        let mut state = self.watchers.state();
-        if let Some(streams) = state.streams.get_mut(&self.owner) {
-            *streams -= 1;
-            if *streams == 0 {
-                state.streams.remove(&self.owner);
-            }
         }
     }
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use futures_util::{Stream, stream};
 use tokio::time::Instant;
 
+use self::followed::Subscription;
 pub(super) use self::followed::Watchers;
-use self::followed::{StreamPermit, Subscription};
-use super::{Service, scope};
+use super::{OpenPermit, Service, scope};
 use crate::{
     domain::{FileRecord, Principal, Session, SessionId, Upload},
     error::{Error, Result},
@@ -39,20 +39,22 @@ struct Watcher {
     subscription: Subscription,
     last: Option<(u64, Instant)>,
     has_ended: bool,
-    _permit: StreamPermit,
+    _permit: OpenPermit,
 }
 
 impl Service {
     /// The states of one of the caller's sessions, from the present one on. The stream ends when the session has ended.
     ///
     /// # Errors
-    /// `NOT_FOUND` if the caller has no such session. `RATE_LIMITED` if the caller has `max_streams_per_owner` streams.
+    /// `NOT_FOUND` if the caller has no such session. `RATE_LIMITED` if the owner has `max_streams_per_owner` streams, or the
+    /// caller with a token for one upload an eighth of that.
     pub async fn watch(
         self: &Arc<Self>,
         principal: &Principal,
         id: SessionId,
     ) -> Result<impl Stream<Item = Result<SessionState, Arc<Error>>> + Send + use<>> {
-        let permit = self.watchers.permit(principal.counted_as(), self.limits.max_streams_per_owner)?;
+        let limit = self.limits.max_streams_per_owner;
+        let permit = self.streams.permit(principal, limit).map_err(Error::too_many_streams)?;
         self.version(principal, id).await?;
         let subscription = self.watchers.subscribe(&self.db, scope::session(principal, id)?, id);
         // The subscription reports changes from here on. The reader's last state may be older than one that the caller has
