@@ -142,7 +142,7 @@ const checksOn = ({ server, proxy, pages, extra, browser, work, bundle }) => {
       await assertStored(file);
       await close(page);
     },
-    "offline for 6 seconds: no request meanwhile, then it goes on": async () => {
+    "offline for 10 seconds: no request meanwhile, then it goes on": async () => {
       const page = await open();
       const file = newFile("offline.bin", 20);
       const release = holdAfter(6);
@@ -155,7 +155,7 @@ const checksOn = ({ server, proxy, pages, extra, browser, work, bundle }) => {
       await page.waitForFunction(() => !navigator.onLine);
       await page.waitForTimeout(1000);
       page.puts.length = 0;
-      await page.waitForTimeout(5000);
+      await page.waitForTimeout(9000);
       assert.deepEqual(page.puts, []);
       assert.equal(await page.evaluate(() => upload.state), "sending");
       await page.context().setOffline(false);
