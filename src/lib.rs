@@ -9,7 +9,7 @@
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - `metrics` the counters, which edges and use cases increment.
 //! - [`db`] SQL; [`storage`] bytes; [`webhooks`] messages to receivers of events; `identity` tokens of an identity provider.
-//! - `group_commit` one sync, or one transaction, for items that arrive together.
+//! - `group_commit` one sync, or one transaction, for items that arrive together; `tls` of outgoing connections.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes uploads; it uses only the REST contract of the server.
 
@@ -33,6 +33,7 @@ mod rest;
 mod rufh;
 pub mod service;
 pub mod storage;
+mod tls;
 mod tus;
 mod web;
 pub mod webhooks;

@@ -14,7 +14,7 @@ use super::{
     error::ClientError,
     response::{ResponseHead, json, send},
 };
-use crate::domain::Sha256Digest;
+use crate::{domain::Sha256Digest, tls};
 
 const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,8 +53,7 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ClientError::Token);
         }
-        // TLS by ring, because it builds with only a C compiler. An error means that a provider is already installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::use_ring();
         let builder = || {
             let builder = reqwest::Client::builder().user_agent(USER_AGENT);
             let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(TCP_KEEPALIVE);

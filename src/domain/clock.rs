@@ -3,11 +3,16 @@
 //! Owns the only place that reads the system clock. Tests replace it and move time. Times are UTC and truncated to
 //! microseconds, the precision of PostgreSQL, so a value that is read back equals the one that was written.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use parking_lot::Mutex;
 
 /// A moment in UTC, with microseconds.
 pub type Timestamp = DateTime<Utc>;
+
+/// Whether less than `age` has passed since `at`. False if the clock was set back since then: the age is unknown.
+pub fn is_younger(at: Timestamp, age: TimeDelta, now: Timestamp) -> bool {
+    at <= now && now < at + age
+}
 
 /// A source of the present time.
 pub trait Clock: Send + Sync {
@@ -37,7 +42,7 @@ impl ManualClock {
     }
 
     /// Moves the clock.
-    pub fn advance(&self, by: chrono::TimeDelta) {
+    pub fn advance(&self, by: TimeDelta) {
         let mut now = self.0.lock();
         *now += by;
     }

@@ -26,7 +26,7 @@ mod webhook_secret;
 
 pub use account::{Account, AccountLimits, Usage};
 pub use append::Tail;
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp, is_younger};
 pub use digest::{InvalidDigest, Sha256Digest};
 pub use event::{Event, EventId, EventType};
 pub use expiry::ExpiryPause;

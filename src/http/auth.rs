@@ -1,7 +1,7 @@
 //! The bearer token of a request.
 //!
-//! Owns the parsing of the `Authorization` header, and of the tokens that may be in the query. Does not own the check of the token: that is
-//! `service/authenticate.rs`.
+//! Owns the parsing of the `Authorization` header, and of the tokens that may be in the query. Does not own the check of the
+//! token: that is `service/authenticate.rs`.
 
 use axum::http::{HeaderMap, Uri, header};
 

@@ -17,7 +17,10 @@ use super::{
     JwtSettings, Refused,
     keys::{self, Key},
 };
-use crate::domain::Timestamp;
+use crate::{
+    domain::{Timestamp, is_younger},
+    tls,
+};
 
 const MIN_INTERVAL: TimeDelta = TimeDelta::seconds(10);
 const MAX_AGE: TimeDelta = TimeDelta::minutes(15);
@@ -58,8 +61,7 @@ impl KeySet {
             return Ok(Some(Self::File(keys::from_file(&content).with_context(|| format!("jwt_key_file {file}"))?)));
         }
         let Some(url) = settings.url()? else { return Ok(None) };
-        // TLS by ring, because it builds with only a C compiler. An error means that a provider is already installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::use_ring();
         let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).build()?;
         let published = Published { http, url, known: RwLock::default(), asked_at: Mutex::default() };
         Ok(Some(Self::Published(Box::new(published))))
@@ -142,9 +144,4 @@ impl Published {
         }
         keys::from_set(&json)
     }
-}
-
-/// Whether less than `age` has passed since `at`. If the clock was set back, the age is unknown.
-fn is_younger(at: Timestamp, age: TimeDelta, now: Timestamp) -> bool {
-    at <= now && now < at + age
 }

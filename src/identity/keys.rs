@@ -86,7 +86,7 @@ pub(super) fn from_file(content: &[u8]) -> anyhow::Result<Key> {
         // An editor ends a file with a newline.
         let secret = content.trim_ascii_end();
         ensure!(secret.len() >= MIN_SECRET_BYTES, "a secret for HS256 must have at least {MIN_SECRET_BYTES} bytes");
-        ensure!(!is_public_key(secret), "it is a key in another format than PEM, and not a secret for HS256");
+        ensure!(!is_asymmetric_key(secret), "it is a key in another format than PEM, and not a secret for HS256");
         return Ok(key(&[Algorithm::HS256], DecodingKey::from_secret(secret)?));
     };
     ensure!(find(pem, b"PRIVATE KEY-----").is_none(), "it is a private key: the server needs the public one");
@@ -101,9 +101,9 @@ pub(super) fn from_file(content: &[u8]) -> anyhow::Result<Key> {
     Ok(key(&[Algorithm::ES256, Algorithm::ES384], ec))
 }
 
-/// Whether the content is a key in another format than PEM: SSH, JSON, XML, or DER, also in Base64. A public key must not become
-/// a secret: everybody who has it could sign tokens.
-fn is_public_key(content: &[u8]) -> bool {
+/// Whether the content is an asymmetric key in another format than PEM: SSH, JSON, XML, or DER, also in Base64. A public key must not
+/// become a secret: everybody who has it could sign tokens.
+fn is_asymmetric_key(content: &[u8]) -> bool {
     let text = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content).trim_ascii();
     let words: [&[u8]; 7] = [b"ssh-", b"ecdsa-", b"sk-ssh-", b"sk-ecdsa-", b"----", b"{", b"<"];
     let characters: Vec<u8> =

@@ -4,8 +4,8 @@
 //! Owns the cache of valid tokens. The cache keeps a valid token for two seconds, so a client that sends many
 //! requests costs one look-up and not one per request. A revoked token stops working at once in the process that revoked
 //! it, and within two seconds in every other. The times of last use are collected in memory and written by the sweep, so
-//! a status read writes nothing. Does not create or revoke tokens: that is `token`. Does
-//! not check a provider's tokens: that is `identity`.
+//! a status read writes nothing. Does not create or revoke tokens: that is `token`. Does not check a provider's tokens: that
+//! is `identity`.
 
 use std::{collections::HashMap, num::NonZeroUsize};
 
@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::{Service, download_link, upload_token};
 use crate::{
-    db::ValidUploadToken,
-    domain::{Principal, Timestamp, TokenHash},
+    db::{ValidDownloadLink, ValidUploadToken},
+    domain::{Principal, Timestamp, TokenHash, is_younger},
     error::{Error, Result},
     identity::{Jwt, Refused, ValidJwt},
 };
@@ -62,9 +62,8 @@ impl TokenCache {
     fn cached(&self, hash: &TokenHash, now: Timestamp) -> Option<Principal> {
         let mut state = self.state();
         let known = state.cached.get(hash)?;
-        // If the clock was set back, the age of the entry is unknown.
-        let is_fresh = known.asked_at <= now && now < known.asked_at + CACHE_TTL;
-        (is_fresh && known.expires_at.is_none_or(|expiry| now < expiry)).then(|| known.principal.clone())
+        (is_younger(known.asked_at, CACHE_TTL, now) && known.expires_at.is_none_or(|expiry| now < expiry))
+            .then(|| known.principal.clone())
     }
 
     fn store(&self, hash: TokenHash, token: CachedToken) {
@@ -90,31 +89,11 @@ impl Service {
     /// `UNAUTHENTICATED` if it is unknown, expired, revoked, or not valid for this server. `UNAVAILABLE` if the server could
     /// not check it.
     pub async fn authenticate(&self, token: &str) -> Result<Principal> {
-        if token.starts_with(download_link::PREFIX) {
+        match token.starts_with(download_link::PREFIX) {
             // It may be in a link only.
-            return Err(Error::unauthenticated());
+            true => Err(Error::unauthenticated()),
+            false => self.caller(token).await,
         }
-        let (hash, now) = (TokenHash::of(token), self.clock.now());
-        if let Some(principal) = self.tokens.cached(&hash, now) {
-            return Ok(principal);
-        }
-        let valid = match &self.identity {
-            Some(provider) if is_jwt(token) => check_jwt(provider, token, now).await?,
-            _ if token.starts_with(upload_token::PREFIX) => {
-                let ValidUploadToken { session, file, owner, expires_at } =
-                    self.db.valid_upload_token(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
-                let principal = Principal::of_upload(owner, session, file);
-                CachedToken { principal, id: None, expires_at: Some(expires_at), asked_at: now }
-            }
-            _ => {
-                let own = self.db.valid_token(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
-                let principal = Principal::of_owner(own.owner);
-                CachedToken { principal, id: Some(own.id), expires_at: own.expires_at, asked_at: now }
-            }
-        };
-        let principal = valid.principal.clone();
-        self.tokens.store(hash, valid);
-        Ok(principal)
     }
 
     /// The caller who has this token for one upload. Other tokens may not be in a URL, which browsers and proxies keep.
@@ -123,7 +102,7 @@ impl Service {
     /// As [`authenticate`](Self::authenticate).
     pub async fn authenticate_upload(&self, token: &str) -> Result<Principal> {
         match token.starts_with(upload_token::PREFIX) {
-            true => self.authenticate(token).await,
+            true => self.caller(token).await,
             false => Err(Error::unauthenticated()),
         }
     }
@@ -131,20 +110,42 @@ impl Service {
     /// The caller who has this link to the content of a file.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` if it is unknown or has expired.
+    /// As [`authenticate`](Self::authenticate).
     pub async fn authenticate_link(&self, token: &str) -> Result<Principal> {
-        let (hash, now) = (TokenHash::of(token), self.clock.now());
-        if !token.starts_with(download_link::PREFIX) {
-            return Err(Error::unauthenticated());
+        match token.starts_with(download_link::PREFIX) {
+            true => self.caller(token).await,
+            false => Err(Error::unauthenticated()),
         }
+    }
+
+    /// The caller who has this token of any kind.
+    async fn caller(&self, token: &str) -> Result<Principal> {
+        let (hash, now) = (TokenHash::of(token), self.clock.now());
         if let Some(principal) = self.tokens.cached(&hash, now) {
             return Ok(principal);
         }
-        let link = self.db.valid_download_link(&hash, now).await?.ok_or_else(Error::unauthenticated)?;
-        let principal = Principal::of_content(link.owner, link.file);
-        let valid =
-            CachedToken { principal: principal.clone(), id: None, expires_at: Some(link.expires_at), asked_at: now };
-        self.tokens.store(hash, valid);
+        let unknown = Error::unauthenticated;
+        let (principal, id, expires_at) = match &self.identity {
+            _ if token.starts_with(upload_token::PREFIX) => {
+                let found = self.db.valid_upload_token(&hash, now).await?;
+                let ValidUploadToken { session, file, owner, expires_at } = found.ok_or_else(unknown)?;
+                (Principal::of_upload(owner, session, file), None, Some(expires_at))
+            }
+            _ if token.starts_with(download_link::PREFIX) => {
+                let found = self.db.valid_download_link(&hash, now).await?;
+                let ValidDownloadLink { file, owner, expires_at } = found.ok_or_else(unknown)?;
+                (Principal::of_content(owner, file), None, Some(expires_at))
+            }
+            Some(provider) if is_jwt(token) => {
+                let ValidJwt { owner, expires_at } = check_jwt(provider, token, now).await?;
+                (Principal::of_owner(owner), None, Some(expires_at))
+            }
+            _ => {
+                let own = self.db.valid_token(&hash, now).await?.ok_or_else(unknown)?;
+                (Principal::of_owner(own.owner), Some(own.id), own.expires_at)
+            }
+        };
+        self.tokens.store(hash, CachedToken { principal: principal.clone(), id, expires_at, asked_at: now });
         Ok(principal)
     }
 
@@ -162,12 +163,9 @@ fn is_jwt(token: &str) -> bool {
     token.contains('.')
 }
 
-async fn check_jwt(provider: &Jwt, token: &str, now: Timestamp) -> Result<CachedToken> {
+async fn check_jwt(provider: &Jwt, token: &str, now: Timestamp) -> Result<ValidJwt> {
     match provider.verify(token, now).await {
-        Ok(ValidJwt { owner, expires_at }) => {
-            let principal = Principal::of_owner(owner);
-            Ok(CachedToken { principal, id: None, expires_at: Some(expires_at), asked_at: now })
-        }
+        Ok(valid) => Ok(valid),
         Err(Refused::Invalid(reason)) => {
             tracing::debug!(reason, "a JWT was refused");
             Err(Error::unauthenticated())

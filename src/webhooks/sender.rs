@@ -12,7 +12,10 @@ use std::{
 use reqwest::{Client, Response, StatusCode, header, redirect};
 
 use super::{Target, WebhookSettings, address::Policy};
-use crate::domain::{Timestamp, WebhookSecret, webhook_signatures};
+use crate::{
+    domain::{Timestamp, WebhookSecret, webhook_signatures},
+    tls,
+};
 
 const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
 /// How much of an answer is read, so that the connection can be used again.
@@ -73,8 +76,7 @@ impl Sender {
         if let Some(client) = cell.get() {
             return Ok(client.clone());
         }
-        // TLS by ring, because it builds with only a C compiler. An error means that a provider is already installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::use_ring();
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .timeout(self.settings.timeout)

@@ -16,10 +16,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("error", &["domain"], &[]),
     ("group_commit", &[], &["tokio"]),
+    ("tls", &[], &[]),
     ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
-    ("storage", &["domain", "group_commit"], &["object_store", "reqwest", "tokio"]),
-    ("webhooks", &["domain"], &["reqwest", "tokio"]),
-    ("identity", &["domain"], &["reqwest", "tokio"]),
+    ("storage", &["domain", "group_commit", "tls"], &["object_store", "reqwest", "tokio"]),
+    ("webhooks", &["domain", "tls"], &["reqwest", "tokio"]),
+    ("identity", &["domain", "tls"], &["reqwest", "tokio"]),
     ("metrics", &[], &[]),
     ("service", &["db", "domain", "error", "identity", "metrics", "storage", "group_commit", "webhooks"], &["tokio"]),
     (
@@ -36,7 +37,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["async_graphql", "async_graphql_axum", "axum", "tokio", "tower_http"],
     ),
     ("web", &["error", "http"], &["axum"]),
-    ("client", &["domain"], &["hyper", "reqwest", "tokio"]),
+    ("client", &["domain", "tls"], &["hyper", "reqwest", "tokio"]),
     ("logs", &[], &[]),
     // `config` composes the settings of the modules. Nothing below `app` imports it.
     ("config", &["domain", "graphql", "http", "identity", "logs", "service", "storage", "webhooks"], &["figment"]),

@@ -16,7 +16,10 @@ use object_store::{
 };
 
 use super::{ObjectStorage, failed};
-use crate::storage::{Error, Result};
+use crate::{
+    storage::{Error, Result},
+    tls,
+};
 
 /// Maximum duration of one request to the store. It is long because a client may download a large file on a slow line.
 const REQUEST_TIMEOUT: &str = "7 days";
@@ -32,8 +35,7 @@ impl ObjectStorage {
     /// # Errors
     /// The URL has another form, or an environment variable is invalid.
     pub fn open(url: &str, memory_bytes: u64) -> Result<Self> {
-        // The HTTP client uses the process-wide crypto provider; the first caller installs it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::use_ring();
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = Path::parse(prefix).map_err(|error| failed("read the storage URL")(error.into()))?;
