@@ -63,12 +63,7 @@ impl Db {
         now: Timestamp,
     ) -> Result<EndedUnreadable> {
         let tx = self.begin(owner).await?;
-        let mut own = upload_session::Entity::find_by_id(id.0);
-        if let Some(owner) = owner {
-            own = own.filter(upload_session::COLUMN.owner.eq(owner.as_str()));
-        }
-        let Some(columns) = bytes_columns_of(own).all(&tx).await?.pop() else { return Ok(EndedUnreadable::Unknown) };
-        let session = session_of(columns, now)?;
+        let Some(session) = located(&tx, owner, id, now).await? else { return Ok(EndedUnreadable::Unknown) };
         // The session's status may be damaged, so this checks the file's row: the owner must not lose a complete file.
         let complete = upload_file::Entity::find_by_id(session.file_id.0).filter(
             Condition::any()
@@ -137,12 +132,7 @@ impl Db {
         now: Timestamp,
     ) -> Result<Option<Session>> {
         let tx = self.begin(owner).await?;
-        let mut own = upload_session::Entity::find_by_id(id.0);
-        if let Some(owner) = owner {
-            own = own.filter(upload_session::COLUMN.owner.eq(owner.as_str()));
-        }
-        let Some(columns) = bytes_columns_of(own).all(&tx).await?.pop() else { return Ok(None) };
-        let session = session_of(columns, now)?;
+        let Some(session) = located(&tx, owner, id, now).await? else { return Ok(None) };
         let file = upload_file::Entity::find_by_id(session.file_id.0);
         let status =
             file.select_only().column(upload_file::Column::Status).into_tuple::<String>().all(&tx).await?.pop();
@@ -180,6 +170,20 @@ impl Db {
         tx.commit().await?;
         Ok(Some(Session { file_deleted: true, ..session }))
     }
+}
+
+/// The session, of which only the columns that locate its bytes are read. `None` if the owner, if there is one, has no such session.
+async fn located(
+    tx: &Transaction,
+    owner: Option<&OwnerName>,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Option<Session>> {
+    let mut own = upload_session::Entity::find_by_id(id.0);
+    if let Some(owner) = owner {
+        own = own.filter(upload_session::COLUMN.owner.eq(owner.as_str()));
+    }
+    bytes_columns_of(own).all(tx).await?.pop().map(|columns| session_of(columns, now)).transpose()
 }
 
 /// The owner of an upload with an invalid row, and the size that its account counts. `None` if the owner's name is invalid. A

@@ -11,7 +11,7 @@ use axum::{
 
 use super::{
     NO_STORE,
-    bodies::{CreateLinkBody, LinkBody},
+    bodies::{ExpiresInBody, LinkBody},
     extract::{FilePath, OptionalJsonBody},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(super) async fn create(
     Caller(principal): Caller,
     FilePath(id): FilePath,
     headers: HeaderMap,
-    OptionalJsonBody(body): OptionalJsonBody<CreateLinkBody>,
+    OptionalJsonBody(body): OptionalJsonBody<ExpiresInBody>,
 ) -> Result<Response, Problem> {
     let created = service.create_download_link(&principal, id, body.expires_in.as_deref()).await?;
     let url = public_url.absolute(&headers, &content_link(id, &created.token));

@@ -11,7 +11,7 @@ use axum::{
 
 use super::{
     NO_STORE,
-    bodies::{CreateTokenBody, UploadTokenBody},
+    bodies::{ExpiresInBody, UploadTokenBody},
     extract::OptionalJsonBody,
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(super) async fn create(
     Caller(principal): Caller,
     SessionPath(id): SessionPath,
     headers: HeaderMap,
-    OptionalJsonBody(body): OptionalJsonBody<CreateTokenBody>,
+    OptionalJsonBody(body): OptionalJsonBody<ExpiresInBody>,
 ) -> Result<Response, Problem> {
     let created = service.create_upload_token(&principal, id, body.expires_in.as_deref()).await?;
     let upload_url = public_url.absolute(&headers, &format!("/uploads/tus/{id}"));

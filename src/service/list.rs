@@ -24,9 +24,7 @@ impl Service {
         let query = checked(query)?;
         Ok(self.db.list_files(scope::everything(principal)?, &query).await?)
     }
-}
 
-impl Service {
     /// How many sessions, and so how many files, the caller's whole list with these filters has, in one statement. `None` if more
     /// than [`UploadQuery::MAX_COUNT`].
     ///

@@ -42,8 +42,8 @@ pub struct Swept {
 
 impl Service {
     /// Finalizes the sessions that are due, ends expired ones, deletes files at the end of their retention, frees bytes, fails
-    /// sessions that have lost bytes, removes old events and part records, and records when tokens were used. If a step fails, the
-    /// sweep logs it and continues with the other steps; the next sweep repeats it.
+    /// sessions that have lost bytes, removes old events, part records and expired tokens, and records when tokens were used. If a
+    /// step fails, the sweep logs it and continues with the other steps; the next sweep repeats it.
     pub async fn sweep(self: &Arc<Self>) -> Swept {
         let finalized = logged(self.finalize_due().await).unwrap_or_default();
         let may_expire = logged(self.may_expire().await).unwrap_or_default();

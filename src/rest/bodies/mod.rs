@@ -6,7 +6,6 @@
 mod account;
 mod events;
 mod files;
-mod link;
 mod token;
 
 use std::sync::Arc;
@@ -19,8 +18,7 @@ use uuid::Uuid;
 pub(super) use account::AccountBody;
 pub(super) use events::{EventsBody, EventsParams};
 pub(super) use files::{FilesBody, FilesParams, parse_file_status};
-pub(super) use link::{CreateLinkBody, LinkBody};
-pub(super) use token::{CreateTokenBody, UploadTokenBody};
+pub(super) use token::{ExpiresInBody, LinkBody, UploadTokenBody};
 
 use crate::{
     domain::{PartRange, PartRecord, SessionStatus, Timestamp, Upload},
