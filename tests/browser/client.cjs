@@ -2,13 +2,12 @@
 // examples of its README and of docs/frontend.md. The argument is the path of the binary.
 const assert = require("node:assert");
 const { createHash, randomBytes } = require("node:crypto");
-const { once } = require("node:events");
 const { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } = require("node:fs");
-const { createServer } = require("node:http");
 const { tmpdir } = require("node:os");
 const { join, resolve } = require("node:path");
 const esbuild = require("esbuild");
 const { launch } = require("./browser.cjs");
+const { serve } = require("./pages.cjs");
 
 const ROOT = resolve(__dirname, "../..");
 const PACKAGE = join(ROOT, "clients/js");
@@ -21,8 +20,8 @@ const MAIN = "import * as client from 'partway-client'; Object.assign(window, cl
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 /** Serves the package and what a test adds to `extra`: path -> [type, text, headers]. */
-async function servePages(extra) {
-  const server = createServer((request, response) => {
+const servePages = (extra) =>
+  serve((request, response) => {
     const { pathname } = new URL(request.url, "http://page");
     const file = join(PACKAGE, pathname.slice("/package/".length));
     const own = extra.get(pathname);
@@ -30,10 +29,6 @@ async function servePages(extra) {
     if (!pathname.startsWith("/package/") || !existsSync(file)) return response.writeHead(404).end();
     response.writeHead(200, { "Content-Type": "text/javascript" }).end(readFileSync(file));
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => { server.closeAllConnections(); server.close(); } };
-}
 
 /** The code blocks of a document in this language. */
 const codeOf = (document, language) =>

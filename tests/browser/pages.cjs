@@ -1,9 +1,18 @@
-// Bundles the pages in pages/ and serves them, on an origin of its own.
+// Serves pages on an origin of their own, and bundles those in pages/.
 const { createServer } = require("node:http");
 const { readFileSync } = require("node:fs");
 const { once } = require("node:events");
 const { join } = require("node:path");
 const esbuild = require("esbuild");
+
+/** Starts a server of pages with this handler of requests. Resolves to its origin and a function that ends it. */
+const serve = async (handler) => {
+  const server = createServer(handler);
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => { server.closeAllConnections(); server.close(); } };
+};
+exports.serve = serve;
 
 /** Serves the page `name` with the packages in the folder `modules`. Resolves to its origin and a function that ends it. */
 exports.servePage = async (name, modules, out) => {
@@ -11,12 +20,9 @@ exports.servePage = async (name, modules, out) => {
   await esbuild.build({ entryPoints, bundle: true, outdir: out, nodePaths: [modules], logLevel: "error" });
   const html = '<!doctype html><link rel="stylesheet" href="/page.css"><div id="uppy"></div><script src="/page.js"></script>';
   const types = { "/page.js": "text/javascript", "/service_worker.js": "text/javascript", "/page.css": "text/css" };
-  const server = createServer((request, response) => {
+  return serve((request, response) => {
     if (request.url === "/") return response.writeHead(200, { "Content-Type": "text/html" }).end(html);
     if (!types[request.url]) return response.writeHead(404).end();
     response.writeHead(200, { "Content-Type": types[request.url] }).end(readFileSync(join(out, request.url)));
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => { server.closeAllConnections(); server.close(); } };
 };
