@@ -19,7 +19,7 @@ use super::bodies::SessionBody;
 use crate::{
     domain::{Principal, SessionId},
     error::Result,
-    http::{Problem, SessionPath, Shutdown, UploadCaller, event_stream, token_end},
+    http::{Problem, SessionPath, Shutdown, UploadCaller, event_stream, openapi, token_end},
     service::{Service, SessionState},
 };
 
@@ -29,8 +29,20 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Longest wait for a new status. Proxies end requests that take longer.
 const MAX_WAIT_SECONDS: u64 = 60;
 
-/// The states of a session as events, each with the session's version as its id. A client that connects again sends the id of
-/// its last event, and gets only newer states.
+/// Follow a session
+///
+/// A stream of server-sent events: the present state at once, and then the new state after each change, until the session has ended.
+/// The `data` of each event is a `Session`, and its `id` is the session's `version`. A client that connects again sends the id of its
+/// last event, and gets only newer states.
+#[utoipa::path(
+    get, path = "/uploads/sessions/{id}/events", operation_id = "watchSession", tag = "sessions",
+    params(SessionPath, openapi::LastEventId),
+    responses(
+        (status = 200, description = "The states of the session.", body = String, content_type = "text/event-stream", headers(("Cache-Control"))),
+        (status = 204, description = "The session has ended, and you have its last state."),
+    ),
+    security(("bearer" = []), ("upload_token" = [])),
+)]
 pub(super) async fn stream(
     State(service): State<Arc<Service>>,
     Extension(shutdown): Extension<Shutdown>,
