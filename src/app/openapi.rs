@@ -69,7 +69,10 @@ fn security_schemes() -> [(String, utoipa::openapi::RefOr<SecurityScheme>); 3] {
     };
     let schemes = [
         ("bearer", SecurityScheme::Http(bearer.build())),
-        ("upload_token", in_query("upload_token", "A token for one upload (`pu_…`), where a page cannot send a header.")),
+        (
+            "upload_token",
+            in_query("upload_token", "A token for one upload (`pu_…`), where a page cannot send a header."),
+        ),
         ("link", in_query("link", "The token of a link to the content of a file (`pl_…`).")),
     ];
     schemes.map(|(name, scheme)| (name.to_owned(), scheme.into()))

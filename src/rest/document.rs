@@ -35,7 +35,7 @@ impl Document {
     get, path = "/openapi.json", operation_id = "getOpenApi", tag = "server",
     params(openapi::IfNoneMatch),
     responses(
-        (status = 200, description = "This document.", body = serde_json::Value, content_type = "application/json",
+        (status = 200, description = "This document.", body = HashMap<String, Value>, content_type = "application/json",
             headers(("ETag"), ("Cache-Control"))),
         (status = 304, description = "You have this document.", headers(("ETag"), ("Cache-Control"))),
     ),

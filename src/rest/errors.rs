@@ -5,15 +5,23 @@
 
 use crate::{
     error::Code::{
-        self, BytesLost, Busy, ChecksumMismatch, EventsExpired, Forbidden, IdempotencyKeyReused, NotFound, PartConflict,
-        PartOutOfRange, PartSizeMismatch, PartsMissing, PartsNotKept, PreconditionFailed, QuotaExceeded,
+        self, Busy, BytesLost, ChecksumMismatch, EventsExpired, Forbidden, IdempotencyKeyReused, NotFound,
+        PartConflict, PartOutOfRange, PartSizeMismatch, PartsMissing, PartsNotKept, PreconditionFailed, QuotaExceeded,
         RangeNotSatisfiable, RateLimited, SessionClosed,
     },
     http::openapi::Errors,
 };
 
 const OF_PART: &[Code] = &[
-    NotFound, PartOutOfRange, PartSizeMismatch, ChecksumMismatch, PartConflict, SessionClosed, Busy, PreconditionFailed, PartsNotKept,
+    NotFound,
+    PartOutOfRange,
+    PartSizeMismatch,
+    ChecksumMismatch,
+    PartConflict,
+    SessionClosed,
+    Busy,
+    PreconditionFailed,
+    PartsNotKept,
 ];
 
 pub(super) const ERRORS: Errors = &[

@@ -18,7 +18,7 @@ use crate::{
     service::Service,
 };
 
-/// The process runs
+/// Check that the process runs
 #[utoipa::path(
     get, path = "/health", operation_id = "getHealth", tag = "server",
     responses((status = 200, description = "The process runs.", body = HealthBody)),
@@ -28,7 +28,7 @@ pub(super) async fn alive() -> Json<HealthBody> {
     Json(HealthBody { status: "ok" })
 }
 
-/// The server can accept requests
+/// Check that the server can accept requests
 ///
 /// The database and the storage are reachable, and the server is not stopping.
 #[utoipa::path(
@@ -47,9 +47,9 @@ pub(super) async fn ready(
     Ok(Json(HealthBody { status: "ready" }))
 }
 
-/// Metrics for Prometheus
+/// Show the metrics
 ///
-/// Scrapers accept OpenMetrics. A browser would save that as a file, so it gets the same text as plain text.
+/// For Prometheus. Scrapers accept OpenMetrics. A browser would save that as a file, so it gets the same text as plain text.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "server",
     responses((status = 200, description = "The metrics.", content(

@@ -67,11 +67,7 @@ fn routes() -> OpenApiRouter<Arc<Service>> {
 /// All REST routes. `document` describes them, and those of other edges.
 pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl, document: Document) -> Router {
     let (router, _) = routes().split_for_parts();
-    router
-        .layer(Extension(public_url))
-        .layer(Extension(shutdown))
-        .layer(Extension(document))
-        .with_state(service)
+    router.layer(Extension(public_url)).layer(Extension(shutdown)).layer(Extension(document)).with_state(service)
 }
 
 /// The description of all REST routes.

@@ -9,7 +9,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         AllOfBuilder, Components, ContentBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
-        path::Operation,
+        path::Operation, security::SecurityRequirement,
     },
 };
 
@@ -37,10 +37,11 @@ pub(super) fn add(operation: &mut Operation, changes: bool, errors: Errors, comp
         RefOr::T(body) => body.content.contains_key("application/json"),
         RefOr::Ref(_) => false,
     });
+    let needs_token = operation.security.as_ref().is_none_or(|ways| !ways.contains(&SecurityRequirement::default()));
     let possible = |code: &Code| {
         OF_ALL.contains(code)
             || own.contains(code)
-            || (operation.security.is_none() && OF_TOKEN.contains(code))
+            || (needs_token && OF_TOKEN.contains(code))
             || (changes && OF_CHANGE.contains(code))
             || (has_json && OF_JSON.contains(code))
     };
@@ -59,11 +60,14 @@ pub(super) fn add(operation: &mut Operation, changes: bool, errors: Errors, comp
 fn response(codes: &[Code]) -> Response {
     let description = match codes {
         [only] => only.meaning().to_owned(),
-        several => {
-            several.iter().map(|code| format!("- `{}`: {}", code.as_str(), code.meaning())).collect::<Vec<_>>().join("\n")
-        }
+        several => several
+            .iter()
+            .map(|code| format!("- `{}`: {}", code.as_str(), code.meaning()))
+            .collect::<Vec<_>>()
+            .join("\n"),
     };
-    let names = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| code.as_str())));
+    let names =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().map(|code| code.as_str())));
     let narrowed = AllOfBuilder::new()
         .item(Ref::from_schema_name(ProblemBody::name()))
         .item(ObjectBuilder::new().property("code", names).required("code"));
@@ -93,11 +97,7 @@ impl PartialSchema for Code {
     fn schema() -> RefOr<Schema> {
         let names = Self::ALL.iter().map(|code| code.as_str());
         let description = "A stable code. Codes are never renamed and never change their meaning.";
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(names))
-            .description(Some(description))
-            .into()
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).description(Some(description)).into()
     }
 }
 

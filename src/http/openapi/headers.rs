@@ -17,7 +17,10 @@ const HEADERS: &[(&str, &str)] = &[
     ("Content-Range", "Which bytes of the file the body has (206), or the size of the file (416)."),
     ("ETag", "The strong entity tag of this state, for conditions."),
     ("Last-Modified", "When this state began, in whole seconds. Prefer the `ETag`."),
-    ("Location", "The URL of the resource. A path, which the client resolves against its request, if the server has no `public_url`."),
+    (
+        "Location",
+        "The URL of the resource. A path, which the client resolves against its request, if the server has no `public_url`.",
+    ),
     ("Preference-Applied", "`wait=N`: how many seconds the server was ready to wait."),
     ("Repr-Digest", "The SHA-256 of the file, if the request has `Want-Repr-Digest`."),
     ("Retry-After", "In how many seconds to try again. Only with the codes for which `retryable` is true."),

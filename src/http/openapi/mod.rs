@@ -12,8 +12,8 @@ use utoipa::openapi::{Components, OpenApi, PathItem, path::Operation};
 
 pub(crate) use errors::Errors;
 pub(crate) use parameters::{
-    ChangeConditions, ContentDigest, Disposition, IdempotencyKey, IfNoneMatch, LastEventId, Ranges, ReadConditions, ReprDigest, Wait,
-    id_in_path, number_in_path,
+    ChangeConditions, ContentDigest, Disposition, IdempotencyKey, IfNoneMatch, LastEventId, Ranges, ReadConditions,
+    ReprDigest, Wait, id_in_path, number_in_path,
 };
 
 /// How an edge describes its operations.

@@ -9,7 +9,7 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type, schema::AdditionalProperties},
 };
 
-use crate::domain::{EventType, FileStatus, Metadata, SessionStatus, Sha256Digest, StatusReason};
+use crate::domain::{EventType, FileStatus, Metadata, PartRange, SessionStatus, Sha256Digest, StatusReason};
 
 /// A text.
 pub(super) fn text() -> ObjectBuilder {
@@ -69,6 +69,15 @@ impl ToSchema for Sha256Digest {
         "Sha256".into()
     }
 }
+
+impl PartialSchema for PartRange {
+    fn schema() -> RefOr<Schema> {
+        let description = "The number of a part, or the first and the last number of a range.";
+        text().pattern(Some("^[1-9][0-9]*(-[1-9][0-9]*)?$")).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for PartRange {}
 
 impl PartialSchema for Metadata {
     fn schema() -> RefOr<Schema> {

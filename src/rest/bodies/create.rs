@@ -35,6 +35,7 @@ pub(in crate::rest) struct CreateBody {
     idempotency_key: Option<String>,
     /// Whether the server finalizes the session as soon as it has all bytes.
     #[serde(default)]
+    #[schema(default = false)]
     auto_finalize: bool,
     /// When the server deletes the stored file; in the future.
     #[schema(format = DateTime)]

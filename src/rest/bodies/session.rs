@@ -113,7 +113,7 @@ impl SessionBody {
 
 /// Numbers of parts as ranges, both ends included. Ascending; no two of them touch.
 #[derive(Debug, ToSchema)]
-#[schema(as = PartRanges, value_type = Vec<String>, example = json!(["1-50", "52"]))]
+#[schema(as = PartRanges, value_type = Vec<PartRange>, example = json!(["1-50", "52"]))]
 struct Ranges(Vec<PartRange>);
 
 impl Serialize for Ranges {

@@ -22,7 +22,7 @@ pub(in crate::rest) struct UploadTokenBody {
     #[schema(pattern = "^pu_")]
     token: String,
     /// The address for tus clients.
-    #[schema(format = "uri")]
+    #[schema(format = "uri-reference")]
     upload_url: String,
     /// When it expires, as of now: without `expires_in`, each part moves it.
     #[schema(value_type = String, format = DateTime)]
@@ -39,7 +39,7 @@ impl UploadTokenBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = DownloadLink)]
 pub(in crate::rest) struct LinkBody {
-    #[schema(format = "uri")]
+    #[schema(format = "uri-reference")]
     pub(in crate::rest) url: String,
     #[schema(value_type = String, format = DateTime)]
     pub(in crate::rest) expires_at: Timestamp,
