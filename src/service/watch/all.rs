@@ -57,8 +57,14 @@ struct Watcher {
 /// A session that has a new state.
 struct Changed {
     id: SessionId,
-    /// The position of its end, or of the deletion of its file.
-    end: Option<u64>,
+    reason: Reason,
+}
+
+enum Reason {
+    /// The open session has this version.
+    Version(u64),
+    /// The session has ended or its file was deleted, at this position in the feed.
+    End(u64),
 }
 
 impl Service {
@@ -130,12 +136,15 @@ impl Watcher {
         let open = db.open_versions(&self.owner).await?;
         db.number_events(self.service.clock.now()).await?;
         let page = db.events(&self.owner, self.looked_to, EVENTS_AT_ONCE).await?;
-        let ends = page.events.iter().filter_map(|event| Some(Changed { id: event.session_id?, end: event.position }));
+        let ends = page
+            .events
+            .iter()
+            .filter_map(|event| Some(Changed { id: event.session_id?, reason: Reason::End(event.position?) }));
         self.changed.extend(ends);
         let ended: HashSet<SessionId> = self.changed.iter().map(|changed| changed.id).collect();
         let is_newer = |id: &_, version| self.known.get(id).is_none_or(|known| *known < version) && !ended.contains(id);
         let newer = open.into_iter().filter(|(id, version)| is_newer(id, *version));
-        self.changed.extend(newer.map(|(id, _)| Changed { id, end: None }));
+        self.changed.extend(newer.map(|(id, version)| Changed { id, reason: Reason::Version(version) }));
         self.looked_to = page.next;
         if page.has_more {
             self.changes.mark_changed();
@@ -149,19 +158,24 @@ impl Watcher {
         let count = self.changed.len().min(READ_AT_ONCE);
         let ids: Vec<SessionId> = self.changed.iter().take(count).map(|changed| changed.id).collect();
         let mut uploads = self.service.db.uploads(&self.owner, &ids).await?;
-        for Changed { id, end } in self.changed.drain(..count) {
-            self.reported_to = end.unwrap_or(self.reported_to);
+        for Changed { id, reason } in self.changed.drain(..count) {
+            if let Reason::End(position) = reason {
+                self.reported_to = position;
+            }
             match uploads.remove(&id) {
                 Some(Ok(upload)) if self.known.get(&id).is_none_or(|known| *known < upload.session.version) => {
                     self.known.insert(id, upload.session.version);
                     self.ready.push_back(AnySessionState { state: upload.into(), position: self.reported_to });
                 }
                 Some(Err(error)) => {
-                    tracing::error!(session.id = %id, %error, "a session with an invalid row is not reported")
+                    tracing::error!(session.id = %id, %error, "a session with an invalid row is left out of a stream");
+                    if let Reason::Version(version) = reason {
+                        self.known.insert(id, version);
+                    }
                 }
                 Some(Ok(_)) | None => {}
             }
-            if end.is_some() {
+            if let Reason::End(_) = reason {
                 self.known.remove(&id);
             }
         }
