@@ -45,6 +45,7 @@ const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 fn routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::default()
         .routes(routes!(limits::show))
+        .routes(routes!(watch::stream_all))
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::status, sessions::abort))
         .routes(routes!(watch::stream))

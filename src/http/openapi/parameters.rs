@@ -100,7 +100,7 @@ headers! {
         header("Prefer", "`wait=N` with `If-None-Match`: waits for another state for this many seconds, at most 60 (RFC 7240).", text());
     /// The place in a stream.
     LastEventId:
-        header("Last-Event-ID", "The id of the last event that the client has. The stream begins with a newer state.", text());
+        header("Last-Event-ID", "The id of the last event that the client has. The server ignores an id that it has not sent.", text());
     /// The name of a file.
     Disposition:
         header("Content-Disposition", "The name of the file in `filename` or `filename*` (RFC 6266). Without it, the name is `unnamed`.", text());
