@@ -33,10 +33,7 @@ pub(super) fn add(operation: &mut Operation, changes: bool, errors: Errors, comp
     let id = operation.operation_id.clone().unwrap_or_default();
     let own = errors.iter().find(|(operation, _)| *operation == id);
     let (_, own) = own.unwrap_or_else(|| panic!("the operation {id} has no line in the table of errors"));
-    let has_json = operation.request_body.as_ref().is_some_and(|body| match body {
-        RefOr::T(body) => body.content.contains_key("application/json"),
-        RefOr::Ref(_) => false,
-    });
+    let has_json = super::bodies::json(operation).is_some();
     let needs_token = operation.security.as_ref().is_none_or(|ways| !ways.contains(&SecurityRequirement::default()));
     let possible = |code: &Code| {
         OF_ALL.contains(code)

@@ -3,6 +3,7 @@
 //! Owns the answers with an error, the headers of requests and answers, and the schemas of values that several bodies have.
 //! Does not own the operations: each edge describes its own, beside its handlers. `app` makes one document of them.
 
+mod bodies;
 mod errors;
 mod headers;
 mod parameters;
@@ -15,6 +16,8 @@ pub(crate) use parameters::{
     ChangeConditions, ContentDigest, Disposition, IdempotencyKey, IfNoneMatch, LastEventId, Ranges, ReadConditions,
     ReprDigest, Wait, id_in_path, number_in_path,
 };
+
+pub(crate) use values::Filename;
 
 /// How an edge describes its operations.
 pub(crate) struct Description {
@@ -34,6 +37,7 @@ pub(crate) fn add(document: &mut OpenApi, edge: Description) {
     components.schemas.extend(errors::schema());
     for item in described.paths.paths.values_mut() {
         for (changes, operation) in operations(item) {
+            bodies::may_be_absent(operation);
             headers::refer(operation);
             errors::add(operation, changes, errors, components);
         }

@@ -69,27 +69,27 @@ macro_rules! headers {
 headers! {
     /// The conditions of a read.
     ReadConditions:
-        header("If-Match", "Answers 412 unless the state has one of these entity tags.", text().pattern(Some(TAGS))),
+        header("If-Match", "Answers 412 unless the state has one of these entity tags.", tags()),
         header("If-Unmodified-Since", "Answers 412 if the state has changed since this HTTP date.", text()),
         header("If-None-Match", "Answers 304 if the state has one of these entity tags.", text()),
         header("If-Modified-Since", "Answers 304 if the state has not changed since this HTTP date.", text());
     /// The conditions of a change.
     ChangeConditions:
-        header("If-Match", "Changes nothing and answers 412 unless the state has one of these entity tags.", text().pattern(Some(TAGS))),
-        header("If-Unmodified-Since", "Changes nothing and answers 412 if the state has changed since this HTTP date.", text().pattern(Some(DATE))),
-        header("If-None-Match", "Changes nothing and answers 412 if the state has one of these entity tags, or, for `*`, if there is any.", text().pattern(Some(TAGS)));
+        header("If-Match", "Changes nothing and answers 412 unless the state has one of these entity tags.", tags()),
+        header("If-Unmodified-Since", "Changes nothing and answers 412 if the state has changed since this HTTP date.", date()),
+        header("If-None-Match", "Changes nothing and answers 412 if the state has one of these entity tags, or, for `*`, if there is any.", tags());
     /// The condition of a read without a date.
     IfNoneMatch:
         header("If-None-Match", "Answers 304 if the state has one of these entity tags.", text());
     /// The client's name for a request that it may repeat.
     IdempotencyKey:
-        header("Idempotency-Key", "Your own name for this request. A repeated request with the same key and the same input gets the same answer. It never expires.", text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!#-~]+$")));
+        header("Idempotency-Key", "Your own name for this request. A repeated request with the same key and the same input gets the same answer. It never expires.", key());
     /// The digests of a body.
     ContentDigest:
-        header("Content-Digest", "The SHA-256 or the SHA-512 of the body, or both (RFC 9530). The server refuses other bytes, and other digest fields.", text().pattern(Some(DIGEST)));
+        header("Content-Digest", "The SHA-256 or the SHA-512 of the body, or both (RFC 9530). The server refuses other bytes, and other digest fields.", digest(DIGEST));
     /// The digest of a whole file.
     ReprDigest:
-        header("Repr-Digest", "The SHA-256 of the file (RFC 9530). The server refuses other bytes.", text().pattern(Some(REPR_DIGEST))),
+        header("Repr-Digest", "The SHA-256 of the file (RFC 9530). The server refuses other bytes.", digest(REPR_DIGEST)),
         header("Want-Repr-Digest", "If present, the answer has `Repr-Digest`.", text());
     /// The wish for a part of a file.
     Ranges:
@@ -104,4 +104,20 @@ headers! {
     /// The name of a file.
     Disposition:
         header("Content-Disposition", "The name of the file in `filename` or `filename*` (RFC 6266). Without it, the name is `unnamed`.", text());
+}
+
+fn tags() -> ObjectBuilder {
+    text().pattern(Some(TAGS)).examples(["\"98\""])
+}
+
+fn date() -> ObjectBuilder {
+    text().pattern(Some(DATE)).examples(["Sun, 29 Nov 2026 12:00:00 GMT"])
+}
+
+fn digest(pattern: &str) -> ObjectBuilder {
+    text().pattern(Some(pattern)).examples(["sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:"])
+}
+
+fn key() -> ObjectBuilder {
+    text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!#-~]+$")).examples(["upload-17"])
 }

@@ -9,7 +9,10 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type, schema::AdditionalProperties},
 };
 
-use crate::domain::{EventType, FileStatus, Metadata, PartRange, SessionStatus, Sha256Digest, StatusReason};
+use crate::{
+    domain::{EventType, FileStatus, Metadata, PartRange, SessionStatus, Sha256Digest, StatusReason},
+    service::MAX_FILENAME_BYTES,
+};
 
 /// A text.
 pub(super) fn text() -> ObjectBuilder {
@@ -78,6 +81,26 @@ impl PartialSchema for PartRange {
 }
 
 impl ToSchema for PartRange {}
+
+/// The schema of the name of a file in a request. Not blank; no control characters.
+pub(crate) struct Filename;
+
+impl PartialSchema for Filename {
+    fn schema() -> RefOr<Schema> {
+        let description = "The name of a file on the client's side: at most 1,024 bytes, not blank, no control characters. The server \
+                           never uses it as a path.";
+        text()
+            .min_length(Some(1))
+            .max_length(Some(MAX_FILENAME_BYTES))
+            .pattern(Some(
+                r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0][^\u0000-\u001f\u007f-\u009f]*$",
+            ))
+            .description(Some(description))
+            .into()
+    }
+}
+
+impl ToSchema for Filename {}
 
 impl PartialSchema for Metadata {
     fn schema() -> RefOr<Schema> {

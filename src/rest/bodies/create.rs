@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::{
     domain::{Metadata, Sha256Digest, Timestamp},
     error::{Error, Result},
+    http::openapi::Filename,
     service::CreateSession,
 };
 
@@ -16,11 +17,10 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[schema(as = CreateSession)]
 pub(in crate::rest) struct CreateBody {
-    /// The name of the file on the client's side: at most 1,024 bytes, no control characters. The server never uses it as a path.
-    #[schema(min_length = 1, max_length = 1024, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
+    #[schema(value_type = Filename)]
     original_filename: String,
     /// Its media type, such as `video/mp4`. Empty is the same as none.
-    #[schema(max_length = 255)]
+    #[schema(max_length = 255, pattern = r#"^([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*( *; *[A-Za-z0-9-]+=([A-Za-z0-9_.+-]+|"[A-Za-z0-9 _.+-]*"))*)?$"#)]
     content_type: Option<String>,
     /// Its exact size. The server may have a lower limit, see `GET /uploads/limits`.
     #[schema(minimum = 0)]

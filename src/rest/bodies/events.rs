@@ -16,9 +16,10 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::rest) struct EventsParams {
     /// The `next` of the page before, or the `id` of an event. Without it, the page begins with the oldest event.
+    #[param(pattern = "^(|[0-9]{1,18}|evt_[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$")]
     pub(in crate::rest) after: Option<String>,
     /// The number of events on a page. A larger number counts as 1,000.
-    #[param(minimum = 1, default = 100)]
+    #[param(format = "uint64", minimum = 1, maximum = 18_446_744_073_709_551_615_u64, default = 100)]
     pub(in crate::rest) limit: Option<u64>,
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     domain::{FilePage, FileStatus},
     error::{Error, Result},
-    http::FileRecordBody,
+    http::{FileRecordBody, openapi::Filename},
 };
 
 /// `GET /files`.
@@ -16,12 +16,13 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::rest) struct FilesParams {
     /// Only files with exactly this name, compared in Unicode normal form C.
+    #[param(value_type = Option<Filename>)]
     pub(in crate::rest) original_filename: Option<String>,
     /// Only files with this status.
     #[param(value_type = Option<FileStatus>)]
     pub(in crate::rest) status: Option<String>,
     /// The number of files on a page. A larger number counts as 100.
-    #[param(minimum = 1, default = 20)]
+    #[param(format = "uint64", minimum = 1, maximum = 18_446_744_073_709_551_615_u64, default = 20)]
     pub(in crate::rest) limit: Option<u64>,
     /// The `next` of the page before.
     #[param(format = Uuid)]

@@ -14,7 +14,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::rest) struct PartsParams {
     /// The number of parts on a page. A larger number counts as 1,000.
-    #[param(minimum = 1, default = 100)]
+    #[param(format = "uint64", minimum = 1, maximum = 18_446_744_073_709_551_615_u64, default = 100)]
     pub(in crate::rest) limit: Option<u64>,
     /// The `next` of the page before: only parts with larger numbers.
     #[serde(default)]

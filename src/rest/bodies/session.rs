@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     domain::{PartRange, SessionStatus, StatusReason, Timestamp, Upload},
     error::{Error, Result},
-    http::FileBody,
+    http::{FileBody, openapi::Filename},
     service::SessionState,
 };
 
@@ -27,11 +27,13 @@ pub(in crate::rest) struct ListParams {
     /// Only sessions that have not ended (`true`), or that have (`false`).
     pub(in crate::rest) open: Option<bool>,
     /// Only sessions for a file with exactly this name, compared in Unicode normal form C.
+    #[param(value_type = Option<Filename>)]
     pub(in crate::rest) original_filename: Option<String>,
     /// Only sessions for a file of exactly this size.
+    #[param(format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
     pub(in crate::rest) total_size_bytes: Option<u64>,
     /// The number of sessions on a page. A larger number counts as 100.
-    #[param(minimum = 1, default = 20)]
+    #[param(format = "uint64", minimum = 1, maximum = 18_446_744_073_709_551_615_u64, default = 20)]
     pub(in crate::rest) limit: Option<u64>,
     /// The `next` of the page before.
     #[param(format = Uuid)]
