@@ -34,7 +34,7 @@ const TAGS: [(&str, &str); 5] = [
 /// and path.
 ///
 /// # Errors
-/// None in practice.
+/// The document cannot be written as JSON.
 pub fn openapi(public_url: Option<&Url>) -> anyhow::Result<String> {
     let info = InfoBuilder::new()
         .title("Partway")

@@ -43,7 +43,11 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/files/{id}", operation_id = "getFile", tag = "files",
     params(FilePath, openapi::ReadConditions),
-    responses((status = 200, description = "The record.", body = FileRecordBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control"))), (status = 304, description = "You have this state.", headers(("ETag"), ("Cache-Control")))),
+    responses(
+        (status = 200, description = "The record.", body = FileRecordBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 304, description = "You have this state.", headers(("ETag"), ("Cache-Control"))),
+    ),
 )]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,

@@ -39,8 +39,10 @@ type Head = (State<Arc<Service>>, Caller, SessionPath, PartPath, Preconditions, 
     params(SessionPath, PartPath, openapi::ContentDigest, openapi::ChangeConditions),
     request_body(content_type = "application/octet-stream", description = "The bytes of the part."),
     responses(
-        (status = 201, description = "The part has arrived.", body = ReceiptBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
-        (status = 200, description = "The part arrived before, with the same bytes.", body = ReceiptBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 201, description = "The part has arrived.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 200, description = "The part arrived before, with the same bytes.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
     ),
 )]
 pub(super) async fn receive(head: Head, body: Body) -> Result<Response, Problem> {
@@ -78,8 +80,10 @@ pub(super) async fn receive(head: Head, body: Body) -> Result<Response, Problem>
     ),
     request_body(content_type = "application/octet-stream", description = "The bytes of the part."),
     responses(
-        (status = 201, description = "The part has arrived.", body = ReceiptBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
-        (status = 200, description = "The part arrived before, with the same bytes.", body = ReceiptBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 201, description = "The part has arrived.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 200, description = "The part arrived before, with the same bytes.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
     ),
 )]
 pub(super) async fn receive_by_header(head: Head, body: Body) -> Result<Response, Problem> {
@@ -105,7 +109,11 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
 #[utoipa::path(
     get, path = "/uploads/sessions/{id}/parts/{number}", operation_id = "getPart", tag = "parts",
     params(SessionPath, PartPath, openapi::ReadConditions),
-    responses((status = 200, description = "The part.", body = PartBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control"))), (status = 304, description = "You have this state.", headers(("ETag"), ("Cache-Control")))),
+    responses(
+        (status = 200, description = "The part.", body = PartBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 304, description = "You have this state.", headers(("ETag"), ("Cache-Control"))),
+    ),
 )]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,

@@ -32,7 +32,8 @@ use crate::{
     params(openapi::IdempotencyKey, openapi::ContentDigest),
     request_body = CreateBody,
     responses(
-        (status = 201, description = "The new session.", body = SessionBody, headers(("Location"), ("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 201, description = "The new session.", body = SessionBody,
+            headers(("Location"), ("ETag"), ("Last-Modified"), ("Cache-Control"))),
         (status = 200, description = "The session that an earlier request with this key created.", body = SessionBody,
             headers(("Location"), ("ETag"), ("Last-Modified"), ("Cache-Control"))),
     ),
@@ -61,7 +62,8 @@ pub(super) async fn create(
     responses(
         (status = 200, description = "The session.", body = SessionBody,
             headers(("ETag"), ("Last-Modified"), ("Cache-Control"), ("Preference-Applied"))),
-        (status = 304, description = "You have this state.", headers(("ETag"), ("Cache-Control"), ("Preference-Applied"))),
+        (status = 304, description = "You have this state.",
+            headers(("ETag"), ("Cache-Control"), ("Preference-Applied"))),
     ),
     security(("bearer" = []), ("upload_token" = [])),
 )]
@@ -120,7 +122,10 @@ pub(super) async fn list(
     post, path = "/uploads/sessions/{id}/finalize", operation_id = "finalizeSession", tag = "sessions",
     params(SessionPath, openapi::ChangeConditions, openapi::ContentDigest),
     request_body = Option<FinalizeBody>,
-    responses((status = 200, description = "The complete session.", body = SessionBody, headers(("ETag"), ("Last-Modified"), ("Cache-Control")))),
+    responses(
+        (status = 200, description = "The complete session.", body = SessionBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+    ),
 )]
 pub(super) async fn finalize(
     State(service): State<Arc<Service>>,

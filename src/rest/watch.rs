@@ -38,7 +38,8 @@ const MAX_WAIT_SECONDS: u64 = 60;
     get, path = "/uploads/sessions/{id}/events", operation_id = "watchSession", tag = "sessions",
     params(SessionPath, openapi::LastEventId),
     responses(
-        (status = 200, description = "The states of the session.", content_type = "text/event-stream", headers(("Cache-Control"))),
+        (status = 200, description = "The states of the session.", content_type = "text/event-stream",
+            headers(("Cache-Control"))),
         (status = 204, description = "The session has ended, and you have its last state."),
     ),
     security(("bearer" = []), ("upload_token" = [])),
@@ -74,7 +75,8 @@ pub(super) async fn stream(
     get, path = "/uploads/events", operation_id = "watchSessions", tag = "sessions",
     params(openapi::LastEventId),
     responses(
-        (status = 200, description = "The states of your sessions.", content_type = "text/event-stream", headers(("Cache-Control"))),
+        (status = 200, description = "The states of your sessions.", content_type = "text/event-stream",
+            headers(("Cache-Control"))),
     ),
 )]
 pub(super) async fn stream_all(

@@ -47,6 +47,8 @@ const ERRORS: Errors = &[(
         Code::IdempotencyKeyReused,
         Code::LengthRequired,
         Code::ChecksumMismatch,
+        Code::PartConflict,
+        Code::OffsetMismatch,
         Code::SessionClosed,
         Code::Superseded,
         Code::Busy,

@@ -34,7 +34,10 @@ const FORM: &str = "multipart/form-data";
     post, path = "/files", operation_id = "storeFile", tag = "files",
     params(openapi::Disposition, openapi::ContentDigest, openapi::ReprDigest, openapi::IdempotencyKey),
     request_body(content_type = "*/*", description = "The bytes of the file, with its media type. Not a form."),
-    responses((status = 201, description = "The record of the stored file.", body = FileRecordBody, headers(("Location"), ("Repr-Digest")))),
+    responses(
+        (status = 201, description = "The record of the stored file.", body = FileRecordBody,
+            headers(("Location"), ("Repr-Digest"))),
+    ),
 )]
 pub(super) async fn receive(mut call: Call, body: Body) -> Response {
     let complete = fields::boolean(&call.headers, &fields::COMPLETE);

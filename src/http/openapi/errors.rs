@@ -13,7 +13,7 @@ use utoipa::{
     },
 };
 
-use super::headers;
+use super::{bodies, headers};
 use crate::{error::Code, http::problem::ProblemBody};
 
 /// The codes of each operation, by its id, beside those that the operation has because of its form.
@@ -33,7 +33,7 @@ pub(super) fn add(operation: &mut Operation, changes: bool, errors: Errors, comp
     let id = operation.operation_id.clone().unwrap_or_default();
     let own = errors.iter().find(|(operation, _)| *operation == id);
     let (_, own) = own.unwrap_or_else(|| panic!("the operation {id} has no line in the table of errors"));
-    let has_json = super::bodies::json(operation).is_some();
+    let has_json = bodies::json(operation).is_some();
     let needs_token = operation.security.as_ref().is_none_or(|ways| !ways.contains(&SecurityRequirement::default()));
     let possible = |code: &Code| {
         OF_ALL.contains(code)
@@ -75,6 +75,7 @@ fn response(codes: &[Code]) -> Response {
     let of_code = |code: &Code| match code {
         Code::Unauthenticated => Some("WWW-Authenticate"),
         Code::UnsupportedMediaType => Some("Accept"),
+        Code::RangeNotSatisfiable => Some("Content-Range"),
         code => code.is_retryable().then_some("Retry-After"),
     };
     for name in codes.iter().filter_map(of_code).chain(["Cache-Control"]) {

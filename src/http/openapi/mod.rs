@@ -16,7 +16,6 @@ pub(crate) use parameters::{
     ChangeConditions, ContentDigest, Disposition, IdempotencyKey, IfNoneMatch, LastEventId, Ranges, ReadConditions,
     ReprDigest, Wait, id_in_path, number_in_path,
 };
-
 pub(crate) use values::Filename;
 
 /// How an edge describes its operations.
@@ -29,19 +28,22 @@ pub(crate) struct Description {
 /// Adds the operations of an edge to a document, each with its errors and with the descriptions of the headers of its answers.
 ///
 /// # Panics
-/// If an operation has no line in the table of errors, or an answer has a header that has no description.
+/// If an operation has no line in the table of errors, a line has no operation, or an answer has a header without a description.
 pub(crate) fn add(document: &mut OpenApi, edge: Description) {
     let Description { document: mut described, errors } = edge;
     let components = document.components.get_or_insert_with(Components::new);
     components.headers.extend(headers::components());
     components.schemas.extend(errors::schema());
+    let mut count = 0;
     for item in described.paths.paths.values_mut() {
         for (changes, operation) in operations(item) {
             bodies::may_be_absent(operation);
             headers::refer(operation);
             errors::add(operation, changes, errors, components);
+            count += 1;
         }
     }
+    assert_eq!(count, errors.len(), "the table of errors has a line for no operation");
     document.merge(described);
 }
 

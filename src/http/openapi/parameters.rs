@@ -76,34 +76,75 @@ headers! {
     /// The conditions of a change.
     ChangeConditions:
         header("If-Match", "Changes nothing and answers 412 unless the state has one of these entity tags.", tags()),
-        header("If-Unmodified-Since", "Changes nothing and answers 412 if the state has changed since this HTTP date.", date()),
-        header("If-None-Match", "Changes nothing and answers 412 if the state has one of these entity tags, or, for `*`, if there is any.", tags());
+        header(
+            "If-Unmodified-Since",
+            "Changes nothing and answers 412 if the state has changed since this HTTP date.",
+            date()
+        ),
+        header(
+            "If-None-Match",
+            "Changes nothing and answers 412 if the state has one of these entity tags, or, for `*`, if there \
+             is any.",
+            tags()
+        );
     /// The condition of a read without a date.
     IfNoneMatch:
         header("If-None-Match", "Answers 304 if the state has one of these entity tags.", text());
     /// The client's name for a request that it may repeat.
     IdempotencyKey:
-        header("Idempotency-Key", "Your own name for this request. A repeated request with the same key and the same input gets the same answer. It never expires.", key());
+        header(
+            "Idempotency-Key",
+            "Your own name for this request. A repeated request with the same key and the same input gets the \
+             same answer. It never expires.",
+            key()
+        );
     /// The digests of a body.
     ContentDigest:
-        header("Content-Digest", "The SHA-256 or the SHA-512 of the body, or both (RFC 9530). The server refuses other bytes, and other digest fields.", digest(DIGEST));
+        header(
+            "Content-Digest",
+            "The SHA-256 or the SHA-512 of the body, or both (RFC 9530). The server refuses other bytes, and \
+             other digest fields.",
+            digest(DIGEST)
+        );
     /// The digest of a whole file.
     ReprDigest:
-        header("Repr-Digest", "The SHA-256 of the file (RFC 9530). The server refuses other bytes.", digest(REPR_DIGEST)),
+        header(
+            "Repr-Digest",
+            "The SHA-256 of the file (RFC 9530). The server refuses other bytes.",
+            digest(REPR_DIGEST)
+        ),
         header("Want-Repr-Digest", "If present, the answer has `Repr-Digest`.", text());
     /// The wish for a part of a file.
     Ranges:
-        header("Range", "One range of bytes, such as `bytes=0-1023`. The server ignores several ranges, and a malformed one.", text()),
+        header(
+            "Range",
+            "One range of bytes, such as `bytes=0-1023`. The server ignores several ranges, and a malformed \
+             one.",
+            text()
+        ),
         header("If-Range", "An entity tag or a date. If the state is another one, the server ignores `Range`.", text());
     /// The wish to wait.
     Wait:
-        header("Prefer", "`wait=N` with `If-None-Match`: waits for another state for this many seconds, at most 60 (RFC 7240).", text());
+        header(
+            "Prefer",
+            "`wait=N` with `If-None-Match`: waits for another state for this many seconds, at most 60 (RFC \
+             7240).",
+            text()
+        );
     /// The place in a stream.
     LastEventId:
-        header("Last-Event-ID", "The id of the last event that the client has. The server ignores an id that it has not sent.", text());
+        header(
+            "Last-Event-ID",
+            "The id of the last event that the client has. The server ignores an id that it has not sent.",
+            text()
+        );
     /// The name of a file.
     Disposition:
-        header("Content-Disposition", "The name of the file in `filename` or `filename*` (RFC 6266). Without it, the name is `unnamed`.", text());
+        header(
+            "Content-Disposition",
+            "The name of the file in `filename` or `filename*` (RFC 6266). Without it, the name is `unnamed`.",
+            text()
+        );
 }
 
 fn tags() -> ObjectBuilder {

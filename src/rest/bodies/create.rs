@@ -20,7 +20,10 @@ pub(in crate::rest) struct CreateBody {
     #[schema(value_type = Filename)]
     original_filename: String,
     /// Its media type, such as `video/mp4`. Empty is the same as none.
-    #[schema(max_length = 255, pattern = r#"^([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*( *; *[A-Za-z0-9-]+=([A-Za-z0-9_.+-]+|"[A-Za-z0-9 _.+-]*"))*)?$"#)]
+    #[schema(
+        max_length = 255,
+        pattern = r#"^([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*(; ?[A-Za-z0-9-]+=([A-Za-z0-9_.+-]+|"[A-Za-z0-9 _.+-]*"))*)?$"#
+    )]
     content_type: Option<String>,
     /// Its exact size. The server may have a lower limit, see `GET /uploads/limits`.
     #[schema(minimum = 0)]
