@@ -34,7 +34,7 @@ pub(in crate::rest) struct CreateBody {
     #[schema(value_type = Option<Metadata>)]
     metadata: Option<Box<RawValue>>,
     /// The same as the header `Idempotency-Key`.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     idempotency_key: Option<String>,
     /// Whether the server finalizes the session as soon as it has all bytes.
     #[serde(default)]
