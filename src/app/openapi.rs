@@ -17,7 +17,8 @@ Resumable uploads that can be asked what has arrived: create a session, send its
 - Ids are UUIDs. Times are RFC 3339 in UTC, with up to six digits of a second. Names are `snake_case`.
 - Every answer has `X-Request-Id`, which is also in the server's log.
 - Every route with `GET` also accepts `HEAD`.
-- Errors are `application/problem+json` (RFC 9457) with a stable `code`.
+- Errors are `application/problem+json` (RFC 9457) with a stable `code`. Only a request that is not HTTP, or has a very long head, is \
+refused without a body (400, 431).
 
 `docs/api.md` in the repository explains the API. This document does not describe GraphQL (`schema.graphql`), tus (`docs/tus.md`), and the \
 resumable uploads of the IETF (`docs/resumable-http.md`), which use the same sessions and files.";
