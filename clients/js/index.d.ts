@@ -161,6 +161,7 @@ export class Partway {
   sessions(options?: Signalled & { status?: SessionStatus; open?: boolean; name?: string; size?: number }): AsyncGenerator<Session, void>;
   session(id: string, options?: Signalled): Promise<Session>;
   watch(id: string, options?: Signalled): AsyncGenerator<Session, void>;
+  watchAll(options?: Signalled): AsyncGenerator<Session, void>;
   events(options?: Signalled & { after?: string }): AsyncGenerator<Event, void>;
   download(fileId: string, options?: Signalled & { range?: [first: number, last?: number] }): Promise<Response>;
   files(options?: Signalled & { status?: FileStatus; name?: string }): AsyncGenerator<StoredFile, void>;

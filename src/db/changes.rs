@@ -2,7 +2,7 @@
 //!
 //! Owns the two ways to detect a change. On SQLite the server reads the version of the whole database file every 100
 //! ms, and then the versions of the sessions that it follows. On PostgreSQL the transaction that changes a session
-//! sends a notification with the session's id and version when it commits, and one connection of each node listens.
+//! sends a notification with the session's id, version and owner when it commits, and one connection of each node listens.
 //! Does not read the changed sessions: that is `service::watch`.
 
 use std::{fmt, time::Duration};
@@ -24,7 +24,7 @@ use super::{
     health::{PING_TIMEOUT, within},
     rows,
 };
-use crate::domain::{Session, SessionId};
+use crate::domain::{OwnerName, Session, SessionId};
 
 const CHANNEL: &str = "partway_session";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -54,10 +54,10 @@ impl fmt::Debug for ChangeSource {
 }
 
 /// A change in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This session now has this version.
-    Session(SessionId, u64),
+    /// This session of this owner now has this version.
+    Session(SessionId, u64, OwnerName),
     /// Any session may have changed.
     Any,
 }
@@ -145,18 +145,37 @@ async fn data_version(connection: &DatabaseConnection) -> Result<i64> {
     Ok(row.try_get_by_index(0)?)
 }
 
+/// Parses what [`notify`] sends. A node of an earlier version sends no owner.
 fn parse(payload: &str) -> Change {
-    let parts = payload.split_once(' ').and_then(|(id, version)| Some((id.parse().ok()?, version.parse().ok()?)));
-    parts.map_or(Change::Any, |(id, version)| Change::Session(SessionId(id), version))
+    let mut fields = payload.split(' ');
+    let mut session = || {
+        let (id, version, owner) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Change::Session(SessionId(id.parse().ok()?), version.parse().ok()?, OwnerName::parse(owner)?))
+    };
+    session().unwrap_or(Change::Any)
 }
 
 /// Makes PostgreSQL notify all nodes when the transaction commits. Does nothing on SQLite.
 pub(super) async fn notify(tx: &Transaction, session: &Session) -> Result<()> {
     if tx.get_database_backend() == DbBackend::Postgres {
-        let payload = format!("{} {}", session.id.0, session.version);
+        let payload = format!("{} {} {}", session.id.0, session.version, session.owner);
         let values = [CHANNEL.into(), payload.into()];
         let statement = Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_notify($1, $2)", values);
         tx.execute_raw(statement).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_names_the_session_and_its_owner() {
+        let (id, owner) = (SessionId::generate(), OwnerName::parse("auth0|5f7c").unwrap());
+        assert_eq!(parse(&format!("{} 7 {owner}", id.0)), Change::Session(id, 7, owner));
+        for other in ["", "x", &format!("{} 7", id.0), &format!("{} x ann", id.0)] {
+            assert_eq!(parse(other), Change::Any, "{other}");
+        }
+    }
 }

@@ -10,9 +10,12 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 
+use uuid::Uuid;
+
 use super::{
     Db, Result,
     error::retry_transient,
+    rows,
     sessions::joined,
     unreadable::{read_each, read_each_file},
 };
@@ -47,6 +50,18 @@ impl Db {
         }
         let (files, has_more) = page.finish(query);
         Ok(FilePage { files, has_more })
+    }
+
+    /// The versions of the owner's open sessions, oldest first.
+    pub async fn open_versions(&self, owner: &OwnerName) -> Result<Vec<(SessionId, u64)>> {
+        let query = UploadQuery { open: Some(true), direction: Direction::Backward, ..Default::default() };
+        let columns = [upload_session::Column::Id, upload_session::Column::Version];
+        let select = upload_session::Entity::find().select_only().columns(columns);
+        let select = listed(select, owner, &query, self.read.get_database_backend());
+        let rows = retry_transient(|| select.clone().into_tuple::<(Uuid, i64)>().all(&self.read)).await?;
+        // Leaves out a row with an invalid version, as lists do.
+        let version = |(id, version)| Some((SessionId(id), rows::version(SessionId(id), version).ok()?));
+        Ok(rows.into_iter().filter_map(version).collect())
     }
 
     /// The number of the owner's sessions, and so of their files, that pass the filters. Does not count further than `max + 1`.

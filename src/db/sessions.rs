@@ -65,6 +65,7 @@ impl Db {
         if let Some(account) = accounts::admit(&tx, owner, added, defaults).await? {
             return Ok(Created::OverLimit(Box::new(account)));
         }
+        changes::notify(&tx, &new.session).await?;
         tx.commit().await?;
         Ok(Created::New)
     }

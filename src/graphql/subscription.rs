@@ -1,4 +1,4 @@
-//! The subscription.
+//! The subscriptions.
 
 use std::{
     collections::HashMap,
@@ -67,6 +67,26 @@ impl Subscription {
             let state = state.map_err(ApiError::from)?;
             let new = || Loaders::new(Arc::clone(&scope.service), scope.principal.clone());
             let scope = scope.of_event(shared.of(&state.session, new));
+            let limit = scope.timeout;
+            Ok(TimeLimited { value: UploadSession::of_state(state, &scope), limit })
+        }))
+    }
+
+    /// All of your sessions: the current state of each open session at once, oldest first, then the new state of any session after
+    /// each change: when it is created, when parts arrive, when it ends, and when its file is deleted. At most ten times a
+    /// second, and without an end. A state may come twice; compare `version`. After a break, `events` has the ends that you
+    /// missed.
+    async fn upload_session_changed(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<TimeLimited<UploadSession>>> + use<>> {
+        let scope = Arc::clone(Scope::of(ctx));
+        let states = tokio::time::timeout(scope.timeout, scope.service.watch_all(&scope.principal, None)).await;
+        let states = states.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)?;
+        Ok(states.map(move |changed| {
+            let state = changed.map_err(ApiError::from)?.state;
+            let loaders = Arc::new(Loaders::new(Arc::clone(&scope.service), scope.principal.clone()));
+            let scope = scope.of_event(loaders);
             let limit = scope.timeout;
             Ok(TimeLimited { value: UploadSession::of_state(state, &scope), limit })
         }))

@@ -40,6 +40,7 @@ const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
     Router::new()
         .route("/uploads/limits", get(limits::show))
+        .route("/uploads/events", get(watch::stream_all))
         .route("/uploads/sessions", post(sessions::create).get(sessions::list))
         .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
         .route("/uploads/sessions/{id}/events", get(watch::stream))

@@ -1,6 +1,6 @@
-//! `/uploads/sessions/{id}/events`, and waiting for a new status.
+//! `/uploads/sessions/{id}/events`, `/uploads/events`, and waiting for a new status.
 //!
-//! Owns the two ways to follow a session by REST: a stream of server-sent events, and a long poll
+//! Owns the ways to follow sessions by REST: streams of server-sent events, and a long poll
 //! (`Prefer: wait`, [RFC 7240](https://www.rfc-editor.org/rfc/rfc7240#section-4.3)). Does not own the states: those are in
 //! `service/watch`.
 
@@ -19,8 +19,8 @@ use super::bodies::SessionBody;
 use crate::{
     domain::{Principal, SessionId},
     error::Result,
-    http::{Problem, SessionPath, Shutdown, UploadCaller, event_stream, token_end},
-    service::{Service, SessionState},
+    http::{Caller, Problem, SessionPath, Shutdown, UploadCaller, bearer_token, event_stream, token_end},
+    service::{AnySessionState, Service, SessionState},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -38,7 +38,7 @@ pub(super) async fn stream(
     SessionPath(id): SessionPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
+    let seen = last_event_id(&headers);
     let session = service.status(&principal, id).await?.session;
     if !session.status.is_open() && seen == Some(session.version) {
         // The client has the last state. After this status, `EventSource` does not connect again.
@@ -48,15 +48,36 @@ pub(super) async fn stream(
     // After an error, the client connects again and gets it as the answer.
     let states = states.take_while(|state| ready(state.is_ok())).filter_map(|state| ready(state.ok()));
     let newer = states.skip_while(move |state| ready(seen == Some(state.session.version)));
-    let events = newer.filter_map(|state| ready(event(state)));
+    let events = newer.filter_map(|state| ready(event(state.session.version, state)));
     let token_end = token_end(service, token);
     Ok(event_stream(events, shutdown.stopping().clone(), token_end))
 }
 
-fn event(state: SessionState) -> Option<Event> {
-    let version = state.session.version.to_string();
+/// The states of all of the caller's sessions as events, each with the position in the feed as its id. A client that connects
+/// again sends the id of its last event. It gets the open sessions again, and those that have ended meanwhile.
+pub(super) async fn stream_all(
+    State(service): State<Arc<Service>>,
+    Extension(shutdown): Extension<Shutdown>,
+    Caller(principal): Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let token = bearer_token(&headers)?.to_owned();
+    let states = service.watch_all(&principal, last_event_id(&headers)).await?;
+    // After an error, the client connects again and gets it as the answer.
+    let states = states.take_while(|state| ready(state.is_ok())).filter_map(|state| ready(state.ok()));
+    let events = states.filter_map(|AnySessionState { state, position }| ready(event(position, state)));
+    let token_end = token_end(service, token);
+    Ok(event_stream(events, shutdown.stopping().clone(), token_end))
+}
+
+/// The id of the last event that the client has. Ignores an id that no stream of this server has sent.
+fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    headers.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()
+}
+
+fn event(id: u64, state: SessionState) -> Option<Event> {
     let body = SessionBody::from(state);
-    Some(Event::default().id(version).data(serde_json::to_string(&body).ok()?))
+    Some(Event::default().id(id.to_string()).data(serde_json::to_string(&body).ok()?))
 }
 
 /// A client's wish to wait for a new status.

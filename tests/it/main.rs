@@ -78,6 +78,7 @@ mod session_finalize;
 mod session_list;
 mod session_status;
 mod session_watch;
+mod session_watch_all;
 mod session_watch_rest;
 mod slow_peers;
 mod stopping;

@@ -166,14 +166,20 @@ async fn a_watcher_gets_changes_that_happened_while_its_server_could_not_listen(
     let ann = Principal::of_owner(OwnerName::parse("ann").unwrap());
     let session = SessionId(id.parse().unwrap());
     let mut states = std::pin::pin!(watching.service.watch(&ann, session).await.unwrap());
+    let mut of_all = std::pin::pin!(watching.service.watch_all(&ann, None).await.unwrap());
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 1);
+    assert_eq!(of_all.next().await.unwrap().unwrap().state.session.version, 1);
     user.put(&id, 1, "0123456789").await.expect(201);
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 2);
+    assert_eq!(of_all.next().await.unwrap().unwrap().state.session.version, 2);
 
     let target = proxy.close().await;
     user.put(&id, 2, "0123456789").await.expect(201);
+    let created = user.create_id(25).await;
     proxy.open(target);
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 3);
+    assert_eq!(of_all.next().await.unwrap().unwrap().state.session.version, 3);
+    assert_eq!(of_all.next().await.unwrap().unwrap().state.session.id.to_string(), created);
 }
 
 /// As if the host of the database hangs: no bytes arrive, and TCP reports no error.

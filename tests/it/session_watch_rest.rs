@@ -1,43 +1,9 @@
 //! Following a session by REST: server-sent events and the long poll.
 
 use axum::body::Body;
-use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use tower::ServiceExt;
+use serde_json::json;
 
-use crate::support::{Answer, TestApp, TestUser, file_bytes, in_time};
-
-/// A stream of server-sent events.
-struct Events {
-    body: Body,
-    text: String,
-}
-
-impl Events {
-    async fn open(user: &TestUser, path: &str, last: Option<&str>) -> Self {
-        let request = user.request("GET", path);
-        let request = if let Some(last) = last { request.header("last-event-id", last) } else { request };
-        let response = user.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Self { body: response.into_body(), text: String::new() }
-    }
-
-    /// The next event: its id, and the session. `None` at the end.
-    async fn next(&mut self) -> Option<(String, Value)> {
-        while !self.text.contains("\n\n") {
-            let frame = in_time(self.body.frame()).await?.unwrap();
-            self.text.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap()));
-        }
-        let (event, rest) = self.text.split_once("\n\n").unwrap();
-        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-        let event = (field("id:"), serde_json::from_str(&field("data:")).unwrap());
-        let rest = rest.to_owned();
-        self.text = rest;
-        Some(event)
-    }
-}
+use crate::support::{Answer, Events, TestApp, TestUser, file_bytes, in_time};
 
 #[tokio::test]
 async fn each_event_is_the_status_with_its_version_until_the_session_has_ended() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use chrono::TimeDelta;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -29,6 +30,7 @@ const ROUTES: &[Row] = &[
     ("GET", "/uploads/sessions/{id}/parts", None, [401, 404, 404, 200, 200]),
     ("PUT", "/uploads/sessions/{id}/parts", Some("0123456789"), [401, 400, 400, 400, 400]),
     ("GET", "/uploads/sessions/{id}/events", None, [401, 404, 404, 200, 200]),
+    ("GET", "/uploads/events", None, [401, 200, 403, 403, 200]),
     ("POST", "/uploads/sessions/{id}/tokens", Some("{}"), [401, 404, 403, 403, 201]),
     ("POST", "/uploads/sessions/{id}/finalize", Some("{}"), [401, 404, 404, 409, 409]),
     ("GET", "/files/{file}", None, [401, 404, 404, 200, 200]),
@@ -110,8 +112,9 @@ async fn send(user: &TestUser, method: &str, path: &str, body: Option<&str>) -> 
     let request = request.header("content-length", body.len()).body(Body::from(body.to_owned())).unwrap();
     if method == "GET" && path.ends_with("/events") && path != "/events" {
         // A stream has no end.
-        let (head, _) = user.router.clone().oneshot(request).await.unwrap().into_parts();
-        return Answer { status: head.status, headers: head.headers, bytes: Vec::new() };
+        let (head, body) = user.router.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = if head.status == 200 { Vec::new() } else { body.collect().await.unwrap().to_bytes().into() };
+        return Answer { status: head.status, headers: head.headers, bytes };
     }
     user.send(request).await
 }
@@ -181,7 +184,9 @@ fn the_table_has_every_route() {
 async fn each_caller_may_use_the_operations_that_the_table_says() {
     let callers = Callers::new().await;
     let (id, file) = (&callers.session, &callers.file);
-    let operations: [(String, [&str; 4]); 17] = [
+    // For the subscription: without a session, it would send nothing.
+    callers.users[1].create_id(1).await;
+    let operations: [(String, [&str; 4]); 18] = [
         (format!("{{ r: uploadSession(id: \"{id}\") {{ status file {{ status }} }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{id}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{file}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
@@ -218,6 +223,7 @@ async fn each_caller_may_use_the_operations_that_the_table_says() {
             format!("subscription {{ r: uploadSession(id: \"{id}\") {{ status }} }}"),
             ["NOT_FOUND", "NOT_FOUND", "ok", "ok"],
         ),
+        ("subscription { r: uploadSessionChanged { status } }".to_owned(), ["ok", "FORBIDDEN", "FORBIDDEN", "ok"]),
         (
             format!("mutation {{ r: abortUploadSession(input: {{ id: \"{id}\" }}) {{ userErrors {{ code }} }} }}"),
             ["NOT_FOUND", "FORBIDDEN", "FORBIDDEN", "ok"],
@@ -246,7 +252,6 @@ fn outcome(answer: &Value) -> String {
 
 /// The first event of a subscription over server-sent events.
 async fn first_event(user: &TestUser, query: &str) -> Value {
-    use http_body_util::BodyExt;
     let request = user.request("POST", "/graphql").header("content-type", "application/json");
     let request = request.header("accept", "text/event-stream").body(Body::from(json!({ "query": query }).to_string()));
     let mut body = user.router.clone().oneshot(request.unwrap()).await.unwrap().into_body();

@@ -6,7 +6,7 @@ import { newSession } from './model.js';
 import { RetryBudget, retrying } from './retry.js';
 import { Slots } from './slots.js';
 import { Upload } from './upload.js';
-import { watch } from './watch.js';
+import { watch, watchAll } from './watch.js';
 
 /** Requests outside an upload are for somebody who waits for the answer. */
 const RETRY_FOR = 10_000;
@@ -39,6 +39,9 @@ export class Partway {
 
   /** The states of a session, from now until it has ended. */
   watch(id, options) { return watch(this.#http, id, options); }
+
+  /** The states of all sessions: those of the open ones, then each new one of any session. After a break, a state may come twice. */
+  watchAll(options) { return watchAll(this.#http, options); }
 
   /** What has happened, oldest first, until now. The `id` of the last event continues there later, as `after`. */
   async *events({ after, signal } = {}) {

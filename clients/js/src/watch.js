@@ -1,4 +1,4 @@
-// Owns the following of a session: server-sent events by `fetch`, because `EventSource` cannot send a token, and connecting
+// Owns the following of sessions: server-sent events by `fetch`, because `EventSource` cannot send a token, and connecting
 // again after a break.
 // Does not own what a session is.
 import { PartwayError, aborted, noAnswer } from './error.js';
@@ -12,7 +12,16 @@ const SILENCE = 40_000;
  * The states of a session: the present one, then each new one, until it has ended.
  * @param {import('./http.js').Http} http
  */
-export async function* watch(http, id, { signal } = {}) {
+export const watch = (http, id, options) =>
+  follow(http, `/uploads/sessions/${encodeURIComponent(id)}/events`, options, (session) => !isOpen(session));
+
+/**
+ * The states of all sessions: those of the open ones, then each new one of any session, without an end.
+ * @param {import('./http.js').Http} http
+ */
+export const watchAll = (http, options) => follow(http, '/uploads/events', options, () => false);
+
+async function* follow(http, path, { signal } = {}, isLast) {
   let lastEventId;
   for (let failures = 0; ;) {
     await online(signal);
@@ -22,19 +31,19 @@ export async function* watch(http, id, { signal } = {}) {
     let wait = 0;
     try {
       if (signal?.aborted) throw aborted(signal);
-      const response = await http.response('GET', `/uploads/sessions/${encodeURIComponent(id)}/events`, {
+      const response = await http.response('GET', path, {
         signal: connection.signal,
         headers: { Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) },
       });
       // The session has ended, and its last state was seen.
       if (response.status === 204) return;
       for await (const event of messages(response.body, connection)) {
-        if (!event.data) continue;
         failures = 0;
+        if (!event.data) continue;
         lastEventId = event.id ?? lastEventId;
         const session = camel(JSON.parse(event.data));
         yield session;
-        if (!isOpen(session)) return;
+        if (isLast(session)) return;
       }
     } catch (error) {
       if (signal?.aborted) throw aborted(signal);

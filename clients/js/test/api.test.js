@@ -63,6 +63,30 @@ testWithServer('watch goes on after a restart of the server, and ends with the s
   assert.deepEqual((await all(partway.watch(upload.sessionId))).map(({ status }) => status), ['COMPLETE']);
 });
 
+testWithServer('watchAll shows every session, and goes on after a restart of the server', SMALL_PARTS, async ({ server, client }) => {
+  const partway = client();
+  const open = await partway.createSession({ name: 'open', size: 3 * PART });
+  const controller = new AbortController();
+  const seen = [];
+  await assert.rejects(async () => {
+    for await (const session of partway.watchAll({ signal: controller.signal })) {
+      seen.push(session);
+      if (seen.length === 1) {
+        await server.restart('SIGKILL');
+        await client().abort(open.sessionId);
+        await client().upload(bytesOf(3 * PART), { name: 'stored' });
+      } else if (session.file.status === 'STORED') {
+        await client().deleteFile(session.file.fileId);
+      } else if (session.file.status === 'DELETED') {
+        controller.abort();
+      }
+    }
+  }, { name: 'AbortError' });
+  assert.equal(seen[0].sessionId, open.sessionId);
+  const last = new Map(seen.map((session) => [session.file.originalFilename, `${session.status} ${session.file.status}`]));
+  assert.deepEqual(Object.fromEntries(last), { open: 'ABORTED FAILED', stored: 'COMPLETE DELETED' });
+});
+
 testWithServer('watch ends by its signal, and fails for good where it must', SMALL_PARTS, async ({ client }) => {
   const partway = client();
   await assert.rejects(all(partway.watch('unknown')), { code: 'NOT_FOUND' });

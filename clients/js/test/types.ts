@@ -16,6 +16,7 @@ export async function use(file: File, signal: AbortSignal): Promise<string | nul
   partway.upload({ stream: () => file.stream() });
   // @ts-expect-error There is no such event.
   upload.on('finished', () => {});
+  for await (const session of partway.watchAll()) { const version: number = session.version; void version; break; }
   for await (const session of partway.watch(stored.sessionId, { signal })) {
     const open: Session['status'] = session.status;
     if (open === 'COMPLETE') break;

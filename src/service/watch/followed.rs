@@ -1,8 +1,8 @@
-//! The sessions that clients follow.
+//! The sessions that clients follow, and the owners all of whose sessions clients follow.
 //!
 //! Owns one reader task per followed session, so a change costs one read for any number of watchers. Owns the one task
-//! that listens for changes by any node, which runs while at least one session is followed. Does not own the stream that
-//! a client gets: that is the parent module.
+//! that listens for changes by any node, which runs while somebody follows something. Does not own the streams that
+//! clients get: those are in the parent module and in `all`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,21 +21,23 @@ use crate::{
 };
 
 /// Minimum time between two reads of a session, and between two states that a watcher gets.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 /// The pause before the server retries after an error of the database.
-const RECONNECT: Duration = Duration::from_secs(1);
+pub(super) const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The result of a reader's last read: a state, or an error.
 type LastRead = Result<SessionState, Arc<Error>>;
 
-/// All followed sessions.
+/// All followed sessions and owners.
 #[derive(Clone, Debug, Default)]
 pub(in crate::service) struct Watchers(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<SessionId, Followed>,
-    /// Stops the task that listens for changes. `None` while no session is followed.
+    /// Reports that a session of the owner may have changed.
+    owners: HashMap<OwnerName, watch::Sender<()>>,
+    /// Stops the task that listens for changes. `None` while nobody follows anything.
     listening: Option<CancellationToken>,
 }
 
@@ -56,6 +58,14 @@ pub(super) struct Subscription {
     states: Option<watch::Receiver<Option<LastRead>>>,
 }
 
+/// One watcher of all sessions of an owner.
+pub(super) struct OwnerSubscription {
+    watchers: Watchers,
+    owner: OwnerName,
+    /// An `Option` for the same reason as in [`Subscription`].
+    changes: Option<watch::Receiver<()>>,
+}
+
 impl Watchers {
     /// Adds a watcher to a session of this owner. Starts the session's reader and the listening if they do not run yet.
     pub(super) fn subscribe(&self, db: &Db, owner: &OwnerName, id: SessionId) -> Subscription {
@@ -67,12 +77,25 @@ impl Watchers {
             Followed { newest, states }
         });
         let (sender, states) = (followed.states.clone(), Some(followed.states.subscribe()));
+        self.start_listening(&mut state, db);
+        Subscription { watchers: self.clone(), id, sender, states }
+    }
+
+    /// Follows all sessions of this owner. The first change is reported at once.
+    pub(super) fn subscribe_to_owner(&self, db: &Db, owner: &OwnerName) -> OwnerSubscription {
+        let mut state = self.state();
+        let mut changes = state.owners.entry(owner.clone()).or_default().subscribe();
+        changes.mark_changed();
+        self.start_listening(&mut state, db);
+        OwnerSubscription { watchers: self.clone(), owner: owner.clone(), changes: Some(changes) }
+    }
+
+    fn start_listening(&self, state: &mut State, db: &Db) {
         if state.listening.is_none() {
             let stop = CancellationToken::new();
             state.listening = Some(stop.clone());
             tokio::spawn(stop.run_until_cancelled_owned(self.clone().listen(db.clone())));
         }
-        Subscription { watchers: self.clone(), id, sender, states }
     }
 
     async fn listen(self, db: Db) {
@@ -90,9 +113,18 @@ impl Watchers {
         let mut change = Change::Any;
         loop {
             match change {
-                Change::Session(id, version) => self.report_versions(&[(id, version)]),
+                Change::Session(id, version, owner) => {
+                    self.report_versions(&[(id, version)]);
+                    if let Some(changes) = self.state().owners.get(&owner) {
+                        changes.send_replace(());
+                    }
+                }
                 Change::Any => {
-                    let followed: Vec<_> = self.state().sessions.keys().copied().collect();
+                    let followed: Vec<_> = {
+                        let state = self.state();
+                        state.owners.values().for_each(|changes| changes.send_replace(()));
+                        state.sessions.keys().copied().collect()
+                    };
                     self.report_versions(&db.session_versions(&followed).await?);
                 }
             }
@@ -145,11 +177,44 @@ impl Drop for Subscription {
         if state.sessions.get(&self.id).is_some_and(|session| session.states.receiver_count() == 0) {
             state.sessions.remove(&self.id);
         }
-        if state.sessions.is_empty()
-            && let Some(listening) = state.listening.take()
+        state.stop_listening_if_unused();
+    }
+}
+
+impl State {
+    fn stop_listening_if_unused(&mut self) {
+        if self.sessions.is_empty()
+            && self.owners.is_empty()
+            && let Some(listening) = self.listening.take()
         {
             listening.cancel();
         }
+    }
+}
+
+impl OwnerSubscription {
+    /// Waits until a session of the owner may have changed since the last call.
+    pub(super) async fn changed(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            // The sender is in the map as long as there is a receiver.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Makes the next call of [`changed`](Self::changed) return at once.
+    pub(super) fn mark_changed(&mut self) {
+        self.changes.iter_mut().for_each(watch::Receiver::mark_changed);
+    }
+}
+
+impl Drop for OwnerSubscription {
+    fn drop(&mut self) {
+        let mut state = self.watchers.state();
+        drop(self.changes.take());
+        if state.owners.get(&self.owner).is_some_and(|changes| changes.receiver_count() == 0) {
+            state.owners.remove(&self.owner);
+        }
+        state.stop_listening_if_unused();
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Owns the stream of a session's states: first the present one, then newer ones, until the session has ended. The
 //! stream has each version at most once, in rising order, and at most ten states per second. A slow watcher misses
-//! states in between, but never the last one. Does not read the states: that is `followed`.
+//! states in between, but never the last one. Does not read the states: that is `followed`. Does not own the stream of all of
+//! an owner's sessions: that is `all`.
 
+mod all;
 mod followed;
 
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use futures_util::{Stream, stream};
 use tokio::time::Instant;
 
+pub use self::all::AnySessionState;
 use self::followed::Subscription;
 pub(super) use self::followed::Watchers;
 use super::{OpenPermit, Service, scope};
