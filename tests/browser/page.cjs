@@ -21,7 +21,7 @@ async function main() {
       const proxy = { fault: () => undefined };
       const real = await proxyTo(server.url, (request) => proxy.fault(request));
       const prefixed = await belowPath(server.url);
-      proxy.url = real.url;
+      Object.assign(proxy, { url: real.url, cut: real.cut });
       let number = 0;
       const withTools = (check) => async () => {
         const tools = toolsOn({ server, proxy, browser, work, prefixed: prefixed.origin }, (number += 1));

@@ -48,9 +48,9 @@ export class List {
       }
       this.#place('open', drawn.open);
       this.#place('ended', drawn.ended);
+      this.#tell(open, ended);
     });
     for (const row of this.#rows.values()) row.draw();
-    this.#tell(open, ended);
   }
 
   /** Puts the rows in order, and moves only those that are not in their place. */

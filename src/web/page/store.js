@@ -59,7 +59,7 @@ export class Store {
     if (before && before.version > session.version) return entry;
     entry.session = session;
     entry.rate.add(session.bytesReceived);
-    if (isLive && !isOpen(session) && (!before || isOpen(before))) {
+    if (isLive && !entry.ended && !isOpen(session) && (!before || isOpen(before))) {
       entry.ended = Date.now();
       if (before) for (const listener of this.#onEnd) listener(entry);
     }

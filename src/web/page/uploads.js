@@ -96,9 +96,8 @@ export class Uploads {
   }
 
   #done(entry, stored) {
-    const isTold = entry.isEnded;
+    if (!entry.ended) this.#say(`${entry.name} is stored.`);
     Object.assign(entry, { stored, file: null, ended: entry.ended || Date.now() });
-    if (!isTold) this.#say(`${entry.name} is stored.`);
     this.#store.changed();
   }
 

@@ -36,7 +36,7 @@ async function tabTo(page, locator) {
 }
 
 /** A list with a row of each kind. */
-async function manyKinds({ open, session, api, file, choose, status, button, holdAfter, row, proxy }) {
+async function manyKinds({ open, session, api, file, choose, status, button, holdAfter, arrived, proxy }) {
   const stored = await api("POST", "/files", new Uint8Array(2_000_000), { "Content-Disposition": 'attachment; filename="stored.pdf"' });
   assert.ok(stored.file_id);
   const deleted = await api("POST", "/files", new Uint8Array(10), { "Content-Disposition": 'attachment; filename="deleted.pdf"' });
@@ -50,7 +50,7 @@ async function manyKinds({ open, session, api, file, choose, status, button, hol
   await status(page, failed.name, "stopped");
   const release = holdAfter(12);
   await choose(page, sending, paused);
-  for (const { name } of [sending, paused]) await row(page, name).getByText("768 KiB of").or(row(page, name).getByText("1.0 MiB of")).waitFor();
+  for (const { name } of [sending, paused]) await arrived(name, 12);
   await button(page, "Pause", paused.name).click();
   await status(page, paused.name, "paused");
   return { page, release, sending };

@@ -29,19 +29,19 @@ module.exports = {
     assert.equal(await page.evaluate(() => sessionStorage.getItem("partway.token")), token);
   },
   "again, after the token was revoked: the upload goes on": async (tools) => {
-    const { open, cli, newToken, choose, file, status, row, holdAfter, content } = tools;
+    const { open, cli, newToken, choose, file, status, arrived, holdAfter, content } = tools;
     const revoked = newToken("revoked");
     const page = await open({ at: `/#token=${revoked}` });
     const release = holdAfter(2);
     const sent = file("long.bin", 8 * PART);
     await page.getByText(EMPTY).waitFor();
     await choose(page, sent);
-    await row(page, sent.name).getByText(/128 KiB of|256 KiB of|512 KiB of/).waitFor();
+    await arrived(sent.name, 2);
     const [id] = cli("token", "list").split("\n").find((line) => line.includes(tools.owner) && line.includes("revoked")).trim().split(/\s+/);
     cli("token", "revoke", id);
-    release();
     await page.getByRole("alert").filter({ hasText: "does not accept your token any more" }).waitFor();
-    assert.ok(await page.getByText(sent.name).isHidden());
+    assert.ok(await page.locator("#app").isHidden());
+    release();
     await field(page).fill(tools.token);
     await field(page).press("Enter");
     await status(page, sent.name, "stored");

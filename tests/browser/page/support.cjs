@@ -63,7 +63,15 @@ exports.toolsOn = (stage, number) => {
   };
   /** The row of an upload. */
   tools.row = (page, name) => page.getByRole("listitem").filter({ has: page.getByRole("heading", { name, exact: true }) });
-  tools.status = (page, name, status) => tools.row(page, name).and(page.locator(`[data-status="${status}"]`)).waitFor();
+  tools.status = (page, name, ...statuses) => tools.row(page, name).and(page.locator(statuses.map((status) => `[data-status="${status}"]`).join())).waitFor();
+  /** Waits until the server has this many parts of the upload. */
+  tools.arrived = async (name, parts) => {
+    for (const deadline = Date.now() + 10_000; ;) {
+      const [session] = await tools.sessions(name);
+      if (session?.completed_parts >= parts) return;
+      assert.ok(Date.now() < deadline, `${name}: ${session?.completed_parts} parts`);
+    }
+  };
   tools.button = (page, action, name) => page.getByRole("button", { name: `${action} ${name}`, exact: true });
   tools.choose = (page, ...files) => page.setInputFiles("#files", files.map(({ path }) => path));
   /** Clicks the button, and gives the file to the chooser that opens. */

@@ -59,26 +59,27 @@ module.exports = {
     await has(tools, sent);
   },
   "after a reload in the middle, another file is refused, and the same file continues": async (tools) => {
-    const { open, file, choose, chooseFor, status, row, button, holdAfter, sessions } = tools;
+    const { open, file, choose, chooseFor, status, row, button, arrived, holdAfter, sessions, proxy } = tools;
     const page = await open();
     const sent = file("reloaded.bin", 12 * PART);
     const release = holdAfter(4);
     const warned = [];
     page.on("dialog", (dialog) => { warned.push(dialog.type()); dialog.accept(); });
     await choose(page, sent);
-    await row(page, sent.name).getByText("256 KiB of").waitFor();
+    await arrived(sent.name, 4);
     // Browsers ask only people who have done something in the page.
     await button(page, "Pause", sent.name).click();
     await button(page, "Resume", sent.name).click();
     await page.reload();
+    proxy.cut(); // What is under way does not arrive.
     release();
     assert.deepEqual(warned, ["beforeunload"]);
-    await status(page, sent.name, "open");
+    await status(page, sent.name, "open", "arriving");
     const [before] = await sessions(sent.name);
     for (const wrong of [file("size.bin", 11 * PART), file("content.bin", 12 * PART)]) {
       await chooseFor(page, sent.name, wrong);
       await row(page, sent.name).getByText(`${wrong.name}: This is another file`).waitFor();
-      await status(page, sent.name, "open");
+      await status(page, sent.name, "open", "arriving");
     }
     assert.equal((await sessions(sent.name))[0].version, before.version);
     const puts = [];
@@ -102,12 +103,12 @@ module.exports = {
     await has(tools, sent);
   },
   "retry while the server is away": async (tools) => {
-    const { open, file, choose, status, row, button, holdAfter, server } = tools;
+    const { open, file, choose, status, row, button, arrived, holdAfter, server } = tools;
     const page = await open();
     const sent = file("survivor.bin", 12 * PART);
     const release = holdAfter(4);
     await choose(page, sent);
-    await row(page, sent.name).getByText("256 KiB of").waitFor();
+    await arrived(sent.name, 4);
     await server.stop("SIGKILL");
     release();
     await row(page, sent.name).getByText("The server cannot be reached.").waitFor();
@@ -129,12 +130,12 @@ module.exports = {
     await status(page, sent.name, "stored");
     await has(tools, sent);
   },
-  "abort, after a question": async ({ open, file, choose, status, row, button, holdAfter, sessions }) => {
+  "abort, after a question": async ({ open, file, choose, status, button, arrived, holdAfter, sessions }) => {
     const page = await open();
     const sent = file("mistake.bin", 12 * PART);
     const release = holdAfter(4);
     await choose(page, sent);
-    await row(page, sent.name).getByText("256 KiB of").waitFor();
+    await arrived(sent.name, 4);
     await button(page, "Abort", sent.name).click();
     await page.getByRole("dialog").getByText("mistake.bin").waitFor();
     await page.keyboard.press("Escape");
