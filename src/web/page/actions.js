@@ -22,14 +22,16 @@ export class Actions {
   #store;
   #uploads;
   #dialogs;
+  #announcer;
   #chooseFile;
   #isOwner;
 
-  constructor({ partway, store, uploads, dialogs, chooseFile, isOwner }) {
+  constructor({ partway, store, uploads, dialogs, announcer, chooseFile, isOwner }) {
     this.#partway = partway;
     this.#store = store;
     this.#uploads = uploads;
     this.#dialogs = dialogs;
+    this.#announcer = announcer;
     this.#chooseFile = chooseFile;
     this.#isOwner = isOwner;
   }
@@ -54,7 +56,7 @@ export class Actions {
     try {
       await this[action](entry);
     } catch (error) {
-      entry.note = { text: messageOf(error), isError: true };
+      this.#tell(entry, { text: messageOf(error), isError: true });
     }
     this.#store.changed();
   }
@@ -110,7 +112,12 @@ export class Actions {
   /** Copies a link, or shows it where the browser does not allow that. */
   async #give(entry, link, text) {
     const isCopied = await (navigator.clipboard?.writeText(link) ?? Promise.reject()).then(() => true, () => false);
-    if (isCopied) entry.note = { text: `Link copied. ${text}`, isError: false };
+    if (isCopied) this.#tell(entry, { text: `Link copied. ${text}`, isError: false });
     else await this.#dialogs.show(link, text);
+  }
+
+  #tell(entry, note) {
+    entry.note = note;
+    this.#announcer.say(note.text);
   }
 }

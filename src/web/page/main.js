@@ -23,7 +23,7 @@ const element = (id) => document.getElementById(id);
 
 const signIn = new SignIn(SERVER);
 const credentials = takeCredentials();
-addEventListener('hashchange', () => { if (location.hash.includes('token=')) location.reload(); });
+addEventListener('hashchange', () => { if (location.hash.includes('token=')) { takeCredentials(); location.reload(); } });
 const signedIn = await signIn.begin(credentials);
 element('starting').hidden = true;
 
@@ -33,7 +33,7 @@ const announcer = new Announcer();
 const dialogs = new Dialogs();
 const partway = new Partway({ url: SERVER, token: tokens() });
 const uploads = new Uploads(partway, store, announcer);
-const actions = new Actions({ partway, store, uploads, dialogs, chooseFile, isOwner });
+const actions = new Actions({ partway, store, uploads, dialogs, announcer, chooseFile, isOwner });
 const older = new History(partway, store);
 const list = new List(store, actions, (count) => older.more(count));
 const account = new Account(partway, store);
@@ -43,6 +43,7 @@ store.onEnd((entry) => announcer.say(`${entry.name}: ${statusText(entry)}.`));
 
 acceptFiles({
   add: (file, path) => {
+    store.notice = '';
     if (isOwner) return uploads.add(file, path);
     const [entry] = store.entries;
     if (entry && actions.of(entry).includes('choose')) uploads.continue(entry, file);

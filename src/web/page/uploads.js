@@ -3,12 +3,13 @@
 import { Entry, isOpen } from './entry.js';
 import { messageOf } from './messages.js';
 
-const isSameFile = (a, b) => a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
+const keyOf = ({ name, size, lastModified }, path) => JSON.stringify([path || name, size, lastModified]);
 
 export class Uploads {
   #partway;
   #store;
   #say;
+  #added = new Map(); // what tells files apart -> the entry of the last upload of it
 
   constructor(partway, store, announcer) {
     this.#partway = partway;
@@ -20,10 +21,10 @@ export class Uploads {
 
   /** Uploads a file, unless this page does so already. `path` is that in the chosen folder. */
   add(file, path = '') {
-    for (const other of this.#store.entries) {
-      if (other.file && isSameFile(other.file, file) && other.path === path && other.isRunning) return;
-    }
+    const key = keyOf(file, path);
+    if (this.#added.get(key)?.isRunning) return;
     const entry = Object.assign(new Entry(), { file, path });
+    this.#added.set(key, entry);
     this.#start(entry, { metadata: path ? { path } : undefined });
     this.#store.add(entry);
   }
@@ -104,7 +105,7 @@ export class Uploads {
   #failed(entry, error) {
     if (error.code === 'DIFFERENT_FILE') return this.#refuse(entry, entry.file);
     entry.note = { text: messageOf(error), isError: true };
-    this.#say(`${entry.name} failed: ${messageOf(error)}`);
+    if (!entry.ended) this.#say(`${entry.name} failed: ${messageOf(error)}`);
     this.#store.changed();
   }
 
@@ -112,7 +113,7 @@ export class Uploads {
   #refuse(entry, { name }) {
     Object.assign(entry, { upload: null, file: null, progress: null });
     entry.note = { text: `${name}: ${messageOf({ code: 'DIFFERENT_FILE' })}`, isError: true };
-    this.#say(`${name} is another file.`);
+    this.#say(entry.note.text);
     this.#store.changed();
   }
 }

@@ -31,14 +31,14 @@ export function numbersText(entry) {
   const { size, bytes, status, session } = entry;
   if (status === 'stored' || status === 'deleted') return [formatBytes(size), session && formatTime(session.updatedAt)].filter(Boolean).join(' · ');
   const texts = [`${formatBytes(bytes)} of ${formatBytes(size)} (${percentOf(bytes, size)}%)`];
-  if (entry.isEnded) return [...texts, formatTime(session.updatedAt)].join(' · '); // Only a session can have ended without a file.
+  if (entry.isEnded) return [...texts, formatTime(session.updatedAt)].join(' · ');
   if (entry.isRunning) {
-    const { rate = 0, eta = null } = status === 'sending' ? entry.progress ?? {} : {};
+    const { rate = 0, eta = null } = status === 'sending' && !entry.retry ? entry.progress ?? {} : {};
     texts.push(...speed(rate, eta), 'by this page');
   } else if (status === 'open') {
     const rate = entry.rate.now();
     texts.push(...speed(rate, rate > 0 ? (size - bytes) / rate : null));
-    if (rate === 0 && session) texts.push(`until ${formatTime(session.expiresAt)}`);
+    if (rate === 0 && session) texts.push(`expires ${formatTime(session.expiresAt)}`);
   }
   return texts.join(' · ');
 }

@@ -24,6 +24,17 @@ module.exports = {
     await api("DELETE", `/files/${file.file_id}`);
     await status(page, "live.iso", "deleted");
   },
+  "the page says when the server is away, and goes on when it is back": async ({ open, session, api, row, server }) => {
+    const id = await session("away.bin", 2, [1]);
+    const page = await open({ origin: server.url });
+    await row(page, "away.bin").waitFor();
+    await server.stop("SIGKILL");
+    await page.getByRole("status").filter({ hasText: "The list waits for the server" }).waitFor();
+    await server.begin();
+    await api("DELETE", `/uploads/sessions/${id}`);
+    await page.locator('[data-status="aborted"]').filter({ hasText: "away.bin" }).waitFor();
+    await page.locator("#notice:empty").waitFor({ state: "attached" });
+  },
   "uploads by tus and by one request too": async ({ open, api, status, row }) => {
     const page = await open();
     await page.getByText("There are no uploads yet").waitFor();
