@@ -71,14 +71,38 @@ fn token_in_query(uri: &Uri, parameter: &str) -> Result<String> {
 /// The token in the `Authorization: Bearer …` header.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` if there is none.
+/// `UNAUTHENTICATED` if there is none, or several headers.
 pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<&str> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    header.and_then(parse_bearer).ok_or_else(Error::unauthenticated)
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    // Two headers are ambiguous: a proxy in front may have checked the other one.
+    let only = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    };
+    only.and_then(parse_bearer).ok_or_else(Error::unauthenticated)
 }
 
 /// The token in `Bearer …`. The scheme's case does not matter.
 pub(crate) fn parse_bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case(CHALLENGE).then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn there_must_be_one_header_with_a_token() {
+        let token = |values: &[&'static str]| {
+            let headers = values.iter().map(|value| (header::AUTHORIZATION, HeaderValue::from_static(value))).collect();
+            bearer_token(&headers).ok().map(ToOwned::to_owned)
+        };
+        assert_eq!(token(&["bearer  pw_a "]).as_deref(), Some("pw_a"));
+        for refused in [&[][..], &["Basic pw_a"], &["pw_a"], &["Bearer pw_a", "Bearer pw_a"]] {
+            assert_eq!(token(refused), None, "{refused:?}");
+        }
+    }
 }

@@ -107,20 +107,11 @@ impl Wait {
         known: u64,
         shutdown: &Shutdown,
     ) -> Result<()> {
-        let states = service.watch(principal, id).await?;
-        let changed = async {
-            let mut states = std::pin::pin!(states);
-            while let Some(state) = states.next().await {
-                match state {
-                    Ok(state) if state.session.version == known => {}
-                    _ => return,
-                }
-            }
-            // The session has ended. Without this, a client that does not look at the status would ask again at once.
-            std::future::pending::<()>().await;
-        };
-        let in_time = timeout(Duration::from_secs(self.seconds), changed);
-        shutdown.stopping().run_until_cancelled(in_time).await;
+        let moved = service.version_moves(principal, id, known);
+        let in_time = timeout(Duration::from_secs(self.seconds), moved);
+        if let Some(Ok(failed @ Err(_))) = shutdown.stopping().run_until_cancelled(in_time).await {
+            return failed;
+        }
         Ok(())
     }
 

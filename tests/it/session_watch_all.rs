@@ -178,7 +178,7 @@ async fn an_invalid_row_does_not_end_the_stream() {
     app.expect_damage();
     let user = app.user("ann").await;
     let (damaged, other) = (user.create_id(25).await, user.create_id(25).await);
-    app.execute("UPDATE upload_session SET total_size_bytes = -1 WHERE id = (SELECT MIN(id) FROM upload_session)")
+    app.execute("UPDATE upload_session SET total_size_bytes = -1 WHERE id = (SELECT id FROM upload_session ORDER BY id LIMIT 1)")
         .await;
     let mut events = Events::open(&user, PATH, None).await;
     assert_eq!(next(&mut events).await, state(&other, "INIT", "UPLOADING"), "not {damaged}");

@@ -110,3 +110,16 @@ async fn a_long_poll_ends_unchanged_when_its_time_is_up_or_the_server_stops() {
     app.shutdown.stop();
     polling.await.unwrap().expect(304);
 }
+
+#[tokio::test]
+async fn a_long_poll_on_an_ended_session_answers_when_its_file_is_deleted() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let done = user.upload(b"0123456789").await;
+    let session = done["session_id"].as_str().unwrap();
+    let tag = user.get(&format!("/uploads/sessions/{session}")).await.header("etag").to_owned();
+    let polling = tokio::spawn(poll(&user, session, &tag, "60"));
+    user.delete(&format!("/files/{}", done["file"]["file_id"].as_str().unwrap())).await.expect(204);
+    assert_eq!(polling.await.unwrap().expect(200).json()["file"]["status"], "DELETED");
+    assert_eq!(poll(&user, "01900000-0000-7000-8000-000000000000", &tag, "60").await.problem().0, 404);
+}

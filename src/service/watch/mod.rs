@@ -11,11 +11,11 @@ mod followed;
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 pub use self::all::AnySessionState;
-use self::followed::Subscription;
 pub(super) use self::followed::Watchers;
+use self::followed::{INTERVAL, Subscription};
 use super::{OpenPermit, Service, scope};
 use crate::{
     domain::{FileRecord, Principal, Session, SessionId, Upload},
@@ -68,6 +68,25 @@ impl Service {
             let next = watcher.next().await?;
             Some((next, watcher))
         }))
+    }
+}
+
+impl Service {
+    /// Waits until one of the caller's sessions has another version than `known`, also if it has ended: its file may be deleted.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch), and `UNAVAILABLE` if the database is.
+    pub async fn version_moves(&self, principal: &Principal, id: SessionId, known: u64) -> Result<()> {
+        let limit = self.limits.max_streams_per_owner;
+        let _permit = self.streams.permit(principal, limit).map_err(Error::too_many_streams)?;
+        let mut changes = self.watchers.subscribe_to_owner(&self.db, scope::session(principal, id)?);
+        loop {
+            changes.changed().await;
+            if self.version(principal, id).await? != known {
+                return Ok(());
+            }
+            sleep(INTERVAL).await;
+        }
     }
 }
 
