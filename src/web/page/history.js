@@ -20,6 +20,7 @@ export class History {
   /** Begins with the newest sessions that the filter or the exact name in the store asks for. */
   async begin() {
     this.#store.forgetLoaded();
+    this.#store.notice = '';
     this.#sessions = this.#list();
     this.#store.hasMore = true;
     await this.more(FIRST);

@@ -3,6 +3,8 @@
 import { Entry, isOpen } from './entry.js';
 
 const DRAW_EVERY = 100;
+/** How many uploads of others stay that ended while the page was open: a page may be open for weeks. */
+const MOST_ENDED = 1000;
 const GROUPS = {
   all: () => true,
   open: ({ isEnded }) => !isEnded,
@@ -24,6 +26,7 @@ export class Store {
   #views = [];
   #isScheduled = false;
   #onEnd = [];
+  #ended = []; // those that ended while the page was open, oldest first
 
   /** Calls `view` soon after each change. */
   draw(view) { this.#views.push(view); }
@@ -61,6 +64,8 @@ export class Store {
     entry.rate.add(session.bytesReceived);
     if (isLive && !entry.ended && !isOpen(session) && (!before || isOpen(before))) {
       entry.ended = Date.now();
+      this.#ended.push(entry);
+      if (this.#ended.length > MOST_ENDED) this.#drop(this.#ended.shift());
       if (before) for (const listener of this.#onEnd) listener(entry);
     }
     this.changed();
@@ -82,6 +87,8 @@ export class Store {
     this.#bySession.set(sessionId, entry);
     this.changed();
   }
+
+  #drop(entry) { if (!entry.upload) this.remove(entry); }
 
   /** Forgets the ended sessions that were loaded from the server, before others are loaded. */
   forgetLoaded() {

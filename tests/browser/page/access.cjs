@@ -83,6 +83,13 @@ module.exports = {
     await audit(page, "link");
     release();
   },
+  "no violation with a token for one upload": async ({ open, session, api, status }) => {
+    const id = await session("one.bin", 10, [1, 2, 7]);
+    const { token } = await api("POST", `/uploads/sessions/${id}/tokens`, { expires_in: "1h" });
+    const page = await open({ at: `/#token=${token}&session=${id}` });
+    await status(page, "one.bin", "open");
+    await audit(page, "one-upload");
+  },
   "with large text, and with fingers": async (tools) => {
     const { session, open, row } = tools;
     await session("touched.bin", 2, [1]);

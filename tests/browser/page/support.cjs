@@ -55,6 +55,7 @@ exports.toolsOn = (stage, number) => {
     const context = await browser.newContext({ viewport, ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(10_000);
+    page.on("filechooser", () => {}); // From the beginning: Playwright takes choosers over only some time after it has been told to.
     watch(page, new URL(origin).origin, token);
     pages.push(page);
     await page.goto(origin + at);
@@ -77,6 +78,7 @@ exports.toolsOn = (stage, number) => {
   /** Clicks the button, and gives the file to the chooser that opens. */
   tools.chooseFor = async (page, name, file) => {
     const chooser = page.waitForEvent("filechooser");
+    chooser.catch(() => {}); // If the click fails, that is the failure to report.
     await tools.button(page, "Choose the file to continue", name).click();
     await (await chooser).setFiles(file.path);
   };
