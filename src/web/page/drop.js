@@ -1,6 +1,8 @@
 // Owns how files come to the page: drag and drop of files and folders, and the two buttons.
 // Does not own what happens to them; see uploads.js.
 
+/** Browsers tell of files above the page several times a second. */
+const DRAG_IS_OVER = 1000;
 const element = (id) => document.getElementById(id);
 
 /** The files in an entry of the browser's file system, with their paths, folders within folders too. */
@@ -55,11 +57,19 @@ export function acceptFiles({ add, fail, isActive }) {
 
   const overlay = element('drop');
   const hasFiles = (event) => isActive() && event.dataTransfer?.types.includes('Files');
-  addEventListener('dragenter', (event) => { if (hasFiles(event)) overlay.hidden = false; });
-  addEventListener('dragover', (event) => { if (hasFiles(event)) event.preventDefault(); });
-  addEventListener('dragleave', (event) => { if (!event.relatedTarget) overlay.hidden = true; });
+  let timer;
+  const hide = () => { overlay.hidden = true; };
+  addEventListener('dragover', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    overlay.hidden = false;
+    // A drag that ends by Escape or outside the window does not always tell.
+    clearTimeout(timer);
+    timer = setTimeout(hide, DRAG_IS_OVER);
+  });
+  addEventListener('dragleave', (event) => { if (!event.relatedTarget) hide(); });
   addEventListener('drop', (event) => {
-    overlay.hidden = true;
+    hide();
     if (!hasFiles(event)) return;
     event.preventDefault();
     // The transfer is empty after this event, so all entries are taken now.

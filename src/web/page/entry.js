@@ -64,7 +64,10 @@ export class Entry {
   /** What the server has. */
   get received() { return this.status === 'stored' ? this.size : this.session?.bytesReceived ?? this.progress?.bytesConfirmed ?? 0; }
   /** The same, with what is on its way. */
-  get bytes() { return this.isRunning && this.progress ? this.progress.bytesSent : this.received; }
+  get bytes() {
+    if (!this.isRunning || !this.progress) return this.received;
+    return this.status === 'paused' ? this.progress.bytesConfirmed : this.progress.bytesSent;
+  }
   /** Whether another client sends it. */
   get isArriving() { return this.status === 'open' && this.rate.now() > 0; }
 

@@ -4,11 +4,14 @@ const { readFileSync } = require("node:fs");
 const { dirname, join } = require("node:path");
 const { PART } = require("./support.cjs");
 
-/** Drops files and folders of the disk, as the system does. */
-async function drop(page, ...paths) {
+/** Drags files and folders of the disk above the page, as the system does. The last event is `drop` or `dragCancel`. */
+async function drag(page, paths, last) {
   const session = await page.context().newCDPSession(page);
-  const data = { items: [], files: paths, dragOperationsMask: 1 };
-  for (const type of ["dragEnter", "dragOver", "drop"]) await session.send("Input.dispatchDragEvent", { type, x: 700, y: 500, data });
+  const send = (type) => session.send("Input.dispatchDragEvent", { type, x: 700, y: 500, data: { items: [], files: paths, dragOperationsMask: 1 } });
+  for (const type of ["dragEnter", "dragOver"]) await send(type);
+  await page.getByText("Drop to upload").waitFor();
+  await send(last);
+  await page.getByText("Drop to upload").waitFor({ state: "hidden" });
 }
 
 const has = async (tools, file) => assert.ok((await tools.content(file.name)).equals(file.bytes), file.name);
@@ -28,7 +31,8 @@ module.exports = {
     const page = await open();
     const files = [file("trip/one.jpg"), file("trip/day 2/two.jpg"), file("alone.txt", 5)].map((sent) => ({ ...sent, name: sent.name.split("/").at(-1) }));
     await page.getByText("There are no uploads yet").waitFor();
-    await drop(page, join(work, owner, "trip"), files[2].path);
+    await drag(page, [files[2].path], "dragCancel");
+    await drag(page, [join(work, owner, "trip"), files[2].path], "drop");
     for (const sent of files) await page.locator('[data-status="stored"]').filter({ hasText: sent.name }).waitFor();
     for (const sent of files) await has(tools, sent);
     assert.deepEqual((await sessions("two.jpg"))[0].file.metadata, { path: "trip/day 2/two.jpg" });
