@@ -6,6 +6,7 @@
 mod background;
 mod folders;
 mod lock;
+mod openapi;
 mod origins;
 mod stores;
 
@@ -19,6 +20,7 @@ use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 use self::origins::Origins;
 pub use self::{
     lock::Lock,
+    openapi::openapi,
     stores::{Opening, migrate, open_service},
 };
 pub use crate::http::Shutdown;
@@ -102,6 +104,7 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
     let origins = Origins::new(config.server.cors_origins(), public_url.as_ref())?;
     let documents = graphql::PersistedDocuments::load(&config.documents)?;
     let rate = MinRate::from(&config.connections);
+    let document = rest::Document::new(openapi(public_url.as_ref())?);
     let public_url = PublicUrl::new(public_url.as_ref());
     let tus = tus::Discovery { max_file_bytes: config.limits.max_file_size.0 };
     // The outermost layer first. Combined into one, because a router wraps every route again for each layer that it
@@ -121,7 +124,7 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
     let tus_layers =
         ServiceBuilder::new().layer(observed).layer(middleware::from_fn_with_state(tus, tus::conform)).layer(guarded);
     let router = Router::new()
-        .merge(rest::router(Arc::clone(service), shutdown.clone(), public_url.clone()))
+        .merge(rest::router(Arc::clone(service), shutdown.clone(), public_url.clone(), document))
         .merge(graphql::router(Arc::clone(service), shutdown.clone(), config.graphql, documents, public_url.clone()))
         .merge(web::router())
         .fallback(http::no_such_route)

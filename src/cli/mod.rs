@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod flags;
 mod migrate;
+mod openapi;
 mod output;
 mod owner;
 mod progress;
@@ -58,6 +59,8 @@ enum Command {
     Status(status::Status),
     /// Print the GraphQL schema
     Schema,
+    /// Print the OpenAPI document of the REST API
+    Openapi,
     /// Show every setting with its value and where it comes from
     Config(config::ShowConfig),
     /// Create the database or bring its schema up to date, and exit
@@ -93,6 +96,7 @@ impl Cli {
             Command::Upload(command) => command.run().await,
             Command::Status(command) => command.run().await,
             Command::Schema => schema::run(),
+            Command::Openapi => openapi::run(),
             Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,

@@ -1,6 +1,6 @@
 //! The errors that callers see.
 //!
-//! Owns the one table of codes (code, HTTP status, whether a retry can succeed) and the one error type that every use
+//! Owns the one table of codes (code, meaning, HTTP status, whether a retry can succeed) and the one error type that every use
 //! case returns. The cause of an error goes to the log, and never to the caller. Does not own the formats of the
 //! protocols: REST writes problem+json and GraphQL `extensions.code`. The texts are in `of_requests`, `of_uploads` and `of_server`. A new code needs
 //! a row in the table, a constructor, a row in `docs/api.md`, and a decision whether a GraphQL mutation returns it in
@@ -32,6 +32,11 @@ macro_rules! codes {
             /// The HTTP status that goes with it.
             pub fn http_status(self) -> u16 {
                 match self { $(Self::$variant => $status),+ }
+            }
+
+            /// What it means, for clients.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($meaning),+).trim_ascii()),+ }
             }
 
             /// Whether the same request may succeed later.
@@ -93,8 +98,8 @@ codes! {
     EventsExpired = "EVENTS_EXPIRED", 410, false;
     /// The owner has reached a limit, such as the number of open sessions.
     RateLimited = "RATE_LIMITED", 429, true;
-    /// Another request is writing the same part (raised in `service/receive.rs`, `service/persist.rs` and `service/append/`), or the parts
-    /// that the client must send again (`service/send_again.rs`).
+    // Raised in `service/receive.rs`, `service/persist.rs`, `service/append/` and `service/send_again.rs`.
+    /// Another request is writing the same part, or the parts that the client must send again.
     Busy = "BUSY", 409, true;
     /// The database or the storage cannot accept the request now.
     Unavailable = "UNAVAILABLE", 503, true;

@@ -3,21 +3,32 @@
 //! Owns its fields, which are the same in the answer to an upload as in every later answer.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{FileRecord, Metadata, Timestamp};
+use crate::domain::{FileRecord, FileStatus, Metadata, Sha256Digest, Timestamp};
 
 /// A file in the answer for its session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = File)]
 pub(crate) struct FileBody {
     file_id: Uuid,
+    /// Its name on the client's side.
     original_filename: String,
+    /// Its media type, as the client declared it.
     content_type: String,
     size_bytes: u64,
+    /// The SHA-256 of its bytes, which the server computed.
+    #[schema(required, value_type = Option<Sha256Digest>)]
     sha256: Option<String>,
+    /// The SHA-256 over the SHA-256 digests of its parts, 32 bytes each, in order.
+    #[schema(required, value_type = Option<Sha256Digest>)]
     composite_sha256: Option<String>,
+    #[schema(value_type = FileStatus)]
     status: &'static str,
     metadata: Metadata,
+    /// When the server deletes the stored file.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     retain_until: Option<Timestamp>,
 }
 
@@ -45,11 +56,14 @@ impl FileBody {
 }
 
 /// A file in an answer of its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FileRecord)]
 pub(crate) struct FileRecordBody {
     #[serde(flatten)]
     file: FileBody,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 

@@ -20,6 +20,7 @@ mod json_body;
 mod lingering_close;
 mod min_rate;
 mod observe;
+pub(crate) mod openapi;
 mod peers;
 mod preconditions;
 mod problem;

@@ -13,6 +13,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tower_http::request_id::RequestId;
+use utoipa::ToSchema;
 
 use super::{auth, json_body};
 use crate::error::{Code, Error};
@@ -75,19 +76,34 @@ pub(crate) struct ProblemType {
     pub(crate) members: Map<String, Value>,
 }
 
-#[derive(Serialize)]
-struct ProblemBody<'a> {
+/// An error (RFC 9457). It also has details for programs, such as `field`, `missing_parts` or `limit_bytes`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// The type that is registered for a protocol, if there is one.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = "uri")]
     uri: Option<&'a str>,
+    /// The reason phrase of the status.
+    #[schema(value_type = String)]
     title: Cow<'a, str>,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What went wrong, for programs.
+    #[schema(value_type = Code)]
     code: &'a str,
+    /// What went wrong, for people.
     detail: &'a str,
+    /// Whether the same request may succeed later.
     retryable: bool,
+    /// The id of the request, which is also in the server's log.
     request_id: &'a str,
     #[serde(flatten)]
+    #[schema(value_type = HashMap<String, Value>)]
     details: &'a Map<String, Value>,
     #[serde(flatten)]
+    #[schema(ignore)]
     members: Option<&'a Map<String, Value>>,
 }
 

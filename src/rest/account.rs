@@ -14,6 +14,13 @@ use crate::{
     service::Service,
 };
 
+/// Show your account
+///
+/// What you use, and how much you may use.
+#[utoipa::path(
+    get, path = "/me", operation_id = "getAccount", tag = "account",
+    responses((status = 200, description = "The account.", body = AccountBody, headers(("Cache-Control")))),
+)]
 pub(super) async fn show(State(service): State<Arc<Service>>, Caller(principal): Caller) -> Result<Response, Problem> {
     let account = service.account(&principal).await?;
     Ok((NO_STORE, Json(AccountBody::from(account))).into_response())

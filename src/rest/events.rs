@@ -22,6 +22,14 @@ use crate::{
 /// Events on a page without `limit`.
 const DEFAULT_LIMIT: u64 = 100;
 
+/// List events
+///
+/// Each end of a session, and each deletion of a file, oldest first. A reader that continues from `next` gets each event once.
+#[utoipa::path(
+    get, path = "/events", operation_id = "listEvents", tag = "account",
+    params(EventsParams),
+    responses((status = 200, description = "A page of events.", body = EventsBody, headers(("Cache-Control")))),
+)]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,

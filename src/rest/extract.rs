@@ -8,12 +8,16 @@ use axum::{
     http::request::Parts,
 };
 use serde::de::DeserializeOwned;
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use super::MAX_JSON_BYTES;
 use crate::{
     domain::FileId,
     error::{Error, Result},
-    http::{self, Problem, path_param},
+    http::{self, Problem, openapi, path_param},
 };
 
 /// `{id}` of a file.
@@ -25,6 +29,12 @@ impl<S: Send + Sync> FromRequestParts<S> for FilePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id = path_param(parts, state, "id").await.parse();
         Ok(Self(id.map_err(|_| Error::not_found("file"))?))
+    }
+}
+
+impl IntoParams for FilePath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![openapi::id_in_path("The id of the file.")]
     }
 }
 
@@ -55,6 +65,12 @@ impl<S: Send + Sync> FromRequestParts<S> for PartPath {
         }
         // A number above `u32::MAX` is out of range for every session.
         Ok(Self(text.parse().unwrap_or(u32::MAX)))
+    }
+}
+
+impl IntoParams for PartPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![openapi::number_in_path("The number of the part, from 1.")]
     }
 }
 

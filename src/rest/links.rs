@@ -15,10 +15,19 @@ use super::{
     extract::{FilePath, OptionalJsonBody},
 };
 use crate::{
-    http::{Caller, Problem, PublicUrl, content_link},
+    http::{Caller, Problem, PublicUrl, content_link, openapi},
     service::Service,
 };
 
+/// Create a link to the content of a file
+///
+/// Everybody who has the URL can read the file until the link expires: by default after an hour, at most after 7 days.
+#[utoipa::path(
+    post, path = "/files/{id}/links", operation_id = "createDownloadLink", tag = "files",
+    params(FilePath, openapi::ContentDigest),
+    request_body = Option<ExpiresInBody>,
+    responses((status = 201, description = "The link.", body = LinkBody, headers(("Cache-Control")))),
+)]
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(public_url): Extension<PublicUrl>,

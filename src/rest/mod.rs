@@ -5,6 +5,9 @@
 
 mod account;
 mod bodies;
+mod content;
+mod document;
+mod errors;
 mod events;
 mod extract;
 mod files;
@@ -23,11 +26,13 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     http::{HeaderName, header},
-    routing::{get, post, put},
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) use document::Document;
 
 use crate::{
-    http::{PublicUrl, Shutdown},
+    http::{PublicUrl, Shutdown, openapi::Description},
     service::Service,
 };
 
@@ -36,26 +41,37 @@ const MAX_JSON_BYTES: usize = 64 * 1024;
 /// The header of an answer that no cache may keep.
 const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
-/// All REST routes.
-pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl) -> Router {
-    Router::new()
-        .route("/uploads/limits", get(limits::show))
-        .route("/uploads/events", get(watch::stream_all))
-        .route("/uploads/sessions", post(sessions::create).get(sessions::list))
-        .route("/uploads/sessions/{id}", get(sessions::status).delete(sessions::abort))
-        .route("/uploads/sessions/{id}/events", get(watch::stream))
-        .route("/uploads/sessions/{id}/finalize", post(sessions::finalize))
-        .route("/uploads/sessions/{id}/tokens", post(tokens::create))
-        .route("/uploads/sessions/{id}/parts", get(parts::list).put(parts::receive))
-        .route("/uploads/sessions/{id}/parts/{number}", put(parts::receive).get(parts::show))
-        .route("/files", get(files::list))
-        .route("/files/{id}", get(files::show).delete(files::delete))
-        .route("/files/{id}/content", get(files::content))
-        .route("/files/{id}/links", post(links::create))
-        .route("/events", get(events::list))
-        .route("/me", get(account::show))
-        .layer(Extension(public_url))
-        .layer(Extension(shutdown.clone()))
-        .with_state(Arc::clone(&service))
-        .merge(health::router(service, shutdown))
+/// Every route with its description, so that none is without one.
+fn routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::default()
+        .routes(routes!(limits::show))
+        .routes(routes!(watch::stream_all))
+        .routes(routes!(sessions::create, sessions::list))
+        .routes(routes!(sessions::status, sessions::abort))
+        .routes(routes!(watch::stream))
+        .routes(routes!(sessions::finalize))
+        .routes(routes!(tokens::create))
+        .routes(routes!(parts::list, parts::receive_by_header))
+        .routes(routes!(parts::receive, parts::show))
+        .routes(routes!(files::list))
+        .routes(routes!(files::show, files::delete))
+        .routes(routes!(content::show))
+        .routes(routes!(links::create))
+        .routes(routes!(events::list))
+        .routes(routes!(account::show))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(document::show))
+}
+
+/// All REST routes. `document` describes them, and those of other edges.
+pub(crate) fn router(service: Arc<Service>, shutdown: Shutdown, public_url: PublicUrl, document: Document) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router.layer(Extension(public_url)).layer(Extension(shutdown)).layer(Extension(document)).with_state(service)
+}
+
+/// The description of all REST routes.
+pub(crate) fn openapi() -> Description {
+    Description { document: routes().into_openapi(), errors: errors::ERRORS }
 }

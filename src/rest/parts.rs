@@ -20,22 +20,33 @@ use super::{
 use crate::{
     domain::PartRecord,
     error::{Error, Result},
-    http::{Caller, CheckedBody, Preconditions, Problem, SessionPath, refuse_partial},
+    http::{Caller, CheckedBody, Preconditions, Problem, SessionPath, openapi, refuse_partial},
     service::{Disposition, IncomingPart, Service},
 };
 
 /// Parts on a page without `limit`.
 const DEFAULT_LIMIT: u64 = 100;
 
-pub(super) async fn receive(
-    State(service): State<Arc<Service>>,
-    Caller(principal): Caller,
-    SessionPath(id): SessionPath,
-    PartPath(number): PartPath,
-    conditions: Preconditions,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+/// What precedes the bytes of a part.
+type Head = (State<Arc<Service>>, Caller, SessionPath, PartPath, Preconditions, HeaderMap);
+
+/// Send a part
+///
+/// The body is the bytes of the part, without an encoding. Repeated with the same bytes, it changes nothing. The server answers after the
+/// bytes are durable.
+#[utoipa::path(
+    put, path = "/uploads/sessions/{id}/parts/{number}", operation_id = "putPart", tag = "parts",
+    params(SessionPath, PartPath, openapi::ContentDigest, openapi::ChangeConditions),
+    request_body(content_type = "application/octet-stream", description = "The bytes of the part."),
+    responses(
+        (status = 201, description = "The part has arrived.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 200, description = "The part arrived before, with the same bytes.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+    ),
+)]
+pub(super) async fn receive(head: Head, body: Body) -> Result<Response, Problem> {
+    let (State(service), Caller(principal), SessionPath(id), PartPath(number), conditions, headers) = head;
     refuse_partial(&headers, "the number of a part gives its position, so send the whole part")?;
     let (body, declared) = CheckedBody::new(&headers, body)?;
     if !conditions.is_empty() {
@@ -57,6 +68,28 @@ pub(super) async fn receive(
     Ok((status, validators, Json(ReceiptBody::from(&receipt))).into_response())
 }
 
+/// Send a part, with its number in a header
+///
+/// The same as `putPart`. A browser asks for permission (preflight) once for each URL, so this saves a page of another origin one request
+/// for each part.
+#[utoipa::path(
+    put, path = "/uploads/sessions/{id}/parts", operation_id = "putPartByHeader", tag = "parts",
+    params(
+        SessionPath, ("Part-Number" = u32, Header, description = "The number of the part, from 1.", minimum = 1),
+        openapi::ContentDigest, openapi::ChangeConditions,
+    ),
+    request_body(content_type = "application/octet-stream", description = "The bytes of the part."),
+    responses(
+        (status = 201, description = "The part has arrived.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 200, description = "The part arrived before, with the same bytes.", body = ReceiptBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+    ),
+)]
+pub(super) async fn receive_by_header(head: Head, body: Body) -> Result<Response, Problem> {
+    receive(head, body).await
+}
+
 fn permit(conditions: &Preconditions, stored: Option<&PartRecord>) -> Result<()> {
     match conditions.permit(stored.map(representation::of_part).as_ref()) {
         true => Ok(()),
@@ -70,6 +103,18 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>> {
     length.map(Some).ok_or_else(|| Error::invalid("content_length", "must be a number"))
 }
 
+/// Show a part
+///
+/// Its size, its digest, and when it arrived.
+#[utoipa::path(
+    get, path = "/uploads/sessions/{id}/parts/{number}", operation_id = "getPart", tag = "parts",
+    params(SessionPath, PartPath, openapi::ReadConditions),
+    responses(
+        (status = 200, description = "The part.", body = PartBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 304, description = "You have this state.", headers(("ETag"), ("Cache-Control"))),
+    ),
+)]
 pub(super) async fn show(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
@@ -81,6 +126,14 @@ pub(super) async fn show(
     Ok(representation::answer(&conditions, &representation::of_part(&part), PartBody::from(&part))?)
 }
 
+/// List the parts of a session
+///
+/// The parts that have arrived, by number. To find out what is missing, ask for the session.
+#[utoipa::path(
+    get, path = "/uploads/sessions/{id}/parts", operation_id = "listParts", tag = "parts",
+    params(SessionPath, PartsParams),
+    responses((status = 200, description = "A page of parts.", body = PartsBody)),
+)]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,

@@ -19,10 +19,25 @@ use super::{
 use crate::{
     domain::{Session, Upload, UploadQuery},
     error::Result,
-    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, Shutdown, UploadCaller, idempotency_key},
+    http::{Caller, Preconditions, Problem, PublicUrl, SessionPath, Shutdown, UploadCaller, idempotency_key, openapi},
     service::{DigestFields, Service},
 };
 
+/// Create a session
+///
+/// Begins the upload of one file. Repeated with the same idempotency key and the same input, it returns the same session. A file of 0
+/// bytes has no parts.
+#[utoipa::path(
+    post, path = "/uploads/sessions", operation_id = "createSession", tag = "sessions",
+    params(openapi::IdempotencyKey, openapi::ContentDigest),
+    request_body = CreateBody,
+    responses(
+        (status = 201, description = "The new session.", body = SessionBody,
+            headers(("Location"), ("ETag"), ("Last-Modified"), ("Cache-Control"))),
+        (status = 200, description = "The session that an earlier request with this key created.", body = SessionBody,
+            headers(("Location"), ("ETag"), ("Last-Modified"), ("Cache-Control"))),
+    ),
+)]
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(public_url): Extension<PublicUrl>,
@@ -37,6 +52,21 @@ pub(super) async fn create(
     Ok((status, [(header::LOCATION, location)], session(creation.upload)).into_response())
 }
 
+/// Show a session
+///
+/// The state of an upload, with the parts that have arrived and those that are missing, as ranges. With `If-None-Match` and
+/// `Prefer: wait=N`, the server waits for another state.
+#[utoipa::path(
+    get, path = "/uploads/sessions/{id}", operation_id = "getSession", tag = "sessions",
+    params(SessionPath, openapi::ReadConditions, openapi::Wait),
+    responses(
+        (status = 200, description = "The session.", body = SessionBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"), ("Preference-Applied"))),
+        (status = 304, description = "You have this state.",
+            headers(("ETag"), ("Cache-Control"), ("Preference-Applied"))),
+    ),
+    security(("bearer" = []), ("upload_token" = [])),
+)]
 pub(super) async fn status(
     State(service): State<Arc<Service>>,
     UploadCaller { principal, .. }: UploadCaller,
@@ -61,6 +91,14 @@ pub(super) async fn status(
     Ok((wait.map(Wait::applied).into_iter().collect::<HeaderMap>(), answer).into_response())
 }
 
+/// List sessions
+///
+/// Your sessions, newest first. The filters can be combined.
+#[utoipa::path(
+    get, path = "/uploads/sessions", operation_id = "listSessions", tag = "sessions",
+    params(ListParams),
+    responses((status = 200, description = "A page of sessions.", body = ListBody)),
+)]
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
@@ -77,6 +115,18 @@ pub(super) async fn list(
     Ok(Json(ListBody::page(page.uploads, page.has_more)))
 }
 
+/// Finalize a session
+///
+/// Stores the file, once all parts have arrived. Repeated, it returns the same complete session.
+#[utoipa::path(
+    post, path = "/uploads/sessions/{id}/finalize", operation_id = "finalizeSession", tag = "sessions",
+    params(SessionPath, openapi::ChangeConditions, openapi::ContentDigest),
+    request_body = Option<FinalizeBody>,
+    responses(
+        (status = 200, description = "The complete session.", body = SessionBody,
+            headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
+    ),
+)]
 pub(super) async fn finalize(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,
@@ -88,6 +138,14 @@ pub(super) async fn finalize(
     Ok(session(service.finalize(&principal, id, expected, state_check(conditions)).await?).into_response())
 }
 
+/// Abort a session
+///
+/// Ends the upload, and frees its bytes. To delete the file of a complete session, use `deleteFile`.
+#[utoipa::path(
+    delete, path = "/uploads/sessions/{id}", operation_id = "abortSession", tag = "sessions",
+    params(SessionPath, openapi::ChangeConditions),
+    responses((status = 204, description = "The session is aborted.")),
+)]
 pub(super) async fn abort(
     State(service): State<Arc<Service>>,
     Caller(principal): Caller,

@@ -15,10 +15,19 @@ use super::{
     extract::OptionalJsonBody,
 };
 use crate::{
-    http::{Caller, Problem, PublicUrl, SessionPath},
+    http::{Caller, Problem, PublicUrl, SessionPath, openapi},
     service::Service,
 };
 
+/// Create a token for one upload
+///
+/// The token can send the bytes of this session and ask for its state, and nothing else. Give it to a page or a device.
+#[utoipa::path(
+    post, path = "/uploads/sessions/{id}/tokens", operation_id = "createUploadToken", tag = "sessions",
+    params(SessionPath, openapi::ContentDigest),
+    request_body = Option<ExpiresInBody>,
+    responses((status = 201, description = "The token.", body = UploadTokenBody, headers(("Cache-Control")))),
+)]
 pub(super) async fn create(
     State(service): State<Arc<Service>>,
     Extension(public_url): Extension<PublicUrl>,

@@ -19,7 +19,7 @@ use super::bodies::SessionBody;
 use crate::{
     domain::{Principal, SessionId},
     error::Result,
-    http::{Caller, Problem, SessionPath, Shutdown, UploadCaller, bearer_token, event_stream, token_end},
+    http::{Caller, Problem, SessionPath, Shutdown, UploadCaller, bearer_token, event_stream, openapi, token_end},
     service::{AnySessionState, Service, SessionState},
 };
 
@@ -29,8 +29,21 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Longest wait for a new status. Proxies end requests that take longer.
 const MAX_WAIT_SECONDS: u64 = 60;
 
-/// The states of a session as events, each with the session's version as its id. A client that connects again sends the id of
-/// its last event, and gets only newer states.
+/// Follow a session
+///
+/// A stream of server-sent events: the present state at once, and then the new state after each change, until the session has ended.
+/// The `data` of each event is a `Session`, and its `id` is the session's `version`. A client that connects again sends the id of its
+/// last event, and gets only newer states.
+#[utoipa::path(
+    get, path = "/uploads/sessions/{id}/events", operation_id = "watchSession", tag = "sessions",
+    params(SessionPath, openapi::LastEventId),
+    responses(
+        (status = 200, description = "The states of the session.", content_type = "text/event-stream",
+            headers(("Cache-Control"))),
+        (status = 204, description = "The session has ended, and you have its last state."),
+    ),
+    security(("bearer" = []), ("upload_token" = [])),
+)]
 pub(super) async fn stream(
     State(service): State<Arc<Service>>,
     Extension(shutdown): Extension<Shutdown>,
@@ -53,8 +66,19 @@ pub(super) async fn stream(
     Ok(event_stream(events, shutdown.stopping().clone(), token_end))
 }
 
-/// The states of all of the caller's sessions as events, each with the position in the feed as its id. A client that connects
-/// again sends the id of its last event. It gets the open sessions again, and those that have ended meanwhile.
+/// Follow all sessions
+///
+/// A stream of server-sent events: the present state of each open session, and then the new state of any session after each change. The
+/// `data` of each event is a `Session`, and its `id` is a position in the feed of events. A client that connects again sends the id of
+/// its last event. It gets the open sessions again, and those that have ended meanwhile.
+#[utoipa::path(
+    get, path = "/uploads/events", operation_id = "watchSessions", tag = "sessions",
+    params(openapi::LastEventId),
+    responses(
+        (status = 200, description = "The states of your sessions.", content_type = "text/event-stream",
+            headers(("Cache-Control"))),
+    ),
+)]
 pub(super) async fn stream_all(
     State(service): State<Arc<Service>>,
     Extension(shutdown): Extension<Shutdown>,

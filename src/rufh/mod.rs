@@ -22,13 +22,39 @@ use axum::{
     http::{Method, StatusCode},
     middleware::Next,
     response::Response,
-    routing::{get, post},
+    routing::get,
+};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
 };
 
 use crate::{
-    http::{PublicUrl, no_such_method},
+    error::Code,
+    http::{
+        PublicUrl, no_such_method,
+        openapi::{Description, Errors},
+    },
     service::Service,
 };
+
+/// The errors of a whole file in one request.
+const ERRORS: Errors = &[(
+    "storeFile",
+    &[
+        Code::TooLarge,
+        Code::QuotaExceeded,
+        Code::IdempotencyKeyReused,
+        Code::LengthRequired,
+        Code::ChecksumMismatch,
+        Code::PartConflict,
+        Code::OffsetMismatch,
+        Code::SessionClosed,
+        Code::Superseded,
+        Code::Busy,
+        Code::RateLimited,
+    ],
+)];
 
 /// All routes of the protocol. They need the layer [`advertise`], outside of CORS.
 pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
@@ -37,9 +63,19 @@ pub(crate) fn router(service: Arc<Service>, public_url: PublicUrl) -> Router {
         .route("/uploads/resumable/{id}", upload)
         .method_not_allowed_fallback(no_such_method)
         // REST has this path too, with other methods and with the answer to unknown ones.
-        .route("/files", post(target::receive).options(describe))
+        .merge(files().split_for_parts().0)
         .layer(Extension(public_url))
         .with_state(service)
+}
+
+/// The target of uploads, with its description.
+fn files() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::default().routes(routes!(target::receive).map(|files| files.options(describe)))
+}
+
+/// The description of a whole file in one request. OpenAPI cannot express the rest of the protocol.
+pub(crate) fn openapi() -> Description {
+    Description { document: files().into_openapi(), errors: ERRORS }
 }
 
 /// `OPTIONS`. The layer [`advertise`] adds the headers.

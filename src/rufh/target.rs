@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::Sha256Digest,
     error::{Error, Result},
-    http::{CheckedBody, idempotency_key, media_type, refuse_partial, take_digest_of_file},
+    http::{CheckedBody, FileRecordBody, idempotency_key, media_type, openapi, refuse_partial, take_digest_of_file},
     service::{Append, CreateSession, UNNAMED},
 };
 
@@ -26,7 +26,19 @@ use crate::{
 const NOT_OF_A_FILE: [&str; 2] = ["application/x-www-form-urlencoded", fields::MEDIA_TYPE];
 const FORM: &str = "multipart/form-data";
 
-/// `POST`: a file, or its first bytes.
+/// Store a file in one request
+///
+/// The body is the bytes of the file. A request that breaks off leaves nothing, and may be repeated with the same key. With the header
+/// `Upload-Complete`, this is the first request of a resumable upload of the IETF, which this document does not describe.
+#[utoipa::path(
+    post, path = "/files", operation_id = "storeFile", tag = "files",
+    params(openapi::Disposition, openapi::ContentDigest, openapi::ReprDigest, openapi::IdempotencyKey),
+    request_body(content_type = "*/*", description = "The bytes of the file, with its media type. Not a form."),
+    responses(
+        (status = 201, description = "The record of the stored file.", body = FileRecordBody,
+            headers(("Location"), ("Repr-Digest"))),
+    ),
+)]
 pub(super) async fn receive(mut call: Call, body: Body) -> Response {
     let complete = fields::boolean(&call.headers, &fields::COMPLETE);
     let is_unknown = call.version == Version::Unknown;

@@ -26,11 +26,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "http",
         &["domain", "error", "metrics", "service"],
-        &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http"],
+        &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http", "utoipa"],
     ),
-    ("rest", &["domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
+    ("rest", &["domain", "error", "http", "service"], &["axum", "tokio", "tower_http", "utoipa", "utoipa_axum"]),
     ("tus", &["domain", "error", "http", "service"], &["axum", "tokio", "tower_http"]),
-    ("rufh", &["domain", "error", "http", "service"], &["axum", "tokio"]),
+    ("rufh", &["domain", "error", "http", "service"], &["axum", "tokio", "utoipa", "utoipa_axum"]),
     (
         "graphql",
         &["domain", "error", "http", "service"],
@@ -47,7 +47,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "config", "db", "domain", "error", "graphql", "http", "identity", "metrics", "rest", "rufh", "service",
             "storage", "tus", "web", "webhooks",
         ],
-        &["axum", "tokio", "tower", "tower_http"],
+        &["axum", "tokio", "tower", "tower_http", "utoipa"],
     ),
     ("cli", &["app", "client", "config", "domain", "error", "http", "logs", "service"], &["clap", "reqwest", "tokio"]),
     ("main", &["cli"], &["clap", "tokio"]),
@@ -72,6 +72,8 @@ const GUARDED: &[&str] = &[
     "tokio",
     "tower",
     "tower_http",
+    "utoipa",
+    "utoipa_axum",
 ];
 
 const MAX_LINES: usize = 300;

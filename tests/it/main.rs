@@ -53,6 +53,7 @@ mod metadata;
 mod metrics;
 mod migrations;
 mod object_store;
+mod openapi;
 mod origins;
 mod parity;
 mod parity_events;

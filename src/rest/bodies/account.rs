@@ -1,14 +1,19 @@
 //! The JSON body of an account.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::Account;
 
-/// `GET /me`.
-#[derive(Debug, Serialize)]
+/// What the caller uses, and may use.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
 pub(in crate::rest) struct AccountBody {
     owner: String,
+    /// The sum of the declared sizes of open and stored files.
     bytes_used: u64,
+    /// What `bytes_used` may become; null without a limit.
+    #[schema(required)]
     bytes_limit: Option<u64>,
     open_sessions: u64,
 }

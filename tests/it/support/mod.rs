@@ -4,6 +4,7 @@ mod api;
 mod app;
 mod bytes;
 mod deadline;
+mod document;
 mod event_stream;
 mod faulty_storage;
 mod http_proxy;

@@ -7,7 +7,7 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::TestUser;
+use super::{TestUser, document::Asked};
 
 /// A response with its whole body.
 #[derive(Debug)]
@@ -45,11 +45,15 @@ impl Answer {
 }
 
 impl TestUser {
+    /// Sends a request, and checks that `openapi.json` describes the answer.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let asked = Asked::of(&request);
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: parts.status, headers: parts.headers, bytes }
+        let answer = Answer { status: parts.status, headers: parts.headers, bytes };
+        asked.check(&answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
