@@ -143,6 +143,11 @@ export interface Upload extends PromiseLike<StoredFile & { sessionId: string }> 
 
 interface Signalled { signal?: AbortSignal }
 
+interface WatchOptions extends Signalled {
+  /** Called with null when the connection opens, and with the reason when it breaks or cannot open. It is then tried again. */
+  onConnection?(error: PartwayError | null): void;
+}
+
 export interface PartwayOptions {
   /** The address of the server, such as `https://uploads.example.org`. */
   url: string | URL;
@@ -160,8 +165,8 @@ export class Partway {
   createSession(options: Signalled & NewSession): Promise<Session>;
   sessions(options?: Signalled & { status?: SessionStatus; open?: boolean; name?: string; size?: number }): AsyncGenerator<Session, void>;
   session(id: string, options?: Signalled): Promise<Session>;
-  watch(id: string, options?: Signalled): AsyncGenerator<Session, void>;
-  watchAll(options?: Signalled): AsyncGenerator<Session, void>;
+  watch(id: string, options?: WatchOptions): AsyncGenerator<Session, void>;
+  watchAll(options?: WatchOptions): AsyncGenerator<Session, void>;
   events(options?: Signalled & { after?: string }): AsyncGenerator<Event, void>;
   download(fileId: string, options?: Signalled & { range?: [first: number, last?: number] }): Promise<Response>;
   files(options?: Signalled & { status?: FileStatus; name?: string }): AsyncGenerator<StoredFile, void>;

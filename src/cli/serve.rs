@@ -73,7 +73,8 @@ async fn greet(service: &Service, address: SocketAddr) -> anyhow::Result<()> {
         let token = first.token.reveal();
         text +=
             &format!("\n\nA token for owner `{FIRST_OWNER}`, shown only once:\n\n    export PARTWAY_TOKEN={token}\n");
-        text += &format!("\nGraphiQL with this token: http://{address}/graphiql#token={token}");
+        text += &format!("\nThe page, signed in:     http://{address}/#token={token}");
+        text += &format!("\nGraphiQL, signed in:     http://{address}/graphiql#token={token}");
     } else if service.tokens().await.map_err(super::internal)?.is_empty() {
         text += "\nThere are no tokens yet: create one with `partway token create --owner NAME`.";
     }

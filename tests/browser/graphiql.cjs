@@ -2,12 +2,12 @@
 // query, then a subscription while parts arrive. Fails on a violation of the Content-Security-Policy, on a request to another host, and on a token in a URL.
 // The same behind a proxy that serves Partway under a path and rewrites `Host`.
 const { spawn } = require("node:child_process");
-const http = require("node:http");
 const { mkdtempSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const { join } = require("node:path");
 const assert = require("node:assert");
 const { launch } = require("./browser.cjs");
+const { belowPath } = require("./pages.cjs");
 
 /** Starts `partway serve` on a folder of its own; resolves to what it printed at its first start. */
 function serve(binary, data) {
@@ -22,24 +22,6 @@ function serve(binary, data) {
     server.on("exit", (code) => reject(new Error(`the server ended: ${code}`)));
   });
   return { server, link };
-}
-
-/** A proxy that serves what is at `target` under `/partway/`; resolves to it. `Host` is that of the target. */
-function proxy(target) {
-  const { hostname, port } = new URL(target);
-  const server = http.createServer((request, response) => {
-    if (!request.url.startsWith("/partway/")) return response.writeHead(404).end();
-    const path = request.url.slice("/partway".length);
-    const headers = { ...request.headers, host: `${hostname}:${port}` };
-    const onward = http.request({ hostname, port, path, method: request.method, headers }, (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
-      response.on("close", () => answer.destroy());
-    });
-    onward.on("error", () => response.destroy());
-    request.pipe(onward);
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
 }
 
 async function create(base, token) {
@@ -108,16 +90,15 @@ async function main() {
   const data = mkdtempSync(join(tmpdir(), "partway-browser-"));
   const { server, link } = serve(process.argv[2], data);
   const started = await link;
-  const proxied = await proxy(started);
+  const proxied = await belowPath(started);
   const browser = await launch();
   try {
     await check(browser, started);
     const { pathname, hash } = new URL(started);
-    await check(browser, `http://127.0.0.1:${proxied.address().port}/partway${pathname}${hash}`);
+    await check(browser, `${proxied.origin}/partway${pathname}${hash}`);
     console.log("2 passed, 0 failed");
   } finally {
     await browser.close();
-    proxied.closeAllConnections();
     proxied.close();
     server.removeAllListeners("exit");
     server.kill("SIGKILL");

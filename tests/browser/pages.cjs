@@ -1,5 +1,5 @@
-// Serves pages on an origin of their own, and bundles those in pages/.
-const { createServer } = require("node:http");
+// Serves pages on an origin of their own, bundles those in pages/, and serves Partway below a path.
+const { createServer, request: send } = require("node:http");
 const { readFileSync } = require("node:fs");
 const { once } = require("node:events");
 const { join } = require("node:path");
@@ -24,5 +24,22 @@ exports.servePage = async (name, modules, out) => {
     if (request.url === "/") return response.writeHead(200, { "Content-Type": "text/html" }).end(html);
     if (!types[request.url]) return response.writeHead(404).end();
     response.writeHead(200, { "Content-Type": types[request.url] }).end(readFileSync(join(out, request.url)));
+  });
+};
+
+/** A proxy that serves what is at `target` below `/partway/`. `Host` is that of the target. Resolves to its origin and a function that ends it. */
+exports.belowPath = (target) => {
+  const { hostname, port } = new URL(target);
+  return serve((request, response) => {
+    if (!request.url.startsWith("/partway/")) return response.writeHead(404).end();
+    const path = request.url.slice("/partway".length);
+    const headers = { ...request.headers, host: `${hostname}:${port}` };
+    const onward = send({ hostname, port, path, method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+      response.on("close", () => answer.destroy());
+    });
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
   });
 };

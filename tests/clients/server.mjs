@@ -35,8 +35,8 @@ function stores() {
 }
 
 /**
- * Starts `partway serve`, runs `work` with the server's URL and token, and cleans up. `restart` ends the server with a
- * signal and starts it again on the same address.
+ * Starts `partway serve`, runs `work` with the server's URL and token, and cleans up. `stop` ends the server with a signal, `begin`
+ * starts it again on the same address, and `restart` does both.
  */
 export async function withServer(work, ownSettings = {}) {
   const settings = { ...stores(), ...ownSettings };
@@ -45,12 +45,18 @@ export async function withServer(work, ownSettings = {}) {
   try {
     const { server, found } = await start("127.0.0.1:0", data, settings, /(http:\S+)\/graphiql#token=(\S+)/);
     Object.assign(running, { server, url: found[1], token: found[2] });
-    running.restart = async (signal) => {
+    running.stop = async (signal) => {
       const ended = once(running.server, "exit");
       running.server.kill(signal);
       await ended;
+    };
+    running.begin = async () => {
       const address = new URL(running.url).host;
       running.server = (await start(address, data, settings, /listens on/)).server;
+    };
+    running.restart = async (signal) => {
+      await running.stop(signal);
+      await running.begin();
     };
     await work(running);
   } finally {

@@ -48,6 +48,7 @@ const ROUTES: &[Row] = &[
     ("GET", "/uploads/tus/{id}", None, [401, 404, 404, 404, 404]),
     ("PATCH", "/uploads/tus/{id}", Some("ABCDEFGHIJ"), [401, 404, 404, 204, 409]),
     ("HEAD", "/uploads/resumable/{id}", None, [401, 404, 404, 204, 204]),
+    ("GET", "/", None, [200; 5]),
     ("GET", "/graphiql", None, [200; 5]),
     ("POST", "/graphql", Some(r#"{"query":"{ __typename }"}"#), [401, 200, 200, 200, 200]),
     // Last: these end the upload.

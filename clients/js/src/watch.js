@@ -21,7 +21,7 @@ export const watch = (http, id, options) =>
  */
 export const watchAll = (http, options) => follow(http, '/uploads/events', options, () => false);
 
-async function* follow(http, path, { signal } = {}, isLast) {
+async function* follow(http, path, { signal, onConnection } = {}, isLast) {
   let lastEventId;
   for (let failures = 0; ;) {
     await online(signal);
@@ -35,6 +35,7 @@ async function* follow(http, path, { signal } = {}, isLast) {
         signal: connection.signal,
         headers: { Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) },
       });
+      onConnection?.(null);
       // The session has ended, and its last state was seen.
       if (response.status === 204) return;
       for await (const event of messages(response.body, connection)) {
@@ -49,6 +50,7 @@ async function* follow(http, path, { signal } = {}, isLast) {
       if (signal?.aborted) throw aborted(signal);
       if (error instanceof PartwayError && !error.retryable) throw error;
       wait = error.retryAfter ?? 0;
+      onConnection?.(error instanceof PartwayError ? error : noAnswer(error));
     } finally {
       signal?.removeEventListener('abort', stop);
       connection.abort();

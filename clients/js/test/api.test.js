@@ -46,8 +46,9 @@ testWithServer('watch goes on after a restart of the server, and ends with the s
   await when(upload, 'progress', ({ bytesConfirmed }) => bytesConfirmed > 0);
   upload.pause();
   const versions = [];
+  const connections = [];
   let last;
-  for await (const session of client().watch(upload.sessionId)) {
+  for await (const session of client().watch(upload.sessionId, { onConnection: (error) => connections.push(error?.code ?? 'open') })) {
     versions.push(session.version);
     last = session;
     if (versions.length === 1) {
@@ -59,6 +60,8 @@ testWithServer('watch goes on after a restart of the server, and ends with the s
   assert.equal(last.status, 'COMPLETE');
   assert.deepEqual(last.receivedParts, [[1, 20]]);
   assert.ok(versions.length > 1);
+  assert.deepEqual([...new Set(connections)], ['open', 'NO_ANSWER']);
+  assert.equal(connections.at(-1), 'open');
   assert.deepEqual(versions, [...new Set(versions)].sort((a, b) => a - b), 'each state once, in order');
   assert.deepEqual((await all(partway.watch(upload.sessionId))).map(({ status }) => status), ['COMPLETE']);
 });

@@ -1,0 +1,47 @@
+// Owns the token of this tab: where it comes from and where it stays. GraphiQL's page uses the same place.
+// Does not own whether the server accepts it; see sign_in.js.
+
+const TOKEN = 'partway.token';
+const SESSION = 'partway.session';
+
+/** Whether the token opens one session only. */
+const isForOneUpload = (token) => token.startsWith('pu_');
+
+/**
+ * What somebody has typed: a token, or a link whose fragment has one. `session` names the only session that a token for one upload opens.
+ * @returns {{ token: string, session: string | null } | null}
+ */
+export function parseCredentials(text) {
+  const trimmed = text.trim();
+  const fragment = /[#&]token=/.test(trimmed) ? trimmed.slice(trimmed.indexOf('#') + 1) : null;
+  const values = new URLSearchParams(fragment ?? '');
+  const token = fragment === null ? trimmed : values.get('token');
+  if (!token) return null;
+  return { token, session: isForOneUpload(token) ? values.get('session') : null };
+}
+
+/** Moves a token from the address bar into this tab, and returns that of this tab. The browser never sends a fragment to a server. */
+export function takeCredentials() {
+  const given = location.hash.includes('token=') ? parseCredentials(location.hash) : null;
+  if (given) {
+    keepCredentials(given);
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+  const token = sessionStorage.getItem(TOKEN);
+  if (!token) return null;
+  return { token, session: isForOneUpload(token) ? sessionStorage.getItem(SESSION) : null };
+}
+
+export function keepCredentials({ token, session }) {
+  sessionStorage.setItem(TOKEN, token);
+  if (session) sessionStorage.setItem(SESSION, session);
+  else sessionStorage.removeItem(SESSION);
+}
+
+export function forgetCredentials() {
+  sessionStorage.removeItem(TOKEN);
+  sessionStorage.removeItem(SESSION);
+}
+
+/** A link to this page with a token for one upload. */
+export const linkToUpload = (token, session) => `${new URL('.', location.href).href}#${new URLSearchParams({ token, session })}`;

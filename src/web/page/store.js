@@ -1,0 +1,129 @@
+// Owns the state of the page: all entries, which of them the filters show, and telling the views of a change, at most ten times a second.
+// Does not own where states come from (live.js, history.js, uploads.js), nor how they look (list.js).
+import { Entry, isOpen } from './entry.js';
+
+const DRAW_EVERY = 100;
+/** How many uploads of others stay that ended while the page was open: a page may be open for weeks. */
+const MOST_ENDED = 1000;
+const GROUPS = {
+  all: () => true,
+  open: ({ isEnded }) => !isEnded,
+  stored: ({ status }) => status === 'stored',
+  failed: ({ status }) => ['stopped', 'failed', 'aborted', 'expired'].includes(status),
+  deleted: ({ status }) => status === 'deleted',
+};
+
+export class Store {
+  entries = new Set();
+  filter = 'all';
+  search = '';
+  /** The name that the server searches for, or null. */
+  exactName = null;
+  /** Whether older ended sessions can be loaded. */
+  hasMore = false;
+  notice = '';
+  #bySession = new Map();
+  #views = [];
+  #isScheduled = false;
+  #onEnd = [];
+  #ended = []; // those that ended while the page was open, oldest first
+
+  /** Calls `view` soon after each change. */
+  draw(view) { this.#views.push(view); }
+  /** Calls `listener` with an entry whose session ends while the page is open. */
+  onEnd(listener) { this.#onEnd.push(listener); }
+
+  changed() {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setTimeout(() => requestAnimationFrame(() => {
+      this.#isScheduled = false;
+      for (const view of this.#views) view();
+    }), DRAW_EVERY);
+  }
+
+  find(sessionId) { return this.#bySession.get(sessionId); }
+
+  add(entry) {
+    this.entries.add(entry);
+    this.changed();
+  }
+
+  remove(entry) {
+    this.entries.delete(entry);
+    if (entry.session && this.#bySession.get(entry.session.sessionId) === entry) this.#bySession.delete(entry.session.sessionId);
+    this.changed();
+  }
+
+  /** A state of a session. `isLive`: it has just changed. */
+  apply(session, { isLive = true } = {}) {
+    const entry = this.find(session.sessionId) ?? this.#entryFor(session);
+    const before = entry.session;
+    if (before && before.version > session.version) return entry;
+    entry.session = session;
+    entry.rate.add(session.bytesReceived);
+    if (isLive && !entry.ended && !isOpen(session) && (!before || isOpen(before))) {
+      entry.ended = Date.now();
+      this.#ended.push(entry);
+      if (this.#ended.length > MOST_ENDED) this.#drop(this.#ended.shift());
+      if (before) for (const listener of this.#onEnd) listener(entry);
+    }
+    this.changed();
+    return entry;
+  }
+
+  /** The upload of this entry has found or created this session. */
+  bind(entry, sessionId) {
+    const other = this.find(sessionId);
+    if (other === entry) return;
+    // The session that the entry had belongs to somebody else.
+    if (entry.session) {
+      const left = Object.assign(new Entry(), { session: entry.session });
+      this.#bySession.set(left.session.sessionId, left);
+      this.entries.add(left);
+    }
+    entry.session = other?.session ?? null;
+    if (other) this.entries.delete(other);
+    this.#bySession.set(sessionId, entry);
+    this.changed();
+  }
+
+  #drop(entry) { if (!entry.upload) this.remove(entry); }
+
+  /** Forgets the ended sessions that were loaded from the server, before others are loaded. */
+  forgetLoaded() {
+    for (const entry of this.entries) if (entry.isEnded && !entry.ended && !entry.upload) this.remove(entry);
+  }
+
+  /** The entries that the filters show: open ones and ended ones, each in the order of the list. */
+  visible() {
+    const wanted = this.search.trim().toLocaleLowerCase();
+    const isShown = (entry) => GROUPS[this.filter](entry) && (this.exactName !== null
+      ? entry.name.normalize() === this.exactName.normalize()
+      : `${entry.folder}${entry.name}`.toLocaleLowerCase().includes(wanted));
+    const [open, ended] = [[], []];
+    for (const entry of this.entries) if (isShown(entry)) (entry.isEnded ? ended : open).push([rank(entry), timeOf(entry), entry]);
+    const byRank = (a, b) => b[0] - a[0] || b[1] - a[1] || a[2].key - b[2].key;
+    return { open: open.sort(byRank).map(([, , entry]) => entry), ended: ended.sort(byRank).map(([, , entry]) => entry) };
+  }
+
+  /** A new entry for a session; or that of an upload of this page that is creating its session at this moment. */
+  #entryFor(session) {
+    const { originalFilename, metadata } = session.file;
+    const isIts = ({ upload, session: its, name, size, path }) => upload?.state === 'finding' && !its && session.status === 'INIT'
+      && name === originalFilename && size === session.totalSizeBytes && path === (metadata.path ?? '');
+    const entry = [...this.entries].find(isIts) ?? new Entry();
+    this.entries.add(entry);
+    this.#bySession.set(session.sessionId, entry);
+    return entry;
+  }
+}
+
+/** What failed here first, and what waits for its turn last. What ended while the page was open comes before what ended earlier. */
+function rank({ status, ended, isEnded }) {
+  if (isEnded) return ended ? 1 : 0;
+  return status === 'stopped' ? 2 : status === 'waiting' ? 0 : 1;
+}
+
+const timeOf = ({ isEnded, ended, began, session, status }) =>
+  (isEnded && ended) || (status === 'waiting' ? 0 : began || (session ? Date.parse(session.createdAt) : 0));

@@ -1,0 +1,55 @@
+// Owns what a row says: the status in words, and the numbers beside the bar.
+// Does not own how numbers read; see format.js.
+import { formatBytes, formatSeconds, formatTime, percentOf } from './format.js';
+import { messageOf } from './messages.js';
+
+const FAILED = { checksum_mismatch: 'Failed: the bytes do not have the declared digest', bytes_lost: 'Failed: the server has lost its bytes' };
+const WORDS = {
+  waiting: 'Waiting for its turn',
+  finding: 'Asking the server',
+  sending: 'Sending',
+  paused: 'Paused',
+  finalizing: 'Checking and storing',
+  stopped: 'Failed here',
+  stored: 'Stored',
+  deleted: 'Deleted',
+  aborted: 'Aborted',
+  expired: 'Expired',
+};
+
+export function statusText(entry) {
+  const { status, session, progress, retry } = entry;
+  if (retry && entry.isRunning && status !== 'paused') return 'Waiting to try again';
+  if (status === 'comparing') return `Comparing with what has arrived${progress ? `: ${formatBytes(progress.bytesCompared)}` : ''}`;
+  if (status === 'failed') return FAILED[session.statusReason] ?? 'Failed';
+  if (status === 'open') return entry.isArriving ? 'Arriving from elsewhere' : 'Open: nothing is arriving';
+  return WORDS[status];
+}
+
+/** The numbers, with what is known of the speed. */
+export function numbersText(entry) {
+  const { size, bytes, status, session } = entry;
+  if (status === 'stored' || status === 'deleted') return [formatBytes(size), session && formatTime(session.updatedAt)].filter(Boolean).join(' · ');
+  const texts = [`${formatBytes(bytes)} of ${formatBytes(size)} (${percentOf(bytes, size)}%)`];
+  if (entry.isEnded) return [...texts, formatTime(session.updatedAt)].join(' · ');
+  if (entry.isRunning) {
+    const { rate = 0, eta = null } = status === 'sending' && !entry.retry ? entry.progress ?? {} : {};
+    texts.push(...speed(rate, eta), 'by this page');
+  } else if (status === 'open') {
+    const rate = entry.rate.now();
+    texts.push(...speed(rate, rate > 0 ? (size - bytes) / rate : null));
+    if (rate === 0 && session) texts.push(`expires ${formatTime(session.expiresAt)}`);
+  }
+  return texts.join(' · ');
+}
+
+const speed = (rate, eta) => (rate > 0 ? [`${formatBytes(Math.round(rate))}/s`, ...(eta === null ? [] : [`${formatSeconds(eta)} left`])] : []);
+
+/** What the row says below the numbers, or null. */
+export function noteOf({ note, retry, isRunning }) {
+  if (retry && isRunning) {
+    const left = Math.ceil((retry.at - Date.now()) / 1000);
+    return { text: `${messageOf(retry.error)} ${left > 0 ? `Trying again in ${left} s.` : 'Trying again.'}`, isError: true };
+  }
+  return note;
+}

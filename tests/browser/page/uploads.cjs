@@ -1,0 +1,209 @@
+// Checks of the page: its own uploads.
+const assert = require("node:assert");
+const { readFileSync } = require("node:fs");
+const { dirname, join } = require("node:path");
+const { PART } = require("./support.cjs");
+
+/** Drags files and folders of the disk above the page, as the system does. The last event is `drop` or `dragCancel`. */
+async function drag(page, paths, last) {
+  const session = await page.context().newCDPSession(page);
+  const send = (type) => session.send("Input.dispatchDragEvent", { type, x: 700, y: 500, data: { items: [], files: paths, dragOperationsMask: 1 } });
+  for (const type of ["dragEnter", "dragOver"]) await send(type);
+  await page.getByText("Drop to upload").waitFor();
+  await send(last);
+  await page.getByText("Drop to upload").waitFor({ state: "hidden" });
+}
+
+const has = async (tools, file) => assert.ok((await tools.content(file.name)).equals(file.bytes), file.name);
+
+module.exports = {
+  "chosen files": async (tools) => {
+    const { open, file, choose, status } = tools;
+    const page = await open();
+    const files = [file("a.bin"), file("empty.txt", 0), file("Übung 1.pdf", 10)];
+    await choose(page, ...files);
+    for (const { name } of files) await status(page, name, "stored");
+    for (const sent of files) await has(tools, sent);
+    await page.locator("#announcements").filter({ hasText: "is stored." }).waitFor({ state: "attached" });
+  },
+  "dropped files and folders, with their paths": async (tools) => {
+    const { open, file, status, sessions, work, owner } = tools;
+    const page = await open();
+    const files = [file("trip/one.jpg"), file("trip/day 2/two.jpg"), file("alone.txt", 5)].map((sent) => ({ ...sent, name: sent.name.split("/").at(-1) }));
+    await page.getByText("There are no uploads yet").waitFor();
+    await drag(page, [files[2].path], "dragCancel");
+    await drag(page, [join(work, owner, "trip"), files[2].path], "drop");
+    for (const sent of files) await page.locator('[data-status="stored"]').filter({ hasText: sent.name }).waitFor();
+    for (const sent of files) await has(tools, sent);
+    assert.deepEqual((await sessions("two.jpg"))[0].file.metadata, { path: "trip/day 2/two.jpg" });
+    assert.deepEqual((await sessions("alone.txt"))[0].file.metadata, {});
+    await page.getByRole("heading", { name: "trip/day 2/two.jpg" }).waitFor();
+  },
+  "a chosen folder": async (tools) => {
+    const { open, file, sessions } = tools;
+    const page = await open();
+    const files = [file("album/b.jpg"), file("album/c/d.jpg")].map((sent) => ({ ...sent, name: sent.name.split("/").at(-1) }));
+    await page.setInputFiles("#folder", dirname(files[0].path));
+    await page.locator('[data-status="stored"]').nth(1).waitFor();
+    for (const sent of files) await has(tools, sent);
+    assert.deepEqual((await sessions("d.jpg"))[0].file.metadata, { path: "album/c/d.jpg" });
+  },
+  "pause and resume": async (tools) => {
+    const { open, file, choose, status, button, holdAfter } = tools;
+    const page = await open();
+    const sent = file("paused.bin", 12 * PART);
+    const release = holdAfter(4);
+    await choose(page, sent);
+    await button(page, "Pause", sent.name).click();
+    await status(page, sent.name, "paused");
+    release();
+    await page.locator("#announcements").filter({ hasText: "paused.bin is paused." }).waitFor({ state: "attached" });
+    await button(page, "Resume", sent.name).click();
+    await status(page, sent.name, "stored");
+    await has(tools, sent);
+  },
+  "after a reload in the middle, another file is refused, and the same file continues": async (tools) => {
+    const { open, file, choose, chooseFor, status, row, button, arrived, holdAfter, sessions, proxy } = tools;
+    const page = await open();
+    const sent = file("reloaded.bin", 12 * PART);
+    const release = holdAfter(4);
+    const warned = [];
+    page.on("dialog", (dialog) => { warned.push(dialog.type()); dialog.accept(); });
+    await choose(page, sent);
+    await arrived(sent.name, 4);
+    // Browsers ask only people who have done something in the page.
+    await button(page, "Pause", sent.name).click();
+    await button(page, "Resume", sent.name).click();
+    await page.reload();
+    proxy.cut(); // What is under way does not arrive.
+    release();
+    assert.deepEqual(warned, ["beforeunload"]);
+    await status(page, sent.name, "open", "arriving");
+    const [before] = await sessions(sent.name);
+    for (const wrong of [file("size.bin", 11 * PART), file("content.bin", 12 * PART)]) {
+      await chooseFor(page, sent.name, wrong);
+      await row(page, sent.name).getByText(`${wrong.name}: This is another file`).waitFor();
+      await status(page, sent.name, "open", "arriving");
+    }
+    assert.equal((await sessions(sent.name))[0].version, before.version);
+    const puts = [];
+    page.on("request", (request) => request.method() === "PUT" && puts.push(Number(request.headers()["part-number"])));
+    await chooseFor(page, sent.name, sent);
+    await status(page, sent.name, "stored");
+    assert.ok(puts.every((number) => number > 4), `sent ${puts}`);
+    assert.equal((await sessions(sent.name)).length, 1);
+    await has(tools, sent);
+  },
+  "a file that is dropped again continues its session": async (tools) => {
+    const { open, file, choose, status, session, put, sessions } = tools;
+    const sent = file("again.bin", 4 * PART);
+    const id = await session(sent.name, 4);
+    await put(id, 3, sent.bytes.subarray(2 * PART, 3 * PART));
+    const page = await open();
+    await status(page, sent.name, "open");
+    await choose(page, sent);
+    await status(page, sent.name, "stored");
+    assert.deepEqual((await sessions(sent.name)).map(({ session_id }) => session_id), [id]);
+    await has(tools, sent);
+  },
+  "retry while the server is away": async (tools) => {
+    const { open, file, choose, status, row, button, arrived, holdAfter, server } = tools;
+    const page = await open();
+    const sent = file("survivor.bin", 12 * PART);
+    const release = holdAfter(4);
+    await choose(page, sent);
+    await arrived(sent.name, 4);
+    await server.stop("SIGKILL");
+    release();
+    await row(page, sent.name).getByText("The server cannot be reached.").waitFor();
+    await server.begin();
+    await button(page, "Retry", sent.name).click({ timeout: 5000 }).catch(() => {}); // Or it has gone on by itself.
+    await status(page, sent.name, "stored");
+    await has(tools, sent);
+  },
+  "retry after a failure": async (tools) => {
+    const { open, file, choose, status, row, button, proxy } = tools;
+    const page = await open();
+    const sent = file("refused.bin", 3 * PART);
+    proxy.fault = ({ number }) => (number === 3 ? { status: 403, body: "{}" } : undefined);
+    await choose(page, sent);
+    await status(page, sent.name, "stopped");
+    await row(page, sent.name).getByText("The server answered 403.").waitFor();
+    proxy.fault = () => undefined;
+    await button(page, "Retry", sent.name).click();
+    await status(page, sent.name, "stored");
+    await has(tools, sent);
+  },
+  "abort, after a question": async ({ open, file, choose, status, button, arrived, holdAfter, sessions }) => {
+    const page = await open();
+    const sent = file("mistake.bin", 12 * PART);
+    const release = holdAfter(4);
+    await choose(page, sent);
+    await arrived(sent.name, 4);
+    await button(page, "Abort", sent.name).click();
+    await page.getByRole("dialog").getByText("mistake.bin").waitFor();
+    await page.keyboard.press("Escape");
+    assert.ok(await button(page, "Abort", sent.name).evaluate((element) => element === document.activeElement));
+    await button(page, "Abort", sent.name).click();
+    await page.getByRole("button", { name: "Abort upload" }).click();
+    release();
+    await status(page, sent.name, "aborted");
+    assert.deepEqual((await sessions(sent.name)).map(({ status }) => status), ["ABORTED"]);
+  },
+  "600 small files at once": async ({ open, file, work, owner, sessions, api }) => {
+    const page = await open();
+    for (let number = 0; number < 600; number += 1) file(`many/${number}.txt`, 20);
+    await page.setInputFiles("#folder", join(work, owner, "many"));
+    await page.locator("#open-rest").filter({ hasText: /more, .* waiting/ }).waitFor();
+    await page.evaluate(() => {
+      window.most = 0;
+      new MutationObserver(() => { window.most = Math.max(window.most, document.querySelectorAll("li").length); }).observe(document.body, { childList: true, subtree: true });
+    });
+    await page.locator("#batch-text").filter({ hasText: /: 600 stored\.$/ }).waitFor({ state: "attached", timeout: 120_000 });
+    const most = await page.evaluate(() => window.most);
+    assert.ok(most <= 70, `${most} rows`);
+    assert.equal((await api("GET", "/me")).open_sessions, 0);
+    assert.equal((await sessions("599.txt"))[0].status, "COMPLETE");
+    await page.getByRole("button", { name: "Show more ended uploads" }).click();
+    await page.getByRole("listitem").nth(69).waitFor();
+  },
+  "downloads the same bytes; the link works; deletes": async (tools) => {
+    const { open, file, choose, status, row, button, sessions, holdAfter } = tools;
+    const page = await open({ context: { permissions: ["clipboard-read", "clipboard-write"] } });
+    const [sent, other] = [file("report.pdf"), file("running.bin", 12 * PART)];
+    await choose(page, sent);
+    await status(page, sent.name, "stored");
+    const release = holdAfter(4); // A download must not stop an upload.
+    await choose(page, other);
+    const downloading = page.waitForEvent("download");
+    await button(page, "Download", sent.name).click();
+    const download = await downloading;
+    assert.equal(download.suggestedFilename(), sent.name);
+    assert.ok(readFileSync(await download.path()).equals(sent.bytes));
+    await button(page, "Copy link", sent.name).click();
+    await row(page, sent.name).getByText(/Link copied\. Everybody who has the link can download the file until /).waitFor();
+    const link = await page.evaluate(() => navigator.clipboard.readText());
+    assert.ok(Buffer.from(await (await fetch(link)).arrayBuffer()).equals(sent.bytes));
+    await button(page, "Delete", sent.name).click();
+    await page.getByRole("button", { name: "Delete file" }).click();
+    await status(page, sent.name, "deleted");
+    assert.equal((await sessions(sent.name))[0].file.status, "DELETED");
+    assert.equal((await fetch(link)).status, 404);
+    release();
+    await status(page, other.name, "stored");
+  },
+  "without the clipboard, the link is shown": async ({ open, file, choose, status, button }) => {
+    const page = await open();
+    await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+    const sent = file("shown.txt", 5);
+    await choose(page, sent);
+    await status(page, sent.name, "stored");
+    await button(page, "Copy link", sent.name).click();
+    const shown = page.getByRole("dialog").getByLabel("Link");
+    const link = await shown.inputValue();
+    assert.equal(await shown.evaluate((input) => input.value.slice(input.selectionStart, input.selectionEnd)), link);
+    assert.ok(Buffer.from(await (await fetch(link)).arrayBuffer()).equals(sent.bytes));
+    await page.getByRole("button", { name: "Close" }).click();
+    assert.ok(await button(page, "Copy link", sent.name).evaluate((element) => element === document.activeElement));
+  },
+};
