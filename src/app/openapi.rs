@@ -4,7 +4,7 @@
 
 use url::Url;
 use utoipa::openapi::{
-    Components, InfoBuilder, LicenseBuilder, OpenApiBuilder, Server,
+    Components, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApiBuilder, Server,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     tag::TagBuilder,
 };
@@ -41,6 +41,7 @@ pub fn openapi(public_url: Option<&Url>) -> anyhow::Result<String> {
         .title("Partway")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
+        .contact(Some(ContactBuilder::new().name(Some("The maintainers of Partway")).build()))
         .license(Some(
             LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).identifier(Some(env!("CARGO_PKG_LICENSE"))).build(),
         ));

@@ -27,9 +27,11 @@ use crate::{
     get, path = "/files/{id}/content", operation_id = "downloadFile", tag = "files",
     params(FilePath, openapi::Ranges, openapi::ReadConditions),
     responses(
-        (status = 200, description = "The content, with the media type of the file.", content_type = "*/*",
+        (status = 200, description = "The content, with the media type of the file.",
+            content((inline(openapi::Binary) = "*/*"), (inline(openapi::Binary) = "application/octet-stream")),
             headers(("ETag"), ("Last-Modified"), ("Cache-Control"), ("Accept-Ranges"), ("Content-Disposition"))),
-        (status = 206, description = "The range.", content_type = "*/*",
+        (status = 206, description = "The range.",
+            content((inline(openapi::Binary) = "*/*"), (inline(openapi::Binary) = "application/octet-stream")),
             headers(("ETag"), ("Last-Modified"), ("Cache-Control"), ("Accept-Ranges"), ("Content-Disposition"), ("Content-Range"))),
         (status = 304, description = "You have this content.", headers(("ETag"), ("Cache-Control"))),
     ),

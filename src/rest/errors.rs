@@ -29,7 +29,7 @@ pub(super) const ERRORS: Errors = &[
     ("listSessions", &[Forbidden]),
     ("getSession", &[NotFound, PreconditionFailed, RateLimited]),
     ("watchSession", &[NotFound, RateLimited]),
-    ("watchSessions", &[Forbidden, RateLimited]),
+    ("watchSessions", &[Forbidden, EventsExpired, RateLimited]),
     ("finalizeSession", &[NotFound, PreconditionFailed, PartsMissing, SessionClosed, PartsNotKept, BytesLost, Busy]),
     ("abortSession", &[NotFound, PreconditionFailed, SessionClosed]),
     ("createUploadToken", &[NotFound, SessionClosed, RateLimited]),

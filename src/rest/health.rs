@@ -19,6 +19,8 @@ use crate::{
 };
 
 /// Check that the process runs
+///
+/// Does not use the database and the storage.
 #[utoipa::path(
     get, path = "/health", operation_id = "getHealth", tag = "server",
     responses((status = 200, description = "The process runs.", body = HealthBody)),

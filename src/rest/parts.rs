@@ -37,7 +37,7 @@ type Head = (State<Arc<Service>>, Caller, SessionPath, PartPath, Preconditions, 
 #[utoipa::path(
     put, path = "/uploads/sessions/{id}/parts/{number}", operation_id = "putPart", tag = "parts",
     params(SessionPath, PartPath, openapi::ContentDigest, openapi::ChangeConditions),
-    request_body(content_type = "application/octet-stream", description = "The bytes of the part."),
+    request_body(content = inline(openapi::Binary), content_type = "application/octet-stream", description = "The bytes of the part."),
     responses(
         (status = 201, description = "The part has arrived.", body = ReceiptBody,
             headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),
@@ -78,7 +78,7 @@ pub(super) async fn receive(head: Head, body: Body) -> Result<Response, Problem>
         SessionPath, ("Part-Number" = u32, Header, description = "The number of the part, from 1.", minimum = 1),
         openapi::ContentDigest, openapi::ChangeConditions,
     ),
-    request_body(content_type = "application/octet-stream", description = "The bytes of the part."),
+    request_body(content = inline(openapi::Binary), content_type = "application/octet-stream", description = "The bytes of the part."),
     responses(
         (status = 201, description = "The part has arrived.", body = ReceiptBody,
             headers(("ETag"), ("Last-Modified"), ("Cache-Control"))),

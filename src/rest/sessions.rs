@@ -69,7 +69,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn status(
     State(service): State<Arc<Service>>,
-    UploadCaller { principal, .. }: UploadCaller,
+    UploadCaller { principal, token }: UploadCaller,
     SessionPath(id): SessionPath,
     Extension(shutdown): Extension<Shutdown>,
     headers: HeaderMap,
@@ -80,7 +80,7 @@ pub(super) async fn status(
         let version = service.version(&principal, id).await?;
         let unchanged = representation::unchanged(&conditions, version);
         match (unchanged, wait) {
-            (Some(_), Some(wait)) => wait.for_change(&service, &principal, id, version, &shutdown).await?,
+            (Some(_), Some(wait)) => wait.for_change(&service, (&principal, token), id, version, &shutdown).await?,
             (Some(not_modified), None) => return Ok(not_modified),
             (None, _) => {}
         }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::bodies::SessionBody;
 use crate::{
     domain::{Principal, SessionId},
-    error::Result,
+    error::{Error, Result},
     http::{Caller, Problem, SessionPath, Shutdown, UploadCaller, bearer_token, event_stream, openapi, token_end},
     service::{AnySessionState, Service, SessionState},
 };
@@ -124,21 +124,22 @@ impl Wait {
         Some(Self { seconds: seconds.min(MAX_WAIT_SECONDS) })
     }
 
-    /// Waits until the session has another version than `known`, or the time is up, or the server stops.
+    /// Waits until the session has another version than `known`, or the time is up, or the server stops. Fails when the caller's
+    /// token is no longer valid.
     pub(super) async fn for_change(
         self,
         service: &Arc<Service>,
-        principal: &Principal,
+        (principal, token): (&Principal, String),
         id: SessionId,
         known: u64,
         shutdown: &Shutdown,
     ) -> Result<()> {
         let change = service.wait_for_version_change(principal, id, known);
         let in_time = timeout(Duration::from_secs(self.seconds), change);
-        match shutdown.stopping().run_until_cancelled(in_time).await {
-            Some(Ok(changed)) => changed,
-            // The time is up, or the server stops.
-            Some(Err(_)) | None => Ok(()),
+        tokio::select! {
+            changed = in_time => changed.unwrap_or(Ok(())),
+            () = shutdown.stopping().cancelled() => Ok(()),
+            () = token_end(Arc::clone(service), token) => Err(Error::unauthenticated()),
         }
     }
 

@@ -33,7 +33,10 @@ const FORM: &str = "multipart/form-data";
 #[utoipa::path(
     post, path = "/files", operation_id = "storeFile", tag = "files",
     params(openapi::Disposition, openapi::ContentDigest, openapi::ReprDigest, openapi::IdempotencyKey),
-    request_body(content_type = "*/*", description = "The bytes of the file, with its media type. Not a form."),
+    request_body(
+        content((inline(openapi::Binary) = "*/*"), (inline(openapi::Binary) = "application/octet-stream")),
+        description = "The bytes of the file, with its media type. Not a form.",
+    ),
     responses(
         (status = 201, description = "The record of the stored file.", body = FileRecordBody,
             headers(("Location"), ("Repr-Digest"))),

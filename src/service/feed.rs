@@ -35,12 +35,18 @@ impl Service {
         let Some(after) = after.filter(|after| !after.is_empty()) else { return self.page(owner, 0, limit).await };
         let after = self.position(owner, after).await?;
         let page = self.page(owner, after, limit).await?;
-        // Read after the page, so that an event that was removed before the page was read is noticed. A database that was
-        // restored from a backup can be behind the cursor; its next events would have positions that the reader has passed.
-        if after < self.db.events_dropped_to(owner).await? || after > page.head {
-            return Err(Error::events_expired());
-        }
+        // After the page was read, so that an event that was removed before is noticed.
+        self.check_feed_has(owner, after, page.head).await?;
         Ok(page)
+    }
+
+    /// Checks that the feed has all events after a position. A database that was restored from a backup can be behind it; its next
+    /// events would have positions that the reader has passed.
+    pub(super) async fn check_feed_has(&self, owner: &OwnerName, after: u64, head: u64) -> Result<()> {
+        match after < self.db.events_dropped_to(owner).await? || after > head {
+            true => Err(Error::events_expired()),
+            false => Ok(()),
+        }
     }
 
     async fn page(&self, owner: &OwnerName, after: u64, limit: u64) -> Result<EventPage> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
+use chrono::TimeDelta;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -73,10 +74,27 @@ async fn a_client_that_connects_again_gets_what_ended_meanwhile() {
     let (seen, body) = events.next().await.unwrap();
     assert_eq!(body["session_id"], open.as_str());
     assert_eq!(next(&mut Events::open(&user, PATH, Some(&seen)).await).await, state(&open, "INIT", "UPLOADING"));
-    // An id from elsewhere is no reason to refuse the stream. An id that is too high is that of a lost database.
-    for other in ["x", "-1", "18446744073709551615", "99999999999999999999"] {
+    // An id from elsewhere is no reason to refuse the stream.
+    for other in ["x", "-1", "99999999999999999999"] {
         assert_eq!(next(&mut Events::open(&user, PATH, Some(other)).await).await, state(&open, "INIT", "UPLOADING"));
     }
+}
+
+#[tokio::test]
+async fn a_client_is_told_if_the_feed_does_not_have_what_it_missed() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    user.upload(b"0123456789").await;
+    let first = Events::open(&user, PATH, None).await.first_id().await;
+    user.upload(b"0123456789").await;
+    let last = Events::open(&user, PATH, None).await.first_id().await;
+    app.advance(TimeDelta::days(31));
+    app.service.sweep().await;
+    for gone in [first.as_str(), "0", "999"] {
+        let request = user.request("GET", PATH).header("last-event-id", gone).body(Body::empty()).unwrap();
+        assert_eq!(in_time(user.send(request)).await.problem(), (410, "EVENTS_EXPIRED".to_owned()), "{gone}");
+    }
+    assert_eq!(Events::open(&user, PATH, Some(&last)).await.first_id().await, last);
 }
 
 #[tokio::test]

@@ -123,3 +123,16 @@ async fn a_long_poll_on_an_ended_session_answers_when_its_file_is_deleted() {
     assert_eq!(polling.await.unwrap().expect(200).json()["file"]["status"], "DELETED");
     assert_eq!(poll(&user, "01900000-0000-7000-8000-000000000000", &tag, "60").await.problem().0, 404);
 }
+
+#[tokio::test]
+async fn a_long_poll_ends_with_its_token() {
+    let app = TestApp::new().await;
+    let user = app.user("ann").await;
+    let session = user.create_id(25).await;
+    let tag = user.get(&format!("/uploads/sessions/{session}")).await.header("etag").to_owned();
+    let polling = tokio::spawn(poll(&user, &session, &tag, "60"));
+    for token in app.service.tokens().await.unwrap() {
+        app.service.revoke_token(token.id).await.unwrap();
+    }
+    polling.await.unwrap().expect(401);
+}

@@ -21,12 +21,12 @@ export class Http {
   async authorized(send) {
     const token = await this.#token.get();
     try {
-      return await send({ Authorization: `Bearer ${token}` });
+      return await send(bearer(token));
     } catch (error) {
       if (error.status !== 401) throw error;
       const other = await this.#token.after(token);
       if (other === null || other === token) throw error;
-      return send({ Authorization: `Bearer ${other}` });
+      return send(bearer(other));
     }
   }
 
@@ -70,6 +70,12 @@ export class Http {
       limited.end();
     }
   }
+}
+
+/** The header with a token. `fetch` would throw what it throws without a network. */
+function bearer(token) {
+  if (!/^[\x21-\x7e]+$/.test(String(token).trim())) throw new PartwayError('NO_TOKEN', 'The token has characters that no token has');
+  return { Authorization: `Bearer ${token}` };
 }
 
 /** A signal that also aborts after a time. `AbortSignal.any` is too new for some browsers. */

@@ -184,6 +184,10 @@ testWithServer('token callbacks that fail', SMALL_PARTS, async ({ url, token, cl
   assert.equal((await flaky.upload(bytesOf(1), { name: 'a' })).sizeBytes, 1);
   assert.equal(asked, 3);
   await assert.rejects(new Partway({ url, token: 'pw_wrong' }).upload(bytesOf(1)), { code: 'UNAUTHENTICATED' });
+  for (const other of ['pw_…', 'pw_a\nb', 'pw a', '']) {
+    await assert.rejects(new Partway({ url, token: other }).upload(bytesOf(1)), { code: 'NO_TOKEN', retryable: false });
+  }
+  assert.equal((await new Partway({ url, token: `${token}\n` }).me()).owner, 'ann');
   assert.equal((await all(client().sessions())).length, 1);
 });
 

@@ -16,7 +16,7 @@ pub(crate) use parameters::{
     ChangeConditions, ContentDigest, Disposition, IdempotencyKey, IfNoneMatch, LastEventId, Ranges, ReadConditions,
     ReprDigest, Wait, id_in_path, number_in_path,
 };
-pub(crate) use values::Filename;
+pub(crate) use values::{Binary, Filename};
 
 /// How an edge describes its operations.
 pub(crate) struct Description {

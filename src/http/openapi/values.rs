@@ -82,6 +82,17 @@ impl PartialSchema for PartRange {
 
 impl ToSchema for PartRange {}
 
+/// The schema of bytes. Generators make no code for a body without a schema.
+pub(crate) struct Binary;
+
+impl PartialSchema for Binary {
+    fn schema() -> RefOr<Schema> {
+        text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary))).into()
+    }
+}
+
+impl ToSchema for Binary {}
+
 /// The schema of the name of a file in a request. Not blank; no control characters.
 pub(crate) struct Filename;
 

@@ -1,8 +1,9 @@
 //! Following all sessions of an owner.
 //!
 //! Owns the stream of their states: first those of the open sessions, then the newer ones of any session, without an end. After
-//! a change, the watcher reads the versions of the open sessions and the feed of events, so that it also gets sessions that
-//! were created and ended between two reads, and files that were deleted. Reads the states only when its client takes them.
+//! a change, it compares the versions of the open sessions with those that the client has, and reads the feed of events, so that it
+//! also gets sessions that were created and ended meanwhile, and files that were deleted. Reads the states only when its client
+//! takes them. Does not own the search for changes: that is `search`.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -10,11 +11,12 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::{
     SessionState,
-    followed::{INTERVAL, OwnerSubscription, RECONNECT},
+    followed::{OwnerSubscription, RECONNECT},
+    search::{EVENTS_AT_ONCE, Found},
 };
 use crate::{
     domain::{OwnerName, Principal, SessionId},
@@ -24,11 +26,6 @@ use crate::{
 
 /// Sessions that one statement reads.
 const READ_AT_ONCE: usize = 50;
-/// Events that one search reads.
-const EVENTS_AT_ONCE: u64 = 200;
-/// A watcher spends at most a tenth of its time searching for changes, however many sessions are open.
-const PAUSE_FACTOR: u32 = 10;
-
 /// A new state of one of the owner's sessions.
 #[derive(Clone, Debug)]
 pub struct AnySessionState {
@@ -49,9 +46,10 @@ struct Watcher {
     found_to: u64,
     /// The client has the ends up to this position.
     reported_to: u64,
+    /// What a search has found, if the ends before it are read first.
+    found: Option<Arc<Found>>,
     changed: VecDeque<Changed>,
     ready: VecDeque<AnySessionState>,
-    next_search: Instant,
     _permit: OpenPermit,
 }
 
@@ -59,6 +57,12 @@ struct Watcher {
 struct Changed {
     id: SessionId,
     reason: Reason,
+}
+
+impl Changed {
+    fn end(id: SessionId, position: u64) -> Self {
+        Self { id, reason: Reason::End(position) }
+    }
 }
 
 enum Reason {
@@ -74,7 +78,7 @@ impl Service {
     /// and the files that were deleted since. The stream does not end. Returns also the position at which the stream begins.
     ///
     /// # Errors
-    /// `FORBIDDEN` for a narrow token. `RATE_LIMITED` if the owner has `max_streams_per_owner` streams.
+    /// `FORBIDDEN` for a narrow token. `EVENTS_EXPIRED` if the feed has no longer all ends after `after`. `RATE_LIMITED` if the owner has `max_streams_per_owner` streams.
     pub async fn watch_all(
         self: &Arc<Self>,
         principal: &Principal,
@@ -86,8 +90,10 @@ impl Service {
         let changes = self.watchers.subscribe_to_owner(&self.db, owner);
         self.db.number_events(self.clock.now()).await?;
         let head = self.db.events_head().await?;
-        // A database that was restored from a backup can be behind.
-        let position = after.map_or(head, |after| after.min(head));
+        if let Some(after) = after {
+            self.check_feed_has(owner, after, head).await?;
+        }
+        let position = after.unwrap_or(head);
         let watcher = Watcher {
             service: Arc::clone(self),
             owner: owner.clone(),
@@ -95,9 +101,9 @@ impl Service {
             known: HashMap::new(),
             found_to: position,
             reported_to: position,
+            found: None,
             changed: VecDeque::new(),
             ready: VecDeque::new(),
-            next_search: Instant::now(),
             _permit: permit,
         };
         let states = stream::try_unfold(watcher, |mut watcher| async move {
@@ -130,28 +136,26 @@ impl Watcher {
 
     /// Waits for a change, and then finds the sessions that have changed.
     async fn find_changes(&mut self) -> Result<()> {
-        sleep_until(self.next_search).await;
-        self.changes.changed().await;
-        let began = Instant::now();
-        let db = &self.service.db;
-        // Before the feed: a session that ends between the two reads is then in at least one of them.
-        let open = db.open_versions(&self.owner).await?;
-        db.number_events(self.service.clock.now()).await?;
-        let page = db.events(&self.owner, self.found_to, EVENTS_AT_ONCE).await?;
-        let ends = page
-            .events
-            .iter()
-            .filter_map(|event| Some(Changed { id: event.session_id?, reason: Reason::End(event.position?) }));
-        self.changed.extend(ends);
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => self.changes.search(&self.service, &self.owner).await?,
+        };
+        if self.found_to < found.after {
+            // The stream begins at an earlier position, or its client is slower than the searches.
+            let page = self.service.db.events(&self.owner, self.found_to, EVENTS_AT_ONCE).await?;
+            let ends = page.events.iter().filter_map(|event| Some((event.session_id?, event.position?)));
+            self.changed.extend(ends.filter(|(_, at)| *at <= found.after).map(|(id, at)| Changed::end(id, at)));
+            self.found_to = page.next.min(found.after);
+            self.found = Some(found);
+            return Ok(());
+        }
+        let ends = found.ends.iter().filter(|(_, at)| *at > self.found_to);
+        self.changed.extend(ends.map(|(id, at)| Changed::end(*id, *at)));
+        self.found_to = self.found_to.max(found.position);
         let ended: HashSet<SessionId> = self.changed.iter().map(|changed| changed.id).collect();
         let is_newer = |id: &_, version| self.known.get(id).is_none_or(|known| *known < version) && !ended.contains(id);
-        let newer = open.into_iter().filter(|(id, version)| is_newer(id, *version));
-        self.changed.extend(newer.map(|(id, version)| Changed { id, reason: Reason::Version(version) }));
-        self.found_to = page.next;
-        if page.has_more {
-            self.changes.mark_changed();
-        }
-        self.next_search = Instant::now() + INTERVAL.max(began.elapsed() * PAUSE_FACTOR);
+        let newer = found.open.iter().filter(|(id, version)| is_newer(id, *version));
+        self.changed.extend(newer.map(|(id, version)| Changed { id: *id, reason: Reason::Version(*version) }));
         Ok(())
     }
 
@@ -159,7 +163,7 @@ impl Watcher {
     async fn read_states(&mut self) -> Result<()> {
         let count = self.changed.len().min(READ_AT_ONCE);
         let ids: Vec<SessionId> = self.changed.iter().take(count).map(|changed| changed.id).collect();
-        let mut uploads = self.service.db.uploads(&self.owner, &ids).await?;
+        let mut uploads = self.changes.read(&self.service, &self.owner, ids).await?;
         for Changed { id, reason } in self.changed.drain(..count) {
             if let Reason::End(position) = reason {
                 self.reported_to = position;

@@ -1,6 +1,6 @@
 //! The sessions that clients follow, and the owners all of whose sessions clients follow.
 //!
-//! Owns one reader task per followed session, so a change costs one read for any number of watchers. Owns the one task
+//! Owns which session has a reader, so a change costs one read for any number of watchers. Owns the one task
 //! that listens for changes by any node, which runs while somebody follows something. Does not own the streams that
 //! clients get: those are in the parent module and in `all`.
 
@@ -13,20 +13,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::SessionState;
+use super::{
+    reader::{LastRead, Reader, publish, version},
+    search::Shared,
+};
 use crate::{
     db::{self, Change, Db},
     domain::{OwnerName, SessionId, Upload},
-    error::{Error, Result},
 };
 
 /// Minimum time between two reads of a session, and between two states that a watcher gets.
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 /// The pause before the server retries after an error of the database.
 pub(super) const RECONNECT: Duration = Duration::from_secs(1);
-
-/// The result of a reader's last read: a state, or an error.
-type LastRead = Result<SessionState, Arc<Error>>;
 
 /// All followed sessions and owners.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +34,7 @@ pub(in crate::service) struct Watchers(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<SessionId, Followed>,
-    /// Reports that a session of the owner may have changed.
-    owners: HashMap<OwnerName, watch::Sender<()>>,
+    owners: HashMap<OwnerName, FollowedOwner>,
     /// Stops the task that listens for changes. `None` while nobody follows anything.
     listening: Option<CancellationToken>,
 }
@@ -46,6 +44,13 @@ struct Followed {
     /// The newest version that a change has reported. The reader task ends when this sender is dropped.
     newest: watch::Sender<Option<u64>>,
     states: watch::Sender<Option<LastRead>>,
+}
+
+#[derive(Debug, Default)]
+struct FollowedOwner {
+    /// Reports that a session of the owner may have changed.
+    changes: watch::Sender<()>,
+    shared: Arc<Shared>,
 }
 
 /// One watcher of a session. When the last one of a session is dropped, the session's reader ends. When the last one of
@@ -64,6 +69,8 @@ pub(super) struct OwnerSubscription {
     owner: OwnerName,
     /// An `Option` for the same reason as in [`Subscription`].
     changes: Option<watch::Receiver<()>>,
+    /// What all watchers of the owner share.
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Watchers {
@@ -81,13 +88,14 @@ impl Watchers {
         Subscription { watchers: self.clone(), id, sender, states }
     }
 
-    /// Follows all sessions of this owner. The first change is reported at once.
+    /// Follows all sessions of this owner. Reports a change at once, so that the watcher reads what happened before.
     pub(super) fn subscribe_to_owner(&self, db: &Db, owner: &OwnerName) -> OwnerSubscription {
         let mut state = self.state();
-        let mut changes = state.owners.entry(owner.clone()).or_default().subscribe();
-        changes.mark_changed();
+        let followed = state.owners.entry(owner.clone()).or_default();
+        let (changes, shared) = (followed.changes.subscribe(), Arc::clone(&followed.shared));
+        followed.report();
         self.start_listening(&mut state, db);
-        OwnerSubscription { watchers: self.clone(), owner: owner.clone(), changes: Some(changes) }
+        OwnerSubscription { watchers: self.clone(), owner: owner.clone(), changes: Some(changes), shared }
     }
 
     fn start_listening(&self, state: &mut State, db: &Db) {
@@ -115,14 +123,14 @@ impl Watchers {
             match change {
                 Change::Session(id, version, owner) => {
                     self.report_versions(&[(id, version)]);
-                    if let Some(changes) = self.state().owners.get(&owner) {
-                        changes.send_replace(());
+                    if let Some(followed) = self.state().owners.get(&owner) {
+                        followed.report();
                     }
                 }
                 Change::Any => {
                     let followed: Vec<_> = {
                         let state = self.state();
-                        state.owners.values().for_each(|changes| changes.send_replace(()));
+                        state.owners.values().for_each(FollowedOwner::report);
                         state.sessions.keys().copied().collect()
                     };
                     self.report_versions(&db.session_versions(&followed).await?);
@@ -192,6 +200,13 @@ impl State {
     }
 }
 
+impl FollowedOwner {
+    fn report(&self) {
+        self.shared.count_change();
+        self.changes.send_replace(());
+    }
+}
+
 impl OwnerSubscription {
     /// Waits until a session of the owner may have changed since the last call.
     pub(super) async fn changed(&mut self) {
@@ -211,77 +226,9 @@ impl Drop for OwnerSubscription {
     fn drop(&mut self) {
         let mut state = self.watchers.state();
         drop(self.changes.take());
-        if state.owners.get(&self.owner).is_some_and(|changes| changes.receiver_count() == 0) {
+        if state.owners.get(&self.owner).is_some_and(|followed| followed.changes.receiver_count() == 0) {
             state.owners.remove(&self.owner);
         }
         state.stop_listening_if_unused();
     }
-}
-
-/// Reads a session for all its watchers.
-struct Reader {
-    db: Db,
-    owner: OwnerName,
-    id: SessionId,
-    newest: watch::Receiver<Option<u64>>,
-    states: watch::Sender<Option<LastRead>>,
-}
-
-impl Reader {
-    /// Reads the session after each change, until it has ended or its last watcher leaves.
-    async fn run(mut self) {
-        loop {
-            let states = &self.states;
-            let is_newer = |newest: &Option<u64>| *newest > states.borrow().as_ref().and_then(version);
-            if self.newest.wait_for(is_newer).await.is_err() {
-                return;
-            }
-            let next_at = Instant::now() + INTERVAL;
-            match self.read().await {
-                Ok(state) => {
-                    let watchers = self.states.receiver_count();
-                    let version = state.session.version;
-                    tracing::debug!(session.id = %self.id, version, watchers, "one read for all watchers");
-                    let has_ended = !state.session.status.is_open();
-                    publish(&self.states, Ok(state));
-                    if has_ended {
-                        return;
-                    }
-                }
-                // The streams stay open while the database is unavailable.
-                Err(error) if error.code().is_retryable() => {
-                    let error = error.with_causes();
-                    tracing::warn!(session.id = %self.id, error, "cannot read the session; the server retries");
-                    sleep(RECONNECT).await;
-                }
-                Err(error) => {
-                    publish(&self.states, Err(Arc::new(error)));
-                    sleep(RECONNECT).await;
-                }
-            }
-            sleep_until(next_at).await;
-        }
-    }
-
-    async fn read(&self) -> Result<SessionState> {
-        let found = self.db.upload(&self.owner, self.id).await?;
-        found.map(SessionState::from).ok_or_else(|| Error::not_found("session"))
-    }
-}
-
-/// The version of a state. `None` for an error.
-fn version(read: &LastRead) -> Option<u64> {
-    read.as_ref().ok().map(|state| state.session.version)
-}
-
-/// Replaces the previous state, unless that is newer. States come from the reader and from watchers that have just
-/// joined.
-fn publish(states: &watch::Sender<Option<LastRead>>, new: LastRead) {
-    states.send_if_modified(|before| {
-        let is_newer = new.is_err() || version(&new) > before.as_ref().and_then(version);
-        if is_newer {
-            *before = Some(new);
-        }
-        is_newer
-    });
 }

@@ -3,10 +3,12 @@
 //! Owns the stream of a session's states: first the present one, then newer ones, until the session has ended. The
 //! stream has each version at most once, in rising order, and at most ten states per second. A slow watcher misses
 //! states in between, but never the last one. Owns the wait of a long poll too, which reads only the version. Does not read the
-//! states: that is `followed`. Does not own the stream of all of an owner's sessions: that is `all`.
+//! states: that is `reader`. Does not own the stream of all of an owner's sessions: that is `all`.
 
 mod all;
 mod followed;
+mod reader;
+mod search;
 
 use std::sync::Arc;
 

@@ -27,7 +27,8 @@ export async function upload(baseUrl: string, token: string, bytes: Uint8Array<A
     const part = bytes.subarray((number - 1) * size, number * size);
     const sent = await client.PUT("/uploads/sessions/{id}/parts/{number}", {
       params: { path: { id, number } },
-      body: part,
+      // openapi-typescript says `string` for binary data.
+      body: part as unknown as string,
       bodySerializer: () => part,
     });
     if (!sent.data) throw new Error(sent.error.code);
