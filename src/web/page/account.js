@@ -26,9 +26,13 @@ export class Account {
   async #refresh() {
     const state = this.#state();
     if (document.hidden || state === this.#seen) return;
+    const before = this.#seen;
     this.#seen = state;
-    const account = await this.#partway.me().catch(() => null);
-    if (account) this.show(account);
+    try {
+      this.show(await this.#partway.me());
+    } catch {
+      this.#seen = before; // Asks again.
+    }
   }
 
   /** What changes the usage. */

@@ -1,6 +1,7 @@
 // Owns what the page says and offers for all its uploads together.
 // Does not own single uploads; see row.js.
 import { formatCount, plural } from './format.js';
+import { messageOf } from './messages.js';
 
 const element = (id) => document.getElementById(id);
 
@@ -16,20 +17,27 @@ export class Batch {
     element('resume-all').addEventListener('click', each(({ status }) => status === 'paused', (entry) => uploads.resume(entry)));
     element('retry-all').addEventListener('click', each(({ status }) => status === 'stopped', (entry) => uploads.retry(entry)));
     element('abort-all').addEventListener('click', async () => {
-      if (uploads.running.length === 0) return;
-      const text = `${plural(uploads.running.length, 'upload')} of this page: the server deletes what has arrived.`;
+      const { running } = uploads;
+      if (running.length === 0) return;
+      const text = `${plural(running.length, 'upload')} of this page: the server deletes what has arrived.`;
       if (!await dialogs.ask({ title: 'Abort all uploads?', text, yes: 'Abort all', no: 'Keep them' })) return;
       // Those that wait first: otherwise each that ends would let one of them begin.
-      const waitingFirst = uploads.running.sort((a, b) => Number(b.status === 'waiting') - Number(a.status === 'waiting'));
-      await Promise.allSettled(waitingFirst.map((entry) => uploads.abort(entry)));
+      const waitingFirst = running.filter(({ isRunning }) => isRunning)
+        .sort((a, b) => Number(b.status === 'waiting') - Number(a.status === 'waiting'));
+      await Promise.all(waitingFirst.map((entry) => uploads.abort(entry).catch((error) => {
+        entry.note = { text: messageOf(error), isError: true };
+      })));
+      store.changed();
     });
     store.draw(() => this.#draw());
   }
 
   #draw() {
+    let canRetry = false;
     const counts = { running: 0, waiting: 0, paused: 0, stored: 0, failed: 0 };
     for (const { upload, status, isRunning } of this.#store.entries) {
       if (!upload) continue;
+      if (status === 'stopped') canRetry = true;
       if (status === 'waiting' || status === 'paused') counts[status] += 1;
       else if (isRunning) counts.running += 1;
       else if (status === 'stored') counts.stored += 1;
@@ -45,7 +53,7 @@ export class Batch {
     const enable = (id, isEnabled) => element(id).setAttribute('aria-disabled', String(!isEnabled));
     enable('pause-all', counts.running + counts.waiting > 0);
     enable('resume-all', counts.paused > 0);
-    enable('retry-all', counts.failed > 0);
+    enable('retry-all', canRetry);
     enable('abort-all', going > 0);
   }
 }

@@ -46,8 +46,9 @@ export class List {
         row.element.remove();
         this.#rows.delete(entry);
       }
-      this.#place('open', drawn.open);
+      // First: this takes ended rows out of the open ones.
       this.#place('ended', drawn.ended);
+      this.#place('open', drawn.open);
       this.#tell(open, ended);
     });
     for (const row of this.#rows.values()) row.draw();

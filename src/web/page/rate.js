@@ -8,17 +8,25 @@ export class Rate {
 
   add(bytes) {
     if (this.#samples.at(-1)?.[1] === bytes) return;
+    this.#trim();
     this.#samples.push([Date.now(), bytes]);
   }
 
   /** Bytes per second over the last seconds; 0 if nothing has come. */
   now() {
+    this.#trim();
     const time = Date.now();
-    // One sample before the window is the beginning of what came in the window.
-    while (this.#samples.length > 1 && this.#samples[1][0] < time - WINDOW) this.#samples.shift();
     const [[began, before] = [time, 0]] = this.#samples;
     const last = this.#samples.at(-1) ?? [0, 0];
     if (this.#samples.length < 2 || last[0] < time - WINDOW) return 0;
     return (last[1] - before) / Math.max(0.5, (time - Math.max(began, time - WINDOW)) / 1000);
+  }
+
+  /** Forgets what came before the window, except the last sample: what came in the window is counted from there. */
+  #trim() {
+    const begin = Date.now() - WINDOW;
+    const inWindow = this.#samples.findIndex(([time]) => time >= begin);
+    const before = inWindow < 0 ? this.#samples.length : inWindow;
+    if (before > 1) this.#samples.splice(0, before - 1);
   }
 }

@@ -69,6 +69,7 @@ export class Uploads {
     if (upload) await upload.abort({ session: true });
     const id = entry.sessionId;
     if (!id) return this.#store.remove(entry);
+    this.#store.bind(entry, id);
     if (!upload || upload.state !== 'aborted') await this.#partway.abort(id);
     entry.upload = null;
     this.#store.apply(await this.#partway.session(id));
@@ -103,7 +104,7 @@ export class Uploads {
   }
 
   #failed(entry, error) {
-    if (error.code === 'DIFFERENT_FILE') return this.#refuse(entry, entry.file);
+    if (error.code === 'DIFFERENT_FILE' && entry.session) return this.#refuse(entry, entry.file);
     entry.note = { text: messageOf(error), isError: true };
     if (!entry.ended) this.#say(`${entry.name} failed: ${messageOf(error)}`);
     this.#store.changed();

@@ -6,12 +6,16 @@ const { PART } = require("./support.cjs");
 
 /** Drags files and folders of the disk above the page, as the system does. The last event is `drop` or `dragCancel`. */
 async function drag(page, paths, last) {
-  const session = await page.context().newCDPSession(page);
-  const send = (type) => session.send("Input.dispatchDragEvent", { type, x: 700, y: 500, data: { items: [], files: paths, dragOperationsMask: 1 } });
+  const send = await dragEvents(page, paths);
   for (const type of ["dragEnter", "dragOver"]) await send(type);
   await page.getByText("Drop to upload").waitFor();
   await send(last);
   await page.getByText("Drop to upload").waitFor({ state: "hidden" });
+}
+
+async function dragEvents(page, paths) {
+  const session = await page.context().newCDPSession(page);
+  return (type) => session.send("Input.dispatchDragEvent", { type, x: 700, y: 500, data: { items: [], files: paths, dragOperationsMask: 1 } });
 }
 
 const has = async (tools, file) => assert.ok((await tools.content(file.name)).equals(file.bytes), file.name);
@@ -38,6 +42,25 @@ module.exports = {
     assert.deepEqual((await sessions("two.jpg"))[0].file.metadata, { path: "trip/day 2/two.jpg" });
     assert.deepEqual((await sessions("alone.txt"))[0].file.metadata, {});
     await page.getByRole("heading", { name: "trip/day 2/two.jpg" }).waitFor();
+  },
+  "a file that is dropped on the sign-in form or a dialog is not taken, and the page stays": async (tools) => {
+    const { open, file, session, button } = tools;
+    await session("asked.bin", 2, [1]);
+    const signIn = await open({ at: "/" });
+    const page = await open();
+    await button(page, "Abort", "asked.bin").click();
+    for (const inactive of [signIn, page]) {
+      const send = await dragEvents(inactive, [file("lost.txt", 5).path]);
+      const dropped = await inactive.evaluateHandle(() => ({
+        isPrevented: new Promise((resolve) => { addEventListener("drop", (event) => resolve(event.defaultPrevented)); }),
+      }));
+      for (const type of ["dragEnter", "dragOver"]) await send(type);
+      assert.ok(await inactive.getByText("Drop to upload").isHidden());
+      await send("drop");
+      assert.equal(await dropped.evaluate(({ isPrevented }) => isPrevented), true);
+    }
+    await page.keyboard.press("Escape");
+    assert.deepEqual(await tools.sessions("lost.txt"), []);
   },
   "a chosen folder": async (tools) => {
     const { open, file, sessions } = tools;
@@ -149,6 +172,37 @@ module.exports = {
     release();
     await status(page, sent.name, "aborted");
     assert.deepEqual((await sessions(sent.name)).map(({ status }) => status), ["ABORTED"]);
+  },
+  "abort while the session is being created": async ({ open, file, choose, status, button, sessions, proxy }) => {
+    const page = await open();
+    const sent = file("early.bin", 2 * PART);
+    let release;
+    const released = new Promise((done) => { release = done; });
+    proxy.fault = ({ method, path }) => (method === "POST" && path === "/uploads/sessions" ? released : undefined);
+    await choose(page, sent);
+    await status(page, sent.name, "finding");
+    await button(page, "Abort", sent.name).click();
+    await page.getByRole("button", { name: "Abort upload" }).click();
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
+    release();
+    await status(page, sent.name, "aborted");
+    assert.equal(await page.getByRole("listitem").count(), 1);
+    assert.deepEqual((await sessions(sent.name)).map(({ status }) => status), ["ABORTED"]);
+  },
+  "abort all, and what goes wrong": async ({ open, file, choose, status, row, arrived, holdAfter, proxy }) => {
+    const page = await open();
+    const files = [file("all-1.bin", 12 * PART), file("all-2.bin", 12 * PART)];
+    const release = holdAfter(4);
+    await choose(page, ...files);
+    for (const { name } of files) await arrived(name, 4);
+    const held = proxy.fault;
+    proxy.fault = (request) => (request.method === "GET" && /sessions\/[^/]+$/.test(request.path) ? { status: 403, body: "{}" } : held(request));
+    await page.getByRole("button", { name: "Abort all", exact: true }).click();
+    await page.getByRole("dialog").getByText("2 uploads").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Abort all" }).click();
+    for (const { name } of files) await row(page, name).getByText("The server answered 403.").waitFor();
+    for (const { name } of files) await status(page, name, "aborted");
+    release();
   },
   "600 small files at once": async ({ open, file, work, owner, sessions, api }) => {
     const page = await open();
