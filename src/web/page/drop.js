@@ -56,12 +56,14 @@ export function acceptFiles({ add, fail, isActive }) {
   element('choose-folder').hidden = !('webkitdirectory' in HTMLInputElement.prototype);
 
   const overlay = element('drop');
-  const hasFiles = (event) => isActive() && event.dataTransfer?.types.includes('Files');
+  const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
   let timer;
   const hide = () => { overlay.hidden = true; };
   addEventListener('dragover', (event) => {
     if (!hasFiles(event)) return;
+    // Otherwise the browser leaves the page and opens the file, also where the page takes none.
     event.preventDefault();
+    if (!isActive()) return;
     overlay.hidden = false;
     // A drag that ends by Escape or outside the window does not always tell.
     clearTimeout(timer);
@@ -72,6 +74,7 @@ export function acceptFiles({ add, fail, isActive }) {
     hide();
     if (!hasFiles(event)) return;
     event.preventDefault();
+    if (!isActive()) return;
     // The transfer is empty after this event, so all entries are taken now.
     const dropped = [...event.dataTransfer.items].filter(({ kind }) => kind === 'file')
       .map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile()).filter(Boolean);

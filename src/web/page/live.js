@@ -6,18 +6,13 @@ const AWAY = 'The list waits for the server, which cannot be reached.';
 
 /** Follows the sessions until the page is left. */
 export async function follow(partway, store, sessionId) {
-  const onConnection = (error) => {
-    if (error) store.notice = error.code === 'NO_ANSWER' ? AWAY : `The list waits for the server. ${messageOf(error)}`;
-    else if (isWaiting) store.notice = '';
-    isWaiting = Boolean(error);
-    store.changed();
-  };
-  let isWaiting = false;
+  const onConnection = (error) => store.notify('connection', error ? waitingText(error) : '');
   try {
     const states = sessionId ? partway.watch(sessionId, { onConnection }) : partway.watchAll({ onConnection });
     for await (const session of states) store.apply(session);
   } catch (error) {
-    store.notice = `The list does not follow changes any more: ${messageOf(error)} Load the page again to see them.`;
-    store.changed();
+    store.notify('connection', `The list does not follow changes any more: ${messageOf(error)} Load the page again to see them.`);
   }
 }
+
+const waitingText = (error) => (error.code === 'NO_ANSWER' ? AWAY : `The list waits for the server. ${messageOf(error)}`);

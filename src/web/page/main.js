@@ -24,6 +24,17 @@ const element = (id) => document.getElementById(id);
 const signIn = new SignIn(SERVER);
 const credentials = takeCredentials();
 addEventListener('hashchange', () => { if (location.hash.includes('token=')) { takeCredentials(); location.reload(); } });
+// Before the sign-in: a file that is dropped on the form must not take the place of the page.
+acceptFiles({
+  add: (file, path) => {
+    store.notify('files', '');
+    if (isOwner) return uploads.add(file, path);
+    const [entry] = store.entries;
+    if (entry && actions.of(entry).includes('choose')) uploads.continue(entry, file);
+  },
+  fail: (text) => store.notify('files', text),
+  isActive: () => !element('app').hidden && !document.querySelector('dialog[open]'),
+});
 const signedIn = await signIn.begin(credentials);
 element('starting').hidden = true;
 
@@ -41,17 +52,6 @@ new Batch(store, uploads, dialogs);
 if (isOwner) new Filters(store, older, list);
 store.onEnd((entry) => announcer.say(`${entry.name}: ${statusText(entry)}.`));
 
-acceptFiles({
-  add: (file, path) => {
-    store.notice = '';
-    if (isOwner) return uploads.add(file, path);
-    const [entry] = store.entries;
-    if (entry && actions.of(entry).includes('choose')) uploads.continue(entry, file);
-  },
-  fail: (text) => { store.notice = text; store.changed(); },
-  isActive: () => !element('app').hidden && !document.querySelector('dialog[open]'),
-});
-
 let isLeaving = false;
 addEventListener('beforeunload', (event) => { if (!isLeaving && uploads.running.length > 0) event.preventDefault(); });
 
@@ -66,11 +66,7 @@ element('sign-out').addEventListener('click', async () => {
 store.draw(() => { if (element('notice').textContent !== store.notice) element('notice').textContent = store.notice; });
 show(signedIn.account);
 follow(partway, store, signedIn.session);
-if (isOwner) {
-  older.begin();
-} else {
-  store.apply(await partway.session(signedIn.session), { isLive: false });
-}
+if (isOwner) older.begin();
 // Times and rates change by themselves.
 setInterval(() => store.changed(), 1000);
 

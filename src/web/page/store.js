@@ -21,8 +21,9 @@ export class Store {
   exactName = null;
   /** Whether older ended sessions can be loaded. */
   hasMore = false;
-  notice = '';
   #bySession = new Map();
+  #creating = new Set(); // entries of this page that have no session yet
+  #notices = new Map();
   #views = [];
   #isScheduled = false;
   #onEnd = [];
@@ -42,15 +43,27 @@ export class Store {
     }), DRAW_EVERY);
   }
 
+  /** What the page says above the list. */
+  get notice() { return [...this.#notices.values()].filter(Boolean).join(' '); }
+
+  /** Replaces the notice from this source: 'connection', 'list' or 'files'. An empty text removes it. */
+  notify(source, text) {
+    this.#notices.set(source, text);
+    this.changed();
+  }
+
   find(sessionId) { return this.#bySession.get(sessionId); }
 
+  /** Adds the entry of an upload of this page, which finds or creates its session. */
   add(entry) {
     this.entries.add(entry);
+    this.#creating.add(entry);
     this.changed();
   }
 
   remove(entry) {
     this.entries.delete(entry);
+    this.#creating.delete(entry);
     if (entry.session && this.#bySession.get(entry.session.sessionId) === entry) this.#bySession.delete(entry.session.sessionId);
     this.changed();
   }
@@ -74,6 +87,7 @@ export class Store {
 
   /** The upload of this entry has found or created this session. */
   bind(entry, sessionId) {
+    this.#creating.delete(entry);
     const other = this.find(sessionId);
     if (other === entry) return;
     // The session that the entry had belongs to somebody else.
@@ -107,15 +121,23 @@ export class Store {
     return { open: open.sort(byRank).map(([, , entry]) => entry), ended: ended.sort(byRank).map(([, , entry]) => entry) };
   }
 
-  /** A new entry for a session; or that of an upload of this page that is creating its session at this moment. */
   #entryFor(session) {
-    const { originalFilename, metadata } = session.file;
-    const isIts = ({ upload, session: its, name, size, path }) => upload?.state === 'finding' && !its && session.status === 'INIT'
-      && name === originalFilename && size === session.totalSizeBytes && path === (metadata.path ?? '');
-    const entry = [...this.entries].find(isIts) ?? new Entry();
+    const entry = this.#creatorOf(session) ?? new Entry();
     this.entries.add(entry);
+    this.#creating.delete(entry);
     this.#bySession.set(session.sessionId, entry);
     return entry;
+  }
+
+  /** The entry whose upload is creating this session, as far as the page can tell before the answer. */
+  #creatorOf(session) {
+    if (session.status !== 'INIT') return undefined;
+    const { originalFilename, metadata } = session.file;
+    for (const entry of this.#creating) {
+      if (entry.upload.state === 'finding' && entry.name === originalFilename && entry.size === session.totalSizeBytes
+        && entry.path === (metadata.path ?? '')) return entry;
+    }
+    return undefined;
   }
 }
 

@@ -35,6 +35,54 @@ module.exports = {
     await page.locator('[data-status="aborted"]').filter({ hasText: "away.bin" }).waitFor();
     await page.locator("#notice:empty").waitFor({ state: "attached" });
   },
+  "a list that cannot be loaded is loaded by the next click; each notice stays as long as its cause": async ({ open, session, api, proxy, owner }) => {
+    await session("open.bin", 1);
+    const stored = ["old", "new"].map((name) => `${owner}-${name}.txt`);
+    for (const name of stored) await api("POST", "/files", new Uint8Array(1), { "Content-Disposition": `attachment; filename="${name}"` });
+    const isList = ({ path }) => path.startsWith("/uploads/sessions?");
+    const isStream = ({ path }) => path === "/uploads/events";
+    proxy.fault = (request) => (isList(request) ? { status: 403, body: "{}" } : isStream(request) ? { status: 503, body: "{}" } : undefined);
+    const page = await open();
+    const notice = page.locator("#notice");
+    await notice.filter({ hasText: "answered 503" }).filter({ hasText: "The list cannot be loaded: The server answered 403." }).waitFor();
+    proxy.fault = (request) => (isList(request) ? { status: 403, body: "{}" } : undefined);
+    await notice.filter({ hasText: /^The list cannot be loaded: The server answered 403\.$/ }).waitFor();
+    proxy.fault = () => undefined;
+    await page.getByRole("button", { name: "Show more ended uploads" }).click();
+    await named(page, "open.bin", ...stored.reverse());
+    await page.locator("#notice:empty").waitFor({ state: "attached" });
+  },
+  "an open row that ends moves no other row": async ({ open, session, api, status, row }) => {
+    const ids = [];
+    for (const name of ["1.bin", "2.bin", "3.bin"]) ids.push(await session(name, 2));
+    const page = await open();
+    await row(page, "1.bin").waitFor();
+    await page.evaluate(() => {
+      window.moved = 0;
+      new MutationObserver((changes) => { for (const { addedNodes } of changes) window.moved += addedNodes.length; })
+        .observe(document.querySelector("#open"), { childList: true });
+    });
+    await api("DELETE", `/uploads/sessions/${ids[2]}`); // That of the first row.
+    await status(page, "3.bin", "aborted");
+    assert.equal(await page.evaluate(() => window.moved), 0);
+  },
+  "the rate of another client, after any number of states": async ({ open }) => {
+    const page = await open();
+    const [rate, time] = await page.evaluate(async () => {
+      const { Rate } = await import("./page/rate.js");
+      const rate = new Rate();
+      const { now } = Date;
+      let time = 0;
+      Date.now = () => time;
+      for (let sample = 1; sample <= 200_000; sample += 1) { time += 100; rate.add(sample * 50); }
+      const began = performance.now();
+      const result = rate.now();
+      Date.now = now;
+      return [result, performance.now() - began];
+    });
+    assert.ok(Math.abs(rate - 500) < 10, `${rate} B/s`);
+    assert.ok(time < 100, `${time} ms`);
+  },
   "uploads by tus and by one request too": async ({ open, api, status, row }) => {
     const page = await open();
     await page.getByText("There are no uploads yet").waitFor();

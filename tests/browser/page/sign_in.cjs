@@ -85,6 +85,17 @@ module.exports = {
     const parts = asked.filter(([, path]) => path.endsWith("/parts"));
     assert.equal(parts.length, 4, "the parts are compared, and three are sent");
   },
+  "a page for one upload follows it although a request fails": async ({ open, session, put, api, row, proxy }) => {
+    const id = await session("one.bin", 2);
+    const { token } = await api("POST", `/uploads/sessions/${id}/tokens`, {});
+    let reads = 0;
+    proxy.fault = ({ method, path }) => (method === "GET" && path === `/uploads/sessions/${id}` && (reads += 1) > 1 ? { status: 403, body: "{}" } : undefined);
+    const page = await open({ at: `/#token=${token}&session=${id}` });
+    await put(id, 1);
+    await row(page, "one.bin").getByText("(50%)").waitFor();
+    // The rate falls to 0 by itself.
+    await row(page, "one.bin").getByText(/expires/).waitFor({ timeout: 20_000 });
+  },
   "a token for one upload without its session": async ({ open, session, api }) => {
     const id = await session("a.bin", 2);
     const { token } = await api("POST", `/uploads/sessions/${id}/tokens`, {});
