@@ -1,8 +1,8 @@
-// Owns what the header says of the owner: the name, and what is used. Asks again after uploads have begun, ended or been deleted.
+// Owns the owner's name and usage in the header. Reads them again after uploads have begun, ended or been deleted.
 // Does not own the sign-in.
 import { formatBytes } from './format.js';
 
-const EVERY = 5000;
+const INTERVAL = 5000;
 
 export class Account {
   #partway;
@@ -20,7 +20,7 @@ export class Account {
     document.querySelector('#account').textContent = text;
     if (account === null || this.#seen) return;
     this.#seen = this.#state();
-    setInterval(() => this.#refresh(), EVERY);
+    setInterval(() => this.#refresh(), INTERVAL);
   }
 
   async #refresh() {

@@ -11,9 +11,9 @@ const LABELS = {
   retry: 'Retry', choose: 'Choose the file to continue', download: 'Download', copy: 'Copy link', share: 'Continue on another device',
   abort: 'Abort', remove: 'Remove from the list', delete: 'Delete',
 };
-/** What a token for one upload cannot do. */
-const OWNERS = new Set(['download', 'copy', 'share', 'abort', 'delete']);
-const LINK_LASTS = '1h';
+/** Actions that need the owner's token. */
+const OWNER_ONLY = new Set(['download', 'copy', 'share', 'abort', 'delete']);
+const LINK_LIFETIME = '1h';
 
 export const labelOf = (action, { status }) => (action === 'toggle' ? (status === 'paused' ? 'Resume' : 'Pause') : LABELS[action]);
 
@@ -39,7 +39,7 @@ export class Actions {
   /** The actions that an entry has. */
   of(entry) {
     const actions = this.#all(entry);
-    return this.#isOwner ? actions : actions.filter((action) => !OWNERS.has(action));
+    return this.#isOwner ? actions : actions.filter((action) => !OWNER_ONLY.has(action));
   }
 
   #all({ status, session, retry, isRunning }) {
@@ -56,7 +56,7 @@ export class Actions {
     try {
       await this[action](entry);
     } catch (error) {
-      this.#tell(entry, { text: messageOf(error), isError: true });
+      this.#note(entry, { text: messageOf(error), isError: true });
     }
     this.#store.changed();
   }
@@ -82,14 +82,14 @@ export class Actions {
   }
 
   async copy(entry) {
-    const { url, expiresAt } = await this.#partway.createDownloadLink(entry.fileId, { expiresIn: LINK_LASTS });
-    await this.#give(entry, new URL(url, location.href).href, `Everybody who has the link can download the file until ${formatTime(expiresAt)}.`);
+    const { url, expiresAt } = await this.#partway.createDownloadLink(entry.fileId, { expiresIn: LINK_LIFETIME });
+    await this.#copyOrShow(entry, new URL(url, location.href).href, `Everybody who has the link can download the file until ${formatTime(expiresAt)}.`);
   }
 
   async share(entry) {
-    const { token, expiresAt } = await this.#partway.createUploadToken(entry.sessionId, { expiresIn: LINK_LASTS });
+    const { token, expiresAt } = await this.#partway.createUploadToken(entry.sessionId, { expiresIn: LINK_LIFETIME });
     const text = `Open the link on the other device and choose the file there. It can send this one upload, and nothing else, until ${formatTime(expiresAt)}.`;
-    await this.#give(entry, linkToUpload(token, entry.sessionId), text);
+    await this.#copyOrShow(entry, linkToUpload(token, entry.sessionId), text);
   }
 
   async abort(entry) {
@@ -110,13 +110,13 @@ export class Actions {
   }
 
   /** Copies a link, or shows it where the browser does not allow that. */
-  async #give(entry, link, text) {
+  async #copyOrShow(entry, link, text) {
     const isCopied = await (navigator.clipboard?.writeText(link) ?? Promise.reject()).then(() => true, () => false);
-    if (isCopied) this.#tell(entry, { text: `Link copied. ${text}`, isError: false });
+    if (isCopied) this.#note(entry, { text: `Link copied. ${text}`, isError: false });
     else await this.#dialogs.show(link, text);
   }
 
-  #tell(entry, note) {
+  #note(entry, note) {
     entry.note = note;
     this.#announcer.say(note.text);
   }

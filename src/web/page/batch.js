@@ -29,7 +29,7 @@ export class Batch {
       })));
       store.changed();
     });
-    store.draw(() => this.#draw());
+    store.onChange(() => this.#draw());
   }
 
   #draw() {

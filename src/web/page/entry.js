@@ -17,7 +17,7 @@ let keys = 0;
 
 export class Entry {
   key = keys++;
-  /** The last state that the server told. */
+  /** The latest state from the server. */
   session = null;
   /** The client's upload, its file and its path in the chosen folder, if this page sends it. */
   upload = null;

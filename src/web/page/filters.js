@@ -1,15 +1,15 @@
-// Owns the search and the filter above the list. Does not own what matches; see store.js and history.js.
+// Owns the search and the filter above the list. Does not own what matches; see store.js and older.js.
 
 const element = (id) => document.getElementById(id);
 
 export class Filters {
   #store;
-  #history;
+  #older;
   #list;
 
-  constructor(store, history, list) {
+  constructor(store, older, list) {
     this.#store = store;
-    this.#history = history;
+    this.#older = older;
     this.#list = list;
     element('search').addEventListener('input', ({ target }) => {
       store.search = target.value;
@@ -44,6 +44,6 @@ export class Filters {
   #begin() {
     this.#list.reset();
     this.#store.changed();
-    this.#history.begin();
+    this.#older.begin();
   }
 }

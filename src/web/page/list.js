@@ -23,7 +23,7 @@ export class List {
     element('ended-more').addEventListener('click', () => this.#show('ended'));
     new ResizeObserver(() => store.changed()).observe(element('uploads'));
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => store.changed());
-    store.draw(() => this.#draw());
+    store.onChange(() => this.#draw());
   }
 
   /** Shows as many rows as at the beginning. */
@@ -49,7 +49,7 @@ export class List {
       // First: this takes ended rows out of the open ones.
       this.#place('ended', drawn.ended);
       this.#place('open', drawn.open);
-      this.#tell(open, ended);
+      this.#updateTexts(open, ended);
     });
     for (const row of this.#rows.values()) row.draw();
   }
@@ -68,7 +68,7 @@ export class List {
   /** An element that is moved, hidden or removed loses the focus: it gets it again, or its row does, or the heading. */
   #keepingFocus(change) {
     const focused = element('uploads').contains(document.activeElement) ? document.activeElement : null;
-    const [, row] = [...this.#rows].find(([, { element: its }]) => its.contains(focused)) ?? [];
+    const [, row] = [...this.#rows].find(([, { element: rowElement }]) => rowElement.contains(focused)) ?? [];
     change();
     if (!focused || (document.activeElement === focused && focused.checkVisibility())) return;
     if (focused.isConnected && focused.checkVisibility()) focused.focus({ preventScroll: true });
@@ -76,7 +76,7 @@ export class List {
     else element('uploads-heading').focus({ preventScroll: true });
   }
 
-  #tell(open, ended) {
+  #updateTexts(open, ended) {
     const { hasMore, filter, search, exactName } = this.#store;
     const [openRest, endedRest] = [open.length - this.#shown.open, ended.length - this.#shown.ended];
     const waiting = open.slice(this.#shown.open).filter(({ status }) => status === 'waiting').length;

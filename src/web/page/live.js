@@ -1,5 +1,5 @@
 // Owns what arrives without asking: the states of all open sessions of the owner, or of the one session of a token for one upload.
-// Does not own ended sessions from before; see history.js.
+// Does not own ended sessions from before; see older.js.
 import { messageOf } from './messages.js';
 
 const AWAY = 'The list waits for the server, which cannot be reached.';

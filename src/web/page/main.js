@@ -9,9 +9,9 @@ import { forgetCredentials, takeCredentials } from './credentials.js';
 import { Dialogs } from './dialogs.js';
 import { acceptFiles, chooseFile } from './drop.js';
 import { Filters } from './filters.js';
-import { History } from './history.js';
 import { List } from './list.js';
 import { follow } from './live.js';
+import { Older } from './older.js';
 import { SignIn } from './sign_in.js';
 import { Store } from './store.js';
 import { Uploads } from './uploads.js';
@@ -38,14 +38,14 @@ acceptFiles({
 const signedIn = await signIn.begin(credentials);
 element('starting').hidden = true;
 
-const isOwner = signedIn.session === null;
+const isOwner = signedIn.sessionId === null;
 const store = new Store();
 const announcer = new Announcer();
 const dialogs = new Dialogs();
 const partway = new Partway({ url: SERVER, token: tokens() });
 const uploads = new Uploads(partway, store, announcer);
 const actions = new Actions({ partway, store, uploads, dialogs, announcer, chooseFile, isOwner });
-const older = new History(partway, store);
+const older = new Older(partway, store);
 const list = new List(store, actions, (count) => older.more(count));
 const account = new Account(partway, store);
 new Batch(store, uploads, dialogs);
@@ -63,9 +63,9 @@ element('sign-out').addEventListener('click', async () => {
   reload();
 });
 
-store.draw(() => { if (element('notice').textContent !== store.notice) element('notice').textContent = store.notice; });
+store.onChange(() => { if (element('notice').textContent !== store.notice) element('notice').textContent = store.notice; });
 show(signedIn.account);
-follow(partway, store, signedIn.session);
+follow(partway, store, signedIn.sessionId);
 if (isOwner) older.begin();
 // Times and rates change by themselves.
 setInterval(() => store.changed(), 1000);
@@ -80,7 +80,7 @@ function tokens() {
     const again = await signIn.ask(isOwner
       ? 'The server does not accept your token any more: it has expired or was revoked. Sign in again; the uploads of this page then go on.'
       : 'This link has expired. Ask for a new one.');
-    if (again.session !== signedIn.session || again.account?.owner !== signedIn.account?.owner) {
+    if (again.sessionId !== signedIn.sessionId || again.account?.owner !== signedIn.account?.owner) {
       reload();
       return new Promise(() => {}); // Nothing of this page goes on.
     }

@@ -1,10 +1,10 @@
-// Owns the state of the page: all entries, which of them the filters show, and telling the views of a change, at most ten times a second.
-// Does not own where states come from (live.js, history.js, uploads.js), nor how they look (list.js).
+// Owns the state of the page: all entries, and which of them the filters show. Notifies the views of changes, at most ten times a second.
+// Does not own where states come from (live.js, older.js, uploads.js), nor how they look (list.js).
 import { Entry, isOpen } from './entry.js';
 
-const DRAW_EVERY = 100;
+const DRAW_INTERVAL = 100;
 /** How many uploads of others stay that ended while the page was open: a page may be open for weeks. */
-const MOST_ENDED = 1000;
+const MAX_ENDED = 1000;
 const GROUPS = {
   all: () => true,
   open: ({ isEnded }) => !isEnded,
@@ -30,7 +30,7 @@ export class Store {
   #ended = []; // those that ended while the page was open, oldest first
 
   /** Calls `view` soon after each change. */
-  draw(view) { this.#views.push(view); }
+  onChange(view) { this.#views.push(view); }
   /** Calls `listener` with an entry whose session ends while the page is open. */
   onEnd(listener) { this.#onEnd.push(listener); }
 
@@ -40,7 +40,7 @@ export class Store {
     setTimeout(() => requestAnimationFrame(() => {
       this.#isScheduled = false;
       for (const view of this.#views) view();
-    }), DRAW_EVERY);
+    }), DRAW_INTERVAL);
   }
 
   /** What the page says above the list. */
@@ -78,7 +78,7 @@ export class Store {
     if (isLive && !entry.ended && !isOpen(session) && (!before || isOpen(before))) {
       entry.ended = Date.now();
       this.#ended.push(entry);
-      if (this.#ended.length > MOST_ENDED) this.#drop(this.#ended.shift());
+      if (this.#ended.length > MAX_ENDED) this.#drop(this.#ended.shift());
       if (before) for (const listener of this.#onEnd) listener(entry);
     }
     this.changed();
@@ -90,7 +90,7 @@ export class Store {
     this.#creating.delete(entry);
     const other = this.find(sessionId);
     if (other === entry) return;
-    // The session that the entry had belongs to somebody else.
+    // The entry was matched with a session that its upload does not use: that session gets an entry of its own.
     if (entry.session) {
       const left = Object.assign(new Entry(), { session: entry.session });
       this.#bySession.set(left.session.sessionId, left);
@@ -141,7 +141,7 @@ export class Store {
   }
 }
 
-/** What failed here first, and what waits for its turn last. What ended while the page was open comes before what ended earlier. */
+/** Order: failures of this page, running uploads, waiting ones. Among ended ones, those that ended while the page was open come first. */
 function rank({ status, ended, isEnded }) {
   if (isEnded) return ended ? 1 : 0;
   return status === 'stopped' ? 2 : status === 'waiting' ? 0 : 1;

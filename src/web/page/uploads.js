@@ -9,7 +9,8 @@ export class Uploads {
   #partway;
   #store;
   #say;
-  #added = new Map(); // what tells files apart -> the entry of the last upload of it
+  // Name, size and time of a file -> the entry of its latest upload.
+  #added = new Map();
 
   constructor(partway, store, announcer) {
     this.#partway = partway;

@@ -5,9 +5,9 @@ import { messageOf } from './messages.js';
 
 const FIRST = 20;
 /** The server cannot filter by the state of the file, so a page may take many sessions; then the user decides. */
-const MOST_READ = 500;
+const MAX_READ = 500;
 
-export class History {
+export class Older {
   #partway;
   #store;
   #sessions = null;
@@ -31,7 +31,7 @@ export class History {
     if (!this.#store.hasMore || !sessions) return;
     this.#store.notify('list', '');
     try {
-      for (let [found, read] = [0, 0]; found < count && read < MOST_READ; read += 1) {
+      for (let [found, read] = [0, 0]; found < count && read < MAX_READ; read += 1) {
         const { value: session, done } = await sessions.next();
         // The filter was changed meanwhile.
         if (this.#sessions !== sessions) return;
