@@ -83,19 +83,19 @@ export class Actions {
 
   async copy(entry) {
     const { url, expiresAt } = await this.#partway.createDownloadLink(entry.fileId, { expiresIn: LINK_LIFETIME });
-    await this.#copyOrShow(entry, new URL(url, location.href).href, `Everybody who has the link can download the file until ${formatTime(expiresAt)}.`);
+    await this.#copyOrShow(entry, new URL(url, location.href).href, `Anyone with the link can download the file until ${formatTime(expiresAt)}.`);
   }
 
   async share(entry) {
     const { token, expiresAt } = await this.#partway.createUploadToken(entry.sessionId, { expiresIn: LINK_LIFETIME });
-    const text = `Open the link on the other device and choose the file there. It can send this one upload, and nothing else, until ${formatTime(expiresAt)}.`;
+    const text = `Open the link on the other device and choose the file there. The link allows only this upload, until ${formatTime(expiresAt)}.`;
     await this.#copyOrShow(entry, linkToUpload(token, entry.sessionId), text);
   }
 
   async abort(entry) {
-    const has = entry.received > 0 ? `The server deletes the ${formatBytes(entry.received)} that have arrived. ` : '';
+    const loss = entry.received > 0 ? `the server deletes the ${formatBytes(entry.received)} that it has received` : 'nothing has been received yet';
     const isSure = await this.#dialogs.ask({
-      title: 'Abort this upload?', text: `${entry.name}: ${has}It cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
+      title: 'Abort this upload?', text: `${entry.name}: ${loss}. The upload cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
     });
     if (isSure) await this.#uploads.abort(entry);
   }
@@ -103,7 +103,7 @@ export class Actions {
   remove(entry) { this.#store.remove(entry); }
 
   async delete(entry) {
-    const text = `${entry.name} (${formatBytes(entry.size)}) is deleted from the server. This cannot be undone.`;
+    const text = `${entry.name} (${formatBytes(entry.size)}) will be deleted from the server. This cannot be undone.`;
     if (!await this.#dialogs.ask({ title: 'Delete this file?', text, yes: 'Delete file', no: 'Keep it' })) return;
     await this.#partway.deleteFile(entry.fileId);
     this.#store.apply(await this.#partway.session(entry.sessionId));

@@ -19,7 +19,7 @@ export class Batch {
     element('abort-all').addEventListener('click', async () => {
       const { running } = uploads;
       if (running.length === 0) return;
-      const text = `${plural(running.length, 'upload')} of this page: the server deletes what has arrived.`;
+      const text = `This aborts ${plural(running.length, 'upload')} from this page. The server deletes what it has received.`;
       if (!await dialogs.ask({ title: 'Abort all uploads?', text, yes: 'Abort all', no: 'Keep them' })) return;
       // Those that wait first: otherwise each that ends would let one of them begin.
       const waitingFirst = running.filter(({ isRunning }) => isRunning)

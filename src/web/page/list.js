@@ -90,6 +90,6 @@ export class List {
     const isEmpty = open.length + ended.length === 0 && !hasMore;
     element('empty').hidden = !isEmpty;
     if (isEmpty) element('empty').textContent = filter !== 'all' || search || exactName !== null
-      ? 'No upload matches.' : 'There are no uploads yet: drop a file on this page, or choose one.';
+      ? 'No uploads match.' : 'There are no uploads yet: drop a file on this page, or choose one.';
   }
 }

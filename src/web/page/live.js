@@ -2,7 +2,7 @@
 // Does not own ended sessions from before; see older.js.
 import { messageOf } from './messages.js';
 
-const AWAY = 'The list waits for the server, which cannot be reached.';
+const AWAY = 'The server cannot be reached. The list will update when it is back.';
 
 /** Follows the sessions until the page is left. */
 export async function follow(partway, store, sessionId) {
@@ -11,8 +11,8 @@ export async function follow(partway, store, sessionId) {
     const states = sessionId ? partway.watch(sessionId, { onConnection }) : partway.watchAll({ onConnection });
     for await (const session of states) store.apply(session);
   } catch (error) {
-    store.notify('connection', `The list does not follow changes any more: ${messageOf(error)} Load the page again to see them.`);
+    store.notify('connection', `The list no longer updates: ${messageOf(error)} Reload the page.`);
   }
 }
 
-const waitingText = (error) => (error.code === 'NO_ANSWER' ? AWAY : `The list waits for the server. ${messageOf(error)}`);
+const waitingText = (error) => (error.code === 'NO_ANSWER' ? AWAY : `The list is not up to date. ${messageOf(error)}`);

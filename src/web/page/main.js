@@ -57,7 +57,7 @@ addEventListener('beforeunload', (event) => { if (!isLeaving && uploads.running.
 
 element('sign-out').addEventListener('click', async () => {
   const count = uploads.running.length;
-  const text = `${count === 1 ? 'An upload' : `${count} uploads`} of this page would stop. The server keeps what has arrived.`;
+  const text = `${count === 1 ? 'One upload' : `${count} uploads`} on this page will stop. The server keeps what it has received.`;
   if (count > 0 && !await dialogs.ask({ title: 'Sign out?', text, yes: 'Sign out', no: 'Stay' })) return;
   forgetCredentials();
   reload();
@@ -78,7 +78,7 @@ function tokens() {
     element('app').hidden = true;
     element('tools').hidden = true;
     const again = await signIn.ask(isOwner
-      ? 'The server does not accept your token any more: it has expired or was revoked. Sign in again; the uploads of this page then go on.'
+      ? 'Your token has expired or was revoked. Sign in again to continue the uploads on this page.'
       : 'This link has expired. Ask for a new one.');
     if (again.sessionId !== signedIn.sessionId || again.account?.owner !== signedIn.account?.owner) {
       reload();

@@ -4,7 +4,7 @@ import { Partway } from './client/index.js';
 import { forgetCredentials, isForOneUpload, keepCredentials, parseCredentials } from './credentials.js';
 import { messageOf } from './messages.js';
 
-const REFUSED = 'The server does not accept this token: it is mistyped, expired or revoked.';
+const REFUSED = 'This token is not valid: it is mistyped, expired or revoked.';
 const NO_SESSION = 'This token is for one upload. Open the link that came with it.';
 
 export class SignIn {

@@ -5,12 +5,12 @@ import { messageOf } from './messages.js';
 
 const FAILED = { checksum_mismatch: 'Failed: the bytes do not have the declared digest', bytes_lost: 'Failed: the server has lost its bytes' };
 const WORDS = {
-  waiting: 'Waiting for its turn',
-  finding: 'Asking the server',
+  waiting: 'Waiting to start',
+  finding: 'Checking with the server',
   sending: 'Sending',
   paused: 'Paused',
   finalizing: 'Checking and storing',
-  stopped: 'Failed here',
+  stopped: 'Failed (can be retried)',
   stored: 'Stored',
   deleted: 'Deleted',
   aborted: 'Aborted',
@@ -20,9 +20,9 @@ const WORDS = {
 export function statusText(entry) {
   const { status, session, progress, retry } = entry;
   if (retry && entry.isRunning && status !== 'paused') return 'Waiting to try again';
-  if (status === 'comparing') return `Comparing with what has arrived${progress ? `: ${formatBytes(progress.bytesCompared)}` : ''}`;
+  if (status === 'comparing') return `Comparing with the received parts…${progress ? ` ${formatBytes(progress.bytesCompared)}` : ''}`;
   if (status === 'failed') return FAILED[session.statusReason] ?? 'Failed';
-  if (status === 'open') return entry.isArriving ? 'Arriving from elsewhere' : 'Open: nothing is arriving';
+  if (status === 'open') return entry.isArriving ? 'Receiving from another client' : 'Incomplete: no data arriving';
   return WORDS[status];
 }
 
@@ -34,7 +34,7 @@ export function numbersText(entry) {
   if (entry.isEnded) return [...texts, formatTime(session.updatedAt)].join(' · ');
   if (entry.isRunning) {
     const { rate = 0, eta = null } = status === 'sending' && !entry.retry ? entry.progress ?? {} : {};
-    texts.push(...speed(rate, eta), 'by this page');
+    texts.push(...speed(rate, eta), 'from this page');
   } else if (status === 'open') {
     const rate = entry.rate.now();
     texts.push(...speed(rate, rate > 0 ? (size - bytes) / rate : null));

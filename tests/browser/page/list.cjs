@@ -29,7 +29,7 @@ module.exports = {
     const page = await open({ origin: server.url });
     await row(page, "away.bin").waitFor();
     await server.stop("SIGKILL");
-    await page.getByRole("status").filter({ hasText: "The list waits for the server" }).waitFor();
+    await page.getByRole("status").filter({ hasText: "The list will update when it is back" }).waitFor();
     await server.begin();
     await api("DELETE", `/uploads/sessions/${id}`);
     await page.locator('[data-status="aborted"]').filter({ hasText: "away.bin" }).waitFor();
@@ -136,7 +136,7 @@ module.exports = {
     await search.fill("TXT");
     await named(page, "open.txt", "aborted.txt", "deleted.txt");
     await search.fill("needle.txt");
-    await page.getByText("No upload matches").or(page.getByRole("button", { name: "Show more ended uploads" })).first().waitFor();
+    await page.getByText("No uploads match").or(page.getByRole("button", { name: "Show more ended uploads" })).first().waitFor();
     await search.press("Enter");
     await named(page, "needle.txt");
     await page.getByRole("button", { name: "Back to all uploads" }).click();

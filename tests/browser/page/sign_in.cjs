@@ -10,7 +10,7 @@ module.exports = {
     const page = await open({ at: "/" });
     await field(page).fill("pw_wrong");
     await field(page).press("Enter");
-    await page.getByRole("alert").filter({ hasText: "does not accept this token" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "This token is not valid" }).waitFor();
     await field(page).fill(` ${token} `);
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.getByText(EMPTY).waitFor();
@@ -39,7 +39,7 @@ module.exports = {
     await arrived(sent.name, 2);
     const [id] = cli("token", "list").split("\n").find((line) => line.includes(tools.owner) && line.includes("revoked")).trim().split(/\s+/);
     cli("token", "revoke", id);
-    await page.getByRole("alert").filter({ hasText: "does not accept your token any more" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "Your token has expired or was revoked" }).waitFor();
     assert.ok(await page.locator("#app").isHidden());
     release();
     await field(page).fill(tools.token);

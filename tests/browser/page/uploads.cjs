@@ -105,7 +105,7 @@ module.exports = {
     const [before] = await sessions(sent.name);
     for (const wrong of [file("size.bin", 11 * PART), file("content.bin", 12 * PART)]) {
       await chooseFor(page, sent.name, wrong);
-      await row(page, sent.name).getByText(`${wrong.name}: This is another file`).waitFor();
+      await row(page, sent.name).getByText(`${wrong.name}: This is not the file`).waitFor();
       await status(page, sent.name, "open", "arriving");
     }
     assert.equal((await sessions(sent.name))[0].version, before.version);
@@ -235,7 +235,7 @@ module.exports = {
     assert.equal(download.suggestedFilename(), sent.name);
     assert.ok(readFileSync(await download.path()).equals(sent.bytes));
     await button(page, "Copy link", sent.name).click();
-    await row(page, sent.name).getByText(/Link copied\. Everybody who has the link can download the file until /).waitFor();
+    await row(page, sent.name).getByText(/Link copied\. Anyone with the link can download the file until /).waitFor();
     const link = await page.evaluate(() => navigator.clipboard.readText());
     assert.ok(Buffer.from(await (await fetch(link)).arrayBuffer()).equals(sent.bytes));
     await button(page, "Delete", sent.name).click();
