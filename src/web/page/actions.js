@@ -6,9 +6,9 @@ import { formatBytes, formatTime } from './format.js';
 import { messageOf } from './messages.js';
 
 /** The actions in the order of the buttons. */
-export const ACTIONS = ['toggle', 'retry', 'choose', 'download', 'copy', 'share', 'abort', 'remove', 'delete'];
+export const ACTIONS = ['toggle', 'retry', 'choose', 'store', 'download', 'copy', 'share', 'abort', 'remove', 'delete'];
 const LABELS = {
-  retry: 'Retry', choose: 'Choose the file to continue', download: 'Download', copy: 'Copy link', share: 'Continue on another device',
+  retry: 'Retry', choose: 'Choose the file to continue', store: 'Store', download: 'Download', copy: 'Copy link', share: 'Continue on another device',
   abort: 'Abort', remove: 'Remove from the list', delete: 'Delete',
 };
 /** Actions that need the owner's token. */
@@ -42,10 +42,11 @@ export class Actions {
     return this.#isOwner ? actions : actions.filter((action) => !OWNER_ONLY.has(action));
   }
 
-  #all({ status, session, retry, isRunning }) {
+  #all({ status, session, retry, isRunning, isComplete }) {
     const isOnServer = session !== null && isOpen(session);
     if (isRunning) return ['toggle', ...(retry && status !== 'paused' ? ['retry'] : []), ...(isOnServer ? ['share'] : []), 'abort'];
     if (status === 'stopped') return ['retry', ...(isOnServer ? ['choose', 'abort'] : ['remove'])];
+    if (isComplete) return ['store', 'abort'];
     if (status === 'open') return ['choose', 'share', 'abort'];
     return status === 'stored' ? ['download', 'copy', 'delete'] : [];
   }
@@ -73,6 +74,11 @@ export class Actions {
     if (file) this.#uploads.continue(entry, file);
   }
 
+  async store({ sessionId }) {
+    await this.#partway.finalize(sessionId);
+    this.#store.apply(await this.#partway.session(sessionId));
+  }
+
   async download({ fileId, name }) {
     // By this page's own address, so that the browser saves the file and stays on the page.
     const { search } = new URL((await this.#partway.createDownloadLink(fileId)).url, location.href);
@@ -93,7 +99,8 @@ export class Actions {
   }
 
   async abort(entry) {
-    const loss = entry.received > 0 ? `the server deletes the ${formatBytes(entry.received)} that it has received` : 'nothing has been received yet';
+    const received = Math.max(entry.received, entry.progress?.bytesConfirmed ?? 0);
+    const loss = received > 0 ? `the server deletes the ${formatBytes(received)} that it has received` : 'nothing has been received yet';
     const isSure = await this.#dialogs.ask({
       title: 'Abort this upload?', text: `${entry.name}: ${loss}. The upload cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
     });

@@ -8,11 +8,12 @@ const SESSION = 'partway.session';
 export const isForOneUpload = (token) => token.startsWith('pu_');
 
 /**
- * What somebody has typed: a token, or a link whose fragment has one. `sessionId` is that of the only session that a token for one upload opens.
+ * What somebody has typed or copied: a token, also as `Bearer …` or as the line that the server prints, or a link whose fragment has one.
+ * `sessionId` is that of the only session that a token for one upload opens.
  * @returns {{ token: string, sessionId: string | null } | null}
  */
 export function parseCredentials(text) {
-  const trimmed = text.trim();
+  const trimmed = text.trim().replace(/^(export\s+PARTWAY_TOKEN=|Bearer\s+)/i, '').replace(/^(["'])(.*)\1$/, '$2').trim();
   const fragment = /[#&]token=/.test(trimmed) ? trimmed.slice(trimmed.indexOf('#') + 1) : null;
   const values = new URLSearchParams(fragment ?? '');
   const token = fragment === null ? trimmed : values.get('token');

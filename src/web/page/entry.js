@@ -23,8 +23,9 @@ export class Entry {
   upload = null;
   file = null;
   path = '';
-  /** The last progress of the upload. */
+  /** The progress of the upload, and when it last moved. */
   progress = null;
+  moved = 0;
   /** The stored file, as the upload of this page has proven. */
   stored = null;
   /** While the client waits to try again: `{ error, at }`. */
@@ -61,6 +62,9 @@ export class Entry {
   /** Whether this page sends it, or will. */
   get isRunning() { return RUNNING.has(this.status); }
 
+  /** Whether the server has all bytes, and stores the file as soon as somebody asks for that. */
+  get isComplete() { return this.status === 'open' && this.session !== null && this.session.bytesReceived === this.session.totalSizeBytes; }
+
   /** What the server has. */
   get received() { return this.status === 'stored' ? this.size : this.session?.bytesReceived ?? this.progress?.bytesConfirmed ?? 0; }
   /** The same, with what is on its way. */
@@ -68,8 +72,9 @@ export class Entry {
     if (!this.isRunning || !this.progress) return this.received;
     return this.status === 'paused' ? this.progress.bytesConfirmed : this.progress.bytesSent;
   }
-  /** Whether another client sends it. */
-  get isArriving() { return this.status === 'open' && this.rate.now() > 0; }
+  /** How many milliseconds ago another client has sent something; null if that is long ago. */
+  get lastArrival() { return this.status === 'open' ? this.rate.lastArrival : null; }
+  get isArriving() { return this.lastArrival !== null; }
 
   /** The received ranges, and the number of all parts. */
   get ranges() {

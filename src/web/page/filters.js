@@ -33,6 +33,16 @@ export class Filters {
     });
   }
 
+  /** Shows all uploads, so that what the user adds is in sight. */
+  showAll() {
+    const { filter, search, exactName } = this.#store;
+    if (filter === 'all' && search === '' && exactName === null) return;
+    element('search').value = '';
+    element('filter').value = 'all';
+    Object.assign(this.#store, { filter: 'all', search: '' });
+    this.#find(null);
+  }
+
   /** Shows the uploads with exactly this name; with null, all again. */
   #find(name) {
     this.#store.exactName = name;

@@ -87,9 +87,12 @@ export class List {
     element('ended-part').hidden = ended.length === 0 && !hasMore;
     element('ended-more').parentElement.hidden = endedRest <= 0 && !hasMore;
     element('ended-rest').textContent = endedRest > 0 ? `${formatCount(endedRest)} more.` : '';
-    const isEmpty = open.length + ended.length === 0 && !hasMore;
+    const isSearch = search.trim() !== '' && exactName === null;
+    const isEmpty = open.length + ended.length === 0 && (!hasMore || isSearch);
     element('empty').hidden = !isEmpty;
-    if (isEmpty) element('empty').textContent = filter !== 'all' || search || exactName !== null
-      ? 'No uploads match.' : 'There are no uploads yet: drop a file on this page, or choose one.';
+    if (!isEmpty) return;
+    const isFiltered = filter !== 'all' || search || exactName !== null;
+    if (hasMore) element('empty').textContent = 'None of the loaded uploads match. Press Enter to search the server for this exact name, or load more.';
+    else element('empty').textContent = isFiltered ? 'No uploads match.' : 'There are no uploads yet: drop a file on this page, or choose one.';
   }
 }

@@ -28,7 +28,10 @@ addEventListener('hashchange', () => { if (location.hash.includes('token=')) { t
 acceptFiles({
   add: (file, path) => {
     store.notify('files', '');
-    if (isOwner) return uploads.add(file, path);
+    if (isOwner) {
+      filters.showAll();
+      return uploads.add(file, path);
+    }
     const [entry] = store.entries;
     if (entry && actions.of(entry).includes('choose')) uploads.continue(entry, file);
   },
@@ -49,7 +52,7 @@ const older = new Older(partway, store);
 const list = new List(store, actions, (count) => older.more(count));
 const account = new Account(partway, store);
 new Batch(store, uploads, dialogs);
-if (isOwner) new Filters(store, older, list);
+const filters = isOwner ? new Filters(store, older, list) : null;
 store.onEnd((entry) => announcer.say(`${entry.name}: ${statusText(entry)}.`));
 
 let isLeaving = false;
@@ -65,10 +68,11 @@ element('sign-out').addEventListener('click', async () => {
 
 store.onChange(() => { if (element('notice').textContent !== store.notice) element('notice').textContent = store.notice; });
 show(signedIn.account);
+if (signIn.isByForm) element('uploads-heading').focus();
 follow(partway, store, signedIn.sessionId);
 if (isOwner) older.begin();
 // Times and rates change by themselves.
-setInterval(() => store.changed(), 1000);
+setInterval(() => uploads.refresh(), 1000);
 
 /** The token, and another one after the server has refused it: uploads wait until somebody has signed in again. */
 function tokens() {

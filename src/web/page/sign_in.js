@@ -8,6 +8,8 @@ const REFUSED = 'This token is not valid: it is mistyped, expired or revoked.';
 const NO_SESSION = 'This token is for one upload. Open the link that came with it.';
 
 export class SignIn {
+  /** Whether the form was shown: it had the focus. */
+  isByForm = false;
   #url;
   #section = document.querySelector('#sign-in');
   #form = document.querySelector('#sign-in-form');
@@ -30,6 +32,7 @@ export class SignIn {
 
   /** Shows the form until the server accepts a token. */
   ask(message) {
+    this.isByForm = true;
     document.querySelector('#starting').hidden = true;
     this.#section.hidden = false;
     this.#message.textContent = message;

@@ -20,10 +20,15 @@ export class Uploads {
 
   get running() { return [...this.#store.entries].filter(({ isRunning }) => isRunning); }
 
-  /** Uploads a file, unless this page does so already. `path` is that in the chosen folder. */
+  /** Uploads a file, unless this page does so already; tries again if that has failed. `path` is that in the chosen folder. */
   add(file, path = '') {
     const key = keyOf(file, path);
-    if (this.#added.get(key)?.isRunning) return;
+    const known = this.#added.get(key);
+    if (known?.isRunning) return;
+    if (known?.status === 'stopped' && this.#store.entries.has(known)) {
+      known.file = file;
+      return this.retry(known);
+    }
     const entry = Object.assign(new Entry(), { file, path });
     this.#added.set(key, entry);
     this.#start(entry, { metadata: path ? { path } : undefined });
@@ -76,6 +81,12 @@ export class Uploads {
     this.#store.apply(await this.#partway.session(id));
   }
 
+  /** Computes the rates anew: without progress, no event does. */
+  refresh() {
+    for (const entry of this.running) if (entry.progress) entry.progress = entry.upload.progress;
+    this.#store.changed();
+  }
+
   /** Stops all, and leaves the sessions on the server. */
   leave() { for (const { upload } of this.running) upload.abort(); }
 
@@ -89,8 +100,14 @@ export class Uploads {
       if (upload.sessionId) this.#store.bind(entry, upload.sessionId);
       this.#store.changed();
     };
-    upload.on('state', changed);
-    upload.on('progress', (progress) => { if (isCurrent()) Object.assign(entry, { progress, retry: null }); changed(); });
+    upload.on('state', () => { entry.moved = Date.now(); changed(); });
+    upload.on('progress', (progress) => {
+      if (isCurrent()) {
+        if (progress.bytesSent !== entry.progress?.bytesSent) entry.moved = Date.now();
+        Object.assign(entry, { progress, retry: null });
+      }
+      changed();
+    });
     upload.on('retry', ({ error, wait }) => { if (isCurrent()) entry.retry = { error, at: Date.now() + wait }; changed(); });
     upload.then(
       (stored) => { if (isCurrent()) this.#done(entry, stored); },

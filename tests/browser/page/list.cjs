@@ -72,7 +72,7 @@ module.exports = {
       const { Rate } = await import("./page/rate.js");
       const rate = new Rate();
       const { now } = Date;
-      let time = 0;
+      let time = 1;
       Date.now = () => time;
       for (let sample = 1; sample <= 200_000; sample += 1) { time += 100; rate.add(sample * 50); }
       const began = performance.now();
@@ -123,7 +123,7 @@ module.exports = {
     await named(page, ...expected, ...Array.from({ length: 25 }, (_, index) => `${owner}-${24 - index}`));
     await page.getByRole("button", { name: "Show more ended uploads" }).waitFor({ state: "hidden" });
   },
-  "search and filter": async ({ open, session, api, row }) => {
+  "search and filter": async ({ open, session, api, row, file, choose, status }) => {
     const stored = async (name) => (await api("POST", "/files", new Uint8Array(1), { "Content-Disposition": `attachment; filename="${name}"` })).file_id;
     await stored("needle.txt");
     for (let number = 0; number < 30; number += 1) await stored(`hay ${number}`);
@@ -151,6 +151,19 @@ module.exports = {
     assert.ok(!(await names(page)).includes("deleted.txt"));
     await search.fill("no such upload");
     await named(page);
+    await page.getByText("None of the loaded uploads match.").waitFor();
+    // What is added is in sight.
+    await choose(page, file("added.txt", 5));
+    await status(page, "added.txt", "stored");
+    await row(page, "open.txt").waitFor();
+    assert.equal(await search.inputValue(), "");
+  },
+  "an upload with all bytes can be stored": async ({ open, session, row, button, status }) => {
+    await session("whole.iso", 2, [1, 2]);
+    const page = await open();
+    await row(page, "whole.iso").getByText("All bytes have arrived; not stored yet").waitFor();
+    await button(page, "Store", "whole.iso").click();
+    await status(page, "whole.iso", "stored");
   },
   "names and metadata are text": async ({ open, api, file, choose, status, session }) => {
     const name = '<img src=x onerror="document.title=1">.txt';

@@ -152,6 +152,10 @@ module.exports = {
     await choose(page, sent);
     await status(page, sent.name, "stopped");
     await row(page, sent.name).getByText("The server answered 403.").waitFor();
+    // The same file again is another attempt.
+    await choose(page, sent);
+    await status(page, sent.name, "stopped");
+    assert.equal(await page.getByRole("listitem").count(), 1);
     proxy.fault = () => undefined;
     await button(page, "Retry", sent.name).click();
     await status(page, sent.name, "stored");
