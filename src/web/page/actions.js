@@ -13,6 +13,8 @@ const LABELS = {
 };
 /** Actions that need the owner's token. */
 const OWNER_ONLY = new Set(['download', 'copy', 'share', 'abort', 'delete']);
+/** How long a row says that its link was copied. */
+const NOTE_LIFETIME = 15_000;
 const LINK_LIFETIME = '1h';
 
 export const labelOf = (action, { status }) => (action === 'toggle' ? (status === 'paused' ? 'Resume' : 'Pause') : LABELS[action]);
@@ -102,7 +104,7 @@ export class Actions {
     const received = Math.max(entry.received, entry.progress?.bytesConfirmed ?? 0);
     const loss = received > 0 ? `the server deletes the ${formatBytes(received)} that it has received` : 'nothing has been received yet';
     const isSure = await this.#dialogs.ask({
-      title: 'Abort this upload?', text: `${entry.name}: ${loss}. The upload cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
+      title: 'Abort this upload?', text: `${entry.title}: ${loss}. The upload cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
     });
     if (isSure) await this.#uploads.abort(entry);
   }
@@ -110,7 +112,7 @@ export class Actions {
   remove(entry) { this.#store.remove(entry); }
 
   async delete(entry) {
-    const text = `${entry.name} (${formatBytes(entry.size)}) will be deleted from the server. This cannot be undone.`;
+    const text = `${entry.title} (${formatBytes(entry.size)}) will be deleted from the server. This cannot be undone.`;
     if (!await this.#dialogs.ask({ title: 'Delete this file?', text, yes: 'Delete file', no: 'Keep it' })) return;
     await this.#partway.deleteFile(entry.fileId);
     this.#store.apply(await this.#partway.session(entry.sessionId));
@@ -126,5 +128,10 @@ export class Actions {
   #note(entry, note) {
     entry.note = note;
     this.#announcer.say(note.text);
+    if (note.isError) return;
+    setTimeout(() => {
+      if (entry.note === note) entry.note = null;
+      this.#store.changed();
+    }, NOTE_LIFETIME);
   }
 }

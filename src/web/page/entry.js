@@ -1,5 +1,6 @@
 // Owns one upload as the page knows it: a session of the server, an upload of this page, or both, and which status follows from them.
 // Does not own how they change; see store.js and uploads.js.
+import { formatName } from './format.js';
 import { Rate } from './rate.js';
 
 export const isOpen = ({ status }) => status === 'INIT' || status === 'IN_PROGRESS';
@@ -39,6 +40,8 @@ export class Entry {
 
   get record() { return this.session?.file ?? this.stored; }
   get name() { return this.record?.originalFilename ?? this.file.name; }
+  /** The name as people see it. */
+  get title() { return formatName(this.name); }
   get folder() {
     const path = this.record?.metadata.path ?? this.path;
     return typeof path === 'string' && path.includes('/') ? path.slice(0, path.lastIndexOf('/') + 1) : '';

@@ -51,9 +51,9 @@ const actions = new Actions({ partway, store, uploads, dialogs, announcer, choos
 const older = new Older(partway, store);
 const list = new List(store, actions, (count) => older.more(count));
 const account = new Account(partway, store);
-new Batch(store, uploads, dialogs);
+const batch = new Batch(store, uploads, dialogs);
 const filters = isOwner ? new Filters(store, older, list) : null;
-store.onEnd((entry) => announcer.say(`${entry.name}: ${statusText(entry)}.`));
+store.onEnd((entry) => announcer.say(`${entry.title}: ${statusText(entry)}.`));
 
 let isLeaving = false;
 addEventListener('beforeunload', (event) => { if (!isLeaving && uploads.running.length > 0) event.preventDefault(); });
@@ -72,7 +72,7 @@ if (signIn.isByForm) element('uploads-heading').focus();
 follow(partway, store, signedIn.sessionId);
 if (isOwner) older.begin();
 // Times and rates change by themselves.
-setInterval(() => uploads.refresh(), 1000);
+setInterval(() => { uploads.refresh(); batch.updateTitle(); }, 1000);
 
 /** The token, and another one after the server has refused it: uploads wait until somebody has signed in again. */
 function tokens() {

@@ -48,9 +48,9 @@ export class Uploads {
     this.#store.changed();
   }
 
-  pause({ upload, name }) {
+  pause({ upload, title }) {
     upload.pause();
-    this.#say(`${name} is paused.`);
+    this.#say(`${title} is paused.`);
   }
 
   resume({ upload }) { upload.resume(); }
@@ -116,7 +116,7 @@ export class Uploads {
   }
 
   #done(entry, stored) {
-    if (!entry.ended) this.#say(`${entry.name} is stored.`);
+    if (!entry.ended) this.#say(`${entry.title} is stored.`);
     Object.assign(entry, { stored, file: null, ended: entry.ended || Date.now() });
     this.#store.changed();
   }
@@ -124,7 +124,7 @@ export class Uploads {
   #failed(entry, error) {
     if (error.code === 'DIFFERENT_FILE' && entry.session) return this.#refuse(entry, entry.file);
     entry.note = { text: messageOf(error), isError: true };
-    if (!entry.ended) this.#say(`${entry.name} failed: ${messageOf(error)}`);
+    if (!entry.ended) this.#say(`${entry.title} failed: ${messageOf(error)}`);
     this.#store.changed();
   }
 

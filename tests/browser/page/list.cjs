@@ -170,6 +170,7 @@ module.exports = {
     await session(name, 1, [], { metadata: { path: `<b onclick=alert(1)>/${name}` } });
     await session("a\u202Etxt.exe", 1, [], { metadata: { path: { not: "text" } } });
     const page = await open();
+    await page.getByRole("heading", { name: "a\\u202Etxt.exe", exact: true }).waitFor();
     await page.getByRole("heading", { name: `<b onclick=alert(1)>/${name}`, exact: true }).waitFor();
     const sent = file('<svg onload=document.title=2>.html');
     await choose(page, sent);

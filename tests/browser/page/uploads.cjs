@@ -212,12 +212,17 @@ module.exports = {
     const page = await open();
     for (let number = 0; number < 600; number += 1) file(`many/${number}.txt`, 20);
     await page.setInputFiles("#folder", join(work, owner, "many"));
+    await page.waitForFunction(() => /^\d+ uploading – Partway$/.test(document.title));
     await page.locator("#open-rest").filter({ hasText: /more, .* waiting/ }).waitFor();
     await page.evaluate(() => {
       window.most = 0;
       new MutationObserver(() => { window.most = Math.max(window.most, document.querySelectorAll("li").length); }).observe(document.body, { childList: true, subtree: true });
     });
     await page.locator("#batch-text").filter({ hasText: /: 600 stored\.$/ }).waitFor({ state: "attached", timeout: 120_000 });
+    // The result stays until it is dismissed.
+    await page.getByRole("button", { name: "Dismiss" }).click();
+    await page.locator("#batch").waitFor({ state: "hidden" });
+    assert.equal(await page.evaluate(() => document.activeElement.id), "choose-files");
     const most = await page.evaluate(() => window.most);
     assert.ok(most <= 70, `${most} rows`);
     assert.equal((await api("GET", "/me")).open_sessions, 0);
