@@ -86,11 +86,16 @@ impl Db {
         Ok(numbered.unsigned_abs())
     }
 
+    /// The position of the latest event of all owners.
+    pub async fn events_head(&self) -> Result<u64> {
+        let row = retry_transient(|| at_most_one(instance::Entity::find_by_id(ROW), &self.read)).await?;
+        Ok(row.map_or(0, |row| row.last_event_position.unsigned_abs()))
+    }
+
     /// The owner's events after a position: at most `limit`.
     pub async fn events(&self, owner: &OwnerName, after: u64, limit: u64) -> Result<EventPage> {
         // Read first: the page then has all events up to it.
-        let head = retry_transient(|| at_most_one(instance::Entity::find_by_id(ROW), &self.read)).await?;
-        let head = head.map_or(0, |row| row.last_event_position.unsigned_abs());
+        let head = self.events_head().await?;
         let page = event::Entity::find()
             .filter(event::COLUMN.owner.eq(owner.as_str()))
             .filter(event::COLUMN.position.gt(i64::try_from(after).unwrap_or(i64::MAX)))

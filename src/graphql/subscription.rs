@@ -82,7 +82,7 @@ impl Subscription {
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<TimeLimited<UploadSession>>> + use<>> {
         let scope = Arc::clone(Scope::of(ctx));
         let states = tokio::time::timeout(scope.timeout, scope.service.watch_all(&scope.principal, None)).await;
-        let states = states.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)?;
+        let (_, states) = states.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)?;
         Ok(states.map(move |changed| {
             let state = changed.map_err(ApiError::from)?.state;
             let loaders = Arc::new(Loaders::new(Arc::clone(&scope.service), scope.principal.clone()));

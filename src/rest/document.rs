@@ -1,4 +1,4 @@
-//! `/openapi.json`: the description of the API.
+//! `/openapi.json`: the description of the API. Does not own its content: that is `app/openapi`.
 
 use axum::{
     Extension,

@@ -41,14 +41,14 @@ const MAX_JSON_BYTES: usize = 64 * 1024;
 /// The header of an answer that no cache may keep.
 const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
-/// Every route with its description, so that none is without one.
+/// Every route, each with its description in OpenAPI.
 fn routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::default()
         .routes(routes!(limits::show))
         .routes(routes!(watch::stream_all))
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::status, sessions::abort))
-        .routes(routes!(watch::stream))
+        .routes(routes!(watch::stream_one))
         .routes(routes!(sessions::finalize))
         .routes(routes!(tokens::create))
         .routes(routes!(parts::list, parts::receive_by_header))

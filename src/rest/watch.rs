@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response, sse::Event},
 };
-use futures_util::{StreamExt, future::ready};
+use futures_util::{StreamExt, future::ready, stream};
 use tokio::time::timeout;
 
 use super::bodies::SessionBody;
@@ -44,7 +44,7 @@ const MAX_WAIT_SECONDS: u64 = 60;
     ),
     security(("bearer" = []), ("upload_token" = [])),
 )]
-pub(super) async fn stream(
+pub(super) async fn stream_one(
     State(service): State<Arc<Service>>,
     Extension(shutdown): Extension<Shutdown>,
     UploadCaller { principal, token }: UploadCaller,
@@ -86,12 +86,14 @@ pub(super) async fn stream_all(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let token = bearer_token(&headers)?.to_owned();
-    let states = service.watch_all(&principal, last_event_id(&headers)).await?;
+    let (position, states) = service.watch_all(&principal, last_event_id(&headers)).await?;
     // After an error, the client connects again and gets it as the answer.
     let states = states.take_while(|state| ready(state.is_ok())).filter_map(|state| ready(state.ok()));
     let events = states.filter_map(|AnySessionState { state, position }| ready(event(position, state)));
+    // Without data: a client whose connection breaks before the first state connects again with this id.
+    let begin = stream::once(ready(Event::default().id(position.to_string())));
     let token_end = token_end(service, token);
-    Ok(event_stream(events, shutdown.stopping().clone(), token_end))
+    Ok(event_stream(begin.chain(events), shutdown.stopping().clone(), token_end))
 }
 
 /// The id of the last event that the client has. Ignores an id that no stream of this server has sent.
@@ -131,12 +133,13 @@ impl Wait {
         known: u64,
         shutdown: &Shutdown,
     ) -> Result<()> {
-        let moved = service.version_moves(principal, id, known);
-        let in_time = timeout(Duration::from_secs(self.seconds), moved);
-        if let Some(Ok(failed @ Err(_))) = shutdown.stopping().run_until_cancelled(in_time).await {
-            return failed;
+        let change = service.wait_for_version_change(principal, id, known);
+        let in_time = timeout(Duration::from_secs(self.seconds), change);
+        match shutdown.stopping().run_until_cancelled(in_time).await {
+            Some(Ok(changed)) => changed,
+            // The time is up, or the server stops.
+            Some(Err(_)) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// The header that tells the client how long the server was ready to wait.

@@ -166,7 +166,7 @@ async fn a_watcher_gets_changes_that_happened_while_its_server_could_not_listen(
     let ann = Principal::of_owner(OwnerName::parse("ann").unwrap());
     let session = SessionId(id.parse().unwrap());
     let mut states = std::pin::pin!(watching.service.watch(&ann, session).await.unwrap());
-    let mut of_all = std::pin::pin!(watching.service.watch_all(&ann, None).await.unwrap());
+    let mut of_all = std::pin::pin!(watching.service.watch_all(&ann, None).await.unwrap().1);
     assert_eq!(states.next().await.unwrap().unwrap().session.version, 1);
     assert_eq!(of_all.next().await.unwrap().unwrap().state.session.version, 1);
     user.put(&id, 1, "0123456789").await.expect(201);

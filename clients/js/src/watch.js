@@ -40,8 +40,8 @@ async function* follow(http, path, { signal, onConnection } = {}, isLast) {
       if (response.status === 204) return;
       for await (const event of messages(response.body, connection)) {
         failures = 0;
-        if (!event.data) continue;
         lastEventId = event.id ?? lastEventId;
+        if (!event.data) continue;
         const session = camel(JSON.parse(event.data));
         yield session;
         if (isLast(session)) return;

@@ -1,4 +1,4 @@
-//! The bodies of requests.
+//! The descriptions of request bodies. Owns corrections to what utoipa derives. Does not own the schemas: those are in each edge.
 
 use utoipa::openapi::{Content, RefOr, Schema, path::Operation};
 

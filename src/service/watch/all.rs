@@ -24,10 +24,10 @@ use crate::{
 
 /// Sessions that one statement reads.
 const READ_AT_ONCE: usize = 50;
-/// Events that one look reads.
+/// Events that one search reads.
 const EVENTS_AT_ONCE: u64 = 200;
-/// A watcher spends at most one part in this many of its time on looking for changes, however many sessions are open.
-const SHARE_OF_TIME: u32 = 10;
+/// A watcher spends at most a tenth of its time searching for changes, however many sessions are open.
+const PAUSE_FACTOR: u32 = 10;
 
 /// A new state of one of the owner's sessions.
 #[derive(Clone, Debug)]
@@ -43,14 +43,15 @@ struct Watcher {
     service: Arc<Service>,
     owner: OwnerName,
     changes: OwnerSubscription,
-    /// The versions that the client has of the sessions whose end the feed has not reported yet.
+    /// The latest version that the client has of each session. An entry is removed when the feed reports the end.
     known: HashMap<SessionId, u64>,
-    /// The changes up to this position in the feed are in `changed` or reported.
-    looked_to: u64,
+    /// The ends up to this position in the feed are in `changed`, or the client has them.
+    found_to: u64,
+    /// The client has the ends up to this position.
     reported_to: u64,
     changed: VecDeque<Changed>,
     ready: VecDeque<AnySessionState>,
-    next_look: Instant,
+    next_search: Instant,
     _permit: OpenPermit,
 }
 
@@ -70,7 +71,7 @@ enum Reason {
 impl Service {
     /// The states of all of the caller's sessions: those of the open sessions, oldest first, then each newer state of any
     /// session, at most ten times per second. With `after`, the position of an earlier stream, also the sessions that have ended
-    /// and the files that were deleted since. The stream does not end.
+    /// and the files that were deleted since. The stream does not end. Returns also the position at which the stream begins.
     ///
     /// # Errors
     /// `FORBIDDEN` for a narrow token. `RATE_LIMITED` if the owner has `max_streams_per_owner` streams.
@@ -78,13 +79,13 @@ impl Service {
         self: &Arc<Self>,
         principal: &Principal,
         after: Option<u64>,
-    ) -> Result<impl Stream<Item = Result<AnySessionState>> + Send + use<>> {
+    ) -> Result<(u64, impl Stream<Item = Result<AnySessionState>> + Send + use<>)> {
         let owner = scope::everything(principal)?;
         let limit = self.limits.max_streams_per_owner;
         let permit = self.streams.permit(principal, limit).map_err(Error::too_many_streams)?;
         let changes = self.watchers.subscribe_to_owner(&self.db, owner);
         self.db.number_events(self.clock.now()).await?;
-        let head = self.db.events(owner, u64::MAX, 1).await?.head;
+        let head = self.db.events_head().await?;
         // A database that was restored from a backup can be behind.
         let position = after.map_or(head, |after| after.min(head));
         let watcher = Watcher {
@@ -92,17 +93,18 @@ impl Service {
             owner: owner.clone(),
             changes,
             known: HashMap::new(),
-            looked_to: position,
+            found_to: position,
             reported_to: position,
             changed: VecDeque::new(),
             ready: VecDeque::new(),
-            next_look: Instant::now(),
+            next_search: Instant::now(),
             _permit: permit,
         };
-        Ok(stream::try_unfold(watcher, |mut watcher| async move {
+        let states = stream::try_unfold(watcher, |mut watcher| async move {
             let next = watcher.next().await?;
             Ok(Some((next, watcher)))
-        }))
+        });
+        Ok((position, states))
     }
 }
 
@@ -112,7 +114,7 @@ impl Watcher {
             if let Some(state) = self.ready.pop_front() {
                 return Ok(state);
             }
-            let step = if self.changed.is_empty() { self.look().await } else { self.read().await };
+            let step = if self.changed.is_empty() { self.find_changes().await } else { self.read_states().await };
             match step {
                 // The stream stays open while the database is unavailable.
                 Err(error) if error.code().is_retryable() => {
@@ -126,16 +128,16 @@ impl Watcher {
         }
     }
 
-    /// Waits for a change, and then looks which sessions have changed.
-    async fn look(&mut self) -> Result<()> {
-        sleep_until(self.next_look).await;
+    /// Waits for a change, and then finds the sessions that have changed.
+    async fn find_changes(&mut self) -> Result<()> {
+        sleep_until(self.next_search).await;
         self.changes.changed().await;
         let began = Instant::now();
         let db = &self.service.db;
         // Before the feed: a session that ends between the two reads is then in at least one of them.
         let open = db.open_versions(&self.owner).await?;
         db.number_events(self.service.clock.now()).await?;
-        let page = db.events(&self.owner, self.looked_to, EVENTS_AT_ONCE).await?;
+        let page = db.events(&self.owner, self.found_to, EVENTS_AT_ONCE).await?;
         let ends = page
             .events
             .iter()
@@ -145,16 +147,16 @@ impl Watcher {
         let is_newer = |id: &_, version| self.known.get(id).is_none_or(|known| *known < version) && !ended.contains(id);
         let newer = open.into_iter().filter(|(id, version)| is_newer(id, *version));
         self.changed.extend(newer.map(|(id, version)| Changed { id, reason: Reason::Version(version) }));
-        self.looked_to = page.next;
+        self.found_to = page.next;
         if page.has_more {
             self.changes.mark_changed();
         }
-        self.next_look = Instant::now() + INTERVAL.max(began.elapsed() * SHARE_OF_TIME);
+        self.next_search = Instant::now() + INTERVAL.max(began.elapsed() * PAUSE_FACTOR);
         Ok(())
     }
 
     /// Reads the states of the next changed sessions.
-    async fn read(&mut self) -> Result<()> {
+    async fn read_states(&mut self) -> Result<()> {
         let count = self.changed.len().min(READ_AT_ONCE);
         let ids: Vec<SessionId> = self.changed.iter().take(count).map(|changed| changed.id).collect();
         let mut uploads = self.service.db.uploads(&self.owner, &ids).await?;
@@ -180,9 +182,9 @@ impl Watcher {
             }
         }
         if self.changed.is_empty() {
-            self.reported_to = self.looked_to;
+            self.reported_to = self.found_to;
             if let Some(last) = self.ready.back_mut() {
-                last.position = self.looked_to;
+                last.position = self.found_to;
             }
         }
         Ok(())

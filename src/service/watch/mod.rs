@@ -2,8 +2,8 @@
 //!
 //! Owns the stream of a session's states: first the present one, then newer ones, until the session has ended. The
 //! stream has each version at most once, in rising order, and at most ten states per second. A slow watcher misses
-//! states in between, but never the last one. Does not read the states: that is `followed`. Does not own the stream of all of
-//! an owner's sessions: that is `all`.
+//! states in between, but never the last one. Owns the wait of a long poll too, which reads only the version. Does not read the
+//! states: that is `followed`. Does not own the stream of all of an owner's sessions: that is `all`.
 
 mod all;
 mod followed;
@@ -69,14 +69,12 @@ impl Service {
             Some((next, watcher))
         }))
     }
-}
 
-impl Service {
     /// Waits until one of the caller's sessions has another version than `known`, also if it has ended: its file may be deleted.
     ///
     /// # Errors
     /// As [`watch`](Self::watch), and `UNAVAILABLE` if the database is.
-    pub async fn version_moves(&self, principal: &Principal, id: SessionId, known: u64) -> Result<()> {
+    pub async fn wait_for_version_change(&self, principal: &Principal, id: SessionId, known: u64) -> Result<()> {
         let limit = self.limits.max_streams_per_owner;
         let _permit = self.streams.permit(principal, limit).map_err(Error::too_many_streams)?;
         let mut changes = self.watchers.subscribe_to_owner(&self.db, scope::session(principal, id)?);

@@ -61,6 +61,8 @@ impl Asked {
         let content = &content[media_type];
         assert!(!content.is_null(), "openapi.json has no {media_type} for {status} of {method} {path}");
         if media_type.ends_with("json") {
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.bytes).is_ok();
+            assert!(is_json, "{method} {path}, {status}: no JSON: {}", answer.text());
             // `Value` has no room for some numbers in metadata.
             let Ok(body) = serde_json::from_slice(&answer.bytes) else { return };
             let validator = validator(&content["schema"]);

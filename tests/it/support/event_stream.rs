@@ -24,17 +24,35 @@ impl Events {
         Self { body: response.into_body(), text: String::new() }
     }
 
-    /// The next event: its id, and the session. `None` at the end.
+    /// The next event with data: its id, and the session. `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            let event = self.next_block().await?;
+            if let Some(data) = field(&event, "data:") {
+                return Some((field(&event, "id:").unwrap().to_owned(), serde_json::from_str(data).unwrap()));
+            }
+        }
+    }
+
+    /// The id with which the stream begins, without data.
+    pub(crate) async fn first_id(&mut self) -> String {
+        let event = self.next_block().await.unwrap();
+        assert_eq!(field(&event, "data:"), None);
+        field(&event, "id:").unwrap().to_owned()
+    }
+
+    async fn next_block(&mut self) -> Option<String> {
         while !self.text.contains("\n\n") {
             let frame = in_time(self.body.frame()).await?.unwrap();
             self.text.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap()));
         }
         let (event, rest) = self.text.split_once("\n\n").unwrap();
-        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-        let event = (field("id:"), serde_json::from_str(&field("data:")).unwrap());
-        let rest = rest.to_owned();
+        let (event, rest) = (event.to_owned(), rest.to_owned());
         self.text = rest;
         Some(event)
     }
+}
+
+fn field<'a>(event: &'a str, name: &str) -> Option<&'a str> {
+    event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
