@@ -72,13 +72,17 @@ module.exports = {
     assert.deepEqual((await sessions("d.jpg"))[0].file.metadata, { path: "album/c/d.jpg" });
   },
   "pause and resume": async (tools) => {
-    const { open, file, choose, status, button, holdAfter } = tools;
+    const { open, file, choose, status, row, button, arrived, holdAfter } = tools;
     const page = await open();
     const sent = file("paused.bin", 12 * PART);
     const release = holdAfter(4);
     await choose(page, sent);
+    await arrived(sent.name, 4);
     await button(page, "Pause", sent.name).click();
     await status(page, sent.name, "paused");
+    // What was under way does not count.
+    const percent = Number(await row(page, sent.name).getByRole("progressbar").getAttribute("aria-valuenow"));
+    assert.ok(percent > 0 && percent <= 33, `${percent}%`);
     release();
     await page.locator("#announcements").filter({ hasText: "paused.bin is paused." }).waitFor({ state: "attached" });
     await button(page, "Resume", sent.name).click();
@@ -144,6 +148,26 @@ module.exports = {
     await status(page, sent.name, "stored");
     await has(tools, sent);
   },
+  "an upload that stalls says so, and one that another tab sends too": async (tools) => {
+    const { open, file, choose, status, row, arrived, holdAfter, proxy } = tools;
+    const page = await open();
+    const sent = file("stalled.bin", 12 * PART);
+    const release = holdAfter(4);
+    await choose(page, sent);
+    await arrived(sent.name, 4);
+    await row(page, sent.name).getByText("512 KiB of 768 KiB").waitFor(); // Four parts wait for an answer.
+    await page.evaluate(() => {
+      const { now } = Date;
+      Date.now = () => now() + 12_000;
+    });
+    await row(page, sent.name).getByText(/\(\d+%\) · no progress for 1\d s · from this page$/).waitFor();
+    proxy.fault = ({ number }) => (number ? { status: 409, body: '{"code":"BUSY","retryable":true}' } : undefined);
+    const other = file("shared.bin");
+    await choose(page, other);
+    await row(page, other.name).getByText("Another tab or device is sending this file too.").waitFor();
+    release();
+    for (const { name } of [sent, other]) await status(page, name, "stored");
+  },
   "retry after a failure": async (tools) => {
     const { open, file, choose, status, row, button, proxy } = tools;
     const page = await open();
@@ -152,13 +176,12 @@ module.exports = {
     await choose(page, sent);
     await status(page, sent.name, "stopped");
     await row(page, sent.name).getByText("The server answered 403.").waitFor();
-    // The same file again is another attempt.
-    await choose(page, sent);
-    await status(page, sent.name, "stopped");
-    assert.equal(await page.getByRole("listitem").count(), 1);
+    await button(page, "Retry", sent.name).waitFor();
     proxy.fault = () => undefined;
-    await button(page, "Retry", sent.name).click();
+    // The same file again does the same as the button.
+    await choose(page, sent);
     await status(page, sent.name, "stored");
+    assert.equal(await page.getByRole("listitem").count(), 1);
     await has(tools, sent);
   },
   "abort, after a question": async ({ open, file, choose, status, button, arrived, holdAfter, sessions }) => {
