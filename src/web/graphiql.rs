@@ -97,7 +97,7 @@ fn tag(Asset { name, package, integrity }: &Asset, from_cdn: bool) -> String {
 }
 
 async fn file(name: Result<Path<String>, PathRejection>) -> Response {
-    // A name that cannot be decoded gives 404, like any other unknown name.
+    // A name that cannot be decoded is answered with 404, like any other unknown name.
     let name = name.map(|Path(name)| name).unwrap_or_default();
     let content_type = if name.ends_with(".css") { "text/css" } else { "text/javascript" };
     let headers = [

@@ -1,7 +1,7 @@
 //! The pages for browsers.
 //!
-//! `page` is the page at `/`; `graphiql` is GraphiQL. Neither needs a token: the requests of a page do. All URLs in them are relative,
-//! so that a proxy can serve them under any path.
+//! `page` is the page at `/`; `graphiql` is GraphiQL. Neither page needs a token; the API requests that
+//! it sends do. All URLs in them are relative, so that a proxy can serve them under any path.
 
 mod graphiql;
 mod page;

@@ -30,7 +30,7 @@ macro_rules! embed {
 const FILES: [&[(&str, &str)]; 3] = [
     embed!("page/" as "":
         "account.js" "actions.js" "announce.js" "batch.js" "credentials.js" "dialogs.js" "drop.js" "entry.js"
-        "filters.js" "format.js" "history.js" "list.js" "live.js" "main.js" "messages.js" "ranges.js" "rate.js"
+        "filters.js" "format.js" "list.js" "live.js" "main.js" "messages.js" "older.js" "ranges.js" "rate.js"
         "row.js" "sign_in.js" "store.js" "style.css" "uploads.js" "words.js"
     ),
     embed!("../../clients/js/" as "client/": "index.js"),
@@ -41,7 +41,7 @@ const FILES: [&[(&str, &str)]; 3] = [
 ];
 const INDEX: &str = include_str!("page/index.html");
 
-/// Only own files and the own API; the client computes digests in a worker that it makes of a `blob:`.
+/// Allows only the page's own files and API. The client computes digests in a worker that it creates from a `blob:` URL.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -82,7 +82,7 @@ async fn page(conditions: Preconditions) -> Response {
 }
 
 async fn module(name: Result<Path<String>, PathRejection>, conditions: Preconditions) -> Response {
-    // A name that cannot be decoded gives 404, like any other unknown name.
+    // A name that cannot be decoded is answered with 404, like any other unknown name.
     match name.ok().and_then(|Path(name)| BY_NAME.get(name.as_str())) {
         Some(file) => answer(file, &conditions),
         None => Problem(Error::not_found("file")).into_response(),

@@ -1,8 +1,8 @@
-// Owns what the header says of the owner: the name, and what is used. Asks again after uploads have begun, ended or been deleted.
+// Owns the owner's name and usage in the header. Reads them again after uploads have begun, ended or been deleted.
 // Does not own the sign-in.
 import { formatBytes } from './format.js';
 
-const EVERY = 5000;
+const INTERVAL = 5000;
 
 export class Account {
   #partway;
@@ -20,15 +20,19 @@ export class Account {
     document.querySelector('#account').textContent = text;
     if (account === null || this.#seen) return;
     this.#seen = this.#state();
-    setInterval(() => this.#refresh(), EVERY);
+    setInterval(() => this.#refresh(), INTERVAL);
   }
 
   async #refresh() {
     const state = this.#state();
     if (document.hidden || state === this.#seen) return;
+    const before = this.#seen;
     this.#seen = state;
-    const account = await this.#partway.me().catch(() => null);
-    if (account) this.show(account);
+    try {
+      this.show(await this.#partway.me());
+    } catch {
+      this.#seen = before; // Asks again.
+    }
   }
 
   /** What changes the usage. */

@@ -6,14 +6,16 @@ import { formatBytes, formatTime } from './format.js';
 import { messageOf } from './messages.js';
 
 /** The actions in the order of the buttons. */
-export const ACTIONS = ['toggle', 'retry', 'choose', 'download', 'copy', 'share', 'abort', 'remove', 'delete'];
+export const ACTIONS = ['toggle', 'retry', 'choose', 'store', 'download', 'copy', 'share', 'abort', 'remove', 'delete'];
 const LABELS = {
-  retry: 'Retry', choose: 'Choose the file to continue', download: 'Download', copy: 'Copy link', share: 'Continue on another device',
+  retry: 'Retry', choose: 'Choose the file to continue', store: 'Store', download: 'Download', copy: 'Copy link', share: 'Continue on another device',
   abort: 'Abort', remove: 'Remove from the list', delete: 'Delete',
 };
-/** What a token for one upload cannot do. */
-const OWNERS = new Set(['download', 'copy', 'share', 'abort', 'delete']);
-const LINK_LASTS = '1h';
+/** Actions that need the owner's token. */
+const OWNER_ONLY = new Set(['download', 'copy', 'share', 'abort', 'delete']);
+/** How long a row says that its link was copied. */
+const NOTE_LIFETIME = 15_000;
+const LINK_LIFETIME = '1h';
 
 export const labelOf = (action, { status }) => (action === 'toggle' ? (status === 'paused' ? 'Resume' : 'Pause') : LABELS[action]);
 
@@ -39,13 +41,14 @@ export class Actions {
   /** The actions that an entry has. */
   of(entry) {
     const actions = this.#all(entry);
-    return this.#isOwner ? actions : actions.filter((action) => !OWNERS.has(action));
+    return this.#isOwner ? actions : actions.filter((action) => !OWNER_ONLY.has(action));
   }
 
-  #all({ status, session, retry, isRunning }) {
+  #all({ status, session, retry, isRunning, isComplete }) {
     const isOnServer = session !== null && isOpen(session);
     if (isRunning) return ['toggle', ...(retry && status !== 'paused' ? ['retry'] : []), ...(isOnServer ? ['share'] : []), 'abort'];
     if (status === 'stopped') return ['retry', ...(isOnServer ? ['choose', 'abort'] : ['remove'])];
+    if (isComplete) return ['store', 'abort'];
     if (status === 'open') return ['choose', 'share', 'abort'];
     return status === 'stored' ? ['download', 'copy', 'delete'] : [];
   }
@@ -56,7 +59,7 @@ export class Actions {
     try {
       await this[action](entry);
     } catch (error) {
-      this.#tell(entry, { text: messageOf(error), isError: true });
+      this.#note(entry, { text: messageOf(error), isError: true });
     }
     this.#store.changed();
   }
@@ -73,6 +76,11 @@ export class Actions {
     if (file) this.#uploads.continue(entry, file);
   }
 
+  async store({ sessionId }) {
+    await this.#partway.finalize(sessionId);
+    this.#store.apply(await this.#partway.session(sessionId));
+  }
+
   async download({ fileId, name }) {
     // By this page's own address, so that the browser saves the file and stays on the page.
     const { search } = new URL((await this.#partway.createDownloadLink(fileId)).url, location.href);
@@ -82,20 +90,21 @@ export class Actions {
   }
 
   async copy(entry) {
-    const { url, expiresAt } = await this.#partway.createDownloadLink(entry.fileId, { expiresIn: LINK_LASTS });
-    await this.#give(entry, new URL(url, location.href).href, `Everybody who has the link can download the file until ${formatTime(expiresAt)}.`);
+    const { url, expiresAt } = await this.#partway.createDownloadLink(entry.fileId, { expiresIn: LINK_LIFETIME });
+    await this.#copyOrShow(entry, new URL(url, location.href).href, `Anyone with the link can download the file until ${formatTime(expiresAt)}.`);
   }
 
   async share(entry) {
-    const { token, expiresAt } = await this.#partway.createUploadToken(entry.sessionId, { expiresIn: LINK_LASTS });
-    const text = `Open the link on the other device and choose the file there. It can send this one upload, and nothing else, until ${formatTime(expiresAt)}.`;
-    await this.#give(entry, linkToUpload(token, entry.sessionId), text);
+    const { token, expiresAt } = await this.#partway.createUploadToken(entry.sessionId, { expiresIn: LINK_LIFETIME });
+    const text = `Open the link on the other device and choose the file there. The link allows only this upload, until ${formatTime(expiresAt)}.`;
+    await this.#copyOrShow(entry, linkToUpload(token, entry.sessionId), text);
   }
 
   async abort(entry) {
-    const has = entry.received > 0 ? `The server deletes the ${formatBytes(entry.received)} that have arrived. ` : '';
+    const received = Math.max(entry.received, entry.progress?.bytesConfirmed ?? 0);
+    const loss = received > 0 ? `the server deletes the ${formatBytes(received)} that it has received` : 'nothing has been received yet';
     const isSure = await this.#dialogs.ask({
-      title: 'Abort this upload?', text: `${entry.name}: ${has}It cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
+      title: 'Abort this upload?', text: `${entry.title}: ${loss}. The upload cannot be continued.`, yes: 'Abort upload', no: 'Keep it',
     });
     if (isSure) await this.#uploads.abort(entry);
   }
@@ -103,21 +112,26 @@ export class Actions {
   remove(entry) { this.#store.remove(entry); }
 
   async delete(entry) {
-    const text = `${entry.name} (${formatBytes(entry.size)}) is deleted from the server. This cannot be undone.`;
+    const text = `${entry.title} (${formatBytes(entry.size)}) will be deleted from the server. This cannot be undone.`;
     if (!await this.#dialogs.ask({ title: 'Delete this file?', text, yes: 'Delete file', no: 'Keep it' })) return;
     await this.#partway.deleteFile(entry.fileId);
     this.#store.apply(await this.#partway.session(entry.sessionId));
   }
 
   /** Copies a link, or shows it where the browser does not allow that. */
-  async #give(entry, link, text) {
+  async #copyOrShow(entry, link, text) {
     const isCopied = await (navigator.clipboard?.writeText(link) ?? Promise.reject()).then(() => true, () => false);
-    if (isCopied) this.#tell(entry, { text: `Link copied. ${text}`, isError: false });
+    if (isCopied) this.#note(entry, { text: `Link copied. ${text}`, isError: false });
     else await this.#dialogs.show(link, text);
   }
 
-  #tell(entry, note) {
+  #note(entry, note) {
     entry.note = note;
     this.#announcer.say(note.text);
+    if (note.isError) return;
+    setTimeout(() => {
+      if (entry.note === note) entry.note = null;
+      this.#store.changed();
+    }, NOTE_LIFETIME);
   }
 }

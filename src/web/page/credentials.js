@@ -5,19 +5,20 @@ const TOKEN = 'partway.token';
 const SESSION = 'partway.session';
 
 /** Whether the token opens one session only. */
-const isForOneUpload = (token) => token.startsWith('pu_');
+export const isForOneUpload = (token) => token.startsWith('pu_');
 
 /**
- * What somebody has typed: a token, or a link whose fragment has one. `session` names the only session that a token for one upload opens.
- * @returns {{ token: string, session: string | null } | null}
+ * What somebody has typed or copied: a token, also as `Bearer …` or as the line that the server prints, or a link whose fragment has one.
+ * `sessionId` is that of the only session that a token for one upload opens.
+ * @returns {{ token: string, sessionId: string | null } | null}
  */
 export function parseCredentials(text) {
-  const trimmed = text.trim();
+  const trimmed = text.trim().replace(/^(export\s+PARTWAY_TOKEN=|Bearer\s+)/i, '').replace(/^(["'])(.*)\1$/, '$2').trim();
   const fragment = /[#&]token=/.test(trimmed) ? trimmed.slice(trimmed.indexOf('#') + 1) : null;
   const values = new URLSearchParams(fragment ?? '');
   const token = fragment === null ? trimmed : values.get('token');
   if (!token) return null;
-  return { token, session: isForOneUpload(token) ? values.get('session') : null };
+  return { token, sessionId: isForOneUpload(token) ? values.get('session') : null };
 }
 
 /** Moves a token from the address bar into this tab, and returns that of this tab. The browser never sends a fragment to a server. */
@@ -29,12 +30,12 @@ export function takeCredentials() {
   }
   const token = sessionStorage.getItem(TOKEN);
   if (!token) return null;
-  return { token, session: isForOneUpload(token) ? sessionStorage.getItem(SESSION) : null };
+  return { token, sessionId: isForOneUpload(token) ? sessionStorage.getItem(SESSION) : null };
 }
 
-export function keepCredentials({ token, session }) {
+export function keepCredentials({ token, sessionId }) {
   sessionStorage.setItem(TOKEN, token);
-  if (session) sessionStorage.setItem(SESSION, session);
+  if (sessionId) sessionStorage.setItem(SESSION, sessionId);
   else sessionStorage.removeItem(SESSION);
 }
 
@@ -44,4 +45,4 @@ export function forgetCredentials() {
 }
 
 /** A link to this page with a token for one upload. */
-export const linkToUpload = (token, session) => `${new URL('.', location.href).href}#${new URLSearchParams({ token, session })}`;
+export const linkToUpload = (token, sessionId) => `${new URL('.', location.href).href}#${new URLSearchParams({ token, session: sessionId })}`;

@@ -1,8 +1,8 @@
 // Owns how files come to the page: drag and drop of files and folders, and the two buttons.
 // Does not own what happens to them; see uploads.js.
 
-/** Browsers tell of files above the page several times a second. */
-const DRAG_IS_OVER = 1000;
+/** While files are dragged over the page, browsers send `dragover` several times a second. */
+const DRAG_TIMEOUT = 1000;
 const element = (id) => document.getElementById(id);
 
 /** The files in an entry of the browser's file system, with their paths, folders within folders too. */
@@ -13,7 +13,7 @@ async function* filesIn(entry) {
     return;
   }
   const reader = entry.createReader();
-  // A reader gives some entries at a time, until it gives none.
+  // A reader returns some entries at a time, and none at the end.
   for (let batch; (batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length > 0;) {
     for (const inner of batch) yield* filesIn(inner);
   }
@@ -56,22 +56,25 @@ export function acceptFiles({ add, fail, isActive }) {
   element('choose-folder').hidden = !('webkitdirectory' in HTMLInputElement.prototype);
 
   const overlay = element('drop');
-  const hasFiles = (event) => isActive() && event.dataTransfer?.types.includes('Files');
+  const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
   let timer;
   const hide = () => { overlay.hidden = true; };
   addEventListener('dragover', (event) => {
     if (!hasFiles(event)) return;
+    // Otherwise the browser leaves the page and opens the file, also where the page takes none.
     event.preventDefault();
+    if (!isActive()) return;
     overlay.hidden = false;
-    // A drag that ends by Escape or outside the window does not always tell.
+    // A drag that ends by Escape or outside the window may send no event.
     clearTimeout(timer);
-    timer = setTimeout(hide, DRAG_IS_OVER);
+    timer = setTimeout(hide, DRAG_TIMEOUT);
   });
   addEventListener('dragleave', (event) => { if (!event.relatedTarget) hide(); });
   addEventListener('drop', (event) => {
     hide();
     if (!hasFiles(event)) return;
     event.preventDefault();
+    if (!isActive()) return;
     // The transfer is empty after this event, so all entries are taken now.
     const dropped = [...event.dataTransfer.items].filter(({ kind }) => kind === 'file')
       .map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile()).filter(Boolean);

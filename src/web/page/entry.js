@@ -1,5 +1,6 @@
 // Owns one upload as the page knows it: a session of the server, an upload of this page, or both, and which status follows from them.
 // Does not own how they change; see store.js and uploads.js.
+import { formatName } from './format.js';
 import { Rate } from './rate.js';
 
 export const isOpen = ({ status }) => status === 'INIT' || status === 'IN_PROGRESS';
@@ -17,14 +18,15 @@ let keys = 0;
 
 export class Entry {
   key = keys++;
-  /** The last state that the server told. */
+  /** The latest state from the server. */
   session = null;
   /** The client's upload, its file and its path in the chosen folder, if this page sends it. */
   upload = null;
   file = null;
   path = '';
-  /** The last progress of the upload. */
+  /** The progress of the upload, and when it last moved. */
   progress = null;
+  moved = 0;
   /** The stored file, as the upload of this page has proven. */
   stored = null;
   /** While the client waits to try again: `{ error, at }`. */
@@ -38,6 +40,8 @@ export class Entry {
 
   get record() { return this.session?.file ?? this.stored; }
   get name() { return this.record?.originalFilename ?? this.file.name; }
+  /** The name as people see it. */
+  get title() { return formatName(this.name); }
   get folder() {
     const path = this.record?.metadata.path ?? this.path;
     return typeof path === 'string' && path.includes('/') ? path.slice(0, path.lastIndexOf('/') + 1) : '';
@@ -61,6 +65,9 @@ export class Entry {
   /** Whether this page sends it, or will. */
   get isRunning() { return RUNNING.has(this.status); }
 
+  /** Whether the server has all bytes, and stores the file as soon as somebody asks for that. */
+  get isComplete() { return this.status === 'open' && this.session !== null && this.session.bytesReceived === this.session.totalSizeBytes; }
+
   /** What the server has. */
   get received() { return this.status === 'stored' ? this.size : this.session?.bytesReceived ?? this.progress?.bytesConfirmed ?? 0; }
   /** The same, with what is on its way. */
@@ -68,8 +75,9 @@ export class Entry {
     if (!this.isRunning || !this.progress) return this.received;
     return this.status === 'paused' ? this.progress.bytesConfirmed : this.progress.bytesSent;
   }
-  /** Whether another client sends it. */
-  get isArriving() { return this.status === 'open' && this.rate.now() > 0; }
+  /** How many milliseconds ago another client has sent something; null if that is long ago. */
+  get lastArrival() { return this.status === 'open' ? this.rate.lastArrival : null; }
+  get isArriving() { return this.lastArrival !== null; }
 
   /** The received ranges, and the number of all parts. */
   get ranges() {

@@ -1,15 +1,15 @@
-// Owns the search and the filter above the list. Does not own what matches; see store.js and history.js.
+// Owns the search and the filter above the list. Does not own what matches; see store.js and older.js.
 
 const element = (id) => document.getElementById(id);
 
 export class Filters {
   #store;
-  #history;
+  #older;
   #list;
 
-  constructor(store, history, list) {
+  constructor(store, older, list) {
     this.#store = store;
-    this.#history = history;
+    this.#older = older;
     this.#list = list;
     element('search').addEventListener('input', ({ target }) => {
       store.search = target.value;
@@ -33,6 +33,16 @@ export class Filters {
     });
   }
 
+  /** Shows all uploads, so that what the user adds is in sight. */
+  showAll() {
+    const { filter, search, exactName } = this.#store;
+    if (filter === 'all' && search === '' && exactName === null) return;
+    element('search').value = '';
+    element('filter').value = 'all';
+    Object.assign(this.#store, { filter: 'all', search: '' });
+    this.#find(null);
+  }
+
   /** Shows the uploads with exactly this name; with null, all again. */
   #find(name) {
     this.#store.exactName = name;
@@ -44,6 +54,6 @@ export class Filters {
   #begin() {
     this.#list.reset();
     this.#store.changed();
-    this.#history.begin();
+    this.#older.begin();
   }
 }

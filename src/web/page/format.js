@@ -16,6 +16,9 @@ export function formatBytes(bytes) {
   return `${unit === 0 ? value : value.toFixed(value < 100 ? 1 : 0)} ${UNITS[unit]}`;
 }
 
+/** A name with its marks of direction in sight: with them, a name can look like another one. */
+export const formatName = (name) => name.replace(/[\u200E\u200F\u202A-\u202E\u2066-\u2069]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).toUpperCase()}`);
+
 /** Whole percent; 100 only if nothing is missing. */
 export const percentOf = (part, whole) => (part >= whole ? 100 : Math.min(99, Math.floor((part / whole) * 100)));
 

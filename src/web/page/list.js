@@ -23,7 +23,7 @@ export class List {
     element('ended-more').addEventListener('click', () => this.#show('ended'));
     new ResizeObserver(() => store.changed()).observe(element('uploads'));
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => store.changed());
-    store.draw(() => this.#draw());
+    store.onChange(() => this.#draw());
   }
 
   /** Shows as many rows as at the beginning. */
@@ -46,9 +46,10 @@ export class List {
         row.element.remove();
         this.#rows.delete(entry);
       }
-      this.#place('open', drawn.open);
+      // First: this takes ended rows out of the open ones.
       this.#place('ended', drawn.ended);
-      this.#tell(open, ended);
+      this.#place('open', drawn.open);
+      this.#updateTexts(open, ended);
     });
     for (const row of this.#rows.values()) row.draw();
   }
@@ -67,7 +68,7 @@ export class List {
   /** An element that is moved, hidden or removed loses the focus: it gets it again, or its row does, or the heading. */
   #keepingFocus(change) {
     const focused = element('uploads').contains(document.activeElement) ? document.activeElement : null;
-    const [, row] = [...this.#rows].find(([, { element: its }]) => its.contains(focused)) ?? [];
+    const [, row] = [...this.#rows].find(([, { element: rowElement }]) => rowElement.contains(focused)) ?? [];
     change();
     if (!focused || (document.activeElement === focused && focused.checkVisibility())) return;
     if (focused.isConnected && focused.checkVisibility()) focused.focus({ preventScroll: true });
@@ -75,7 +76,7 @@ export class List {
     else element('uploads-heading').focus({ preventScroll: true });
   }
 
-  #tell(open, ended) {
+  #updateTexts(open, ended) {
     const { hasMore, filter, search, exactName } = this.#store;
     const [openRest, endedRest] = [open.length - this.#shown.open, ended.length - this.#shown.ended];
     const waiting = open.slice(this.#shown.open).filter(({ status }) => status === 'waiting').length;
@@ -86,9 +87,12 @@ export class List {
     element('ended-part').hidden = ended.length === 0 && !hasMore;
     element('ended-more').parentElement.hidden = endedRest <= 0 && !hasMore;
     element('ended-rest').textContent = endedRest > 0 ? `${formatCount(endedRest)} more.` : '';
-    const isEmpty = open.length + ended.length === 0 && !hasMore;
+    const isSearch = search.trim() !== '' && exactName === null;
+    const isEmpty = open.length + ended.length === 0 && (!hasMore || isSearch);
     element('empty').hidden = !isEmpty;
-    if (isEmpty) element('empty').textContent = filter !== 'all' || search || exactName !== null
-      ? 'No upload matches.' : 'There are no uploads yet: drop a file on this page, or choose one.';
+    if (!isEmpty) return;
+    const isFiltered = filter !== 'all' || search || exactName !== null;
+    if (hasMore) element('empty').textContent = 'None of the loaded uploads match. Press Enter to search the server for this exact name, or load more.';
+    else element('empty').textContent = isFiltered ? 'No uploads match.' : 'There are no uploads yet: drop a file on this page, or choose one.';
   }
 }

@@ -1,23 +1,18 @@
 // Owns what arrives without asking: the states of all open sessions of the owner, or of the one session of a token for one upload.
-// Does not own ended sessions from before; see history.js.
+// Does not own ended sessions from before; see older.js.
 import { messageOf } from './messages.js';
 
-const AWAY = 'The list waits for the server, which cannot be reached.';
+const AWAY = 'The server cannot be reached. The list will update when it is back.';
 
 /** Follows the sessions until the page is left. */
 export async function follow(partway, store, sessionId) {
-  const onConnection = (error) => {
-    if (error) store.notice = error.code === 'NO_ANSWER' ? AWAY : `The list waits for the server. ${messageOf(error)}`;
-    else if (isWaiting) store.notice = '';
-    isWaiting = Boolean(error);
-    store.changed();
-  };
-  let isWaiting = false;
+  const onConnection = (error) => store.notify('connection', error ? waitingText(error) : '');
   try {
     const states = sessionId ? partway.watch(sessionId, { onConnection }) : partway.watchAll({ onConnection });
     for await (const session of states) store.apply(session);
   } catch (error) {
-    store.notice = `The list does not follow changes any more: ${messageOf(error)} Load the page again to see them.`;
-    store.changed();
+    store.notify('connection', `The list no longer updates: ${messageOf(error)} Reload the page.`);
   }
 }
+
+const waitingText = (error) => (error.code === 'NO_ANSWER' ? AWAY : `The list is not up to date. ${messageOf(error)}`);

@@ -9,9 +9,9 @@ import { forgetCredentials, takeCredentials } from './credentials.js';
 import { Dialogs } from './dialogs.js';
 import { acceptFiles, chooseFile } from './drop.js';
 import { Filters } from './filters.js';
-import { History } from './history.js';
 import { List } from './list.js';
 import { follow } from './live.js';
+import { Older } from './older.js';
 import { SignIn } from './sign_in.js';
 import { Store } from './store.js';
 import { Uploads } from './uploads.js';
@@ -24,55 +24,55 @@ const element = (id) => document.getElementById(id);
 const signIn = new SignIn(SERVER);
 const credentials = takeCredentials();
 addEventListener('hashchange', () => { if (location.hash.includes('token=')) { takeCredentials(); location.reload(); } });
+// Before the sign-in: a file that is dropped on the form must not take the place of the page.
+acceptFiles({
+  add: (file, path) => {
+    store.notify('files', '');
+    if (isOwner) {
+      filters.showAll();
+      return uploads.add(file, path);
+    }
+    const [entry] = store.entries;
+    if (entry && actions.of(entry).includes('choose')) uploads.continue(entry, file);
+  },
+  fail: (text) => store.notify('files', text),
+  isActive: () => !element('app').hidden && !document.querySelector('dialog[open]'),
+});
 const signedIn = await signIn.begin(credentials);
 element('starting').hidden = true;
 
-const isOwner = signedIn.session === null;
+const isOwner = signedIn.sessionId === null;
 const store = new Store();
 const announcer = new Announcer();
 const dialogs = new Dialogs();
 const partway = new Partway({ url: SERVER, token: tokens() });
 const uploads = new Uploads(partway, store, announcer);
 const actions = new Actions({ partway, store, uploads, dialogs, announcer, chooseFile, isOwner });
-const older = new History(partway, store);
+const older = new Older(partway, store);
 const list = new List(store, actions, (count) => older.more(count));
 const account = new Account(partway, store);
-new Batch(store, uploads, dialogs);
-if (isOwner) new Filters(store, older, list);
-store.onEnd((entry) => announcer.say(`${entry.name}: ${statusText(entry)}.`));
-
-acceptFiles({
-  add: (file, path) => {
-    store.notice = '';
-    if (isOwner) return uploads.add(file, path);
-    const [entry] = store.entries;
-    if (entry && actions.of(entry).includes('choose')) uploads.continue(entry, file);
-  },
-  fail: (text) => { store.notice = text; store.changed(); },
-  isActive: () => !element('app').hidden && !document.querySelector('dialog[open]'),
-});
+const batch = new Batch(store, uploads, dialogs);
+const filters = isOwner ? new Filters(store, older, list) : null;
+store.onEnd((entry) => announcer.say(`${entry.title}: ${statusText(entry)}.`));
 
 let isLeaving = false;
 addEventListener('beforeunload', (event) => { if (!isLeaving && uploads.running.length > 0) event.preventDefault(); });
 
 element('sign-out').addEventListener('click', async () => {
   const count = uploads.running.length;
-  const text = `${count === 1 ? 'An upload' : `${count} uploads`} of this page would stop. The server keeps what has arrived.`;
+  const text = `${count === 1 ? 'One upload' : `${count} uploads`} on this page will stop. The server keeps what it has received.`;
   if (count > 0 && !await dialogs.ask({ title: 'Sign out?', text, yes: 'Sign out', no: 'Stay' })) return;
   forgetCredentials();
   reload();
 });
 
-store.draw(() => { if (element('notice').textContent !== store.notice) element('notice').textContent = store.notice; });
+store.onChange(() => { if (element('notice').textContent !== store.notice) element('notice').textContent = store.notice; });
 show(signedIn.account);
-follow(partway, store, signedIn.session);
-if (isOwner) {
-  older.begin();
-} else {
-  store.apply(await partway.session(signedIn.session), { isLive: false });
-}
+if (signIn.isByForm) element('uploads-heading').focus();
+follow(partway, store, signedIn.sessionId);
+if (isOwner) older.begin();
 // Times and rates change by themselves.
-setInterval(() => store.changed(), 1000);
+setInterval(() => { uploads.refresh(); batch.updateTitle(); }, 1000);
 
 /** The token, and another one after the server has refused it: uploads wait until somebody has signed in again. */
 function tokens() {
@@ -82,9 +82,9 @@ function tokens() {
     element('app').hidden = true;
     element('tools').hidden = true;
     const again = await signIn.ask(isOwner
-      ? 'The server does not accept your token any more: it has expired or was revoked. Sign in again; the uploads of this page then go on.'
+      ? 'Your token has expired or was revoked. Sign in again to continue the uploads on this page.'
       : 'This link has expired. Ask for a new one.');
-    if (again.session !== signedIn.session || again.account?.owner !== signedIn.account?.owner) {
+    if (again.sessionId !== signedIn.sessionId || again.account?.owner !== signedIn.account?.owner) {
       reload();
       return new Promise(() => {}); // Nothing of this page goes on.
     }

@@ -9,10 +9,10 @@ export function messageOf(error) {
   switch (code) {
     case 'NO_ANSWER': return 'The server cannot be reached.';
     case 'SOURCE_UNREADABLE': return 'The browser cannot read the file: it was changed, moved or deleted. Choose it again.';
-    case 'DIFFERENT_FILE': return 'This is another file than the one that was begun. Nothing was changed.';
-    case 'QUOTA_EXCEEDED': return `There is no room: the file needs ${formatBytes(details.bytesNeeded)}, and ${formatBytes(Math.max(0, details.bytesLeft))} are left.`;
+    case 'DIFFERENT_FILE': return 'This is not the file that the upload began with. Nothing was changed.';
+    case 'QUOTA_EXCEEDED': return `Not enough space: the file needs ${formatBytes(details.bytesNeeded)}, and ${formatBytes(Math.max(0, details.bytesLeft))} is free.`;
     case 'SESSION_CLOSED': return `The upload has ended on the server: ${ENDED[details.statusReason] ?? 'it cannot be continued'}.`;
-    case 'NOT_FOUND': return 'The server does not have this, or it belongs to another owner.';
+    case 'NOT_FOUND': return 'Not found: it does not exist, or it belongs to another owner.';
     default: {
       const text = String(error.detail ?? error.message ?? error);
       return /[.!?…]$/.test(text) ? text : `${text}.`;

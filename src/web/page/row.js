@@ -1,7 +1,7 @@
 // Owns one row of the list: its elements, made once and changed in place.
 // Does not own the words (words.js), nor what the buttons do (actions.js).
 import { ACTIONS, labelOf } from './actions.js';
-import { formatBytes, percentOf } from './format.js';
+import { formatBytes, formatName, percentOf } from './format.js';
 import { drawRanges } from './ranges.js';
 import { noteOf, numbersText, statusText } from './words.js';
 
@@ -51,14 +51,14 @@ export class Row {
     const entry = this.#entry;
     const note = noteOf(entry);
     this.element.dataset.status = entry.isArriving ? 'arriving' : entry.status;
-    setText(this.#folder, entry.folder);
-    setText(this.#name, entry.name);
+    setText(this.#folder, formatName(entry.folder));
+    setText(this.#name, entry.title);
     setText(this.#status, statusText(entry));
     setText(this.#numbers, numbersText(entry));
     setText(this.#note, note?.text ?? '');
     this.#note.hidden = !note;
     this.#note.classList.toggle('error', Boolean(note?.isError));
-    setAttribute(this.#bar, 'aria-label', `Progress of ${entry.name}`);
+    setAttribute(this.#bar, 'aria-label', `Progress of ${entry.title}`);
     const percent = percentOf(entry.bytes, entry.size);
     setAttribute(this.#bar, 'aria-valuenow', String(percent));
     setAttribute(this.#bar, 'aria-valuetext', `${percent}%, ${formatBytes(entry.bytes)} of ${formatBytes(entry.size)}`);
@@ -78,14 +78,14 @@ export class Row {
   #updateButtons() {
     const entry = this.#entry;
     const wanted = this.#actions.of(entry);
-    setAttribute(this.#group, 'aria-label', `Actions for ${entry.name}`);
+    setAttribute(this.#group, 'aria-label', `Actions for ${entry.title}`);
     for (const action of ACTIONS) {
       const isWanted = wanted.includes(action);
       if (!isWanted && !this.#buttons.has(action)) continue;
       const { button, label, name } = this.#buttons.get(action) ?? this.#addButton(action);
       button.hidden = !isWanted;
       if (isWanted) setText(label, labelOf(action, entry));
-      setText(name, ` ${entry.name}`);
+      setText(name, ` ${entry.title}`);
     }
     this.#group.hidden = wanted.length === 0;
   }

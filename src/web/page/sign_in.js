@@ -1,13 +1,15 @@
 // Owns the form for signing in, and the check of a token by the server.
 // Does not own where the token stays; see credentials.js.
 import { Partway } from './client/index.js';
-import { forgetCredentials, keepCredentials, parseCredentials } from './credentials.js';
+import { forgetCredentials, isForOneUpload, keepCredentials, parseCredentials } from './credentials.js';
 import { messageOf } from './messages.js';
 
-const REFUSED = 'The server does not accept this token: it is mistyped, expired or revoked.';
+const REFUSED = 'This token is not valid: it is mistyped, expired or revoked.';
 const NO_SESSION = 'This token is for one upload. Open the link that came with it.';
 
 export class SignIn {
+  /** Whether the form was shown: it had the focus. */
+  isByForm = false;
   #url;
   #section = document.querySelector('#sign-in');
   #form = document.querySelector('#sign-in-form');
@@ -21,7 +23,7 @@ export class SignIn {
     this.#form.addEventListener('submit', (event) => { event.preventDefault(); this.#submit(); });
   }
 
-  /** Signs in with these credentials, or asks for others. Resolves to `{ token, session, account }`; without an account for one upload. */
+  /** Signs in with these credentials, or asks for others. Resolves to `{ token, sessionId, account }`; without an account for one upload. */
   async begin(credentials) {
     if (!credentials) return this.ask('');
     const { accepted, message } = await this.#check(credentials);
@@ -30,6 +32,7 @@ export class SignIn {
 
   /** Shows the form until the server accepts a token. */
   ask(message) {
+    this.isByForm = true;
     document.querySelector('#starting').hidden = true;
     this.#section.hidden = false;
     this.#message.textContent = message;
@@ -58,14 +61,14 @@ export class SignIn {
     this.#entered(accepted);
   }
 
-  async #check({ token, session }) {
-    if (token.startsWith('pu_') && !session) return { message: NO_SESSION };
+  async #check({ token, sessionId }) {
+    if (isForOneUpload(token) && !sessionId) return { message: NO_SESSION };
     const partway = new Partway({ url: this.#url, token });
     try {
-      const account = session ? null : await partway.me();
-      if (session) await partway.session(session);
-      keepCredentials({ token, session });
-      return { accepted: { token, session, account } };
+      const account = sessionId ? null : await partway.me();
+      if (sessionId) await partway.session(sessionId);
+      keepCredentials({ token, sessionId });
+      return { accepted: { token, sessionId, account } };
     } catch (error) {
       // While the server is away, the token may still be good.
       if (error.status === 401) forgetCredentials();

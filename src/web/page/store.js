@@ -1,10 +1,10 @@
-// Owns the state of the page: all entries, which of them the filters show, and telling the views of a change, at most ten times a second.
-// Does not own where states come from (live.js, history.js, uploads.js), nor how they look (list.js).
+// Owns the state of the page: all entries, and which of them the filters show. Notifies the views of changes, at most ten times a second.
+// Does not own where states come from (live.js, older.js, uploads.js), nor how they look (list.js).
 import { Entry, isOpen } from './entry.js';
 
-const DRAW_EVERY = 100;
+const DRAW_INTERVAL = 100;
 /** How many uploads of others stay that ended while the page was open: a page may be open for weeks. */
-const MOST_ENDED = 1000;
+const MAX_ENDED = 1000;
 const GROUPS = {
   all: () => true,
   open: ({ isEnded }) => !isEnded,
@@ -21,15 +21,16 @@ export class Store {
   exactName = null;
   /** Whether older ended sessions can be loaded. */
   hasMore = false;
-  notice = '';
   #bySession = new Map();
+  #creating = new Set(); // entries of this page that have no session yet
+  #notices = new Map();
   #views = [];
   #isScheduled = false;
   #onEnd = [];
   #ended = []; // those that ended while the page was open, oldest first
 
   /** Calls `view` soon after each change. */
-  draw(view) { this.#views.push(view); }
+  onChange(view) { this.#views.push(view); }
   /** Calls `listener` with an entry whose session ends while the page is open. */
   onEnd(listener) { this.#onEnd.push(listener); }
 
@@ -39,18 +40,30 @@ export class Store {
     setTimeout(() => requestAnimationFrame(() => {
       this.#isScheduled = false;
       for (const view of this.#views) view();
-    }), DRAW_EVERY);
+    }), DRAW_INTERVAL);
+  }
+
+  /** What the page says above the list. */
+  get notice() { return [...this.#notices.values()].filter(Boolean).join(' '); }
+
+  /** Replaces the notice from this source: 'connection', 'list' or 'files'. An empty text removes it. */
+  notify(source, text) {
+    this.#notices.set(source, text);
+    this.changed();
   }
 
   find(sessionId) { return this.#bySession.get(sessionId); }
 
+  /** Adds the entry of an upload of this page, which finds or creates its session. */
   add(entry) {
     this.entries.add(entry);
+    this.#creating.add(entry);
     this.changed();
   }
 
   remove(entry) {
     this.entries.delete(entry);
+    this.#creating.delete(entry);
     if (entry.session && this.#bySession.get(entry.session.sessionId) === entry) this.#bySession.delete(entry.session.sessionId);
     this.changed();
   }
@@ -65,7 +78,7 @@ export class Store {
     if (isLive && !entry.ended && !isOpen(session) && (!before || isOpen(before))) {
       entry.ended = Date.now();
       this.#ended.push(entry);
-      if (this.#ended.length > MOST_ENDED) this.#drop(this.#ended.shift());
+      if (this.#ended.length > MAX_ENDED) this.#drop(this.#ended.shift());
       if (before) for (const listener of this.#onEnd) listener(entry);
     }
     this.changed();
@@ -74,9 +87,10 @@ export class Store {
 
   /** The upload of this entry has found or created this session. */
   bind(entry, sessionId) {
+    this.#creating.delete(entry);
     const other = this.find(sessionId);
     if (other === entry) return;
-    // The session that the entry had belongs to somebody else.
+    // The entry was matched with a session that its upload does not use: that session gets an entry of its own.
     if (entry.session) {
       const left = Object.assign(new Entry(), { session: entry.session });
       this.#bySession.set(left.session.sessionId, left);
@@ -107,19 +121,27 @@ export class Store {
     return { open: open.sort(byRank).map(([, , entry]) => entry), ended: ended.sort(byRank).map(([, , entry]) => entry) };
   }
 
-  /** A new entry for a session; or that of an upload of this page that is creating its session at this moment. */
   #entryFor(session) {
-    const { originalFilename, metadata } = session.file;
-    const isIts = ({ upload, session: its, name, size, path }) => upload?.state === 'finding' && !its && session.status === 'INIT'
-      && name === originalFilename && size === session.totalSizeBytes && path === (metadata.path ?? '');
-    const entry = [...this.entries].find(isIts) ?? new Entry();
+    const entry = this.#creatorOf(session) ?? new Entry();
     this.entries.add(entry);
+    this.#creating.delete(entry);
     this.#bySession.set(session.sessionId, entry);
     return entry;
   }
+
+  /** The entry whose upload is creating this session, as far as the page can tell before the answer. */
+  #creatorOf(session) {
+    if (session.status !== 'INIT') return undefined;
+    const { originalFilename, metadata } = session.file;
+    for (const entry of this.#creating) {
+      if (entry.upload.state === 'finding' && entry.name === originalFilename && entry.size === session.totalSizeBytes
+        && entry.path === (metadata.path ?? '')) return entry;
+    }
+    return undefined;
+  }
 }
 
-/** What failed here first, and what waits for its turn last. What ended while the page was open comes before what ended earlier. */
+/** Order: failures of this page, running uploads, waiting ones. Among ended ones, those that ended while the page was open come first. */
 function rank({ status, ended, isEnded }) {
   if (isEnded) return ended ? 1 : 0;
   return status === 'stopped' ? 2 : status === 'waiting' ? 0 : 1;

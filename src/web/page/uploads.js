@@ -9,7 +9,8 @@ export class Uploads {
   #partway;
   #store;
   #say;
-  #added = new Map(); // what tells files apart -> the entry of the last upload of it
+  // Name, size and time of a file -> the entry of its latest upload.
+  #added = new Map();
 
   constructor(partway, store, announcer) {
     this.#partway = partway;
@@ -19,10 +20,15 @@ export class Uploads {
 
   get running() { return [...this.#store.entries].filter(({ isRunning }) => isRunning); }
 
-  /** Uploads a file, unless this page does so already. `path` is that in the chosen folder. */
+  /** Uploads a file, unless this page does so already; tries again if that has failed. `path` is that in the chosen folder. */
   add(file, path = '') {
     const key = keyOf(file, path);
-    if (this.#added.get(key)?.isRunning) return;
+    const known = this.#added.get(key);
+    if (known?.isRunning) return;
+    if (known?.status === 'stopped' && this.#store.entries.has(known)) {
+      known.file = file;
+      return this.retry(known);
+    }
     const entry = Object.assign(new Entry(), { file, path });
     this.#added.set(key, entry);
     this.#start(entry, { metadata: path ? { path } : undefined });
@@ -42,9 +48,9 @@ export class Uploads {
     this.#store.changed();
   }
 
-  pause({ upload, name }) {
+  pause({ upload, title }) {
     upload.pause();
-    this.#say(`${name} is paused.`);
+    this.#say(`${title} is paused.`);
   }
 
   resume({ upload }) { upload.resume(); }
@@ -69,9 +75,16 @@ export class Uploads {
     if (upload) await upload.abort({ session: true });
     const id = entry.sessionId;
     if (!id) return this.#store.remove(entry);
+    this.#store.bind(entry, id);
     if (!upload || upload.state !== 'aborted') await this.#partway.abort(id);
     entry.upload = null;
     this.#store.apply(await this.#partway.session(id));
+  }
+
+  /** Computes the rates anew: without progress, no event does. */
+  refresh() {
+    for (const entry of this.running) if (entry.progress) entry.progress = entry.upload.progress;
+    this.#store.changed();
   }
 
   /** Stops all, and leaves the sessions on the server. */
@@ -87,8 +100,14 @@ export class Uploads {
       if (upload.sessionId) this.#store.bind(entry, upload.sessionId);
       this.#store.changed();
     };
-    upload.on('state', changed);
-    upload.on('progress', (progress) => { if (isCurrent()) Object.assign(entry, { progress, retry: null }); changed(); });
+    upload.on('state', () => { entry.moved = Date.now(); changed(); });
+    upload.on('progress', (progress) => {
+      if (isCurrent()) {
+        if (progress.bytesSent !== entry.progress?.bytesSent) entry.moved = Date.now();
+        Object.assign(entry, { progress, retry: null });
+      }
+      changed();
+    });
     upload.on('retry', ({ error, wait }) => { if (isCurrent()) entry.retry = { error, at: Date.now() + wait }; changed(); });
     upload.then(
       (stored) => { if (isCurrent()) this.#done(entry, stored); },
@@ -97,15 +116,15 @@ export class Uploads {
   }
 
   #done(entry, stored) {
-    if (!entry.ended) this.#say(`${entry.name} is stored.`);
+    if (!entry.ended) this.#say(`${entry.title} is stored.`);
     Object.assign(entry, { stored, file: null, ended: entry.ended || Date.now() });
     this.#store.changed();
   }
 
   #failed(entry, error) {
-    if (error.code === 'DIFFERENT_FILE') return this.#refuse(entry, entry.file);
+    if (error.code === 'DIFFERENT_FILE' && entry.session) return this.#refuse(entry, entry.file);
     entry.note = { text: messageOf(error), isError: true };
-    if (!entry.ended) this.#say(`${entry.name} failed: ${messageOf(error)}`);
+    if (!entry.ended) this.#say(`${entry.title} failed: ${messageOf(error)}`);
     this.#store.changed();
   }
 

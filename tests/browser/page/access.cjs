@@ -63,7 +63,7 @@ module.exports = {
     await audit(page, "sign-in");
     await page.getByLabel("Token or link").fill("pw_wrong");
     await page.keyboard.press("Enter");
-    await page.getByRole("alert").filter({ hasText: "does not accept" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "not valid" }).waitFor();
     await audit(page, "sign-in-refused");
   },
   "no violation in the empty list": async ({ open }) => {

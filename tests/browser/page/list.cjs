@@ -29,11 +29,59 @@ module.exports = {
     const page = await open({ origin: server.url });
     await row(page, "away.bin").waitFor();
     await server.stop("SIGKILL");
-    await page.getByRole("status").filter({ hasText: "The list waits for the server" }).waitFor();
+    await page.getByRole("status").filter({ hasText: "The list will update when it is back" }).waitFor();
     await server.begin();
     await api("DELETE", `/uploads/sessions/${id}`);
     await page.locator('[data-status="aborted"]').filter({ hasText: "away.bin" }).waitFor();
     await page.locator("#notice:empty").waitFor({ state: "attached" });
+  },
+  "a list that cannot be loaded is loaded by the next click; each notice stays as long as its cause": async ({ open, session, api, proxy, owner }) => {
+    await session("open.bin", 1);
+    const stored = ["old", "new"].map((name) => `${owner}-${name}.txt`);
+    for (const name of stored) await api("POST", "/files", new Uint8Array(1), { "Content-Disposition": `attachment; filename="${name}"` });
+    const isList = ({ path }) => path.startsWith("/uploads/sessions?");
+    const isStream = ({ path }) => path === "/uploads/events";
+    proxy.fault = (request) => (isList(request) ? { status: 403, body: "{}" } : isStream(request) ? { status: 503, body: "{}" } : undefined);
+    const page = await open();
+    const notice = page.locator("#notice");
+    await notice.filter({ hasText: "answered 503" }).filter({ hasText: "The list cannot be loaded: The server answered 403." }).waitFor();
+    proxy.fault = (request) => (isList(request) ? { status: 403, body: "{}" } : undefined);
+    await notice.filter({ hasText: /^The list cannot be loaded: The server answered 403\.$/ }).waitFor();
+    proxy.fault = () => undefined;
+    await page.getByRole("button", { name: "Show more ended uploads" }).click();
+    await named(page, "open.bin", ...stored.reverse());
+    await page.locator("#notice:empty").waitFor({ state: "attached" });
+  },
+  "an open row that ends moves no other row": async ({ open, session, api, status, row }) => {
+    const ids = [];
+    for (const name of ["1.bin", "2.bin", "3.bin"]) ids.push(await session(name, 2));
+    const page = await open();
+    await row(page, "1.bin").waitFor();
+    await page.evaluate(() => {
+      window.moved = 0;
+      new MutationObserver((changes) => { for (const { addedNodes } of changes) window.moved += addedNodes.length; })
+        .observe(document.querySelector("#open"), { childList: true });
+    });
+    await api("DELETE", `/uploads/sessions/${ids[2]}`); // That of the first row.
+    await status(page, "3.bin", "aborted");
+    assert.equal(await page.evaluate(() => window.moved), 0);
+  },
+  "the rate of another client, after any number of states": async ({ open }) => {
+    const page = await open();
+    const [rate, time] = await page.evaluate(async () => {
+      const { Rate } = await import("./page/rate.js");
+      const rate = new Rate();
+      const { now } = Date;
+      let time = 1;
+      Date.now = () => time;
+      for (let sample = 1; sample <= 200_000; sample += 1) { time += 100; rate.add(sample * 50); }
+      const began = performance.now();
+      const result = rate.now();
+      Date.now = now;
+      return [result, performance.now() - began];
+    });
+    assert.ok(Math.abs(rate - 500) < 10, `${rate} B/s`);
+    assert.ok(time < 100, `${time} ms`);
   },
   "uploads by tus and by one request too": async ({ open, api, status, row }) => {
     const page = await open();
@@ -75,7 +123,7 @@ module.exports = {
     await named(page, ...expected, ...Array.from({ length: 25 }, (_, index) => `${owner}-${24 - index}`));
     await page.getByRole("button", { name: "Show more ended uploads" }).waitFor({ state: "hidden" });
   },
-  "search and filter": async ({ open, session, api, row }) => {
+  "search and filter": async ({ open, session, api, row, file, choose, status }) => {
     const stored = async (name) => (await api("POST", "/files", new Uint8Array(1), { "Content-Disposition": `attachment; filename="${name}"` })).file_id;
     await stored("needle.txt");
     for (let number = 0; number < 30; number += 1) await stored(`hay ${number}`);
@@ -88,7 +136,7 @@ module.exports = {
     await search.fill("TXT");
     await named(page, "open.txt", "aborted.txt", "deleted.txt");
     await search.fill("needle.txt");
-    await page.getByText("No upload matches").or(page.getByRole("button", { name: "Show more ended uploads" })).first().waitFor();
+    await page.getByText("No uploads match").or(page.getByRole("button", { name: "Show more ended uploads" })).first().waitFor();
     await search.press("Enter");
     await named(page, "needle.txt");
     await page.getByRole("button", { name: "Back to all uploads" }).click();
@@ -103,12 +151,26 @@ module.exports = {
     assert.ok(!(await names(page)).includes("deleted.txt"));
     await search.fill("no such upload");
     await named(page);
+    await page.getByText("None of the loaded uploads match.").waitFor();
+    // What is added is in sight.
+    await choose(page, file("added.txt", 5));
+    await status(page, "added.txt", "stored");
+    await row(page, "open.txt").waitFor();
+    assert.equal(await search.inputValue(), "");
+  },
+  "an upload with all bytes can be stored": async ({ open, session, row, button, status }) => {
+    await session("whole.iso", 2, [1, 2]);
+    const page = await open();
+    await row(page, "whole.iso").getByText("All bytes have arrived; not stored yet").waitFor();
+    await button(page, "Store", "whole.iso").click();
+    await status(page, "whole.iso", "stored");
   },
   "names and metadata are text": async ({ open, api, file, choose, status, session }) => {
     const name = '<img src=x onerror="document.title=1">.txt';
     await session(name, 1, [], { metadata: { path: `<b onclick=alert(1)>/${name}` } });
     await session("a\u202Etxt.exe", 1, [], { metadata: { path: { not: "text" } } });
     const page = await open();
+    await page.getByRole("heading", { name: "a\\u202Etxt.exe", exact: true }).waitFor();
     await page.getByRole("heading", { name: `<b onclick=alert(1)>/${name}`, exact: true }).waitFor();
     const sent = file('<svg onload=document.title=2>.html');
     await choose(page, sent);

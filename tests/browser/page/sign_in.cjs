@@ -10,10 +10,11 @@ module.exports = {
     const page = await open({ at: "/" });
     await field(page).fill("pw_wrong");
     await field(page).press("Enter");
-    await page.getByRole("alert").filter({ hasText: "does not accept this token" }).waitFor();
-    await field(page).fill(` ${token} `);
+    await page.getByRole("alert").filter({ hasText: "This token is not valid" }).waitFor();
+    await field(page).fill(` export PARTWAY_TOKEN="${token}" `);
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.getByText(EMPTY).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), "uploads-heading");
     assert.match(await page.locator("#account").textContent(), new RegExp(`^${owner} · 0 B`));
   },
   "by a link in the address bar, and in the form; signing out": async ({ open, token, proxy }) => {
@@ -39,7 +40,7 @@ module.exports = {
     await arrived(sent.name, 2);
     const [id] = cli("token", "list").split("\n").find((line) => line.includes(tools.owner) && line.includes("revoked")).trim().split(/\s+/);
     cli("token", "revoke", id);
-    await page.getByRole("alert").filter({ hasText: "does not accept your token any more" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "Your token has expired or was revoked" }).waitFor();
     assert.ok(await page.locator("#app").isHidden());
     release();
     await field(page).fill(tools.token);
@@ -84,6 +85,17 @@ module.exports = {
     assert.deepEqual(asked.filter(([answer]) => answer >= 400), []);
     const parts = asked.filter(([, path]) => path.endsWith("/parts"));
     assert.equal(parts.length, 4, "the parts are compared, and three are sent");
+  },
+  "a page for one upload follows it although a request fails": async ({ open, session, put, api, row, proxy }) => {
+    const id = await session("one.bin", 2);
+    const { token } = await api("POST", `/uploads/sessions/${id}/tokens`, {});
+    let reads = 0;
+    proxy.fault = ({ method, path }) => (method === "GET" && path === `/uploads/sessions/${id}` && (reads += 1) > 1 ? { status: 403, body: "{}" } : undefined);
+    const page = await open({ at: `/#token=${token}&session=${id}` });
+    await put(id, 1);
+    await row(page, "one.bin").getByText("(50%)").waitFor();
+    // The page goes on counting.
+    await row(page, "one.bin").getByText(/last part \d+ s ago/).waitFor();
   },
   "a token for one upload without its session": async ({ open, session, api }) => {
     const id = await session("a.bin", 2);

@@ -5,9 +5,9 @@ import { messageOf } from './messages.js';
 
 const FIRST = 20;
 /** The server cannot filter by the state of the file, so a page may take many sessions; then the user decides. */
-const MOST_READ = 500;
+const MAX_READ = 500;
 
-export class History {
+export class Older {
   #partway;
   #store;
   #sessions = null;
@@ -20,7 +20,6 @@ export class History {
   /** Begins with the newest sessions that the filter or the exact name in the store asks for. */
   async begin() {
     this.#store.forgetLoaded();
-    this.#store.notice = '';
     this.#sessions = this.#list();
     this.#store.hasMore = true;
     await this.more(FIRST);
@@ -30,16 +29,21 @@ export class History {
   async more(count) {
     const sessions = this.#sessions;
     if (!this.#store.hasMore || !sessions) return;
+    this.#store.notify('list', '');
     try {
-      for (let [found, read] = [0, 0]; found < count && read < MOST_READ; read += 1) {
+      for (let [found, read] = [0, 0]; found < count && read < MAX_READ; read += 1) {
         const { value: session, done } = await sessions.next();
         // The filter was changed meanwhile.
         if (this.#sessions !== sessions) return;
         if (done) { this.#store.hasMore = false; break; }
-        if (this.#isWanted(session)) { this.#store.apply(session, { isLive: false }); found += 1; }
+        if (!this.#isWanted(session)) continue;
+        if (!this.#store.find(session.sessionId)) found += 1;
+        this.#store.apply(session, { isLive: false });
       }
     } catch (error) {
-      this.#store.notice = `The list cannot be loaded: ${messageOf(error)}`;
+      if (this.#sessions !== sessions) return;
+      this.#sessions = this.#list(); // A generator that has failed is finished.
+      this.#store.notify('list', `The list cannot be loaded: ${messageOf(error)}`);
     }
     this.#store.changed();
   }
