@@ -66,7 +66,7 @@ async fn page() -> impl IntoResponse {
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
     ];
-    (headers, html(FILES.is_empty()))
+    ([super::OPENER_POLICY], headers, html(FILES.is_empty()))
 }
 
 /// The Content-Security-Policy: allows our own files and our own API, and the CDN if the binary has no files.

@@ -6,7 +6,11 @@
 mod graphiql;
 mod page;
 
-use axum::Router;
+use axum::{Router, http::HeaderName};
+
+/// Cuts the connection to a page of another origin that has opened this one: it could navigate the tab to a link with a token of
+/// its own.
+const OPENER_POLICY: (HeaderName, &str) = (HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
 
 /// The routes of all pages.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {

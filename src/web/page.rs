@@ -77,7 +77,8 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 async fn page(conditions: Preconditions) -> Response {
-    let headers = [(header::CONTENT_SECURITY_POLICY, POLICY), (header::REFERRER_POLICY, "no-referrer")];
+    let headers =
+        [(header::CONTENT_SECURITY_POLICY, POLICY), (header::REFERRER_POLICY, "no-referrer"), super::OPENER_POLICY];
     (headers, answer(&PAGE, &conditions)).into_response()
 }
 

@@ -19,6 +19,7 @@ async fn the_page_needs_no_token_and_runs_only_own_code() {
     let page = app.anonymous().get("/").await.expect(200);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert_eq!(page.header("cross-origin-opener-policy"), "same-origin");
     let policy = page.header("content-security-policy");
     for directive in ["default-src 'none'", "script-src 'self';", "connect-src 'self';", "frame-ancestors 'none'"] {
         assert!(policy.contains(directive), "{policy}");

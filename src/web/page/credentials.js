@@ -21,12 +21,16 @@ export function parseCredentials(text) {
   return { token, sessionId: isForOneUpload(token) ? values.get('session') : null };
 }
 
-/** Moves a token from the address bar into this tab, and returns that of this tab. The browser never sends a fragment to a server. */
+/**
+ * Removes a token from the address bar and returns it, or returns that of this tab. The browser never sends a fragment to a server.
+ * A link does not replace the token of this tab before the server has accepted its own.
+ */
 export function takeCredentials() {
   const given = location.hash.includes('token=') ? parseCredentials(location.hash) : null;
   if (given) {
-    keepCredentials(given);
     history.replaceState(null, '', location.pathname + location.search);
+    if (!sessionStorage.getItem(TOKEN)) keepCredentials(given);
+    return given;
   }
   const token = sessionStorage.getItem(TOKEN);
   if (!token) return null;
@@ -37,6 +41,11 @@ export function keepCredentials({ token, sessionId }) {
   sessionStorage.setItem(TOKEN, token);
   if (sessionId) sessionStorage.setItem(SESSION, sessionId);
   else sessionStorage.removeItem(SESSION);
+}
+
+/** Forgets the token of this tab, if it is this one. */
+export function forgetRefused(token) {
+  if (sessionStorage.getItem(TOKEN) === token) forgetCredentials();
 }
 
 export function forgetCredentials() {

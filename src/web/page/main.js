@@ -23,7 +23,7 @@ const element = (id) => document.getElementById(id);
 
 const signIn = new SignIn(SERVER);
 const credentials = takeCredentials();
-addEventListener('hashchange', () => { if (location.hash.includes('token=')) { takeCredentials(); location.reload(); } });
+addEventListener('hashchange', () => { if (location.hash.includes('token=')) location.reload(); });
 // Before the sign-in: a file that is dropped on the form must not take the place of the page.
 acceptFiles({
   add: (file, path) => {

@@ -19,7 +19,7 @@ const setAttribute = (element, name, value) => { if (element.getAttribute(name) 
 export class Row {
   #entry;
   #actions;
-  #folder = make('span', 'folder');
+  #folder = make('bdi', 'folder');
   #name = make('bdi', 'name');
   #status = make('p', 'status');
   #canvas = make('canvas', '');

@@ -1,7 +1,7 @@
 // Owns the form for signing in, and the check of a token by the server.
 // Does not own where the token stays; see credentials.js.
 import { Partway } from './client/index.js';
-import { forgetCredentials, isForOneUpload, keepCredentials, parseCredentials } from './credentials.js';
+import { forgetRefused, isForOneUpload, keepCredentials, parseCredentials } from './credentials.js';
 import { messageOf } from './messages.js';
 
 const REFUSED = 'This token is not valid: it is mistyped, expired or revoked.';
@@ -71,7 +71,7 @@ export class SignIn {
       return { accepted: { token, sessionId, account } };
     } catch (error) {
       // While the server is away, the token may still be good.
-      if (error.status === 401) forgetCredentials();
+      if (error.status === 401) forgetRefused(token);
       return { message: error.status === 401 ? REFUSED : messageOf(error) };
     }
   }

@@ -29,6 +29,15 @@ module.exports = {
     await page.getByText(EMPTY).waitFor();
     assert.equal(await page.evaluate(() => sessionStorage.getItem("partway.token")), token);
   },
+  "a link with a token that is not valid does not sign out": async ({ open, owner }) => {
+    const page = await open();
+    await page.getByText(EMPTY).waitFor();
+    await page.evaluate(() => { location.hash = "#token=pw_wrong"; });
+    await page.getByRole("alert").filter({ hasText: "This token is not valid" }).waitFor();
+    await page.reload();
+    await page.getByText(EMPTY).waitFor();
+    assert.match(await page.locator("#account").textContent(), new RegExp(`^${owner} `));
+  },
   "again, after the token was revoked: the upload goes on": async (tools) => {
     const { open, cli, newToken, choose, file, status, arrived, holdAfter, content } = tools;
     const revoked = newToken("revoked");
