@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     sync::{Mutex, Semaphore},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::followed::{INTERVAL, OwnerSubscription};
@@ -28,6 +28,8 @@ use crate::{
 
 /// Searches that run at the same time, of all owners.
 const AT_ONCE: usize = 2;
+/// After a search, its place stays taken for this multiple of its time. On SQLite, every commit makes all followed owners search.
+const HOLD_FACTOR: u32 = 3;
 /// After a search, the next one of the same owner waits for this multiple of its time, so that the searches of an owner with many
 /// open sessions take at most a tenth of the time.
 const PAUSE_FACTOR: u32 = 10;
@@ -108,11 +110,16 @@ impl Shared {
             }
             sleep_until(*next_at).await;
         }
-        let _permit = SEARCHES.acquire().await.map_err(Error::internal)?;
+        let permit = SEARCHES.acquire().await.map_err(Error::internal)?;
         let (began, reported) = (Instant::now(), self.reported());
         let before = last.as_ref().map(|last| last.found.position);
         let found = Arc::new(service.search(owner, reported, before).await?);
-        let next_at = Instant::now() + INTERVAL.max(began.elapsed() * PAUSE_FACTOR);
+        let took = began.elapsed();
+        tokio::spawn(async move {
+            sleep(took * HOLD_FACTOR).await;
+            drop(permit);
+        });
+        let next_at = Instant::now() + INTERVAL.max(took * PAUSE_FACTOR);
         *last = Some(Last { found: Arc::clone(&found), next_at });
         Ok(found)
     }
