@@ -187,7 +187,7 @@ testWithServer('token callbacks that fail', SMALL_PARTS, async ({ url, token, cl
   for (const other of ['pw_…', 'pw_a\nb', 'pw a', '']) {
     await assert.rejects(new Partway({ url, token: other }).upload(bytesOf(1)), { code: 'NO_TOKEN', retryable: false });
   }
-  assert.equal((await new Partway({ url, token: `${token}\n` }).me()).owner, 'ann');
+  assert.equal((await new Partway({ url, token: `${token}\n` }).me()).owner, 'local');
   assert.equal((await all(client().sessions())).length, 1);
 });
 
