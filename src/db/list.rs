@@ -9,7 +9,6 @@ use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, SelectTwo,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
-
 use uuid::Uuid;
 
 use super::{

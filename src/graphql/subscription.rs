@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::{errors::ApiError, loaders::Loaders, objects::UploadSession, scope::Scope, time_limit::TimeLimited};
 use crate::{
     domain::{Session, SessionId},
-    error::Error,
+    error::{Error, Result},
 };
 
 /// Streams of changes.
@@ -48,6 +48,12 @@ impl StateLoaders {
     }
 }
 
+/// The stream, if the server begins it within the time limit of the request.
+async fn in_time<T>(scope: &Scope, begun: impl Future<Output = Result<T>>) -> Result<T, ApiError> {
+    let begun = tokio::time::timeout(scope.timeout, begun).await;
+    begun.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)
+}
+
 /// Streams of changes.
 #[Subscription]
 impl Subscription {
@@ -60,8 +66,7 @@ impl Subscription {
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<TimeLimited<UploadSession>>> + use<>> {
         let scope = Arc::clone(Scope::of(ctx));
         let id = id.parse().map_err(|_| ApiError::from(Error::not_found("session")))?;
-        let states = tokio::time::timeout(scope.timeout, scope.service.watch(&scope.principal, id)).await;
-        let states = states.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)?;
+        let states = in_time(&scope, scope.service.watch(&scope.principal, id)).await?;
         let shared = self.states.clone();
         Ok(states.map(move |state| {
             let state = state.map_err(ApiError::from)?;
@@ -81,8 +86,7 @@ impl Subscription {
         ctx: &Context<'_>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<TimeLimited<UploadSession>>> + use<>> {
         let scope = Arc::clone(Scope::of(ctx));
-        let states = tokio::time::timeout(scope.timeout, scope.service.watch_all(&scope.principal, None)).await;
-        let (_, states) = states.unwrap_or_else(|_| Err(Error::too_slow(scope.timeout))).map_err(ApiError::from)?;
+        let (_, states) = in_time(&scope, scope.service.watch_all(&scope.principal, None)).await?;
         Ok(states.map(move |changed| {
             let state = changed.map_err(ApiError::from)?.state;
             let loaders = Arc::new(Loaders::new(Arc::clone(&scope.service), scope.principal.clone()));

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response, sse::Event},
 };
-use futures_util::{StreamExt, future::ready, stream};
+use futures_util::{Stream, StreamExt, future::ready, stream};
 use tokio::time::timeout;
 
 use super::bodies::SessionBody;
@@ -58,9 +58,7 @@ pub(super) async fn stream_one(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let states = service.watch(&principal, id).await?;
-    // After an error, the client connects again and gets it as the answer.
-    let states = states.take_while(|state| ready(state.is_ok())).filter_map(|state| ready(state.ok()));
-    let newer = states.skip_while(move |state| ready(seen == Some(state.session.version)));
+    let newer = until_error(states).skip_while(move |state| ready(seen == Some(state.session.version)));
     let events = newer.filter_map(|state| ready(event(state.session.version, state)));
     let token_end = token_end(service, token);
     Ok(event_stream(events, shutdown.stopping().clone(), token_end))
@@ -87,13 +85,16 @@ pub(super) async fn stream_all(
 ) -> Result<Response, Problem> {
     let token = bearer_token(&headers)?.to_owned();
     let (position, states) = service.watch_all(&principal, last_event_id(&headers)).await?;
-    // After an error, the client connects again and gets it as the answer.
-    let states = states.take_while(|state| ready(state.is_ok())).filter_map(|state| ready(state.ok()));
-    let events = states.filter_map(|AnySessionState { state, position }| ready(event(position, state)));
+    let events = until_error(states).filter_map(|AnySessionState { state, position }| ready(event(position, state)));
     // Without data: a client whose connection breaks before the first state connects again with this id.
     let begin = stream::once(ready(Event::default().id(position.to_string())));
     let token_end = token_end(service, token);
     Ok(event_stream(begin.chain(events), shutdown.stopping().clone(), token_end))
+}
+
+/// The states before the first error. The client then connects again, and gets the error as the answer.
+fn until_error<T, E>(states: impl Stream<Item = Result<T, E>>) -> impl Stream<Item = T> {
+    states.map(Result::ok).take_while(|state| ready(state.is_some())).filter_map(ready)
 }
 
 /// The id of the last event that the client has. Ignores an id that no stream of this server has sent.

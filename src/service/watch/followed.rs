@@ -92,8 +92,10 @@ impl Watchers {
     pub(super) fn subscribe_to_owner(&self, db: &Db, owner: &OwnerName) -> OwnerSubscription {
         let mut state = self.state();
         let followed = state.owners.entry(owner.clone()).or_default();
-        let (changes, shared) = (followed.changes.subscribe(), Arc::clone(&followed.shared));
-        followed.report();
+        let (mut changes, shared) = (followed.changes.subscribe(), Arc::clone(&followed.shared));
+        // Not a report, which would wake the other watchers.
+        shared.count_change();
+        changes.mark_changed();
         self.start_listening(&mut state, db);
         OwnerSubscription { watchers: self.clone(), owner: owner.clone(), changes: Some(changes), shared }
     }

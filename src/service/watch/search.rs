@@ -2,8 +2,8 @@
 //!
 //! Owns the search, which all streams of the owner share, so its cost does not grow with their number. Owns how much of the
 //! database such streams may use: few searches run at the same time, and the streams of one owner read states one after another.
-//! What holds a lock runs in a task of its own, because a stream stands still while its client does not read. Does not own what a
-//! stream does with the result: that is `all`.
+//! Code that holds a lock runs in its own task, because the server does not poll a stream while its client does not read. Does not
+//! own what a stream does with the result: that is `all`.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
 
 /// Searches that run at the same time, of all owners.
 const AT_ONCE: usize = 2;
-/// After a search, its place stays taken for this multiple of its time. On SQLite, every commit makes all followed owners search.
+/// A search keeps its permit after its end, for this multiple of its time: on SQLite, every commit makes all followed owners search.
 const HOLD_FACTOR: u32 = 3;
 /// After a search, the next one of the same owner waits for this multiple of its time, so that the searches of an owner with many
 /// open sessions take at most a tenth of the time.
@@ -60,7 +60,7 @@ struct Last {
 /// The result of a search.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// The number of reported changes when the search began. It has found all of them.
+    /// The number of changes that were reported when the search began. The search has found all of them.
     reported: u64,
     /// The versions of the open sessions, oldest first.
     pub(super) open: Vec<(SessionId, u64)>,
