@@ -7,9 +7,10 @@ use anyhow::Context;
 use partway::{
     db::{Created, Db},
     domain::{
-        AccountLimits, Clock, Metadata, OwnerName, PartPlan, PartRange, PartSet, SystemClock, Upload, UploadRequest,
+        AccountLimits, Clock, Metadata, OwnerName, PartPlan, PartRange, Session, SystemClock, Upload, UploadRequest,
     },
 };
+use serde_json::value::to_raw_value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -52,7 +53,7 @@ pub(crate) async fn seed(database: &str, ranges_file: &Path) -> anyhow::Result<V
     for (parts, pattern) in wanted.into_iter().flatten().chain(listed) {
         let upload = upload(parts, pattern)?;
         let id = upload.session.id.0;
-        ranges.insert(id, ready_made(&upload.session.received, parts));
+        ranges.insert(id, ready_made(&upload.session)?);
         seeded.push(Seeded { id, parts, pattern });
         let created = db.create_upload(&upload, &limits).await?;
         anyhow::ensure!(matches!(created, Created::New), "{created:?}");
@@ -105,10 +106,22 @@ fn upload(parts: u32, pattern: Pattern) -> anyhow::Result<Upload> {
     Ok(upload)
 }
 
-fn ready_made(received: &PartSet, total_parts: u32) -> Ranges {
-    Ranges {
-        received: received.ranges().map(|PartRange { first, last }| (first, last)).collect(),
-        received_text: received.ranges().map(|range| range.to_string()).collect(),
-        missing_text: received.missing(total_parts).map(|range| range.to_string()).collect(),
-    }
+fn ready_made(session: &Session) -> anyhow::Result<Ranges> {
+    let texts = |ranges: Vec<PartRange>| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let received: Vec<_> = session.received.ranges().collect();
+    let objects: Vec<_> = received.iter().map(|range| Object { first: range.first, last: range.last }).collect();
+    let missing = session.received.missing(session.plan.total_parts()).collect();
+    Ok(Ranges {
+        received_objects: to_raw_value(&objects)?,
+        received: to_raw_value(&texts(received))?,
+        missing: to_raw_value(&texts(missing))?,
+        contiguous_bytes: i64::try_from(session.contiguous_bytes())?,
+    })
+}
+
+/// A range in GraphQL.
+#[derive(serde::Serialize)]
+struct Object {
+    first: u32,
+    last: u32,
 }

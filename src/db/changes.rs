@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 
 use entity::upload_session;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
+    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
     sqlx::{
         Executor,
         postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -145,7 +145,7 @@ async fn data_version(connection: &DatabaseConnection) -> Result<i64> {
     Ok(row.try_get_by_index(0)?)
 }
 
-/// Parses what [`notify`] sends. A node of an earlier version sends no owner.
+/// Parses what [`announce`] sends. A node of an earlier version sends no owner.
 fn parse(payload: &str) -> Change {
     let mut fields = payload.split(' ');
     let mut session = || {
@@ -155,8 +155,15 @@ fn parse(payload: &str) -> Change {
     session().unwrap_or(Change::Any)
 }
 
-/// Makes PostgreSQL notify all nodes when the transaction commits. Does nothing on SQLite.
-pub(super) async fn notify(tx: &Transaction, session: &Session) -> Result<()> {
+/// Stores the columns of a session that change, and announces the change.
+pub(super) async fn store(tx: &Transaction, session: &Session) -> Result<()> {
+    rows::session_update(session)?.update_without_returning(tx).await?;
+    announce(tx, session).await
+}
+
+/// Announces that the transaction changes a session: to the states in memory, and on PostgreSQL, when it commits, to all nodes.
+pub(super) async fn announce(tx: &Transaction, session: &Session) -> Result<()> {
+    tx.changes(session.id);
     if tx.get_database_backend() == DbBackend::Postgres {
         let payload = format!("{} {} {}", session.id.0, session.version, session.owner);
         let values = [CHANNEL.into(), payload.into()];

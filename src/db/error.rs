@@ -3,7 +3,10 @@
 //! Owns the meaning of SQLite's result codes and PostgreSQL's SQLSTATEs: whether a failure is temporary, and whether
 //! the server retries the statement at once. Does not own the error codes for clients: that is `error`.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlErr, sqlx};
 
@@ -21,6 +24,9 @@ pub enum Error {
     /// The database's schema is not the one that this version needs.
     #[error("{0}")]
     Schema(String),
+    /// The error of a statement that several requests share.
+    #[error(transparent)]
+    Shared(Arc<Error>),
 }
 
 /// The result of a statement.
@@ -41,6 +47,7 @@ impl Error {
     /// of file descriptors.
     pub fn is_unavailable(&self) -> bool {
         match self {
+            Self::Shared(error) => error.is_unavailable(),
             Self::Sql(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => true,
             _ if self.is_transient() => true,
             // The low byte of SQLite's code is the primary result code: BUSY 5, LOCKED 6, IOERR 10, FULL 13, and
@@ -58,8 +65,11 @@ impl Error {
 
     /// Whether a row has an invalid value, so that reading it will always fail.
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt(_) | Self::Sql(DbErr::Type(_) | DbErr::RecordNotFound(_)))
-            || matches!(self.driver(), Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)))
+        match self {
+            Self::Shared(error) => error.is_corrupt(),
+            Self::Corrupt(_) | Self::Sql(DbErr::Type(_) | DbErr::RecordNotFound(_)) => true,
+            _ => matches!(self.driver(), Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))),
+        }
     }
 
     /// Whether the database rolled the statement back, or its connection is lost, so that a retry will probably
@@ -82,6 +92,7 @@ impl Error {
 
     fn driver(&self) -> Option<&sqlx::Error> {
         match self {
+            Self::Shared(error) => error.driver(),
             Self::Sql(error) => driver(error),
             _ => None,
         }

@@ -4,9 +4,9 @@
 //! than were recorded, so that the client sends those parts again.
 
 use entity::upload_part;
-use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter};
+use sea_orm::{EntityTrait, QueryFilter};
 
-use super::{Db, Result, changes, error::retry_transaction, rows, sessions::locked_session};
+use super::{Db, Result, changes, error::retry_transaction, sessions::locked_session};
 use crate::domain::{PartRecord, Session, Timestamp};
 
 impl Db {
@@ -35,8 +35,7 @@ impl Db {
             }
         }
         if has_changed {
-            rows::session_update(&session)?.update_without_returning(&tx).await?;
-            changes::notify(&tx, &session).await?;
+            changes::store(&tx, &session).await?;
             tx.commit().await?;
         }
         Ok(session)

@@ -33,12 +33,14 @@ mod recording;
 mod rows;
 mod session_read;
 mod sessions;
+mod snapshots;
 mod sqlite;
 mod sweep;
 mod tokens;
 mod turns;
 mod unreadable;
 mod upload_tokens;
+mod version_reads;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -60,6 +62,7 @@ pub use recording::{NewPart, Recorded};
 pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
 pub use sessions::Created;
+use snapshots::Snapshots;
 pub use tokens::{NewToken, TokenRecord, ValidToken};
 pub use unreadable::EndedUnreadable;
 pub use upload_tokens::{NewUploadToken, ValidUploadToken};
@@ -77,6 +80,10 @@ pub struct Db {
     write: Connection,
     change_source: ChangeSource,
     session_statements: session_read::Statements,
+    /// States of sessions in memory.
+    snapshots: Snapshots,
+    /// Reads of versions that run together.
+    version_reads: version_reads::VersionReads,
     statement_counter: Counter,
     /// Lets one request of this node at a time assign positions to events.
     numbering: Arc<tokio::sync::Mutex<()>>,
@@ -84,11 +91,27 @@ pub struct Db {
 
 impl Db {
     /// Uses these pools. At most `writers` connections write at the same time.
-    fn new(pools: Arc<Pools>, writers: u32, change_source: ChangeSource, statement_counter: Counter) -> Self {
-        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers));
+    fn new(
+        pools: Arc<Pools>,
+        writers: u32,
+        change_source: ChangeSource,
+        snapshots: Snapshots,
+        statement_counter: Counter,
+    ) -> Self {
+        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers, &snapshots));
         let session_statements = session_read::Statements::new(read.get_database_backend());
         let numbering = Arc::default();
-        Self { pools, read, write, change_source, session_statements, statement_counter, numbering }
+        Self {
+            pools,
+            read,
+            write,
+            change_source,
+            session_statements,
+            snapshots,
+            version_reads: version_reads::VersionReads::default(),
+            statement_counter,
+            numbering,
+        }
     }
 
     /// Checks that the database answers.

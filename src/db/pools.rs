@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
@@ -18,9 +18,10 @@ use super::{
     error::retry_locked,
     health::{DriverError, Health},
     read_pool::ReadPool,
+    snapshots::{Changing, Snapshots},
     turns::{Turn, Turns},
 };
-use crate::domain::OwnerName;
+use crate::domain::{OwnerName, SessionId};
 
 /// The parameters with which the server creates new pools.
 #[derive(Debug)]
@@ -97,16 +98,19 @@ pub(super) struct Connection {
     /// Where a write waits for its turn. `None` for reads.
     turns: Option<Turns>,
     owner: Option<OwnerName>,
+    /// Where transactions that change a session say so.
+    snapshots: Snapshots,
 }
 
 impl Connection {
     pub(super) fn reading(pools: &Arc<Pools>) -> Self {
-        Self { pools: Arc::clone(pools), turns: None, owner: None }
+        Self { pools: Arc::clone(pools), turns: None, owner: None, snapshots: Snapshots::new() }
     }
 
     /// Writes on at most `connections` connections at the same time.
-    pub(super) fn writing(pools: &Arc<Pools>, connections: u32) -> Self {
-        Self { pools: Arc::clone(pools), turns: Some(Turns::new(connections)), owner: None }
+    pub(super) fn writing(pools: &Arc<Pools>, connections: u32, snapshots: &Snapshots) -> Self {
+        let (pools, turns) = (Arc::clone(pools), Some(Turns::new(connections)));
+        Self { pools, turns, owner: None, snapshots: snapshots.clone() }
     }
 
     /// The same connection, but its writes wait in this owner's queue; see `turns`. Without this call they wait in the
@@ -127,7 +131,7 @@ impl Connection {
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..options };
         let pool = self.pools.current();
         let tx = pool.bounded(self.connection(&pool).begin_with_options(options)).await?;
-        Ok(Transaction { tx, pool, _turn: turn })
+        Ok(Transaction { tx, pool, snapshots: self.snapshots.clone(), changing: Mutex::default(), turn })
     }
 
     /// Runs one statement in its turn, with a time-out. Retries while another transaction holds a lock that it needs.
@@ -189,13 +193,29 @@ impl ConnectionTrait for Connection {
 pub(super) struct Transaction {
     tx: DatabaseTransaction,
     pool: Arc<Pool>,
-    _turn: Option<Turn>,
+    snapshots: Snapshots,
+    /// The sessions that it changes.
+    changing: Mutex<Vec<Changing>>,
+    turn: Option<Turn>,
 }
 
 impl Transaction {
-    /// Commits. After an error, the transaction may or may not be committed.
+    /// Says that this transaction changes the session's row or its file's row. Must be called before the commit for each
+    /// change that a reader of the session's state can see; see `snapshots`.
+    pub(super) fn changes(&self, id: SessionId) {
+        self.changing.lock().push(self.snapshots.begin_change(id));
+    }
+
+    /// Commits. After an error, the transaction may or may not be committed. A commit that has begun runs to its end even if
+    /// the caller stops waiting: until then, the sessions are marked as changing.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        self.pool.bounded(Box::pin(self.tx.commit())).await
+        let Self { tx, pool, changing, turn, .. } = self;
+        let commit = tokio::spawn(async move {
+            let committed = pool.bounded(Box::pin(tx.commit())).await;
+            drop((changing, turn));
+            committed
+        });
+        commit.await.unwrap_or_else(|failed| Err(DbErr::Custom(failed.to_string())))
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     count_statements,
     health::{ANSWER_TIMEOUT, Health, within},
     pools::{Pool, Pools, Source},
+    snapshots::Snapshots,
     read_pool::{ReadPool, TRUSTED_IDLE, Target},
 };
 
@@ -50,7 +51,8 @@ impl Db {
         let (target, writers) = (Box::new(target), Share::of(connections).writers);
         let source =
             Source::Postgres { target: target.clone(), connections, statement_counter: statement_counter.clone() };
-        let db = Self::new(Pools::new(pool, source), writers, ChangeSource::Postgres(target), statement_counter);
+        let (pools, changes) = (Pools::new(pool, source), ChangeSource::Postgres(target));
+        let db = Self::new(pools, writers, changes, Snapshots::new(), statement_counter);
         db.ping().await?;
         Ok(db)
     }

@@ -16,6 +16,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
+use uuid::Uuid;
+
 use super::{ACQUIRE_TIMEOUT, health::Health};
 use crate::domain::{OwnerName, SessionId};
 
@@ -72,11 +74,34 @@ impl ReadPool {
             .transpose();
         };
         let fetched = connection.fetch_optional(text, key).await;
-        if !connection.is_usable {
-            // The cause may have broken the idle connections too, so drop them.
+        self.drop_idle_unless(connection.is_usable);
+        fetched
+    }
+
+    /// Runs a statement on PostgreSQL whose only parameter is these ids, and returns all rows.
+    pub(super) async fn fetch_by_ids<T>(&self, text: &'static str, ids: &[Uuid]) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let query = sqlx::query_as(text).bind(ids);
+        let Some(mut connection) = self.connection().await? else {
+            return query.fetch_all(self.general.get_postgres_connection_pool()).await;
+        };
+        let ReadConnection { driver: Driver::Postgres(driver), is_usable } = &mut *connection else {
+            return Err(sqlx::Error::Configuration("the statement is for PostgreSQL".into()));
+        };
+        *is_usable = false;
+        let fetched = query.fetch_all(driver).await;
+        *is_usable = fetched.is_ok();
+        self.drop_idle_unless(*is_usable);
+        fetched
+    }
+
+    /// After a failure, drops the idle connections: its cause may have broken them too.
+    fn drop_idle_unless(&self, is_usable: bool) {
+        if !is_usable {
             self.pool.retain(|_, _| false);
         }
-        fetched
     }
 
     /// A connection of this pool; `None` if there is none and the database accepts no new one.
@@ -194,8 +219,6 @@ impl Manager for Target {
 #[cfg(test)]
 mod tests {
     use futures_util::{future::join_all, poll};
-    use uuid::Uuid;
-
     use super::*;
 
     const READ: &str = "SELECT 1 WHERE ? IS NOT NULL AND ? = 'ann'";

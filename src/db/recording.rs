@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::TimeDelta;
 use entity::{upload_part, upload_session};
-use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
+use sea_orm::{EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
 
 use super::{
     Db, PartLease, Result, Transaction, at_most_one, changes,
@@ -106,8 +106,7 @@ impl Db {
                 }
             }
             if new.len() > new_before {
-                rows::session_update(&session)?.update_without_returning(&tx).await?;
-                changes::notify(&tx, &session).await?;
+                changes::store(&tx, &session).await?;
             }
             for at in indexes {
                 recorded[at].get_or_insert_with(|| Recorded::New(Box::new(session.clone())));

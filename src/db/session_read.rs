@@ -6,7 +6,7 @@
 //! connections: those are in `read_pool`.
 
 use entity::{upload_file, upload_session};
-use sea_orm::{DbBackend, EntityTrait, Iden, Iterable, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Iden, Iterable, QueryFilter, QuerySelect, QueryTrait};
 use sqlx::{AssertSqlSafe, FromRow, SqlSafeStr, SqlStr};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use super::{
     rows,
     sessions::missing_row,
 };
-use crate::domain::{OwnerName, Session, SessionId, Upload};
+use crate::domain::{OwnerName, Session, SessionId, SessionState, Upload};
 
 /// The texts of the statements. The parameters of each are a session's id and its owner.
 #[derive(Clone, Debug)]
@@ -76,10 +76,41 @@ impl Db {
         }
     }
 
+    /// The last committed state of the owner's session with this id, from memory if it is there.
+    pub async fn state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
+        let kept = match self.is_shared() {
+            true => {
+                let Some(version) = self.shared_version(owner, id).await? else { return Ok(None) };
+                self.snapshots.get(id).filter(|state| state.session.version == version)
+            }
+            false => self.snapshots.get(id),
+        };
+        if let Some(state) = kept {
+            return Ok(Some(state).filter(|state| state.session.owner == *owner));
+        }
+        let reading = self.snapshots.begin_read(id);
+        let state = self.upload(owner, id).await?.map(SessionState::from);
+        if let Some(state) = &state {
+            reading.keep(state);
+        }
+        Ok(state)
+    }
+
     /// The version of the owner's session with this id. Cheaper than the whole session.
     pub async fn session_version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
+        if self.is_shared() {
+            return self.shared_version(owner, id).await;
+        }
+        if let Some(state) = self.snapshots.get(id) {
+            return Ok(Some(state.session).filter(|session| session.owner == *owner).map(|session| session.version));
+        }
         let found = self.fetch(&self.session_statements.version, Key { owner, id }).await?;
         Ok(found.map(|(version,)| rows::version(id, version)).transpose()?)
+    }
+
+    /// Whether other processes may change sessions.
+    fn is_shared(&self) -> bool {
+        self.read.get_database_backend() == DbBackend::Postgres
     }
 
     async fn fetch<T: Read>(&self, statement: &SqlStr, key: Key<'_>) -> Result<Option<T>> {

@@ -65,7 +65,7 @@ impl Db {
         if let Some(account) = accounts::admit(&tx, owner, added, defaults).await? {
             return Ok(Created::OverLimit(Box::new(account)));
         }
-        changes::notify(&tx, &new.session).await?;
+        changes::announce(&tx, &new.session).await?;
         tx.commit().await?;
         Ok(Created::New)
     }
@@ -133,12 +133,11 @@ impl Db {
         let before = upload.state();
         let has_changed = change(&mut upload);
         if has_changed {
-            rows::session_update(&upload.session)?.update_without_returning(&tx).await?;
+            changes::store(&tx, &upload.session).await?;
             rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
             if let Some(event) = Event::of_change(before, &upload) {
                 events::insert(&tx, &event).await?;
             }
-            changes::notify(&tx, &upload.session).await?;
             let used = |state| Usage::of(state, upload.file.size_bytes);
             accounts::change(&tx, &upload.session.owner, used(upload.state()).since(used(before))).await?;
             tx.commit().await?;

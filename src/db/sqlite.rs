@@ -18,6 +18,7 @@ use super::{
     count_statements,
     pools::{Pool, Pools, Source},
     read_pool::{ReadPool, Target},
+    snapshots::Snapshots,
 };
 
 /// The number of connections for reads. sqlx runs each on its own thread.
@@ -42,7 +43,7 @@ impl Db {
         let observe = connect(file, 1).await?;
         let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
-        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), statement_counter))
+        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), Snapshots::of_file(file), statement_counter))
     }
 }
 

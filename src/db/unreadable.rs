@@ -64,6 +64,7 @@ impl Db {
     ) -> Result<EndedUnreadable> {
         let tx = self.begin(owner).await?;
         let Some(session) = located(&tx, owner, id, now).await? else { return Ok(EndedUnreadable::Unknown) };
+        tx.changes(id);
         // The session's status may be damaged, so this checks the file's row: the owner must not lose a complete file.
         let complete = upload_file::Entity::find_by_id(session.file_id.0).filter(
             Condition::any()
@@ -133,6 +134,7 @@ impl Db {
     ) -> Result<Option<Session>> {
         let tx = self.begin(owner).await?;
         let Some(session) = located(&tx, owner, id, now).await? else { return Ok(None) };
+        tx.changes(id);
         let file = upload_file::Entity::find_by_id(session.file_id.0);
         let status =
             file.select_only().column(upload_file::Column::Status).into_tuple::<String>().all(&tx).await?.pop();

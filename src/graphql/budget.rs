@@ -16,6 +16,7 @@ use std::{
 use async_graphql::{
     ContextSelectionSet, OutputType, Positioned, ServerResult, Value, parser::types::Field, registry::Registry,
 };
+use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::errors::ApiError;
@@ -25,7 +26,7 @@ use crate::error::Error;
 const ITEM_BYTES: usize = 64;
 /// Items that the server builds between two yields. A list that is not longer skips the queue.
 const ITEMS_AT_ONCE: usize = 64;
-/// An answer that has reserved more than this is serialized on a thread for blocking work.
+/// An answer that has reserved more than this, without values that are JSON already, is serialized on a thread for blocking work.
 const LONG_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The length limit of every answer.
@@ -42,7 +43,7 @@ impl AnswerLimit {
 
     /// The budget of one answer.
     pub(super) fn budget(&self) -> Arc<Budget> {
-        Arc::new(Budget { limit: self.clone(), reserved: AtomicUsize::new(0) })
+        Arc::new(Budget { limit: self.clone(), reserved: AtomicUsize::new(0), encoded: AtomicUsize::new(0) })
     }
 
     /// The error for an answer over the limit.
@@ -59,6 +60,8 @@ impl AnswerLimit {
 pub(crate) struct Budget {
     limit: AnswerLimit,
     reserved: AtomicUsize,
+    /// The part of `reserved` that is already JSON.
+    encoded: AtomicUsize,
 }
 
 impl Budget {
@@ -75,6 +78,12 @@ impl Budget {
     pub(super) async fn text<T: AsRef<str>>(&self, text: T) -> Result<T, ApiError> {
         tokio::task::consume_budget().await;
         self.reserve(text.as_ref().len()).map(|()| text)
+    }
+
+    /// Reserves the length of a value that is already JSON, and returns it.
+    pub(super) fn json(&self, json: Bytes) -> Result<Bytes, ApiError> {
+        self.encoded.fetch_add(json.len(), Ordering::Relaxed);
+        self.reserve(json.len()).map(|()| json)
     }
 
     /// Reserves the length of a list and returns it. `count` is an upper bound for its items.
@@ -101,7 +110,7 @@ impl Budget {
     }
 
     pub(super) fn is_long(&self) -> bool {
-        self.reserved.load(Ordering::Relaxed) > LONG_ANSWER_BYTES
+        self.reserved.load(Ordering::Relaxed) - self.encoded.load(Ordering::Relaxed) > LONG_ANSWER_BYTES
     }
 
     fn check(&self) -> Result<(), ApiError> {

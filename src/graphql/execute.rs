@@ -148,7 +148,7 @@ impl Executor {
 
     /// Step 4 for a query or a mutation. An answer over the length limit becomes one error without data.
     async fn run(&self, principal: Principal, CheckedRequest { mut request, is_cached }: CheckedRequest) -> Answer {
-        let scope = self.scope(principal, &request);
+        let scope = self.scope(principal);
         let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
         let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)).data(self.public_url.clone()));
         let response = with_time_limit(self.settings.timeout, execution).await;
@@ -164,7 +164,7 @@ impl Executor {
     /// Step 4 for any operation. A subscription has no time limit, but each of its events has the limit of a query.
     fn run_stream(&self, principal: Principal, mut checked: CheckedRequest) -> BoxStream<'static, Response> {
         if selected_operation(&mut checked.request) == Some(OperationType::Subscription) {
-            let scope = self.scope(principal, &checked.request);
+            let scope = self.scope(principal);
             return self.schema(checked.is_cached).execute_stream(checked.request.data(scope)).boxed();
         }
         let executor = self.clone();
@@ -175,11 +175,9 @@ impl Executor {
         if is_cached { &self.prevalidated } else { &self.schema }
     }
 
-    fn scope(&self, principal: Principal, request: &Request) -> Arc<Scope> {
-        // A document without this word selects no file. One that has it for another reason costs a join too many.
-        let reads_files = request.query.contains("file");
+    fn scope(&self, principal: Principal) -> Arc<Scope> {
         let (service, timeout) = (Arc::clone(&self.service), self.settings.timeout);
-        Arc::new(Scope::new(service, principal, self.limit.budget(), timeout, reads_files))
+        Arc::new(Scope::new(service, principal, self.limit.budget(), timeout))
     }
 
     /// The length limit of an answer.

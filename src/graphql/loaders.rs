@@ -14,9 +14,9 @@ use ::dataloader::{BatchFn, cached::Loader};
 
 use super::errors::ApiError;
 use crate::{
-    domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId},
+    domain::{FileId, FileRecord, PartRecord, Principal, Session, SessionId, SessionState},
     error::Error,
-    service::{Service, SessionState},
+    service::Service,
 };
 
 /// Keys in one batch. A whole page fits, and SQLite allows 32,766 variables.
@@ -35,7 +35,7 @@ type Loaded<V> = Result<Option<V>, Arc<Error>>;
 /// The loaders of one request.
 pub(crate) struct Loaders {
     sessions: Loader<SessionId, Loaded<Arc<Session>>, SessionBatch>,
-    uploads: Loader<SessionId, Loaded<SessionState>, UploadBatch>,
+    states: Loader<SessionId, Loaded<SessionState>, StateBatch>,
     files: Loader<FileId, Loaded<Arc<FileRecord>>, FileBatch>,
     parts: Loader<PartsKey, Loaded<Arc<Vec<PartRecord>>>, PartBatch>,
 }
@@ -45,7 +45,7 @@ struct Batch {
     principal: Principal,
 }
 struct SessionBatch(Arc<Batch>);
-struct UploadBatch(Arc<Batch>);
+struct StateBatch(Arc<Batch>);
 struct FileBatch(Arc<Batch>);
 struct PartBatch(Arc<Batch>);
 
@@ -85,7 +85,7 @@ impl Loaders {
             sessions: Loader::new(SessionBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(ROOT_YIELDS),
-            uploads: Loader::new(UploadBatch(Arc::clone(&batch)))
+            states: Loader::new(StateBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(ROOT_YIELDS),
             files: Loader::new(FileBatch(Arc::clone(&batch)))
@@ -100,9 +100,9 @@ impl Loaders {
         loaded(self.sessions.try_load(id).await)
     }
 
-    /// The caller's session with this id, and its file.
-    pub(super) async fn upload(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
-        loaded(self.uploads.try_load(id).await)
+    /// The state of the caller's session with this id.
+    pub(super) async fn state(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
+        loaded(self.states.try_load(id).await)
     }
 
     /// The caller's file with this id.
@@ -152,9 +152,9 @@ impl BatchFn<SessionId, Loaded<Arc<Session>>> for SessionBatch {
     }
 }
 
-impl BatchFn<SessionId, Loaded<SessionState>> for UploadBatch {
+impl BatchFn<SessionId, Loaded<SessionState>> for StateBatch {
     async fn load(&mut self, ids: &[SessionId]) -> HashMap<SessionId, Loaded<SessionState>> {
-        for_all(ids, self.0.service.uploads(&self.0.principal, ids).await)
+        for_all(ids, self.0.service.states(&self.0.principal, ids).await)
     }
 }
 

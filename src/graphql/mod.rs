@@ -18,6 +18,7 @@ mod objects;
 mod paging;
 mod persisted_documents;
 mod query;
+mod ranges;
 mod request;
 mod response;
 mod scalars;

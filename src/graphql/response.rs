@@ -5,7 +5,9 @@
 use std::io;
 
 use async_graphql::{Response, ServerError, Value};
+use bytes::Bytes;
 use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 use tower_http::request_id::RequestId;
 
 use super::errors::{ApiError, set_invalid};
@@ -55,16 +57,38 @@ pub(super) fn finish(mut response: Response, id: Option<&RequestId>) -> Response
     response
 }
 
+/// A value that a resolver has encoded as JSON. [`write`] and [`to_json`] copy it as it is.
+pub(super) fn encoded(json: Bytes) -> Value {
+    Value::Binary(json)
+}
+
+/// Writes JSON without spaces, and binary values as they are: only [`encoded`] makes them.
+struct EncodedFormatter;
+
+impl Formatter for EncodedFormatter {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, json: &[u8]) -> io::Result<()> {
+        writer.write_all(json)
+    }
+}
+
+/// Serializes a response, or a message that contains one.
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    let mut json = Vec::new();
+    let written = value.serialize(&mut Serializer::with_formatter(&mut json, EncodedFormatter));
+    written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
+}
+
 /// Serializes a response. A detour through `serde_json::Value` would lose the order of the fields.
 ///
 /// # Errors
 /// If the JSON has more than `max_bytes`.
 pub(super) fn write(response: &Response, max_bytes: usize) -> io::Result<Vec<u8>> {
     let mut body = Bounded { bytes: Vec::new(), max_bytes };
+    let mut serializer = Serializer::with_formatter(&mut body, EncodedFormatter);
     if is_request_error(response) {
-        serde_json::to_writer(&mut body, &RequestError { errors: &response.errors })?;
+        RequestError { errors: &response.errors }.serialize(&mut serializer)?;
     } else {
-        serde_json::to_writer(&mut body, response)?;
+        response.serialize(&mut serializer)?;
     }
     Ok(body.bytes)
 }

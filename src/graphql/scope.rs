@@ -15,9 +15,6 @@ pub(crate) struct Scope {
     pub(super) loaders: Arc<Loaders>,
     pub(super) budget: Arc<Budget>,
     pub(super) timeout: Duration,
-    /// Whether sessions are read together with their files. It holds for the whole answer, so the answer shows one state
-    /// of a session.
-    pub(super) reads_files: bool,
 }
 
 impl Scope {
@@ -27,10 +24,9 @@ impl Scope {
         principal: Principal,
         budget: Arc<Budget>,
         timeout: Duration,
-        reads_files: bool,
     ) -> Self {
         let loaders = Arc::new(Loaders::new(Arc::clone(&service), principal.clone()));
-        Self { service, principal, loaders, budget, timeout, reads_files }
+        Self { service, principal, loaders, budget, timeout }
     }
 
     /// The scope of an event of a subscription, with these loaders and a new budget.
@@ -41,7 +37,6 @@ impl Scope {
             loaders,
             budget: self.budget.renewed(),
             timeout: self.timeout,
-            reads_files: self.reads_files,
         })
     }
 

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, sse::Event};
 use futures_util::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+use super::response;
 use crate::http::event_stream;
 
 /// An empty line of data. `EventSource` ignores an event without data, as the standard requires.
@@ -22,7 +23,7 @@ pub(super) fn events(
     token_end: impl Future<Output = ()> + Send + 'static,
 ) -> impl IntoResponse {
     let next = responses.map(|response| {
-        let data = serde_json::to_string(&response).unwrap_or_default();
+        let data = response::to_json(&response);
         Event::default().event("next").data(data)
     });
     let stopped = stopping.clone();

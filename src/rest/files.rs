@@ -57,7 +57,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let file = service.file(&principal, id).await?;
     let (modified, body) = (file.updated_at, FileRecordBody::from(file));
-    Ok(representation::answer(&conditions, &representation::of_json(&body, modified)?, body)?)
+    Ok(representation::answer(&conditions, &representation::of_json(&body, modified)?, Json(body))?)
 }
 
 /// Delete a file

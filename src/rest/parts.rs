@@ -123,7 +123,7 @@ pub(super) async fn show(
     conditions: Preconditions,
 ) -> Result<Response, Problem> {
     let part = service.part(&principal, id, number).await?;
-    Ok(representation::answer(&conditions, &representation::of_part(&part), PartBody::from(&part))?)
+    Ok(representation::answer(&conditions, &representation::of_part(&part), Json(PartBody::from(&part)))?)
 }
 
 /// List the parts of a session

@@ -3,10 +3,10 @@
 //! Owns which validator each resource has. Does not own the evaluation of conditions: that is `http/preconditions.rs`.
 
 use axum::{
-    Json,
-    http::{HeaderName, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
@@ -43,11 +43,20 @@ pub(super) fn of_json(body: &impl Serialize, modified: Timestamp) -> Result<Vali
     Ok(Validator::new(Sha256Digest::of(&json), modified))
 }
 
-/// Answers a read: 200 with JSON, or 304 if the client's copy is current.
-pub(super) fn answer(conditions: &Preconditions, current: &Validator, body: impl Serialize) -> Result<Response> {
+/// A body that is already JSON.
+pub(super) struct Encoded(pub(super) Bytes);
+
+impl IntoResponse for Encoded {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], self.0).into_response()
+    }
+}
+
+/// Answers a read: 200 with this body, or 304 if the client's copy is current.
+pub(super) fn answer(conditions: &Preconditions, current: &Validator, body: impl IntoResponse) -> Result<Response> {
     Ok(match conditions.freshness(current)? {
         Freshness::NotModified => not_modified(current.etag()),
-        Freshness::Modified => (headers(current), Json(body)).into_response(),
+        Freshness::Modified => (headers(current), body).into_response(),
     })
 }
 

@@ -10,10 +10,10 @@ use axum::{
 };
 
 use super::{
-    bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status},
+    bodies::{CreateBody, FinalizeBody, ListBody, ListParams, SessionBody, parse_status, session_json},
     extract::{JsonBody, OptionalJsonBody, Query},
     paging::page,
-    representation,
+    representation::{self, Encoded},
     watch::Wait,
 };
 use crate::{
@@ -85,9 +85,9 @@ pub(super) async fn status(
             (None, _) => {}
         }
     }
-    let upload = service.status(&principal, id).await?;
-    let current = representation::of_session(&upload.session);
-    let answer = representation::answer(&conditions, &current, SessionBody::from(upload))?;
+    let state = service.state(&principal, id).await?;
+    let current = representation::of_session(&state.session);
+    let answer = representation::answer(&conditions, &current, Encoded(session_json(&state)))?;
     Ok((wait.map(Wait::applied).into_iter().collect::<HeaderMap>(), answer).into_response())
 }
 

@@ -15,12 +15,12 @@ use axum::{
 use futures_util::{Stream, StreamExt, future::ready, stream};
 use tokio::time::timeout;
 
-use super::bodies::SessionBody;
+use super::bodies::session_json;
 use crate::{
-    domain::{Principal, SessionId},
+    domain::{Principal, SessionId, SessionState},
     error::{Error, Result},
     http::{Caller, Problem, SessionPath, Shutdown, UploadCaller, bearer_token, event_stream, openapi, token_end},
-    service::{AnySessionState, Service, SessionState},
+    service::{AnySessionState, Service},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -52,14 +52,14 @@ pub(super) async fn stream_one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let seen = last_event_id(&headers);
-    let session = service.status(&principal, id).await?.session;
+    let session = service.state(&principal, id).await?.session;
     if !session.status.is_open() && seen == Some(session.version) {
         // The client has the last state. After this status, `EventSource` does not connect again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let states = service.watch(&principal, id).await?;
     let newer = until_error(states).skip_while(move |state| ready(seen == Some(state.session.version)));
-    let events = newer.filter_map(|state| ready(event(state.session.version, state)));
+    let events = newer.map(|state| event(state.session.version, &state));
     let token_end = token_end(service, token);
     Ok(event_stream(events, shutdown.stopping().clone(), token_end))
 }
@@ -85,7 +85,7 @@ pub(super) async fn stream_all(
 ) -> Result<Response, Problem> {
     let token = bearer_token(&headers)?.to_owned();
     let (position, states) = service.watch_all(&principal, last_event_id(&headers)).await?;
-    let events = until_error(states).filter_map(|AnySessionState { state, position }| ready(event(position, state)));
+    let events = until_error(states).map(|AnySessionState { state, position }| event(position, &state));
     // Without data: a client whose connection breaks before the first state connects again with this id.
     let begin = stream::once(ready(Event::default().id(position.to_string())));
     let token_end = token_end(service, token);
@@ -102,9 +102,8 @@ fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     headers.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()
 }
 
-fn event(id: u64, state: SessionState) -> Option<Event> {
-    let body = SessionBody::from(state);
-    Some(Event::default().id(id.to_string()).data(serde_json::to_string(&body).ok()?))
+fn event(id: u64, state: &SessionState) -> Event {
+    Event::default().id(id.to_string()).data(String::from_utf8_lossy(&session_json(state)))
 }
 
 /// A client's wish to wait for a new status.

@@ -68,7 +68,7 @@ pub use room::Room;
 pub use sweep::Swept;
 pub use token::{CreatedToken, Token};
 pub use upload_token::UploadToken;
-pub use watch::{AnySessionState, SessionState};
+pub use watch::AnySessionState;
 pub use webhooks::{ListedWebhook, Replay, WebhookTest};
 
 use crate::{

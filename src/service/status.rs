@@ -1,6 +1,6 @@
 //! Status: which parts have arrived.
 //!
-//! Owns reading sessions and files. A read takes no lock and writes nothing. The received set is a column of the
+//! Owns reading sessions and files. A read waits for no writer and writes nothing. The received set is a column of the
 //! session's row, so a status costs the same for one part and for a million. Resources of another owner are not found.
 
 use std::{collections::HashMap, hash::Hash};
@@ -10,11 +10,19 @@ use chrono::TimeDelta;
 use super::{Service, scope};
 use crate::{
     db,
-    domain::{FileId, FileRecord, OwnerName, Principal, Session, SessionId, Upload},
+    domain::{FileId, FileRecord, OwnerName, Principal, Session, SessionId, SessionState, Upload},
     error::{Error, Result},
 };
 
 impl Service {
+    /// The last committed state of a session and its file. It needs no statement if the state is in memory.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if the caller has no such session.
+    pub async fn state(&self, principal: &Principal, id: SessionId) -> Result<SessionState> {
+        self.db.state(scope::session(principal, id)?, id).await?.ok_or_else(|| Error::not_found("session"))
+    }
+
     /// A session and its file, in one statement.
     ///
     /// # Errors
@@ -37,6 +45,20 @@ impl Service {
         found.ok_or_else(|| Error::not_found("session"))
     }
 
+    /// The states of the sessions with these ids that the caller owns, in one statement.
+    pub async fn states(
+        &self,
+        principal: &Principal,
+        ids: &[SessionId],
+    ) -> Result<HashMap<SessionId, Result<SessionState>>> {
+        let (owner, own) = principal.sessions_among(ids);
+        if let [id] = &*own {
+            return Ok(self.db.state(owner, *id).await?.into_iter().map(|state| (*id, Ok(state))).collect());
+        }
+        let found = self.db.uploads(owner, &own).await?;
+        Ok(each(found.into_iter().map(|(id, read)| (id, read.map(SessionState::from))).collect()))
+    }
+
     /// The sessions with these ids that the caller owns, in one statement.
     pub async fn sessions(
         &self,
@@ -45,16 +67,6 @@ impl Service {
     ) -> Result<HashMap<SessionId, Result<Session>>> {
         let (owner, ids) = principal.sessions_among(ids);
         Ok(each(self.db.sessions(owner, &ids).await?))
-    }
-
-    /// The same sessions with their files, in one statement.
-    pub async fn uploads(
-        &self,
-        principal: &Principal,
-        ids: &[SessionId],
-    ) -> Result<HashMap<SessionId, Result<Upload>>> {
-        let (owner, ids) = principal.sessions_among(ids);
-        Ok(each(self.db.uploads(owner, &ids).await?))
     }
 
     /// The files with these ids that the caller owns, in one statement.

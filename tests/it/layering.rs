@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("error", &["domain"], &[]),
     ("group_commit", &[], &["tokio"]),
     ("tls", &[], &[]),
-    ("db", &["domain"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
+    ("db", &["domain", "group_commit"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
     ("storage", &["domain", "group_commit", "tls"], &["object_store", "reqwest", "tokio"]),
     ("webhooks", &["domain", "tls"], &["reqwest", "tokio"]),
     ("identity", &["domain", "tls"], &["reqwest", "tokio"]),

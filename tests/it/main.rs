@@ -22,6 +22,7 @@ mod cli_failures;
 mod cli_files;
 mod cli_output;
 mod cli_owner;
+mod committed_state;
 mod concurrency;
 mod connections;
 mod crash;

@@ -1,24 +1,24 @@
 //! `UploadSession`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::{
     Context, Enum, ID, Object,
     connection::{Connection, Edge, query_with},
 };
+use bytes::Bytes;
 
 use super::{PartRange, UploadFile, UploadPart};
 use crate::{
-    domain::{self, FileRecord, Session, SessionId, SessionStatus, Upload},
+    domain::{self, Encoded, FileRecord, Session, SessionId, SessionState, SessionStatus, Upload},
     error::Error,
     graphql::{
-        budget::LongList,
         errors::{ApiError, invalid_page},
         paging::{Cursor, page_size},
+        ranges::{self, RangeList},
         scalars::{BigInt, DateTime},
         scope::Scope,
     },
-    service::SessionState,
 };
 
 /// The complexity of a field whose length depends on the upload and not on the query.
@@ -67,36 +67,47 @@ impl From<UploadSessionStatus> for SessionStatus {
 pub(crate) struct UploadSession {
     session: Arc<Session>,
     file: Option<Arc<FileRecord>>,
+    encoded: Arc<Encoded>,
     scope: Arc<Scope>,
 }
 
 impl UploadSession {
-    /// The caller's session with this id. If the query selects files, the same statement reads them.
+    /// The caller's session with this id.
     pub(crate) async fn find(ctx: &Context<'_>, id: SessionId) -> Result<Option<Self>, ApiError> {
         let scope = Scope::of(ctx);
-        if scope.reads_files {
-            match scope.loaders.upload(id).await {
-                // The row of the file may be damaged: then only the field `file` fails.
-                Err(error) if !error.is_retryable() => {}
-                found => return Ok(found?.map(|state| Self::of_state(state, scope))),
-            }
+        match scope.loaders.state(id).await {
+            // The row of the file may be damaged: then only the field `file` fails.
+            Err(error) if !error.is_retryable() => {}
+            found => return Ok(found?.map(|state| Self::of_state(state, scope))),
         }
-        Ok(scope.loaders.session(id).await?.map(|session| Self::new(session, None, scope)))
+        let found = scope.loaders.session(id).await?;
+        let of = |session| Self { session, file: None, encoded: Arc::default(), scope: Arc::clone(scope) };
+        Ok(found.map(of))
     }
 
-    /// A session in the answer with this scope.
-    pub(crate) fn new(session: Arc<Session>, file: Option<Arc<FileRecord>>, scope: &Arc<Scope>) -> Self {
-        Self { session, file, scope: Arc::clone(scope) }
-    }
-
-    /// The same, from a state that several resolvers or subscriptions share.
-    pub(crate) fn of_state(SessionState { session, file }: SessionState, scope: &Arc<Scope>) -> Self {
-        Self::new(session, Some(file), scope)
+    /// A session in this state, in the answer with this scope.
+    pub(crate) fn of_state(SessionState { session, file, encoded }: SessionState, scope: &Arc<Scope>) -> Self {
+        Self { session, file: Some(file), encoded, scope: Arc::clone(scope) }
     }
 
     /// The same, from the upload that a use case returned.
-    pub(crate) fn with_file(Upload { session, file }: Upload, scope: &Arc<Scope>) -> Self {
-        Self::new(Arc::new(session), Some(Arc::new(file)), scope)
+    pub(crate) fn with_file(upload: Upload, scope: &Arc<Scope>) -> Self {
+        Self::of_state(upload.into(), scope)
+    }
+
+    /// The page of these ranges. `cell` is the place for the JSON of all of them.
+    async fn ranges(
+        &self,
+        ctx: &Context<'_>,
+        ranges: impl Iterator<Item = domain::PartRange> + Send,
+        cell: &OnceLock<Bytes>,
+        (first, after): (Option<i32>, Option<i32>),
+    ) -> Result<RangeList, ApiError> {
+        let (count, budget) = (self.session.received.len(), &self.scope.budget);
+        if first.is_none() && after.is_none() && ranges::may_encode(ctx.item, count) {
+            return budget.json(ranges::encoded(cell, ranges)).map(RangeList::Encoded);
+        }
+        budget.list(count, page(ranges, first, after)).await.map(RangeList::Listed)
     }
 }
 
@@ -144,22 +155,24 @@ impl UploadSession {
     #[graphql(complexity = "LONG_LIST_COMPLEXITY + child_complexity")]
     async fn received_parts(
         &self,
+        ctx: &Context<'_>,
         #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
         #[graphql(desc = "Only parts with a larger number than this one.", validator(minimum = 0))] after: Option<i32>,
-    ) -> Result<LongList<PartRange>, ApiError> {
-        let received = &self.session.received;
-        self.scope.budget.list(received.len(), page(received.ranges(), first, after)).await
+    ) -> Result<RangeList, ApiError> {
+        let ranges = self.session.received.ranges();
+        self.ranges(ctx, ranges, &self.encoded.received_ranges, (first, after)).await
     }
 
     /// The parts that have not arrived, as ranges.
     #[graphql(complexity = "LONG_LIST_COMPLEXITY + child_complexity")]
     async fn missing_parts(
         &self,
+        ctx: &Context<'_>,
         #[graphql(desc = "The number of ranges to return; by default all.", validator(minimum = 0))] first: Option<i32>,
         #[graphql(desc = "Only parts with a larger number than this one.", validator(minimum = 0))] after: Option<i32>,
-    ) -> Result<LongList<PartRange>, ApiError> {
-        let missing = self.session.received.missing(self.session.plan.total_parts());
-        self.scope.budget.list(self.session.received.len(), page(missing, first, after)).await
+    ) -> Result<RangeList, ApiError> {
+        let ranges = self.session.received.missing(self.session.plan.total_parts());
+        self.ranges(ctx, ranges, &self.encoded.missing_ranges, (first, after)).await
     }
 
     /// The parts that have arrived as one line of text, as in `1-50,52,55-100`.

@@ -10,6 +10,7 @@ use futures_util::SinkExt;
 use super::messages::{
     BAD_MESSAGE, BAD_TEXT, BROKEN_PROTOCOL, ClientMessage, Close, ServerMessage, TOO_LARGE, UNRESPONSIVE,
 };
+use crate::graphql::response;
 
 /// Time in which a client must read one message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -69,7 +70,7 @@ impl Wire {
     }
 
     pub(super) async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), Close> {
-        let text = serde_json::to_string(message).unwrap_or_default();
+        let text = response::to_json(message);
         match tokio::time::timeout(WRITE_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
             // If the client has disconnected, the next read returns that.
             Ok(sent) => sent.or_else(|error| close_for(error).map_or(Ok(()), Err)),

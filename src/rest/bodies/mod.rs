@@ -20,5 +20,5 @@ pub(super) use files::{FilesBody, FilesParams, parse_file_status};
 pub(super) use health::HealthBody;
 pub(super) use limits::LimitsBody;
 pub(super) use part::{PartBody, PartsBody, PartsParams, ReceiptBody};
-pub(super) use session::{ListBody, ListParams, SessionBody, parse_status};
+pub(super) use session::{ListBody, ListParams, SessionBody, parse_status, session_json};
 pub(super) use token::{ExpiresInBody, LinkBody, UploadTokenBody};

@@ -1,16 +1,14 @@
 //! The JSON bodies of sessions in answers.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
-    domain::{PartRange, SessionStatus, StatusReason, Timestamp, Upload},
+    domain::{FileRecord, PartRange, Session, SessionState, SessionStatus, StatusReason, Timestamp, Upload},
     error::{Error, Result},
     http::{FileBody, openapi::Filename},
-    service::SessionState,
 };
 
 /// A page ends early when its JSON has about this number of bytes.
@@ -74,14 +72,20 @@ pub(in crate::rest) struct SessionBody {
     expires_at: Timestamp,
 }
 
-impl From<SessionState> for SessionBody {
-    fn from(SessionState { session, file }: SessionState) -> Self {
-        Self::from(Upload { session: Arc::unwrap_or_clone(session), file: Arc::unwrap_or_clone(file) })
-    }
+/// The JSON of a state. Its first reader encodes it, and all others get the same bytes.
+pub(in crate::rest) fn session_json(SessionState { session, file, encoded }: &SessionState) -> Bytes {
+    let encode = || serde_json::to_vec(&SessionBody::new(session, (**file).clone()));
+    encoded.rest.get_or_init(|| encode().expect("JSON can hold every session").into()).clone()
 }
 
 impl From<Upload> for SessionBody {
     fn from(Upload { session, file }: Upload) -> Self {
+        Self::new(&session, file)
+    }
+}
+
+impl SessionBody {
+    fn new(session: &Session, file: FileRecord) -> Self {
         let plan = session.plan;
         Self {
             session_id: session.id.0,
@@ -103,9 +107,7 @@ impl From<Upload> for SessionBody {
             expires_at: session.expires_at,
         }
     }
-}
 
-impl SessionBody {
     /// The approximate length of its JSON in bytes.
     fn estimated_bytes(&self) -> usize {
         let ranges = self.received_parts.0.len() + self.missing_parts.0.len();

@@ -14,12 +14,11 @@ use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
 use super::{
-    SessionState,
     followed::{OwnerSubscription, RECONNECT},
     search::{EVENTS_AT_ONCE, Found},
 };
 use crate::{
-    domain::{OwnerName, Principal, SessionId},
+    domain::{OwnerName, Principal, SessionId, SessionState},
     error::{Error, Result},
     service::{OpenPermit, Service, scope},
 };

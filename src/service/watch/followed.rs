@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     db::{self, Change, Db},
-    domain::{OwnerName, SessionId, Upload},
+    domain::{OwnerName, SessionId, SessionState},
 };
 
 /// Minimum time between two reads of a session, and between two states that a watcher gets.
@@ -162,8 +162,8 @@ impl Watchers {
 
 impl Subscription {
     /// Gives a state that this watcher has read to all watchers of the session.
-    pub(super) fn publish(&self, upload: Upload) {
-        publish(&self.sender, Ok(upload.into()));
+    pub(super) fn publish(&self, state: SessionState) {
+        publish(&self.sender, Ok(state));
     }
 
     /// Waits for a state that is newer than the version in `last`, and for `INTERVAL` since the moment in `last`.

@@ -20,24 +20,9 @@ pub(super) use self::followed::Watchers;
 use self::followed::{INTERVAL, Subscription};
 use super::{OpenPermit, Service, scope};
 use crate::{
-    domain::{FileRecord, Principal, Session, SessionId, Upload},
+    domain::{Principal, SessionId, SessionState},
     error::{Error, Result},
 };
-
-/// A session and its file, shared by all watchers of the session.
-#[derive(Clone, Debug)]
-pub struct SessionState {
-    /// The session.
-    pub session: Arc<Session>,
-    /// The file of the session.
-    pub file: Arc<FileRecord>,
-}
-
-impl From<Upload> for SessionState {
-    fn from(Upload { session, file }: Upload) -> Self {
-        Self { session: Arc::new(session), file: Arc::new(file) }
-    }
-}
 
 /// A stream under way: the version that it returned last, and whether the session has ended.
 struct Watcher {
@@ -64,7 +49,7 @@ impl Service {
         let subscription = self.watchers.subscribe(&self.db, scope::session(principal, id)?, id);
         // The subscription reports changes from here on. The reader's last state may be older than one that the caller has
         // already seen, so the stream begins with a state that is read now.
-        subscription.publish(self.status(principal, id).await?);
+        subscription.publish(self.state(principal, id).await?);
         let watcher = Watcher { subscription, last: None, has_ended: false, _permit: permit };
         Ok(stream::unfold(watcher, |mut watcher| async move {
             let next = watcher.next().await?;

@@ -10,13 +10,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    SessionState,
-    followed::{INTERVAL, RECONNECT},
-};
+use super::followed::{INTERVAL, RECONNECT};
 use crate::{
     db::Db,
-    domain::{OwnerName, SessionId},
+    domain::{OwnerName, SessionId, SessionState},
     error::{Error, Result},
 };
 
@@ -69,8 +66,7 @@ impl Reader {
     }
 
     async fn read(&self) -> Result<SessionState> {
-        let found = self.db.upload(&self.owner, self.id).await?;
-        found.map(SessionState::from).ok_or_else(|| Error::not_found("session"))
+        self.db.state(&self.owner, self.id).await?.ok_or_else(|| Error::not_found("session"))
     }
 }
 
