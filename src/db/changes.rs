@@ -9,7 +9,8 @@ use std::{fmt, time::Duration};
 
 use entity::upload_session;
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
+    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
+    Statement,
     sqlx::{
         Executor,
         postgres::{PgConnectOptions, PgListener, PgPoolOptions},

@@ -20,8 +20,8 @@ use super::{
     count_statements,
     health::{ANSWER_TIMEOUT, Health, within},
     pools::{Pool, Pools, Source},
-    snapshots::Snapshots,
     read_pool::{ReadPool, TRUSTED_IDLE, Target},
+    snapshots::Snapshots,
 };
 
 /// The time-outs of each connection. The server sets them after connecting, because poolers such as PgBouncer refuse

@@ -218,8 +218,8 @@ impl Manager for Target {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{future::join_all, poll};
     use super::*;
+    use futures_util::{future::join_all, poll};
 
     const READ: &str = "SELECT 1 WHERE ? IS NOT NULL AND ? = 'ann'";
     /// Is still running when the test drops it.

@@ -78,15 +78,14 @@ impl Db {
 
     /// The last committed state of the owner's session with this id, from memory if it is there.
     pub async fn state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
-        let kept = match self.is_shared() {
-            true => {
-                let Some(version) = self.shared_version(owner, id).await? else { return Ok(None) };
-                self.snapshots.get(id).filter(|state| state.session.version == version)
+        if let Some(state) = self.state_in_memory(owner, id) {
+            return Ok(Some(state));
+        }
+        if self.is_shared() {
+            let Some(version) = self.shared_version(owner, id).await? else { return Ok(None) };
+            if let Some(state) = self.kept(owner, id).filter(|state| state.session.version == version) {
+                return Ok(Some(state));
             }
-            false => self.snapshots.get(id),
-        };
-        if let Some(state) = kept {
-            return Ok(Some(state).filter(|state| state.session.owner == *owner));
         }
         let reading = self.snapshots.begin_read(id);
         let state = self.upload(owner, id).await?.map(SessionState::from);
@@ -96,13 +95,22 @@ impl Db {
         Ok(state)
     }
 
+    /// The same, if it needs no statement: if the state is in memory, and no other process may change it.
+    pub fn state_in_memory(&self, owner: &OwnerName, id: SessionId) -> Option<SessionState> {
+        if self.is_shared() { None } else { self.kept(owner, id) }
+    }
+
+    fn kept(&self, owner: &OwnerName, id: SessionId) -> Option<SessionState> {
+        self.snapshots.get(id).filter(|state| state.session.owner == *owner)
+    }
+
     /// The version of the owner's session with this id. Cheaper than the whole session.
     pub async fn session_version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
         if self.is_shared() {
             return self.shared_version(owner, id).await;
         }
-        if let Some(state) = self.snapshots.get(id) {
-            return Ok(Some(state.session).filter(|session| session.owner == *owner).map(|session| session.version));
+        if let Some(state) = self.state_in_memory(owner, id) {
+            return Ok(Some(state.session.version));
         }
         let found = self.fetch(&self.session_statements.version, Key { owner, id }).await?;
         Ok(found.map(|(version,)| rows::version(id, version)).transpose()?)

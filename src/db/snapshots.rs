@@ -232,14 +232,29 @@ mod tests {
     /// One step of one of several requests. Any order of steps can happen.
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        BeginRead { read: usize, session: usize },
-        ReadRow { read: usize },
+        BeginRead {
+            read: usize,
+            session: usize,
+        },
+        ReadRow {
+            read: usize,
+        },
         /// The read is done. If it is not `kept`, its request was cancelled.
-        EndRead { read: usize, kept: bool },
-        BeginChange { change: usize, session: usize },
-        Commit { change: usize },
+        EndRead {
+            read: usize,
+            kept: bool,
+        },
+        BeginChange {
+            change: usize,
+            session: usize,
+        },
+        Commit {
+            change: usize,
+        },
         /// The commit has ended. If there was no `Commit` before, it has failed.
-        EndChange { change: usize },
+        EndChange {
+            change: usize,
+        },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {

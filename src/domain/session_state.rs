@@ -31,6 +31,13 @@ pub struct Encoded {
     pub missing_ranges: OnceLock<Bytes>,
 }
 
+impl SessionState {
+    /// The session and its file, copied.
+    pub fn to_upload(&self) -> Upload {
+        Upload { session: (*self.session).clone(), file: (*self.file).clone() }
+    }
+}
+
 impl From<Upload> for SessionState {
     fn from(Upload { session, file }: Upload) -> Self {
         Self { session: Arc::new(session), file: Arc::new(file), encoded: Arc::default() }

@@ -18,7 +18,7 @@ use super::{
     budget::AnswerLimit,
     document_cache::{DocumentCache, selected_operation},
     errors::error_response,
-    limits,
+    limits, literals, nesting,
     persisted_documents::PersistedDocuments,
     request::Parameters,
     response::{finish, is_request_error},
@@ -33,7 +33,6 @@ use crate::{
 };
 
 /// Executes requests.
-#[derive(Clone)]
 pub(super) struct Executor {
     pub(super) service: Arc<Service>,
     pub(super) shutdown: Shutdown,
@@ -57,10 +56,10 @@ pub(super) enum Allowed {
     QueriesAndSubscriptions,
 }
 
-/// A request that the server may execute.
-struct CheckedRequest {
+/// A request with its document.
+pub(super) struct Resolved {
     request: Request,
-    /// Whether its document comes from the cache, so that it is valid.
+    /// Whether its document comes from the cache, so that it has passed every check.
     is_cached: bool,
 }
 
@@ -106,17 +105,22 @@ impl Executor {
         self.service.authenticate(token).await
     }
 
-    /// Step 2: resolves the document that the client sent, or whose hash it sent, and refuses an operation that the transport
-    /// does not allow.
-    pub(super) fn resolve(&self, parameters: Parameters, allowed: Allowed) -> Result<Request> {
+    /// Step 2: resolves the document that the client sent, or whose hash it sent, and refuses one that the parser must not see,
+    /// or an operation that the transport does not allow.
+    pub(super) fn resolve(&self, parameters: Parameters, allowed: Allowed) -> Result<Resolved> {
         let mut request = parameters.into_request(&self.persisted)?;
+        let is_cached = self.document_cache.apply(&mut request);
+        if !is_cached {
+            nesting::check(&request.query)?;
+            literals::check(&request.query)?;
+        }
         allowed.check(&mut request)?;
-        Ok(request)
+        Ok(Resolved { request, is_cached })
     }
 
     /// Steps 3 to 5 for a query or a mutation.
-    pub(super) async fn execute(&self, principal: Principal, request: Request, id: Option<&RequestId>) -> Answer {
-        let Answer { response, is_long } = match self.check(request) {
+    pub(super) async fn execute(&self, principal: Principal, resolved: Resolved, id: Option<&RequestId>) -> Answer {
+        let Answer { response, is_long } = match self.check(resolved) {
             Ok(checked) => self.run(principal, checked).await,
             Err(error) => error_response(&error).into(),
         };
@@ -125,12 +129,12 @@ impl Executor {
 
     /// Steps 3 to 5 for any operation. A subscription has many responses.
     pub(super) fn execute_stream(
-        &self,
+        self: &Arc<Self>,
         principal: Principal,
-        request: Request,
+        resolved: Resolved,
         id: Option<RequestId>,
     ) -> BoxStream<'static, Response> {
-        let responses = match self.check(request) {
+        let responses = match self.check(resolved) {
             Ok(checked) => self.run_stream(principal, checked),
             Err(error) => stream::once(ready(error_response(&error))).boxed(),
         };
@@ -138,16 +142,15 @@ impl Executor {
     }
 
     /// Step 3: checks the limits of a document. A document from the cache has passed them before.
-    fn check(&self, mut request: Request) -> Result<CheckedRequest> {
-        let is_cached = self.document_cache.apply(&mut request);
-        if !is_cached {
-            limits::check(&mut request, &self.settings)?;
+    fn check(&self, mut resolved: Resolved) -> Result<Resolved> {
+        if !resolved.is_cached {
+            limits::check(&mut resolved.request, &self.settings)?;
         }
-        Ok(CheckedRequest { request, is_cached })
+        Ok(resolved)
     }
 
     /// Step 4 for a query or a mutation. An answer over the length limit becomes one error without data.
-    async fn run(&self, principal: Principal, CheckedRequest { mut request, is_cached }: CheckedRequest) -> Answer {
+    async fn run(&self, principal: Principal, Resolved { mut request, is_cached }: Resolved) -> Answer {
         let scope = self.scope(principal);
         let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
         let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)).data(self.public_url.clone()));
@@ -162,12 +165,12 @@ impl Executor {
     }
 
     /// Step 4 for any operation. A subscription has no time limit, but each of its events has the limit of a query.
-    fn run_stream(&self, principal: Principal, mut checked: CheckedRequest) -> BoxStream<'static, Response> {
+    fn run_stream(self: &Arc<Self>, principal: Principal, mut checked: Resolved) -> BoxStream<'static, Response> {
         if selected_operation(&mut checked.request) == Some(OperationType::Subscription) {
             let scope = self.scope(principal);
             return self.schema(checked.is_cached).execute_stream(checked.request.data(scope)).boxed();
         }
-        let executor = self.clone();
+        let executor = Arc::clone(self);
         stream::once(async move { executor.run(principal, checked).await.response }).boxed()
     }
 

@@ -38,24 +38,25 @@ pub(crate) fn router(
     persisted: PersistedDocuments,
     public_url: PublicUrl,
 ) -> Router {
-    let executor = Executor::new(service, shutdown, settings, persisted, public_url);
-    let sockets = websocket::Sockets::new(executor.clone());
+    let executor = Arc::new(Executor::new(service, shutdown, settings, persisted, public_url));
+    let sockets = websocket::Sockets::new(Arc::clone(&executor));
     Router::new()
         .route("/graphql", get(handle).post(handle))
         .with_state(executor)
         .merge(Router::new().route("/graphql/ws", get(websocket::upgrade)).with_state(sockets))
 }
 
-async fn handle(State(executor): State<Executor>, request: Request) -> axum::response::Response {
+async fn handle(State(executor): State<Arc<Executor>>, request: Request) -> axum::response::Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let media_type = MediaType::accepted(request.headers());
-    let answered = answer(&executor, request, media_type, id.as_ref()).await;
+    // On the heap: async-graphql's futures have kilobytes, and axum moves the future of a handler several times.
+    let answered = Box::pin(answer(&executor, request, media_type, id.as_ref())).await;
     answered.unwrap_or_else(|error| refusal(&error, media_type, id.as_ref()))
 }
 
 /// Runs the steps of the [`Executor`] for a request.
 async fn answer(
-    executor: &Executor,
+    executor: &Arc<Executor>,
     request: Request,
     media_type: MediaType,
     id: Option<&RequestId>,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use ::dataloader::{BatchFn, cached::Loader};
+use parking_lot::Mutex;
 
 use super::errors::ApiError;
 use crate::{
@@ -38,6 +39,9 @@ pub(crate) struct Loaders {
     states: Loader<SessionId, Loaded<SessionState>, StateBatch>,
     files: Loader<FileId, Loaded<Arc<FileRecord>>, FileBatch>,
     parts: Loader<PartsKey, Loaded<Arc<Vec<PartRecord>>>, PartBatch>,
+    batch: Arc<Batch>,
+    /// The first state of each session that this answer got. The whole answer shows this state.
+    shown: Mutex<HashMap<SessionId, SessionState>>,
 }
 
 struct Batch {
@@ -91,7 +95,11 @@ impl Loaders {
             files: Loader::new(FileBatch(Arc::clone(&batch)))
                 .with_max_batch_size(MAX_BATCH)
                 .with_yield_count(CHILD_YIELDS),
-            parts: Loader::new(PartBatch(batch)).with_max_batch_size(MAX_PART_BATCH).with_yield_count(CHILD_YIELDS),
+            parts: Loader::new(PartBatch(Arc::clone(&batch)))
+                .with_max_batch_size(MAX_PART_BATCH)
+                .with_yield_count(CHILD_YIELDS),
+            batch,
+            shown: Mutex::default(),
         }
     }
 
@@ -100,9 +108,14 @@ impl Loaders {
         loaded(self.sessions.try_load(id).await)
     }
 
-    /// The state of the caller's session with this id.
+    /// The state of the caller's session with this id. One in memory needs no batch.
     pub(super) async fn state(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
-        loaded(self.states.try_load(id).await)
+        let shown = self.shown.lock().get(&id).cloned();
+        let state = match shown.or_else(|| self.batch.service.state_in_memory(&self.batch.principal, id)) {
+            Some(state) => Some(state),
+            None => loaded(self.states.try_load(id).await)?,
+        };
+        Ok(state.map(|state| self.shown.lock().entry(id).or_insert(state).clone()))
     }
 
     /// The caller's file with this id.

@@ -8,7 +8,7 @@ use axum::{extract::Query, http::Method};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{literals, nesting, persisted_documents::PersistedDocuments, variables};
+use super::{persisted_documents::PersistedDocuments, variables};
 use crate::{
     error::{Error, Result},
     http,
@@ -96,12 +96,10 @@ impl Parameters {
         self.query.is_some() || self.extensions.is_some()
     }
 
-    /// The request, with its document resolved and checked.
+    /// The request, with its document resolved. The document is not checked.
     pub(super) fn into_request(self, documents: &PersistedDocuments) -> Result<Request> {
         let query = documents.resolve(self.query, self.extensions.as_deref())?;
         let query = query.ok_or_else(|| Error::invalid("query", "must be a string"))?;
-        nesting::check(&query)?;
-        literals::check(&query)?;
         let mut request = Request::new(query);
         request.operation_name = self.operation_name;
         if let Some(variables) = &self.variables {

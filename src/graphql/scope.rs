@@ -19,12 +19,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// The scope of a request.
-    pub(super) fn new(
-        service: Arc<Service>,
-        principal: Principal,
-        budget: Arc<Budget>,
-        timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(service: Arc<Service>, principal: Principal, budget: Arc<Budget>, timeout: Duration) -> Self {
         let loaders = Arc::new(Loaders::new(Arc::clone(&service), principal.clone()));
         Self { service, principal, loaders, budget, timeout }
     }

@@ -37,9 +37,9 @@ impl Service {
     /// # Errors
     /// `NOT_FOUND`. The error of the finalize. `UNAVAILABLE` if that takes longer than 5 seconds; it then continues.
     pub async fn settled_status(self: &Arc<Self>, principal: &Principal, id: SessionId) -> Result<Upload> {
-        let upload = self.status(principal, id).await?;
-        if !is_due(&upload.session) {
-            return Ok(upload);
+        let state = self.state(principal, id).await?;
+        if !is_due(&state.session) {
+            return Ok(state.to_upload());
         }
         let (this, principal) = (Arc::clone(self), principal.clone());
         let settling = self.run_detached(async move { this.settle(&principal, id).await });

@@ -23,6 +23,11 @@ impl Service {
         self.db.state(scope::session(principal, id)?, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 
+    /// The last committed state of the caller's session, if that is in memory and needs no statement.
+    pub fn state_in_memory(&self, principal: &Principal, id: SessionId) -> Option<SessionState> {
+        self.db.state_in_memory(scope::session(principal, id).ok()?, id)
+    }
+
     /// A session and its file, in one statement.
     ///
     /// # Errors

@@ -44,9 +44,8 @@ async fn a_status_never_goes_back_and_has_every_acknowledged_part() {
     let user = app.user("ann").await;
     let id = user.create_id(PARTS * 10).await;
     let (newest, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let readers: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(read(user.clone(), id.clone(), Arc::clone(&newest), Arc::clone(&done))))
-        .collect();
+    let readers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(read(user.clone(), id.clone(), Arc::clone(&newest), Arc::clone(&done)))).collect();
     let senders = (0..4_u64).map(|sender| {
         let (user, id) = (user.clone(), id.clone());
         tokio::spawn(async move {

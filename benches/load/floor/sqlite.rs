@@ -36,7 +36,8 @@ impl State {
 async fn rest(extract::State(state): extract::State<State>, extract::Path(id): extract::Path<Uuid>) -> Response {
     let connection = state.connection();
     let mut statement = connection.prepare_cached(ONE_WITH_FILE).expect("the statement");
-    let answer = statement.query_row([id.as_bytes()], |row| Ok(json(&Columns { row, next: 0.. }.status(&state.ranges)?)));
+    let answer =
+        statement.query_row([id.as_bytes()], |row| Ok(json(&Columns { row, next: 0.. }.status(&state.ranges)?)));
     answer.expect("the session")
 }
 

@@ -10,6 +10,8 @@ mod messages;
 mod unauthenticated;
 mod wire;
 
+use std::sync::Arc;
+
 use async_graphql::http::WebSocketProtocols;
 use axum::{
     extract::{
@@ -41,13 +43,13 @@ const MAX_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 /// The state that all sockets share.
 #[derive(Clone)]
 pub(super) struct Sockets {
-    executor: Executor,
+    executor: Arc<Executor>,
     open: OpenCounts,
     unauthenticated: UnauthenticatedSockets,
 }
 
 impl Sockets {
-    pub(super) fn new(executor: Executor) -> Self {
+    pub(super) fn new(executor: Arc<Executor>) -> Self {
         Self { executor, open: OpenCounts::default(), unauthenticated: UnauthenticatedSockets::default() }
     }
 
