@@ -81,10 +81,10 @@ impl Db {
         if let Some(state) = self.state_in_memory(owner, id) {
             return Ok(Some(state));
         }
-        if self.is_shared() {
+        if let Some(kept) = self.kept(owner, id) {
             let Some(version) = self.shared_version(owner, id).await? else { return Ok(None) };
-            if let Some(state) = self.kept(owner, id).filter(|state| state.session.version == version) {
-                return Ok(Some(state));
+            if kept.session.version == version {
+                return Ok(Some(kept));
             }
         }
         let reading = self.snapshots.begin_read(id);

@@ -344,8 +344,8 @@ mod tests {
 
     #[test]
     fn a_state_is_kept_after_a_read_and_the_least_recently_used_one_is_removed() {
-        let snapshots = Snapshots::with_memory(5 * BASE_BYTES);
         let states = states();
+        let snapshots = Snapshots::with_memory(2 * memory_of(&states[0]));
         let id = |at: usize| states[at].session.id;
         for state in &states[..2] {
             snapshots.begin_read(state.session.id).keep(state);

@@ -47,13 +47,16 @@ async fn fifty_sessions_by_id_take_one_statement_for_sessions_and_files_and_one_
 /// This holds for every way to select the file. REST also takes one statement: see `session_status`.
 #[tokio::test]
 async fn one_session_with_its_file_takes_one_statement() {
-    let (app, user, ids) = app_with_sessions(1).await;
-    for query in [
+    let (app, user, ids) = app_with_sessions(3).await;
+    for (query, id) in [
         "query($id: ID!) { found: uploadSession(id: $id) { status file { originalFilename } } }",
         "query($id: ID!) { found: uploadSession(id: $id) { status ...F } } fragment F on UploadSession { its: file { id } }",
         "query($id: ID!) { found: node(id: $id) { ... on UploadSession { status file { id } } } }",
-    ] {
-        let (statements, data) = app.statements(user.data(query, json!({ "id": ids[0] }))).await;
+    ]
+    .into_iter()
+    .zip(ids)
+    {
+        let (statements, data) = app.statements(user.data(query, json!({ "id": id }))).await;
         assert_eq!((statements, &data["found"]["status"]), (1, &json!("IN_PROGRESS")), "{query}");
     }
 }
