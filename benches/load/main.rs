@@ -2,6 +2,7 @@
 
 mod append;
 mod busy;
+mod files;
 mod floor;
 mod http;
 mod ingest;
@@ -24,6 +25,8 @@ pub(crate) struct Effort {
     /// Size of the uploaded file, in MiB.
     pub(crate) file_mib: u64,
     pub(crate) small_parts: u32,
+    /// Number of small files per case and round.
+    pub(crate) small_files: u32,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -36,15 +39,31 @@ fn main() -> anyhow::Result<()> {
             match rest {
                 ["sink", folder] => sink::serve(folder, false).await,
                 ["commits", folder] => sink::serve(folder, true).await,
+                ["files", folder] => files::serve(folder, false).await,
+                ["files-together", folder] => files::serve(folder, true).await,
                 [database, ranges] => floor::serve(database, ranges).await,
                 _ => bail!("unknown floor: {rest:?}"),
             }
         });
     }
     let effort = if words.contains(&"--quick") {
-        Effort { rounds: 1, duration: Duration::from_millis(300), uploads: 1, file_mib: 640, small_parts: 2_048 }
+        Effort {
+            rounds: 1,
+            duration: Duration::from_millis(300),
+            uploads: 1,
+            file_mib: 640,
+            small_parts: 2_048,
+            small_files: 1_024,
+        }
     } else {
-        Effort { rounds: 5, duration: Duration::from_secs(1), uploads: 3, file_mib: 4_160, small_parts: 8_192 }
+        Effort {
+            rounds: 5,
+            duration: Duration::from_secs(1),
+            uploads: 3,
+            file_mib: 4_160,
+            small_parts: 8_192,
+            small_files: 8_192,
+        }
     };
     let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
     let selects = |suite: &str| suites.is_empty() || suites.iter().any(|selected| **selected == suite);
@@ -67,6 +86,9 @@ fn main() -> anyhow::Result<()> {
     }
     if selects("small") {
         ingest::small(work.path(), &effort)?;
+    }
+    if selects("files") {
+        files::run(work.path(), &effort)?;
     }
     if selects("busy") {
         busy::run(work.path(), &effort)?;

@@ -10,7 +10,7 @@ use super::{FileId, SessionId};
 /// The name of the owner of sessions and files: 1 to 255 visible characters of ASCII, so no spaces. That is the longest subject
 /// that an identity provider may issue
 /// ([OpenID Connect §2](https://openid.net/specs/openid-connect-core-1_0.html#IDToken)).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwnerName(String);
 
 impl OwnerName {

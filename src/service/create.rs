@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     db::Created,
-    domain::{Metadata, PartPlan, Principal, Timestamp, Upload, UploadRequest},
+    domain::{Account, Metadata, PartPlan, Principal, Timestamp, Upload, UploadRequest},
     error::{Error, Result},
 };
 
@@ -76,10 +76,7 @@ impl Service {
             }
             Created::KeyTaken(found) if found.has_same_input(&request) => Creation { upload: *found, is_new: false },
             Created::KeyTaken(_) => return Err(Error::idempotency_key_reused()),
-            Created::OverLimit(account) if account.open_sessions >= account.open_sessions_limit => {
-                return Err(Error::too_many_sessions(account.open_sessions_limit));
-            }
-            Created::OverLimit(account) => return Err(Error::quota_exceeded(&account, new.file.size_bytes)),
+            Created::OverLimit(account) => return Err(over_limit(&account, new.file.size_bytes)),
         };
         // An empty file has all its bytes from the start.
         if let Some(finalized) = self.finalize_if_due(principal, &creation.upload.session).await {
@@ -106,7 +103,16 @@ impl Service {
     }
 }
 
-fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
+/// The error for a file of this size, if the owner's account, as it is, forbids it.
+pub(super) fn over_limit(account: &Account, size_bytes: u64) -> Error {
+    if account.open_sessions >= account.open_sessions_limit {
+        return Error::too_many_sessions(account.open_sessions_limit);
+    }
+    Error::quota_exceeded(account, size_bytes)
+}
+
+/// Checks the input of a new session.
+pub(super) fn check(input: CreateSession, limits: &Limits) -> Result<UploadRequest> {
     let total_size_bytes = u64::try_from(input.total_size_bytes)
         .map_err(|_| Error::invalid("total_size_bytes", "a size cannot be negative"))?;
     if total_size_bytes > limits.max_file_size.0 {
@@ -133,7 +139,8 @@ fn check_retain_until(until: Option<Timestamp>) -> Result<Option<Timestamp>> {
     }
 }
 
-fn is_in_future(new: &Upload) -> Result<()> {
+/// Refuses a time that has passed.
+pub(super) fn is_in_future(new: &Upload) -> Result<()> {
     match new.file.retain_until {
         Some(until) if until <= new.file.created_at => Err(Error::invalid("retain_until", "must be in the future")),
         _ => Ok(()),

@@ -37,6 +37,7 @@ mod replay;
 mod room;
 mod scope;
 mod send_again;
+mod small_file;
 mod status;
 mod store;
 mod store_errors;
@@ -97,6 +98,7 @@ pub struct Service {
     claims: claims::Claims,
     appends: append::Appends,
     recording: persist::Recording,
+    small_files: small_file::SmallFiles,
     prefix_hashes: prefix_hash::PrefixHashes,
     tokens: authenticate::TokenCache,
     identity: Option<Jwt>,
@@ -136,6 +138,7 @@ impl Service {
             claims: claims::Claims::default(),
             appends: append::Appends::default(),
             recording: persist::Recording::default(),
+            small_files: small_file::SmallFiles::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
             tokens: authenticate::TokenCache::default(),
             identity: None,

@@ -1,7 +1,8 @@
 //! Storing a whole file that comes in one request.
 //!
 //! Owns what such a request leaves behind: the stored file, or nothing, because its client has no means to go on. The
-//! idempotency key of a request that left nothing is free again, so that the client can repeat the request.
+//! idempotency key of a request that left nothing is free again, so that the client can repeat the request. Does not own the
+//! short way of a small file in a folder: that is `small_file`.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ impl Service {
     ///
     /// # Errors
     /// Those of [`create`](Self::create) and [`append`](Self::append). `INVALID_INPUT` if the body has fewer bytes than the
-    /// file.
+    /// file. `IDEMPOTENCY_KEY_REUSED` also if the earlier request had other bytes, and
+    /// the file has at most one part.
     pub async fn store<B>(
         self: &Arc<Self>,
         principal: &Principal,
@@ -29,6 +31,11 @@ impl Service {
     where
         B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send + 'static,
     {
+        if let Some(begin) = self.begin_small_file(principal, &session).await? {
+            let this = Arc::clone(self);
+            // Detached: a request that is dropped must not leave its bytes.
+            return self.run_detached(async move { this.store_small_file(begin, whole).await }).await;
+        }
         let upload = self.create_empty(principal, session).await?;
         match upload.session.status {
             _ if upload.is_stored() => return Ok(upload),
@@ -70,6 +77,10 @@ impl Service {
 fn stored(upload: Upload) -> Result<Upload> {
     match upload.session.status {
         SessionStatus::Complete => Ok(upload),
-        _ => Err(Error::invalid("upload_length", "the body ended before the end of the file")),
+        _ => Err(ended_early()),
     }
+}
+
+pub(super) fn ended_early() -> Error {
+    Error::invalid("upload_length", "the body ended before the end of the file")
 }

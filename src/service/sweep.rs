@@ -34,7 +34,7 @@ pub struct Swept {
     pub freed: usize,
     /// Sessions that failed because the storage had lost bytes of their parts.
     pub lost: usize,
-    /// Uploads on disk that were removed because their session had ended.
+    /// Uploads on disk that were removed because their session had ended, or their request had ended without a row.
     pub leftovers: usize,
     /// Sessions that ended long ago and whose part records were removed.
     pub parts_removed: u64,
@@ -57,7 +57,8 @@ impl Service {
             deleted: deleted.unwrap_or_default(),
             freed: logged(self.free_ended().await).unwrap_or_default(),
             lost: logged(self.fail_lost_uploads().await).unwrap_or_default(),
-            leftovers: logged(self.remove_leftovers().await).unwrap_or_default(),
+            leftovers: logged(self.remove_leftovers().await).unwrap_or_default()
+                + logged(self.finish_small_files().await).unwrap_or_default(),
             parts_removed: 0,
         };
         logged(self.discard_tails_of_ended().await);

@@ -8,14 +8,20 @@ mod error;
 mod local;
 mod object;
 
-use std::{any::Any, fmt, io, ops::Range, sync::Arc, time::SystemTime};
+use std::{
+    any::Any,
+    fmt, io,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use compare::Compared;
 pub use error::{Error, Result};
 use futures_util::stream::BoxStream;
-pub use local::{LocalDisk, SyncParts};
+pub use local::{ArrivingFile, LocalDisk, SyncParts};
 pub use object::{ObjectStorage, PartSettings};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -133,6 +139,42 @@ pub trait FolderStorage: Send + Sync {
     /// The last time that another process wrote to a session's bytes. `None` if only this server did, or if there are no
     /// bytes.
     async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>>;
+
+    /// Starts to receive a small file: one that arrives whole, in one request. Its first bytes create it.
+    fn receive_file(&self, id: FileId) -> ArrivingFile;
+
+    /// Makes a small file durable: after it returns, the file survives a power failure. Does not yet move it to its place.
+    async fn persist_file(&self, arriving: &mut ArrivingFile) -> Result<PersistedFile>;
+
+    /// Moves a durable small file to its place, after its row was committed. Does nothing if it was moved or discarded before.
+    async fn keep_file(&self, id: FileId) -> Result<()>;
+
+    /// Frees the bytes of a small file that gets no row.
+    async fn discard_file(&self, arriving: ArrivingFile) -> Result<()>;
+
+    /// The small files that are not at their place, and that no request of this process is storing.
+    async fn abandoned_files(&self) -> Result<Vec<AbandonedFile>>;
+
+    /// Frees the bytes of one of these files.
+    async fn discard_abandoned(&self, id: FileId) -> Result<()>;
+}
+
+/// A small file whose bytes are durable.
+#[derive(Debug)]
+pub struct PersistedFile {
+    /// The SHA-256 of its bytes.
+    pub sha256: Sha256Digest,
+    /// Where [`Storage::read`] finds it.
+    pub location: String,
+}
+
+/// A small file that no request is storing, but that is not at its place: its process or its request ended too early.
+#[derive(Clone, Copy, Debug)]
+pub struct AbandonedFile {
+    /// Its id.
+    pub id: FileId,
+    /// The time since its last write.
+    pub age: Duration,
 }
 
 /// Writes a part's bytes in order. The bytes are not durable before [`StagedPart::persist`] returns, so the server must not

@@ -83,6 +83,8 @@ mod session_watch;
 mod session_watch_all;
 mod session_watch_rest;
 mod slow_peers;
+mod small_files;
+mod small_files_crash;
 mod stopping;
 mod storage;
 mod storage_faults;

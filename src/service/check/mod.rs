@@ -8,6 +8,7 @@
 mod accounts;
 mod digests;
 mod session;
+mod small_files;
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -118,6 +119,7 @@ impl Service {
         if !check.listed_but_freed.is_empty() {
             check.still_listed(&self.listed().await?).await;
         }
+        check.small_files().await;
         check.accounts().await;
         check.events().await;
         Ok(check.report)

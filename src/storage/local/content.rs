@@ -7,7 +7,7 @@ use std::{
     io::{self, ErrorKind, SeekFrom},
     ops::Range,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use bytes::Bytes;
@@ -30,14 +30,15 @@ use crate::domain::PartRecord;
 
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Streams a range of a file. Fails with `Error::Lost` if the file's size is not `size_bytes`.
+/// Streams a range of the first of these files that exists. Fails with `Error::Lost` if its size is not `size_bytes`.
 pub(super) async fn read(
-    path: &Path,
+    paths: [PathBuf; 3],
     size_bytes: u64,
     range: Range<u64>,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    let failed = |error| lost_or(error, "read", path);
-    let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let path = paths[0].clone();
+    let failed = |error| lost_or(error, "read", &path);
+    let mut file = tokio::fs::File::from_std(off_thread(move || open(&paths)).await?);
     let found = file.metadata().await.map_err(failed)?.len();
     expect_size(path.display(), found, size_bytes)?;
     file.seek(SeekFrom::Start(range.start)).await.map_err(failed)?;
@@ -45,7 +46,7 @@ pub(super) async fn read(
 }
 
 /// Feeds a range of a session's file to `hasher`.
-pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
+pub(super) async fn hash(paths: [PathBuf; 3], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
     off_thread(move || {
         read_blocks(&paths, range, |block| hasher.update(block))?;
         Ok(hasher)
@@ -54,7 +55,7 @@ pub(super) async fn hash(paths: [PathBuf; 2], mut hasher: Sha256, range: Range<u
 }
 
 /// Feeds consecutive parts to `hasher` and compares each part with its digest.
-pub(super) async fn compare(paths: [PathBuf; 2], hasher: Sha256, parts: &[PartRecord]) -> Result<Compared> {
+pub(super) async fn compare(paths: [PathBuf; 3], hasher: Sha256, parts: &[PartRecord]) -> Result<Compared> {
     let (mut comparer, range) = (PartComparer::new(hasher, parts), byte_range(parts));
     off_thread(move || {
         read_blocks(&paths, range, |block| comparer.push(block))?;
@@ -63,15 +64,19 @@ pub(super) async fn compare(paths: [PathBuf; 2], hasher: Sha256, parts: &[PartRe
     .await
 }
 
-/// Reads a range of the first of the two files that exists: the one in `uploading/`, or the renamed one in `stored/`. Passes
-/// blocks of at most `BLOCK_BYTES` to `consume`.
-fn read_blocks(paths: &[PathBuf; 2], range: Range<u64>, mut consume: impl FnMut(&[u8])) -> Result<()> {
+/// Opens the first of these files that exists. Its path must be in the order in which files move, so that a file that moves
+/// meanwhile is found.
+fn open(paths: &[PathBuf; 3]) -> Result<File> {
+    let is_missing = |opened: &io::Result<File>| opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let mut opened = paths.iter().map(File::open);
+    let found = opened.find(|opened| !is_missing(opened));
+    found.unwrap_or_else(|| Err(ErrorKind::NotFound.into())).map_err(|error| lost_or(error, "read", &paths[0]))
+}
+
+/// Reads a range of the first of these files that exists. Passes blocks of at most `BLOCK_BYTES` to `consume`.
+fn read_blocks(paths: &[PathBuf; 3], range: Range<u64>, mut consume: impl FnMut(&[u8])) -> Result<()> {
     let failed = |error| lost_or(error, "read", &paths[0]);
-    let file = match File::open(&paths[0]) {
-        Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(&paths[1]),
-        opened => opened,
-    }
-    .map_err(failed)?;
+    let file = open(paths)?;
     let mut block = vec![0; BLOCK_BYTES];
     let mut offset = range.start;
     while offset < range.end {

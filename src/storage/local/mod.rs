@@ -2,9 +2,9 @@
 //!
 //! Owns which file belongs to which session, and how files are completed and found. Each session has one
 //! sparse file in `uploading/`, created at its full size when the first part arrives. Every part is written at its own
-//! offset. To complete a session, the server renames its file into `stored/` and never copies it, so both folders must
-//! be on one file system. Does not own how a file is created and opened: that is `open_file`. Does not own which parts were
-//! recorded: that is in the database.
+//! offset. To complete a session, the server renames its file into `stored/` and never copies it, so all folders must
+//! be on one file system. Does not own how a file is created and opened: that is `open_file`. Does not own files that arrive
+//! whole: those are in `small_file`. Does not own which parts were recorded: that is in the database.
 
 mod binding;
 mod content;
@@ -13,6 +13,7 @@ mod file_system;
 mod mtime_mark;
 mod open_file;
 mod part_writer;
+mod small_file;
 
 use std::{
     collections::HashMap,
@@ -31,13 +32,16 @@ use open_file::OpenFile;
 use parking_lot::Mutex;
 pub use part_writer::SyncParts;
 use sha2::{Digest, Sha256};
+pub use small_file::ArrivingFile;
 use uuid::Uuid;
 
-use super::{ByteStream, Compared, Error, FolderStorage, PartWriter, Result, Storage, WriteGuard, off_thread};
+use super::{AbandonedFile, ByteStream, Compared, Error, FolderStorage, PartWriter, PersistedFile, Result, Storage, WriteGuard, off_thread};
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest, Tail};
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
+/// Small files before their rows are committed.
+const ARRIVING: &str = "arriving";
 /// Extension of a file in `uploading/` until it has its full size.
 const UNFINISHED: &str = "new";
 
@@ -49,19 +53,20 @@ pub struct LocalDisk {
     creation: Arc<Mutex<()>>,
     /// The files to which requests are writing parts.
     open: Arc<Mutex<HashMap<SessionId, Weak<OpenFile>>>>,
+    arrivals: Arc<small_file::Arrivals>,
 }
 
 impl LocalDisk {
     /// Opens the folder, and creates it if it does not exist.
     pub fn open(root: &Path, sync: SyncParts) -> Result<Self> {
-        for dir in [root.join(UPLOADING), root.join(STORED)] {
+        for dir in [UPLOADING, ARRIVING, STORED].map(|folder| root.join(folder)) {
             // Only the server's own user may read uploaded files.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(Error::io(format!("create {}", dir.display())))?;
         }
         sync_dir(root)?;
         file_system::try_rename(root)?;
-        Ok(Self { root: root.to_owned(), sync, creation: Arc::default(), open: Arc::default() })
+        Ok(Self { root: root.to_owned(), sync, creation: Arc::default(), open: Arc::default(), arrivals: Arc::default() })
     }
 
     fn complete_blocking(&self, session: &Session) -> Result<String> {
@@ -83,7 +88,7 @@ impl LocalDisk {
 
     /// Hashes a tail. It reads the bytes back, so it notices if they have changed since they arrived.
     async fn hash_tail(&self, session: &Session, tail: &Tail) -> Result<Sha256> {
-        let hasher = content::hash(self.paths(session), Sha256::new(), tail.part.offset_bytes..tail.end()).await?;
+        let hasher = content::hash(self.all_paths(session), Sha256::new(), tail.part.offset_bytes..tail.end()).await?;
         if Sha256Digest::from(hasher.clone()) != tail.sha256 {
             let problem = format!("session {}: the tail of part {} has other bytes", session.id, tail.part.number);
             return Err(Error::Lost(problem));
@@ -95,13 +100,15 @@ impl LocalDisk {
         self.root.join(UPLOADING).join(session.0.to_string())
     }
 
-    /// The paths of a session's file before and after completion.
+    /// The paths of an open session's file before and after completion.
     fn paths(&self, session: &Session) -> [PathBuf; 2] {
         [self.uploading(session.id), self.root.join(STORED).join(session.file_id.0.to_string())]
     }
 
-    fn stored(&self, location: &str) -> PathBuf {
-        self.root.join(location)
+    /// The paths of the file of any session, in the order in which files move.
+    fn all_paths(&self, session: &Session) -> [PathBuf; 3] {
+        let [uploading, stored] = self.paths(session);
+        [uploading, self.arriving(session.file_id), stored]
     }
 }
 
@@ -131,7 +138,7 @@ impl Storage for LocalDisk {
 
     async fn sample_ids(&self) -> Result<Vec<Uuid>> {
         let mut ids = Vec::new();
-        for folder in [UPLOADING, STORED] {
+        for folder in [UPLOADING, ARRIVING, STORED] {
             ids.extend(list(self.root.join(folder)).await?.into_iter().take(super::MAX_SAMPLED_IDS));
         }
         Ok(ids)
@@ -157,6 +164,7 @@ impl Storage for LocalDisk {
     async fn discard(&self, session: &Session) -> Result<()> {
         let stored = self.root.join(STORED).join(session.file_id.0.to_string());
         self.discard_upload(session.id).await?;
+        self.remove_arriving(session.file_id).await?;
         off_thread(move || remove(&stored)).await
     }
 
@@ -165,15 +173,15 @@ impl Storage for LocalDisk {
     }
 
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
-        content::hash(self.paths(session), hasher, range).await.map(Some)
+        content::hash(self.all_paths(session), hasher, range).await.map(Some)
     }
 
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
-        content::compare(self.paths(session), hasher, parts).await.map(Some)
+        content::compare(self.all_paths(session), hasher, parts).await.map(Some)
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
-        Ok(content::read(&self.stored(location), size_bytes, range).await?.boxed())
+        Ok(content::read(small_file::places(&self.root, location), size_bytes, range).await?.boxed())
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
@@ -202,8 +210,12 @@ impl Storage for LocalDisk {
     }
 
     async fn check(&self, location: &str, size_bytes: u64) -> Result<()> {
-        let path = self.root.join(location);
-        off_thread(move || expect_size(&path, size_bytes)).await
+        let places = small_file::places(&self.root, location);
+        off_thread(move || {
+            let place = places.iter().find(|place| place.exists()).unwrap_or(&places[0]);
+            expect_size(place, size_bytes)
+        })
+        .await
     }
 }
 
@@ -232,5 +244,29 @@ impl FolderStorage for LocalDisk {
             Ok(modified_at)
         })
         .await
+    }
+
+    fn receive_file(&self, id: FileId) -> ArrivingFile {
+        self.begin(id)
+    }
+
+    async fn persist_file(&self, arriving: &mut ArrivingFile) -> Result<PersistedFile> {
+        self.persist(arriving).await
+    }
+
+    async fn keep_file(&self, id: FileId) -> Result<()> {
+        self.keep(id).await
+    }
+
+    async fn discard_file(&self, arriving: ArrivingFile) -> Result<()> {
+        self.stop_and_remove(arriving).await
+    }
+
+    async fn abandoned_files(&self) -> Result<Vec<AbandonedFile>> {
+        self.abandoned().await
+    }
+
+    async fn discard_abandoned(&self, id: FileId) -> Result<()> {
+        self.remove_arriving(id).await
     }
 }

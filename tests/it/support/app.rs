@@ -189,7 +189,7 @@ impl TestApp {
     /// The files below the data folder's `files`, without the lock, of one that is [`on_disk`](Self::on_disk).
     pub(crate) fn bytes_on_disk(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for folder in ["uploading", "stored"] {
+        for folder in ["uploading", "arriving", "stored"] {
             for entry in self.storage().join(folder).read_dir().unwrap() {
                 found.push(format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap()));
             }

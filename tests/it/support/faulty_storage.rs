@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -18,8 +18,8 @@ use futures_util::{StreamExt, stream};
 use partway::{
     domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest},
     storage::{
-        ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
-        PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
+        AbandonedFile, ArrivingFile, ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
+        PersistedFile, PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
     },
 };
 use rustix::io::Errno;
@@ -92,6 +92,10 @@ pub(crate) enum Step {
     Read,
     /// The bytes after the first ones of a stored file.
     ReadOn,
+    /// Making a small file durable.
+    PersistFile,
+    /// Moving a small file to its place.
+    KeepFile,
 }
 
 /// Before or after a step.
@@ -236,7 +240,7 @@ impl Storage for FaultyStorage {
     }
 
     fn as_folder(&self) -> Option<&dyn FolderStorage> {
-        self.inner.as_folder()
+        self.inner.as_folder().map(|_| self as &dyn FolderStorage)
     }
 
     async fn binding(&self) -> Result<Option<Uuid>> {
@@ -338,7 +342,50 @@ impl MultipartStorage for FaultyStorage {
     }
 }
 
+#[async_trait]
+impl FolderStorage for FaultyStorage {
+    async fn uploads(&self) -> Result<Vec<SessionId>> {
+        self.folder().uploads().await
+    }
+
+    async fn discard_upload(&self, session: SessionId) -> Result<()> {
+        self.folder().discard_upload(session).await
+    }
+
+    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
+        self.folder().externally_modified_at(session).await
+    }
+
+    fn receive_file(&self, id: FileId) -> ArrivingFile {
+        self.folder().receive_file(id)
+    }
+
+    async fn persist_file(&self, arriving: &mut ArrivingFile) -> Result<PersistedFile> {
+        self.faults.around(Step::PersistFile, self.folder().persist_file(arriving)).await
+    }
+
+    async fn keep_file(&self, id: FileId) -> Result<()> {
+        self.faults.around(Step::KeepFile, self.folder().keep_file(id)).await
+    }
+
+    async fn discard_file(&self, arriving: ArrivingFile) -> Result<()> {
+        self.folder().discard_file(arriving).await
+    }
+
+    async fn abandoned_files(&self) -> Result<Vec<AbandonedFile>> {
+        self.folder().abandoned_files().await
+    }
+
+    async fn discard_abandoned(&self, id: FileId) -> Result<()> {
+        self.folder().discard_abandoned(id).await
+    }
+}
+
 impl FaultyStorage {
+    fn folder(&self) -> &dyn FolderStorage {
+        self.inner.as_folder().expect("the service calls this only on a folder")
+    }
+
     fn multipart(&self) -> &dyn MultipartStorage {
         self.inner.as_multipart().expect("the service calls this only on a multipart storage")
     }
