@@ -3,8 +3,11 @@
 mod append;
 mod busy;
 mod floor;
+mod growth;
+mod growth_seed;
 mod http;
 mod ingest;
+mod part_size;
 mod report;
 mod seed;
 mod server;
@@ -24,6 +27,8 @@ pub(crate) struct Effort {
     /// Size of the uploaded file, in MiB.
     pub(crate) file_mib: u64,
     pub(crate) small_parts: u32,
+    /// Divides the numbers of sessions in the large database.
+    pub(crate) growth_scale: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -42,9 +47,9 @@ fn main() -> anyhow::Result<()> {
         });
     }
     let effort = if words.contains(&"--quick") {
-        Effort { rounds: 1, duration: Duration::from_millis(300), uploads: 1, file_mib: 640, small_parts: 2_048 }
+        Effort { rounds: 1, duration: Duration::from_millis(300), uploads: 1, file_mib: 640, small_parts: 2_048, growth_scale: 10 }
     } else {
-        Effort { rounds: 5, duration: Duration::from_secs(1), uploads: 3, file_mib: 4_160, small_parts: 8_192 }
+        Effort { rounds: 5, duration: Duration::from_secs(1), uploads: 3, file_mib: 4_160, small_parts: 8_192, growth_scale: 1 }
     };
     let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
     let selects = |suite: &str| suites.is_empty() || suites.iter().any(|selected| **selected == suite);
@@ -62,6 +67,9 @@ fn main() -> anyhow::Result<()> {
     if selects("ingest") {
         ingest::large(work.path(), &effort)?;
     }
+    if selects("part-size") {
+        part_size::run(work.path(), &effort)?;
+    }
     if selects("append") {
         append::run(work.path(), &effort)?;
     }
@@ -70,6 +78,9 @@ fn main() -> anyhow::Result<()> {
     }
     if selects("busy") {
         busy::run(work.path(), &effort)?;
+    }
+    if selects("growth") {
+        growth::run(&runtime, work.path(), postgres.as_deref(), &effort)?;
     }
     if selects("start") {
         ingest::start(work.path(), &effort)?;
