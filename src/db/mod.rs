@@ -22,10 +22,13 @@ mod forget_parts;
 mod health;
 mod instance;
 mod list;
+mod list_ranges;
 mod migrate;
 mod part_leases;
 mod part_removal;
 mod parts;
+#[cfg(test)]
+mod plans;
 mod pools;
 mod postgres;
 mod read_pool;

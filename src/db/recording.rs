@@ -77,7 +77,7 @@ impl Db {
                 }
                 continue;
             };
-            let new_before = new.len();
+            let (new_before, before) = (new.len(), session.clone());
             for &at in &indexes {
                 let NewPart { part, lease, tail, is_appended, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
@@ -106,7 +106,7 @@ impl Db {
                 }
             }
             if new.len() > new_before {
-                rows::session_update(&session)?.update_without_returning(&tx).await?;
+                rows::session_change(&before, &session)?.update_without_returning(&tx).await?;
                 changes::notify(&tx, &session).await?;
             }
             for at in indexes {

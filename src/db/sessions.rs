@@ -130,10 +130,10 @@ impl Db {
         let row = at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
         let file = rows::file(row.ok_or_else(|| missing_row("upload_file"))?)?;
         let mut upload = Upload { session, file };
-        let before = upload.state();
+        let (before, session_before) = (upload.state(), upload.session.clone());
         let has_changed = change(&mut upload);
         if has_changed {
-            rows::session_update(&upload.session)?.update_without_returning(&tx).await?;
+            rows::session_change(&session_before, &upload.session)?.update_without_returning(&tx).await?;
             rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
             if let Some(event) = Event::of_change(before, &upload) {
                 events::insert(&tx, &event).await?;
@@ -168,7 +168,10 @@ fn owned(owner: &OwnerName) -> sea_orm::Select<upload_session::Entity> {
     upload_session::Entity::find().filter(upload_session::COLUMN.owner.eq(owner.as_str()))
 }
 
-fn with_key(owner: &OwnerName, key: &str) -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
+pub(super) fn with_key(
+    owner: &OwnerName,
+    key: &str,
+) -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
     joined()
         .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
         .filter(upload_session::COLUMN.idempotency_key.eq(key))
