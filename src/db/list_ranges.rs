@@ -75,10 +75,9 @@ pub(super) fn is_owners(column: impl ColumnTrait, owner: &OwnerName, backend: Db
 
 /// The states that pass the filters. A list without any filter is one range.
 fn states(query: &UploadQuery) -> Vec<State> {
-    if query.original_filename.is_none() && query.total_size_bytes.is_none() {
-        if let (None, None, None) = (query.status, query.open, query.file_status) {
-            return vec![None];
-        }
+    let is_whole = query.original_filename.is_none() && query.total_size_bytes.is_none();
+    if let (true, None, None, None) = (is_whole, query.status, query.open, query.file_status) {
+        return vec![None];
     }
     let passes = |(_, status, file): &&(&str, SessionStatus, FileStatus)| {
         query.status.is_none_or(|wanted| wanted == *status)

@@ -27,13 +27,12 @@ mod migrate;
 mod part_leases;
 mod part_removal;
 mod parts;
-#[cfg(test)]
-mod plans;
 mod pools;
 mod postgres;
 mod read_pool;
 mod recording;
 mod rows;
+mod session_change;
 mod session_read;
 mod sessions;
 mod sqlite;
@@ -136,3 +135,6 @@ fn count_statements(mut connection: DatabaseConnection, counter: &Counter) -> Da
     });
     connection
 }
+
+#[cfg(test)]
+mod plans;

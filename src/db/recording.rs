@@ -14,6 +14,7 @@ use super::{
     Db, PartLease, Result, Transaction, at_most_one, changes,
     error::retry_transaction,
     rows,
+    session_change::session_change,
     sessions::{locked, missing_row},
 };
 use crate::domain::{PartRecord, Session, SessionId, Sha256Digest};
@@ -106,7 +107,7 @@ impl Db {
                 }
             }
             if new.len() > new_before {
-                rows::session_change(&before, &session)?.update_without_returning(&tx).await?;
+                session_change(&before, &session)?.update_without_returning(&tx).await?;
                 changes::notify(&tx, &session).await?;
             }
             for at in indexes {

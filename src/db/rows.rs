@@ -180,25 +180,6 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
     })
 }
 
-/// The same without the columns of indexes that have not changed: SQLite writes every index of a column that a statement sets, changed
-/// or not.
-pub(super) fn session_change(before: &Session, after: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
-    let mut row = session_update(after)?;
-    if before.status == after.status {
-        row.status = NotSet;
-    }
-    if before.file_deleted == after.file_deleted {
-        row.file_deleted = NotSet;
-    }
-    if before.auto_finalize == after.auto_finalize {
-        row.auto_finalize = NotSet;
-    }
-    if before.idempotency_key == after.idempotency_key {
-        row.idempotency_key = NotSet;
-    }
-    Ok(row)
-}
-
 pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
     let at = Row("upload_file", row.id);
     Ok(FileRecord {

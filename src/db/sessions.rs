@@ -17,6 +17,7 @@ use super::{
     Db, Result, Transaction, accounts, at_most_one, changes,
     error::{retry_locked, retry_transaction, retry_transient},
     events, rows,
+    session_change::session_change,
     unreadable::{each, read_each},
 };
 use crate::domain::{
@@ -133,7 +134,7 @@ impl Db {
         let (before, session_before) = (upload.state(), upload.session.clone());
         let has_changed = change(&mut upload);
         if has_changed {
-            rows::session_change(&session_before, &upload.session)?.update_without_returning(&tx).await?;
+            session_change(&session_before, &upload.session)?.update_without_returning(&tx).await?;
             rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
             if let Some(event) = Event::of_change(before, &upload) {
                 events::insert(&tx, &event).await?;
