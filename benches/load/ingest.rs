@@ -178,7 +178,7 @@ pub(crate) fn sample<T: Target>(target: &T, upload: Upload, bytes: &[u8]) -> any
 }
 
 /// Measures Partway with `settings` and the sink. Each round uses a new data folder, so that the disk does not fill up.
-fn compare(
+pub(crate) fn compare(
     work: &Path,
     case: &str,
     settings: &[(&str, &str)],

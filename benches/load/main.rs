@@ -4,8 +4,11 @@ mod append;
 mod busy;
 mod files;
 mod floor;
+mod growth;
+mod growth_seed;
 mod http;
 mod ingest;
+mod part_size;
 mod report;
 mod seed;
 mod server;
@@ -27,6 +30,8 @@ pub(crate) struct Effort {
     pub(crate) small_parts: u32,
     /// Number of small files per case and round.
     pub(crate) small_files: u32,
+    /// Divides the numbers of sessions in the large database.
+    pub(crate) growth_scale: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,6 +59,7 @@ fn main() -> anyhow::Result<()> {
             file_mib: 640,
             small_parts: 2_048,
             small_files: 1_024,
+            growth_scale: 10,
         }
     } else {
         Effort {
@@ -63,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             file_mib: 4_160,
             small_parts: 8_192,
             small_files: 8_192,
+            growth_scale: 1,
         }
     };
     let suites: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
@@ -81,6 +88,9 @@ fn main() -> anyhow::Result<()> {
     if selects("ingest") {
         ingest::large(work.path(), &effort)?;
     }
+    if selects("part-size") {
+        part_size::run(work.path(), &effort)?;
+    }
     if selects("append") {
         append::run(work.path(), &effort)?;
     }
@@ -92,6 +102,9 @@ fn main() -> anyhow::Result<()> {
     }
     if selects("busy") {
         busy::run(work.path(), &effort)?;
+    }
+    if selects("growth") {
+        growth::run(&runtime, work.path(), postgres.as_deref(), &effort)?;
     }
     if selects("start") {
         ingest::start(work.path(), &effort)?;

@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 
 use entity::upload_session;
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
     Statement,
     sqlx::{
         Executor,
@@ -154,12 +154,6 @@ fn parse(payload: &str) -> Change {
         Some(Change::Session(SessionId(id.parse().ok()?), version.parse().ok()?, OwnerName::parse(owner)?))
     };
     session().unwrap_or(Change::Any)
-}
-
-/// Stores the columns of a session that change, and announces the change.
-pub(super) async fn store(tx: &Transaction, session: &Session) -> Result<()> {
-    rows::session_update(session)?.update_without_returning(tx).await?;
-    announce(tx, session).await
 }
 
 /// Announces that the transaction changes a session: to the states in memory, and on PostgreSQL, when it commits, to all nodes.

@@ -8,7 +8,8 @@
 use entity::{account, event, instance};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement,
     sea_query::{Expr, ExprTrait, LockType},
 };
 
@@ -16,6 +17,7 @@ use super::{
     Db, Result, Transaction, at_most_one, deliveries,
     error::{retry_transaction, retry_transient},
     instance::ROW,
+    list_ranges::is_owners,
     rows,
     sessions::missing_row,
 };
@@ -54,8 +56,7 @@ impl Db {
 
     /// The `seq` of the first or the last event without a position.
     async fn waiting_events(&self, order: Order) -> Result<Option<i64>> {
-        let waiting = event::Entity::find().filter(event::COLUMN.position.is_null());
-        let waiting = waiting.order_by(event::Column::Seq, order).limit(1).select_only().column(event::Column::Seq);
+        let waiting = waiting(order).limit(1).select_only().column(event::Column::Seq);
         let found = retry_transient(|| waiting.clone().into_tuple::<i64>().all(&self.read)).await?;
         Ok(found.into_iter().next())
     }
@@ -73,9 +74,7 @@ impl Db {
         let numbered = tx.execute_raw(Statement::from_string(tx.get_database_backend(), statement)).await?;
         let numbered = i64::try_from(numbered.rows_affected()).unwrap_or_default();
         if numbered > 0 {
-            let new =
-                event::Entity::find().filter(event::COLUMN.position.gt(last)).order_by_asc(event::COLUMN.position);
-            deliveries::enqueue(&tx, &new.all(&tx).await?, now).await?;
+            deliveries::enqueue(&tx, &numbered_after(last).all(&tx).await?, now).await?;
             instance::Entity::update_many()
                 .set(instance::ActiveModel { last_event_position: Set(last + numbered), ..Default::default() })
                 .filter(instance::COLUMN.id.eq(ROW))
@@ -96,11 +95,7 @@ impl Db {
     pub async fn events(&self, owner: &OwnerName, after: u64, limit: u64) -> Result<EventPage> {
         // Read first: the page then has all events up to it.
         let head = self.events_head().await?;
-        let page = event::Entity::find()
-            .filter(event::COLUMN.owner.eq(owner.as_str()))
-            .filter(event::COLUMN.position.gt(i64::try_from(after).unwrap_or(i64::MAX)))
-            .order_by_asc(event::COLUMN.position)
-            .limit(limit + 1);
+        let page = feed(owner, after, self.read.get_database_backend()).limit(limit + 1);
         let mut found = retry_transient(|| page.clone().all(&self.read)).await?;
         let has_more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -133,12 +128,7 @@ impl Db {
     }
 
     async fn try_drop_events(&self, before: Timestamp, limit: u64) -> Result<u64> {
-        let old = event::Entity::find()
-            .filter(event::COLUMN.created_at.lt(before))
-            .filter(event::COLUMN.position.is_not_null())
-            .filter(event::Column::Id.not_in_subquery(deliveries::pending_events()))
-            .order_by_asc(event::COLUMN.created_at)
-            .limit(limit);
+        let old = settled_before(before).limit(limit);
         if retry_transient(|| old.clone().limit(1).all(&self.read)).await?.is_empty() {
             return Ok(0);
         }
@@ -161,6 +151,35 @@ impl Db {
         tx.commit().await?;
         Ok(old.len() as u64)
     }
+}
+
+pub(super) fn waiting(order: Order) -> Select<event::Entity> {
+    event::Entity::find().filter(event::COLUMN.position.is_null()).order_by(event::Column::Seq, order)
+}
+
+/// The events that got their positions in this transaction.
+pub(super) fn numbered_after(last: i64) -> Select<event::Entity> {
+    let new = event::Entity::find().filter(event::COLUMN.position.gt(last));
+    // With a limit, PostgreSQL without statistics uses the index.
+    new.order_by_asc(event::COLUMN.position).limit(BATCH)
+}
+
+/// The owner's events after a position, in the order of their index.
+pub(super) fn feed(owner: &OwnerName, after: u64, backend: DbBackend) -> Select<event::Entity> {
+    event::Entity::find()
+        .filter(is_owners(event::Column::Owner, owner, backend))
+        .filter(event::COLUMN.position.gt(i64::try_from(after).unwrap_or(i64::MAX)))
+        .order_by_asc(event::COLUMN.owner)
+        .order_by_asc(event::COLUMN.position)
+}
+
+/// The events that happened before this moment and that the server need not send any more.
+pub(super) fn settled_before(before: Timestamp) -> Select<event::Entity> {
+    event::Entity::find()
+        .filter(event::COLUMN.created_at.lt(before))
+        .filter(event::COLUMN.position.is_not_null())
+        .filter(Expr::not_exists(deliveries::pending_of_event()))
+        .order_by_asc(event::COLUMN.created_at)
 }
 
 /// Inserts an event.

@@ -6,7 +6,7 @@
 use entity::upload_part;
 use sea_orm::{EntityTrait, QueryFilter};
 
-use super::{Db, Result, changes, error::retry_transaction, sessions::locked_session};
+use super::{Db, Result, error::retry_transaction, session_change, sessions::locked_session};
 use crate::domain::{PartRecord, Session, Timestamp};
 
 impl Db {
@@ -18,7 +18,8 @@ impl Db {
 
     async fn try_forget_parts(&self, session: &Session, parts: &[PartRecord], now: Timestamp) -> Result<Session> {
         let tx = self.begin(Some(&session.owner)).await?;
-        let mut session = locked_session(&tx, session.id).await?;
+        let before = locked_session(&tx, session.id).await?;
+        let mut session = before.clone();
         if !session.status.is_open() {
             return Ok(session);
         }
@@ -35,7 +36,7 @@ impl Db {
             }
         }
         if has_changed {
-            changes::store(&tx, &session).await?;
+            session_change::store(&tx, &before, &session).await?;
             tx.commit().await?;
         }
         Ok(session)

@@ -22,6 +22,7 @@ mod forget_parts;
 mod health;
 mod instance;
 mod list;
+mod list_ranges;
 mod migrate;
 mod part_leases;
 mod part_removal;
@@ -31,6 +32,7 @@ mod postgres;
 mod read_pool;
 mod recording;
 mod rows;
+mod session_change;
 mod session_read;
 mod sessions;
 mod small_files;
@@ -158,3 +160,6 @@ fn count_statements(mut connection: DatabaseConnection, counter: &Counter) -> Da
     });
     connection
 }
+
+#[cfg(test)]
+mod plans;

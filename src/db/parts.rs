@@ -5,7 +5,11 @@
 use std::collections::HashMap;
 
 use entity::upload_part;
-use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    Condition, ConnectionTrait, EntityTrait, FromQueryResult, Iterable, Order, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait, Query, SelectStatement},
+};
+use uuid::Uuid;
 
 use super::{Db, Result, at_most_one, error::retry_transient, rows};
 use crate::domain::{PartRecord, Session, SessionId};
@@ -37,19 +41,13 @@ impl Db {
         &self,
         wanted: &[(&Session, u32, u32)],
     ) -> Result<HashMap<SessionId, Result<Vec<PartRecord>>>> {
-        let mut ranges = sea_orm::Condition::any();
-        for (session, first, last) in wanted {
-            ranges = ranges.add(
-                sea_orm::Condition::all()
-                    .add(upload_part::COLUMN.session_id.eq(session.id.0))
-                    .add(upload_part::COLUMN.part_number.between(i64::from(*first), i64::from(*last))),
-            );
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
         }
-        let select = upload_part::Entity::find()
-            .filter(ranges)
-            .order_by_asc(upload_part::COLUMN.session_id)
-            .order_by_asc(upload_part::COLUMN.part_number);
-        let found = retry_transient(|| select.clone().all(&self.read)).await?;
+        let ranges = wanted.iter().map(|(session, first, last)| (session.id.0, (*first).into(), (*last).into()));
+        let statement = self.read.get_database_backend().build(&in_ranges(ranges));
+        let rows = || upload_part::Model::find_by_statement(statement.clone());
+        let found = retry_transient(|| rows().all(&self.read)).await?;
         let sessions: HashMap<_, _> = wanted.iter().map(|(session, ..)| (session.id.0, session)).collect();
         let mut parts: HashMap<SessionId, Result<Vec<PartRecord>>> = HashMap::new();
         for row in &found {
@@ -64,6 +62,23 @@ impl Db {
         }
         Ok(parts)
     }
+}
+
+/// The parts of each session from the first number to the last. A join and not a condition with OR, for which PostgreSQL would need
+/// bitmaps of the index.
+pub(super) fn in_ranges(ranges: impl Iterator<Item = (Uuid, i64, i64)>) -> SelectStatement {
+    let column = |column| Expr::col((upload_part::Entity, column));
+    let [id, first, last] = ["column1", "column2", "column3"].map(|column| Expr::col(("wanted", column)));
+    let is_in_range = Condition::all()
+        .add(column(upload_part::Column::SessionId).eq(id))
+        .add(column(upload_part::Column::PartNumber).between(first, last));
+    Query::select()
+        .columns(upload_part::Column::iter().map(|column| (upload_part::Entity, column)))
+        .from_values(ranges, "wanted")
+        .inner_join(upload_part::Entity, is_in_range)
+        .order_by((upload_part::Entity, upload_part::Column::SessionId), Order::Asc)
+        .order_by((upload_part::Entity, upload_part::Column::PartNumber), Order::Asc)
+        .take()
 }
 
 pub(super) fn of_session(id: SessionId) -> sea_orm::Select<upload_part::Entity> {

@@ -24,12 +24,13 @@ use super::{
     snapshots::Snapshots,
 };
 
-/// The time-outs of each connection. The server sets them after connecting, because poolers such as PgBouncer refuse
+/// The settings of each connection: time-outs, and no plans with bitmaps. The server sets them after connecting, because poolers such as PgBouncer refuse
 /// them in the startup message. Statements are short, and a transaction holds a row lock during a few statements. A
 /// statement that does not get a lock within 20 ms fails, and the server retries it on any free connection. If a node
 /// hangs in a transaction, PostgreSQL rolls it back after 10 s and frees its locks. If a node is gone, PostgreSQL's TCP
-/// notices it.
-const TIMEOUTS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '20ms'; \
+/// notices it. A bitmap of an index has no order, so a statement with a limit would read all rows of an owner; without statistics,
+/// PostgreSQL chooses such plans.
+const SETTINGS: &str = "SET enable_bitmapscan = off; SET statement_timeout = '5s'; SET lock_timeout = '20ms'; \
                         SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '15s'; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3";
 /// The pause between two attempts to get the schema lock.
@@ -92,7 +93,7 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, counter: &Counte
                     Ok(true)
                 })
             })
-            .after_connect(|connection, _| Box::pin(async move { connection.execute(TIMEOUTS).await.map(drop) }))
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
             .after_release(move |connection, _| {
                 let health = Arc::clone(&releasing);
                 Box::pin(async move { health.test_if_suspect(connection).await.map(|()| true) })
@@ -101,7 +102,7 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, counter: &Counte
     };
     let Share { writers, readers, lookups } = Share::of(connections);
     let (read, write) = (pool(readers), pool(writers));
-    let target = Target::Postgres { options: Box::new(target.clone()), set_up: TIMEOUTS, health: Arc::clone(&health) };
+    let target = Target::Postgres { options: Box::new(target.clone()), set_up: SETTINGS, health: Arc::clone(&health) };
     let lookups = ReadPool::new(target, lookups, read.clone());
     Pool::new(read, write, lookups, Some(health))
 }

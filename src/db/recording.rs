@@ -14,6 +14,7 @@ use super::{
     Db, PartLease, Result, Transaction, at_most_one, changes,
     error::retry_transaction,
     rows,
+    session_change,
     sessions::{locked, missing_row},
 };
 use crate::domain::{PartRecord, Session, SessionId, Sha256Digest};
@@ -77,7 +78,7 @@ impl Db {
                 }
                 continue;
             };
-            let new_before = new.len();
+            let (new_before, before) = (new.len(), session.clone());
             for &at in &indexes {
                 let NewPart { part, lease, tail, is_appended, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
@@ -106,7 +107,7 @@ impl Db {
                 }
             }
             if new.len() > new_before {
-                changes::store(&tx, &session).await?;
+                session_change::store(&tx, &before, &session).await?;
             }
             for at in indexes {
                 recorded[at].get_or_insert_with(|| Recorded::New(Box::new(session.clone())));

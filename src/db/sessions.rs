@@ -17,6 +17,7 @@ use super::{
     Db, Result, Transaction, accounts, at_most_one, changes,
     error::{retry_locked, retry_transaction, retry_transient},
     events, rows,
+    session_change,
     unreadable::{each, read_each},
 };
 use crate::domain::{
@@ -130,10 +131,10 @@ impl Db {
         let row = at_most_one(upload_file::Entity::find_by_id(session.file_id.0), &tx).await?;
         let file = rows::file(row.ok_or_else(|| missing_row("upload_file"))?)?;
         let mut upload = Upload { session, file };
-        let before = upload.state();
+        let (before, session_before) = (upload.state(), upload.session.clone());
         let has_changed = change(&mut upload);
         if has_changed {
-            changes::store(&tx, &upload.session).await?;
+            session_change::store(&tx, &session_before, &upload.session).await?;
             rows::file_row(&upload.file)?.update_without_returning(&tx).await?;
             if let Some(event) = Event::of_change(before, &upload) {
                 events::insert(&tx, &event).await?;
@@ -167,7 +168,10 @@ fn owned(owner: &OwnerName) -> sea_orm::Select<upload_session::Entity> {
     upload_session::Entity::find().filter(upload_session::COLUMN.owner.eq(owner.as_str()))
 }
 
-fn with_key(owner: &OwnerName, key: &str) -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
+pub(super) fn with_key(
+    owner: &OwnerName,
+    key: &str,
+) -> sea_orm::SelectTwo<upload_session::Entity, upload_file::Entity> {
     joined()
         .filter(upload_session::COLUMN.owner.eq(owner.as_str()))
         .filter(upload_session::COLUMN.idempotency_key.eq(key))

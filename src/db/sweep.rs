@@ -8,7 +8,7 @@ use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{Set, Unchanged},
     ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-    sea_query::Expr,
+    sea_query::{Expr, ExprTrait},
 };
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use super::{
     sessions::{ENDED, OPEN},
     unreadable::{bytes_columns_of, each, session_of},
 };
-use crate::domain::{FileId, OwnerName, Session, SessionId, SessionStatus, Timestamp};
+use crate::domain::{FileId, OwnerName, Session, SessionId, Timestamp};
 
 // The conditions of the partial indexes that the sweep uses, with the same text. SQLite uses a partial index only if
 // the statement's condition implies the index's condition, and it cannot see that through a bound parameter.
@@ -113,61 +113,61 @@ impl Db {
         found.into_iter().map(|(id, name)| Ok((SessionId(id), owner(id, &name)?))).collect()
     }
 
-    /// The ids of open sessions of which bytes have arrived.
-    pub async fn sessions_with_bytes(&self) -> Result<Vec<SessionId>> {
-        let found = retry_transient(|| ids_of(with_bytes()).all(&self.read)).await?;
-        Ok(found.into_iter().map(SessionId).collect())
+    /// The open sessions after this one, or the first ones, in the order of their expiry: at most `limit`. If a row is invalid, only
+    /// its own entry is an error.
+    pub async fn open_sessions_after(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: u64,
+    ) -> Result<Vec<Result<Session>>> {
+        let found = each(&self.read, &open_after(after).limit(limit), rows::session).await?;
+        Ok(found.into_iter().map(|(_, read)| read).collect())
     }
 
-    /// Filters these ids: returns those of open sessions if `open`, else those of ended sessions, of any owner.
+    /// Filters these ids: returns those of open sessions if `open`, else those of ended sessions, of any owner. Filters here and not
+    /// in the statement: PostgreSQL without statistics would read an index of all open sessions.
     pub async fn sessions_among(&self, ids: &[SessionId], open: bool) -> Result<Vec<SessionId>> {
-        let status = if open { OPEN.as_slice() } else { ENDED.as_slice() };
         let wanted = upload_session::Entity::find()
             .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
-            .filter(upload_session::COLUMN.status.is_in(status.iter().copied()));
-        let found = retry_transient(|| ids_of(wanted.clone()).all(&self.read)).await?;
-        Ok(found.into_iter().map(SessionId).collect())
-    }
-
-    /// The open sessions with these ids, of any owner. Logs an invalid row and leaves it out.
-    pub async fn open_sessions(&self, ids: &[SessionId]) -> Result<Vec<Session>> {
-        let open = upload_session::Entity::find()
-            .filter(upload_session::COLUMN.id.is_in(ids.iter().map(|id| id.0)))
-            .filter(upload_session::COLUMN.status.is_in(OPEN));
-        let readable = |(_, read): (_, Result<Session>)| {
-            read.inspect_err(|error| tracing::error!(%error, "the row of a session is invalid")).ok()
-        };
-        Ok(each(&self.read, &open, rows::session).await?.into_iter().filter_map(readable).collect())
+            .select_only()
+            .columns([upload_session::Column::Id, upload_session::Column::Status]);
+        let found: Vec<(Uuid, String)> = retry_transient(|| wanted.clone().into_tuple().all(&self.read)).await?;
+        let statuses = if open { OPEN.as_slice() } else { ENDED.as_slice() };
+        let is_wanted = |status: &str| statuses.contains(&status);
+        Ok(found.into_iter().filter(|(_, status)| is_wanted(status)).map(|(id, _)| SessionId(id)).collect())
     }
 }
 
-/// Open sessions with bytes, in the order of an index that has only open sessions.
-fn with_bytes() -> Select<upload_session::Entity> {
-    upload_session::Entity::find()
-        .filter(Expr::cust(IS_OPEN))
-        .filter(upload_session::COLUMN.status.eq(SessionStatus::InProgress.as_str()))
-        .order_by_asc(upload_session::COLUMN.expires_at)
+/// Open sessions after this one, in the order of their expiry. A session that gets a part moves towards the end, so none is left out.
+pub(super) fn open_after(after: Option<(Timestamp, SessionId)>) -> Select<upload_session::Entity> {
+    let key = [upload_session::Column::ExpiresAt, upload_session::Column::Id];
+    let mut open = upload_session::Entity::find().filter(Expr::cust(IS_OPEN));
+    if let Some((expires_at, id)) = after {
+        let after = Expr::tuple([Expr::value(expires_at), Expr::value(id.0)]);
+        open = open.filter(Expr::tuple(key.map(Expr::col)).gt(after));
+    }
+    key.into_iter().fold(open, |open, column| open.order_by_asc(column))
 }
 
 fn ids_of(select: Select<upload_session::Entity>) -> sea_orm::Selector<sea_orm::SelectGetableTuple<Uuid>> {
     select.select_only().column(upload_session::Column::Id).into_tuple()
 }
 
-fn expired(now: Timestamp) -> Select<upload_session::Entity> {
+pub(super) fn expired(now: Timestamp) -> Select<upload_session::Entity> {
     upload_session::Entity::find()
         .filter(Expr::cust(IS_OPEN))
         .filter(upload_session::COLUMN.expires_at.lte(now))
         .order_by_asc(upload_session::COLUMN.expires_at)
 }
 
-fn to_be_finalized(after: SessionId) -> Select<upload_session::Entity> {
+pub(super) fn to_be_finalized(after: SessionId) -> Select<upload_session::Entity> {
     upload_session::Entity::find()
         .filter(Expr::cust(IS_TO_BE_FINALIZED))
         .filter(upload_session::COLUMN.id.gt(after.0))
         .order_by_asc(upload_session::COLUMN.id)
 }
 
-fn due_files(now: Timestamp) -> Select<upload_file::Entity> {
+pub(super) fn due_files(now: Timestamp) -> Select<upload_file::Entity> {
     upload_file::Entity::find()
         .select_only()
         .column(upload_file::Column::Id)
@@ -176,7 +176,7 @@ fn due_files(now: Timestamp) -> Select<upload_file::Entity> {
         .order_by_asc(upload_file::COLUMN.retain_until)
 }
 
-fn to_be_freed(now: Timestamp, deleted_until: Timestamp) -> Select<upload_session::Entity> {
+pub(super) fn to_be_freed(now: Timestamp, deleted_until: Timestamp) -> Select<upload_session::Entity> {
     upload_session::Entity::find().filter(is_to_be_freed(now, deleted_until)).order_by_asc(upload_session::COLUMN.id)
 }
 
@@ -189,33 +189,4 @@ fn is_to_be_freed(now: Timestamp, deleted_until: Timestamp) -> Condition {
         .add(upload_session::COLUMN.file_deleted.eq(false))
         .add(upload_session::COLUMN.updated_at.lte(deleted_until));
     Condition::all().add(Expr::cust(HAS_BYTES_TO_FREE)).add(is_free).add(may_be_freed)
-}
-
-#[cfg(test)]
-mod tests {
-    use sea_orm::{ConnectionTrait, DbBackend, Statement};
-
-    use super::*;
-    use crate::domain::{Clock, SystemClock};
-
-    #[tokio::test]
-    async fn the_sweep_finds_due_sessions_by_a_partial_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&folder.path().join("partway.db")).await.unwrap();
-        db.migrate().await.unwrap();
-        let now = SystemClock.now();
-        let (expiry, to_free) = ("upload_session_expiry", "upload_session_to_free");
-        let finalize = (to_be_finalized(SessionId(Uuid::nil())), "upload_session_to_finalize");
-        let sessions = [(expired(now), expiry), (to_be_freed(now, now), to_free), (with_bytes(), expiry), finalize];
-        let statement = |select: Select<upload_session::Entity>| select.limit(100).build(DbBackend::Sqlite);
-        let mut statements: Vec<_> = sessions.map(|(select, index)| (statement(select), index)).into();
-        statements.push((due_files(now).limit(100).build(DbBackend::Sqlite), "upload_file_retention"));
-        for (statement, index) in statements {
-            let sql = format!("EXPLAIN QUERY PLAN {statement}");
-            let plan = db.write.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
-            let steps: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-            assert_eq!(steps.len(), 1, "{steps:?}");
-            assert!(steps[0].contains(index), "{steps:?}");
-        }
-    }
 }

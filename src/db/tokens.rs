@@ -5,7 +5,7 @@
 use entity::api_token;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
@@ -83,7 +83,7 @@ impl Db {
             // Blocks other writers until the commit, and no readers.
             tx.execute_unprepared("LOCK TABLE api_token IN SHARE ROW EXCLUSIVE MODE").await?;
         }
-        if api_token::Entity::find().count(&tx).await? > 0 {
+        if !api_token::Entity::find().limit(1).all(&tx).await?.is_empty() {
             return Ok(false);
         }
         insert(token, &tx).await?;

@@ -5,7 +5,7 @@
 
 use entity::{upload_session, upload_token};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, JoinType, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, EntityTrait, JoinType, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use uuid::Uuid;
 
@@ -87,9 +87,7 @@ impl Db {
     /// Removes the tokens that have expired, of at most `limit` that the sweep must look at. Looks at the others again when they
     /// can expire. Returns the number of tokens that it has looked at.
     pub async fn remove_expired_upload_tokens(&self, now: Timestamp, limit: u64) -> Result<usize> {
-        let due = upload_token::Entity::find()
-            .filter(upload_token::COLUMN.check_at.lte(now))
-            .order_by_asc(upload_token::COLUMN.check_at)
+        let due = to_check(now)
             .limit(limit)
             .join(JoinType::InnerJoin, to_session())
             .select_only()
@@ -112,6 +110,12 @@ impl Db {
         }
         Ok(due.len())
     }
+}
+
+/// Tokens that may have expired, the oldest first.
+pub(super) fn to_check(now: Timestamp) -> Select<upload_token::Entity> {
+    let due = upload_token::Entity::find().filter(upload_token::COLUMN.check_at.lte(now));
+    due.order_by_asc(upload_token::COLUMN.check_at)
 }
 
 fn to_session() -> sea_orm::RelationDef {

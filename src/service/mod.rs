@@ -106,6 +106,7 @@ pub struct Service {
     /// The streams that callers have open.
     streams: OpenCounts,
     downloads: downloads::Downloads,
+    swept_to: sweep::SweptTo,
     deliveries: deliver::Deliveries,
     /// Steps that must run to their end.
     detached: TaskTracker,
@@ -145,6 +146,7 @@ impl Service {
             watchers: watch::Watchers::default(),
             streams: OpenCounts::default(),
             downloads: downloads::Downloads::default(),
+            swept_to: sweep::SweptTo::default(),
             deliveries: deliver::Deliveries::new(sender),
             detached: TaskTracker::new(),
         }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::{StreamExt, future::ready, stream};
+use parking_lot::Mutex;
 
 use super::Service;
 use crate::{
-    domain::{Session, StatusReason, Timestamp},
+    domain::{Session, SessionId, SessionStatus, StatusReason, Timestamp},
     error::{Error, Result},
     storage,
 };
@@ -20,6 +21,18 @@ pub(super) const BATCH: u64 = 100;
 const FREEING_LEASE: TimeDelta = TimeDelta::minutes(10);
 /// Number of sessions whose bytes a sweep frees at the same time. An object store takes a while for each.
 const FREED_AT_ONCE: usize = 16;
+
+/// How many of all open sessions, uploads on disk or tails a step of the sweep looks at, so that a sweep costs the same for any number
+/// of them.
+const LOOKED_AT: usize = 100;
+
+/// Where the steps go on that look at some of all open sessions. After a restart they begin again.
+#[derive(Debug, Default)]
+pub(super) struct SweptTo {
+    /// The expiry and the id of the last session whose bytes were looked for.
+    session: Mutex<Option<(Timestamp, SessionId)>>,
+    tails: Mutex<Option<SessionId>>,
+}
 
 /// The results of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,19 +147,25 @@ impl Service {
     }
 
     /// Finds lost bytes before a client does. After a restore of the database or the folder, it may take days until a
-    /// client sends a part.
+    /// client sends a part. Looks at some open sessions; the next sweep goes on after them.
     async fn fail_lost_uploads(&self) -> Result<usize> {
         if self.storage.as_folder().is_none() {
             // An object store cannot list the parts of open uploads cheaply.
             return Ok(0);
         }
-        let mut lost = 0;
-        for ids in self.db.sessions_with_bytes().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            for session in self.db.open_sessions(ids).await? {
-                if let Err(problem @ storage::Error::Lost(_)) = self.storage.check_upload(&session).await {
-                    let failed = self.fail_lost(&session, &problem, |_| true).await;
-                    lost += usize::from(logged(failed).is_some_and(|session| session.is_some()));
-                }
+        let (mut lost, after) = (0, *self.swept_to.session.lock());
+        let found = self.db.open_sessions_after(after, LOOKED_AT as u64).await?;
+        let is_last = found.len() < LOOKED_AT;
+        let invalid = |error: &_| tracing::error!(%error, "the row of a session is invalid");
+        let sessions: Vec<Session> = found.into_iter().filter_map(|read| read.inspect_err(invalid).ok()).collect();
+        *self.swept_to.session.lock() = match sessions.last() {
+            Some(last) if !is_last => Some((last.expires_at, last.id)),
+            _ => None,
+        };
+        for session in sessions.iter().filter(|session| session.status == SessionStatus::InProgress) {
+            if let Err(problem @ storage::Error::Lost(_)) = self.storage.check_upload(session).await {
+                let failed = self.fail_lost(session, &problem, |_| true).await;
+                lost += usize::from(logged(failed).is_some_and(|session| session.is_some()));
             }
         }
         Ok(lost)
@@ -163,28 +182,29 @@ impl Service {
         Ok(())
     }
 
-    /// Deletes the tails of sessions that have ended. A request that was interrupted can leave one.
+    /// Deletes the tails of sessions that have ended. A request that was interrupted can leave one. Looks at some tails; the next
+    /// sweep goes on after them.
     async fn discard_tails_of_ended(&self) -> Result<()> {
         let Some(store) = self.storage.as_multipart() else { return Ok(()) };
-        for ids in store.sessions_with_tails().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            for id in self.db.sessions_among(ids, false).await? {
-                store.discard_tails(id).await?;
-            }
+        let after = *self.swept_to.tails.lock();
+        let ids = store.sessions_with_tails(after, LOOKED_AT).await?;
+        *self.swept_to.tails.lock() = ids.last().copied().filter(|_| ids.len() == LOOKED_AT);
+        for id in self.db.sessions_among(&ids, false).await? {
+            store.discard_tails(id).await?;
         }
         Ok(())
     }
 
     /// Removes uploads whose session has ended. Uploads without a row stay: they may belong to another database, or to
-    /// rows that a restore has lost. `partway check` reports them.
+    /// rows that a restore has lost. `partway check` reports them. Looks at some uploads; the next sweep goes on after them.
     async fn remove_leftovers(&self) -> Result<usize> {
         let mut removed = 0;
         let Some(folder) = self.storage.as_folder() else { return Ok(0) };
-        for ids in folder.uploads().await?.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            for id in self.db.sessions_among(ids, false).await? {
-                folder.discard_upload(id).await?;
-                tracing::warn!(session.id = %id, "removed bytes of a session that has ended");
-                removed += 1;
-            }
+        let ids = folder.next_uploads(LOOKED_AT).await?;
+        for id in self.db.sessions_among(&ids, false).await? {
+            folder.discard_upload(id).await?;
+            tracing::warn!(session.id = %id, "removed bytes of a session that has ended");
+            removed += 1;
         }
         Ok(removed)
     }

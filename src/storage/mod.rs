@@ -116,8 +116,9 @@ pub trait MultipartStorage: Send + Sync {
     /// Deletes a tail that the database no longer refers to.
     async fn discard_tail(&self, location: &str) -> Result<()>;
 
-    /// The sessions that have tails here, also tails that the database does not refer to.
-    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>>;
+    /// The sessions after this one, or the first ones, that have tails here, also tails that the database does not refer to: at most
+    /// `limit`, in the order of their ids.
+    async fn sessions_with_tails(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>>;
 
     /// Deletes all tails of a session that has ended.
     async fn discard_tails(&self, session: SessionId) -> Result<()>;
@@ -132,6 +133,10 @@ pub trait MultipartStorage: Send + Sync {
 pub trait FolderStorage: Send + Sync {
     /// The sessions that have parts here.
     async fn uploads(&self) -> Result<Vec<SessionId>>;
+
+    /// The next of the sessions that have parts here: at most `limit`, in no order. Each call goes on where the last one stopped. A
+    /// call that reaches the end returns fewer, and the next one begins again.
+    async fn next_uploads(&self, limit: usize) -> Result<Vec<SessionId>>;
 
     /// Frees the parts of one of these sessions.
     async fn discard_upload(&self, session: SessionId) -> Result<()>;

@@ -566,7 +566,7 @@ async fn no_tail_outlives_its_session() {
     let (app, faults) = TestApp::with_faults(&Place::objects()).await;
     let user = app.user("ann").await;
     let storage = app.faultless_storage();
-    let tails = || async { storage.as_multipart().unwrap().sessions_with_tails().await.unwrap() };
+    let tails = || async { storage.as_multipart().unwrap().sessions_with_tails(None, 100).await.unwrap() };
     let id = user.create_id(FILE.len()).await.parse().unwrap();
     let send = |id, offset: usize, end: usize| append(&app.service, id, offset, whole(&FILE[offset..end]), false);
     send(id, 0, 4).await.unwrap();
@@ -580,6 +580,18 @@ async fn no_tail_outlives_its_session() {
     send(aborted, 0, 4).await.unwrap();
     user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
     assert_eq!(tails().await, []);
+
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        begun.push(user.create_id(FILE.len()).await.parse().unwrap());
+        send(begun[begun.len() - 1], 0, 4).await.unwrap();
+    }
+    let multipart = storage.as_multipart().unwrap();
+    assert_eq!(multipart.sessions_with_tails(None, 2).await.unwrap(), begun[..2]);
+    assert_eq!(multipart.sessions_with_tails(Some(begun[1]), 2).await.unwrap(), begun[2..]);
+    for id in begun {
+        user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
+    }
 
     // A server that stops here leaves a tail that no row refers to.
     let left = user.create_id(FILE.len()).await.parse().unwrap();

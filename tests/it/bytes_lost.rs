@@ -85,6 +85,24 @@ async fn the_sweep_detects_a_deleted_file_and_leaves_other_sessions_open() {
     user.finalize(whole["session_id"].as_str().unwrap()).await.expect(200);
 }
 
+#[tokio::test]
+async fn a_sweep_looks_at_some_open_sessions_and_the_next_one_goes_on() {
+    let app = TestApp::on_disk_with(|config| config.limits.max_open_sessions = 1_000).await;
+    let user = app.user("ann").await;
+    let mut files = Vec::new();
+    for _ in 0..150 {
+        let id = user.create_id(25).await;
+        user.put(&id, 1, "0123456789").await.expect(201);
+        files.push(app.storage().join("uploading").join(id));
+    }
+    fs::remove_file(&files[149]).unwrap();
+    assert_eq!(app.service.sweep().await.lost, 0);
+    assert_eq!(app.service.sweep().await.lost, 1);
+    // It has seen all, and begins again.
+    fs::remove_file(&files[0]).unwrap();
+    assert_eq!(app.service.sweep().await.lost, 1);
+}
+
 /// The database was restored from a backup in which a session that was finalized later is still open.
 #[tokio::test]
 async fn a_complete_file_survives_even_if_its_session_is_still_open() {

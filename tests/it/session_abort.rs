@@ -80,3 +80,17 @@ async fn the_sweep_frees_the_bytes_of_ended_sessions_and_keeps_bytes_without_a_r
     let unknown = format!("uploading/{unknown}");
     assert_eq!(left, [stored, unknown, format!("uploading/{open}"), "uploading/notes.txt".to_owned()]);
 }
+
+#[tokio::test]
+async fn a_sweep_removes_some_leftovers_and_the_next_one_goes_on() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    for _ in 0..150 {
+        let id = user.create_id(25).await;
+        user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
+        std::fs::write(app.storage().join("uploading").join(id), "x").unwrap();
+    }
+    assert_eq!(app.service.sweep().await.leftovers, 100);
+    assert_eq!(app.service.sweep().await.leftovers, 50);
+    assert!(app.bytes_on_disk().is_empty());
+}

@@ -4,11 +4,13 @@
 //! belongs to which session: that is the parent module.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, ReadDir},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{super::expect_size as expect_len, Error, Result, UNFINISHED, off_thread};
@@ -23,6 +25,26 @@ pub(super) async fn list(dir: PathBuf) -> Result<Vec<Uuid>> {
             found.extend(name.to_str().and_then(id_of));
         }
         Ok(found)
+    })
+    .await
+}
+
+/// The ids in the next `limit` file names of a folder. `listing` keeps the rest of the folder; at its end, the next call begins again.
+pub(super) async fn list_next(dir: PathBuf, listing: Arc<Mutex<Option<ReadDir>>>, limit: usize) -> Result<Vec<Uuid>> {
+    off_thread(move || {
+        let failed = || Error::io(format!("list {}", dir.display()));
+        let mut listing = listing.lock();
+        // An error ends the listing, too.
+        let mut rest = match listing.take() {
+            Some(rest) => rest,
+            None => fs::read_dir(&dir).map_err(failed())?,
+        };
+        let names = rest.by_ref().take(limit).map(|entry| Ok(entry.map_err(failed())?.file_name()));
+        let names = names.collect::<Result<Vec<_>>>()?;
+        if names.len() == limit {
+            *listing = Some(rest);
+        }
+        Ok(names.iter().filter_map(|name| name.to_str().and_then(id_of)).collect())
     })
     .await
 }

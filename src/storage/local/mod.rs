@@ -17,7 +17,7 @@ mod small_file;
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, ReadDir},
     ops::Range,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -26,7 +26,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dir_entries::{expect_size, list, remove, rename_durably, sync_dir};
+use dir_entries::{expect_size, list, list_next, remove, rename_durably, sync_dir};
 use futures_util::StreamExt;
 use open_file::OpenFile;
 use parking_lot::Mutex;
@@ -54,6 +54,8 @@ pub struct LocalDisk {
     /// The files to which requests are writing parts.
     open: Arc<Mutex<HashMap<SessionId, Weak<OpenFile>>>>,
     arrivals: Arc<small_file::Arrivals>,
+    /// The rest of the folder `uploading/`, for [`FolderStorage::next_uploads`].
+    listing: Arc<Mutex<Option<ReadDir>>>,
 }
 
 impl LocalDisk {
@@ -66,7 +68,14 @@ impl LocalDisk {
         }
         sync_dir(root)?;
         file_system::try_rename(root)?;
-        Ok(Self { root: root.to_owned(), sync, creation: Arc::default(), open: Arc::default(), arrivals: Arc::default() })
+        Ok(Self {
+            root: root.to_owned(),
+            sync,
+            creation: Arc::default(),
+            open: Arc::default(),
+            arrivals: Arc::default(),
+            listing: Arc::default(),
+        })
     }
 
     fn complete_blocking(&self, session: &Session) -> Result<String> {
@@ -223,6 +232,11 @@ impl Storage for LocalDisk {
 impl FolderStorage for LocalDisk {
     async fn uploads(&self) -> Result<Vec<SessionId>> {
         Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
+    }
+
+    async fn next_uploads(&self, limit: usize) -> Result<Vec<SessionId>> {
+        let found = list_next(self.root.join(UPLOADING), Arc::clone(&self.listing), limit).await?;
+        Ok(found.into_iter().map(SessionId).collect())
     }
 
     async fn discard_upload(&self, session: SessionId) -> Result<()> {

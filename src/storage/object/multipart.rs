@@ -34,8 +34,8 @@ impl MultipartStorage for ObjectStorage {
         self.delete_tail_at(&self.path(location)).await
     }
 
-    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
-        self.sessions_with_tails().await
+    async fn sessions_with_tails(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>> {
+        self.sessions_with_tails(after, limit).await
     }
 
     async fn discard_tails(&self, session: SessionId) -> Result<()> {

@@ -54,11 +54,28 @@ impl ObjectStorage {
         with_timeout("delete a tail", ANSWER_TIMEOUT, deleted).await.map(drop)
     }
 
-    /// The sessions that have tails.
-    pub(super) async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
-        let tails = self.path(TAILS);
-        let listed = self.objects.list_with_delimiter(Some(&tails));
-        let found = with_timeout("list the bucket", ANSWER_TIMEOUT, listed).await?;
-        Ok(found.common_prefixes.iter().filter_map(|path| path.filename()?.parse().ok()).collect())
+    /// The sessions after this one, or the first ones, that have tails: at most `limit`, in the order of their ids.
+    pub(super) async fn sessions_with_tails(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>> {
+        let (tails, mut found) = (self.path(TAILS), Vec::new());
+        // After all tails of the session: `0` is the character after `/`.
+        let listed = match after {
+            Some(id) => self.objects.list_with_offset(Some(&tails), &self.path(&format!("{TAILS}/{id}0"))),
+            None => self.objects.list(Some(&tails)),
+        };
+        let reading = async {
+            let mut listed = listed;
+            while let Some(tail) = listed.try_next().await? {
+                let mut path = tail.location.parts().rev().skip(1);
+                let session = path.next().and_then(|name| name.as_ref().parse().ok());
+                let Some(session) = session.filter(|session| found.last() != Some(session)) else { continue };
+                if found.len() == limit {
+                    break;
+                }
+                found.push(session);
+            }
+            Ok(())
+        };
+        with_timeout("list the bucket", ANSWER_TIMEOUT, reading).await?;
+        Ok(found)
     }
 }

@@ -329,8 +329,8 @@ impl MultipartStorage for FaultyStorage {
         self.multipart().discard_tail(location).await
     }
 
-    async fn sessions_with_tails(&self) -> Result<Vec<SessionId>> {
-        self.multipart().sessions_with_tails().await
+    async fn sessions_with_tails(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>> {
+        self.multipart().sessions_with_tails(after, limit).await
     }
 
     async fn discard_tails(&self, session: SessionId) -> Result<()> {
