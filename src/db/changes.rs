@@ -9,8 +9,7 @@ use std::{fmt, time::Duration};
 
 use entity::upload_session;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
-    Statement,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
     sqlx::{
         Executor,
         postgres::{PgConnectOptions, PgListener, PgPoolOptions},

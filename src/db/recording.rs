@@ -11,10 +11,9 @@ use entity::{upload_part, upload_session};
 use sea_orm::{EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
 
 use super::{
-    Db, PartLease, Result, Transaction, at_most_one, changes,
+    Db, PartLease, Result, Transaction, at_most_one,
     error::retry_transaction,
-    rows,
-    session_change,
+    rows, session_change,
     sessions::{locked, missing_row},
 };
 use crate::domain::{PartRecord, Session, SessionId, Sha256Digest};

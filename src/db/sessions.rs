@@ -16,8 +16,7 @@ use sea_orm::{
 use super::{
     Db, Result, Transaction, accounts, at_most_one, changes,
     error::{retry_locked, retry_transaction, retry_transient},
-    events, rows,
-    session_change,
+    events, rows, session_change,
     unreadable::{each, read_each},
 };
 use crate::domain::{

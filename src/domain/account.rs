@@ -58,10 +58,7 @@ impl Usage {
     /// What this and `other` use together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self {
-            bytes: self.bytes.saturating_add(other.bytes),
-            open_sessions: self.open_sessions + other.open_sessions,
-        }
+        Self { bytes: self.bytes.saturating_add(other.bytes), open_sessions: self.open_sessions + other.open_sessions }
     }
 
     /// How the account changes when an upload changes from `before` to this.

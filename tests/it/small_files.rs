@@ -94,10 +94,7 @@ async fn the_result_is_that_of_a_session_that_was_created_filled_and_finalized()
             let (one, other) = (one.0.get(&one.1).await.expect(200), other.0.get(&other.1).await.expect(200));
             assert_eq!(without_identity(&one.json()), without_identity(&other.json()));
         }
-        assert_eq!(
-            bob.data(GRAPHQL, json!({ "id": session })).await,
-            ann.data(GRAPHQL, json!({ "id": id })).await
-        );
+        assert_eq!(bob.data(GRAPHQL, json!({ "id": session })).await, ann.data(GRAPHQL, json!({ "id": id })).await);
         let mut events = Vec::new();
         for user in [&bob, &ann] {
             let (found, _) = user.events("0", 10).await;

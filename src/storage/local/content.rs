@@ -67,7 +67,8 @@ pub(super) async fn compare(paths: [PathBuf; 3], hasher: Sha256, parts: &[PartRe
 /// Opens the first of these files that exists. Its path must be in the order in which files move, so that a file that moves
 /// meanwhile is found.
 fn open(paths: &[PathBuf; 3]) -> Result<File> {
-    let is_missing = |opened: &io::Result<File>| opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let is_missing =
+        |opened: &io::Result<File>| opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
     let mut opened = paths.iter().map(File::open);
     let found = opened.find(|opened| !is_missing(opened));
     found.unwrap_or_else(|| Err(ErrorKind::NotFound.into())).map_err(|error| lost_or(error, "read", &paths[0]))

@@ -35,7 +35,10 @@ use sha2::{Digest, Sha256};
 pub use small_file::ArrivingFile;
 use uuid::Uuid;
 
-use super::{AbandonedFile, ByteStream, Compared, Error, FolderStorage, PartWriter, PersistedFile, Result, Storage, WriteGuard, off_thread};
+use super::{
+    AbandonedFile, ByteStream, Compared, Error, FolderStorage, PartWriter, PersistedFile, Result, Storage, WriteGuard,
+    off_thread,
+};
 use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest, Tail};
 
 const UPLOADING: &str = "uploading";

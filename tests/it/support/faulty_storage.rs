@@ -18,8 +18,9 @@ use futures_util::{StreamExt, stream};
 use partway::{
     domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest},
     storage::{
-        AbandonedFile, ArrivingFile, ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
-        PersistedFile, PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
+        AbandonedFile, ArrivingFile, ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk,
+        MultipartStorage, ObjectStorage, PartWriter, PersistedFile, PersistedPart, PersistedTail, Result, StagedPart,
+        Storage, SyncParts, WriteGuard,
     },
 };
 use rustix::io::Errno;
