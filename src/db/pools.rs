@@ -13,6 +13,8 @@ use sea_orm::{
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx::postgres::PgConnectOptions,
 };
 
+use tracing::Instrument;
+
 use super::{
     Result,
     error::retry_locked,
@@ -210,12 +212,12 @@ impl Transaction {
     /// the caller stops waiting: until then, the sessions are marked as changing.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         let Self { tx, pool, changing, turn, .. } = self;
-        let commit = tokio::spawn(async move {
+        let commit = async move {
             let committed = pool.bounded(Box::pin(tx.commit())).await;
             drop((changing, turn));
             committed
-        });
-        commit.await.unwrap_or_else(|failed| Err(DbErr::Custom(failed.to_string())))
+        };
+        tokio::spawn(commit.in_current_span()).await.unwrap_or_else(|failed| Err(DbErr::Custom(failed.to_string())))
     }
 }
 
