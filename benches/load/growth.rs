@@ -29,9 +29,9 @@ const SWEEPS_PER_SECOND: u32 = 20;
 
 /// How many sessions a database has.
 pub(crate) struct Size {
-    /// Open sessions, all of one owner.
+    /// Copies of the open session, all of one owner. The template is one more.
     pub(crate) open: u64,
-    /// Sessions that have ended, of many owners. All are older than the open ones.
+    /// Copies of the complete session, of many owners. All are older than the open ones.
     pub(crate) ended: u64,
 }
 
@@ -94,7 +94,7 @@ fn compare(
         settings
     };
     let scale = effort.growth_scale;
-    let sizes = [Size { open: 100, ended: 0 }, Size { open: 100_000 / scale, ended: 900_000 / scale }];
+    let sizes = [Size { open: 99, ended: 0 }, Size { open: 100_000 / scale - 1, ended: 900_000 / scale }];
     let folders = [work.join("small"), work.join("large")];
     let mut sides = Vec::new();
     for (at, (size, data)) in sizes.into_iter().zip(&folders).enumerate() {
@@ -103,14 +103,14 @@ fn compare(
         let templates = templates(&Server::partway(data, &settings(at))?)?;
         let (start, files) = (Instant::now(), data.join("files"));
         runtime.block_on(async { fill(&mut Database::open(&target).await?, &files, templates, &size).await })?;
-        println!("{name}: {} sessions in {:.0} s", size.open + size.ended, start.elapsed().as_secs_f64());
+        println!("{name}: {} sessions in {:.0} s", size.open + 1 + size.ended, start.elapsed().as_secs_f64());
         sides.push(Side { data, target, settings: settings(at), size, templates });
     }
     let [small, large] = &*sides else { unreachable!("two sides") };
     let mut all = requests(runtime, suite, [small, large], effort)?;
     all.push(sweeps(suite, [small, large], effort)?);
     all.push(starts(suite, [small, large], effort)?);
-    show(&format!("{name}: {} and {} sessions", small.size.open, large.size.open + large.size.ended), &all);
+    show(&format!("{name}: {} and {} sessions", small.size.open + 1, large.size.open + 1 + large.size.ended), &all);
     report::save(suite, &all)
 }
 

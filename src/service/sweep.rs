@@ -154,7 +154,10 @@ impl Service {
             return Ok(0);
         }
         let (mut lost, after) = (0, *self.swept_to.session.lock());
-        let found = self.db.open_sessions_after(after, LOOKED_AT as u64).await?;
+        let mut found = self.db.open_sessions_after(after, LOOKED_AT as u64).await?;
+        if found.is_empty() && after.is_some() {
+            found = self.db.open_sessions_after(None, LOOKED_AT as u64).await?;
+        }
         let is_last = found.len() < LOOKED_AT;
         let invalid = |error: &_| tracing::error!(%error, "the row of a session is invalid");
         let sessions: Vec<Session> = found.into_iter().filter_map(|read| read.inspect_err(invalid).ok()).collect();

@@ -34,13 +34,18 @@ pub(super) async fn list_next(dir: PathBuf, listing: Arc<Mutex<Option<ReadDir>>>
     off_thread(move || {
         let failed = || Error::io(format!("list {}", dir.display()));
         let mut listing = listing.lock();
-        // An error ends the listing, too.
-        let mut rest = match listing.take() {
-            Some(rest) => rest,
-            None => fs::read_dir(&dir).map_err(failed())?,
+        let next = |rest: &mut ReadDir| {
+            let names = rest.by_ref().take(limit).map(|entry| Ok(entry.map_err(failed())?.file_name()));
+            names.collect::<Result<Vec<_>>>()
         };
-        let names = rest.by_ref().take(limit).map(|entry| Ok(entry.map_err(failed())?.file_name()));
-        let names = names.collect::<Result<Vec<_>>>()?;
+        let begin = || fs::read_dir(&dir).map_err(failed());
+        // An error ends the listing, too.
+        let mut rest = listing.take().map_or_else(begin, Ok)?;
+        let mut names = next(&mut rest)?;
+        if names.is_empty() {
+            rest = begin()?;
+            names = next(&mut rest)?;
+        }
         if names.len() == limit {
             *listing = Some(rest);
         }
