@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use entity::{event, upload_file, upload_part, upload_session};
+use entity::upload_file;
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::{Created, Db, Result, Transaction, accounts, changes, error::retry_transaction, rows};
@@ -57,10 +57,10 @@ impl Db {
             let used = added.entry(&session.owner).or_default();
             *used = used.and(Usage::of(upload.state(), file.size_bytes));
         }
-        insert::<upload_file::Entity, _>(&tx, of_files).await?;
-        insert::<upload_session::Entity, _>(&tx, of_sessions).await?;
-        insert::<upload_part::Entity, _>(&tx, of_parts).await?;
-        insert::<event::Entity, _>(&tx, events).await?;
+        insert(&tx, of_files).await?;
+        insert(&tx, of_sessions).await?;
+        insert(&tx, of_parts).await?;
+        insert(&tx, events).await?;
         for file in files {
             changes::announce(&tx, &file.upload.session).await?;
         }
@@ -96,15 +96,12 @@ impl Db {
 }
 
 /// Inserts rows. The driver keeps prepared statements, so the number of rows in one takes few values: powers of two.
-async fn insert<E, A>(tx: &Transaction, mut rows: Vec<A>) -> Result<()>
-where
-    E: EntityTrait,
-    A: ActiveModelTrait<Entity = E>,
-{
+async fn insert<A: ActiveModelTrait>(tx: &Transaction, mut rows: Vec<A>) -> Result<()> {
     while !rows.is_empty() {
         let largest = rows.len().min(MAX_ROWS);
         let rest = rows.split_off(1 << largest.ilog2());
-        E::insert_many(std::mem::replace(&mut rows, rest)).exec_without_returning(tx).await?;
+        let batch = std::mem::replace(&mut rows, rest);
+        <A::Entity as EntityTrait>::insert_many(batch).exec_without_returning(tx).await?;
     }
     Ok(())
 }

@@ -162,6 +162,23 @@ async fn a_disk_that_fails_is_an_error_only_before_the_commit() {
     }
 }
 
+#[tokio::test]
+async fn check_reports_what_was_left_and_finishes_it_on_request() {
+    let (app, _) = TestApp::with_faults(&Place::Folder).await;
+    let user = app.user("ann").await;
+    let (_killed, _gate) = blocked(&app, &user, When::Before, Step::KeepFile).await;
+    let app = app.restarted().await;
+    let stored = user.at(&app).get("/files").await.json()["files"][0]["file_id"].as_str().unwrap().to_owned();
+    fs::write(app.storage().join("arriving/01890000-0000-7000-8000-00000000000a"), PART).unwrap();
+    assert_no_problems(&app).await;
+    make_old(&app);
+    let report = app.service.check(CheckOptions::default()).await.unwrap();
+    assert_eq!((report.problems, report.unfinished.len()), (vec![], 2));
+    let repaired = app.service.check(CheckOptions { repairs: true, ..CheckOptions::default() }).await.unwrap();
+    assert_eq!((repaired.problems, repaired.unfinished, repaired.repaired.len()), (vec![], vec![], 2));
+    assert_eq!(app.bytes_on_disk(), [format!("stored/{stored}")]);
+}
+
 /// Stores files over one connection after the other until the server is killed. Notes each acknowledged file and its digest.
 fn store(address: &str, token: &str, seed: usize, ledger: &Mutex<Vec<(String, String)>>, answers: &AtomicUsize) {
     let mut random = Random::new(seed as u64);

@@ -3,7 +3,8 @@
 //! Owns the report, and the difference between damage and unfinished work. Damage is an invalid row, rows that
 //! contradict each other, or bytes that are missing or changed. Unfinished work is what a crash left and the server
 //! finishes by itself. The check continues after every damage that it finds. It repairs only on request, and
-//! only what it can repair with certainty. It never removes bytes that a row may still need, or that have no row.
+//! only what it can repair with certainty. It never removes bytes that a row may still need, or that have no row, except small
+//! files that were never acknowledged.
 
 mod accounts;
 mod digests;
