@@ -349,6 +349,10 @@ impl FolderStorage for FaultyStorage {
         self.folder().uploads().await
     }
 
+    async fn next_uploads(&self, limit: usize) -> Result<Vec<SessionId>> {
+        self.folder().next_uploads(limit).await
+    }
+
     async fn discard_upload(&self, session: SessionId) -> Result<()> {
         self.folder().discard_upload(session).await
     }
