@@ -4,6 +4,7 @@
 use std::{collections::HashMap, fs, net::SocketAddr, sync::Arc};
 
 use axum::{Json, Router, extract, routing::get};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{
@@ -20,7 +21,7 @@ const CONNECTIONS: u32 = 8;
 macro_rules! columns {
     () => {
         "s.id, s.file_id, s.owner, s.status, s.status_reason, s.chunk_size_bytes, s.total_size_bytes, s.total_parts, \
-         s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, \
+         s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, s.declared_crc64nvme, \
          s.append_offset, s.tail_sha256, s.tail_location, s.auto_finalize, s.file_deleted, s.part_rows, s.expires_at, s.created_at, s.updated_at"
     };
 }
@@ -31,7 +32,7 @@ macro_rules! with_file {
         concat!(
             "SELECT ",
             columns!(),
-            ", f.original_filename, f.content_type, f.size_bytes, f.sha256, f.composite_sha256, f.metadata, \
+            ", f.original_filename, f.content_type, f.size_bytes, f.sha256, f.crc64nvme, f.composite_sha256, f.metadata, \
              f.upload_metadata, f.retain_until, f.status AS file_status FROM upload_session s JOIN upload_file f ON f.id = s.file_id ",
             $rest
         )
@@ -105,6 +106,7 @@ struct FileBody {
     content_type: String,
     size_bytes: i64,
     sha256: Option<String>,
+    crc64nvme: Option<String>,
     composite_sha256: Option<String>,
     status: String,
     metadata: serde_json::Value,
@@ -173,6 +175,7 @@ macro_rules! status_server {
                     content_type: row.get("content_type"),
                     size_bytes: row.get("size_bytes"),
                     sha256: row.get::<Option<Vec<u8>>, _>("sha256").map(hex::encode),
+                    crc64nvme: row.get::<Option<Vec<u8>>, _>("crc64nvme").map(|bytes| STANDARD.encode(bytes)),
                     composite_sha256: row.get::<Option<Vec<u8>>, _>("composite_sha256").map(hex::encode),
                     status: row.get("file_status"),
                     metadata: serde_json::from_str(row.get("metadata")).unwrap_or_default(),

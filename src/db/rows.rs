@@ -3,15 +3,14 @@
 //! Owns which values of a column are valid. A row with an invalid value is an error that names its table, id and
 //! column. There are no substitute values.
 
-use entity::{account, event, upload_file, upload_part, upload_session};
+use entity::{event, upload_file, upload_part, upload_session};
 use sea_orm::ActiveValue::{NotSet, Set};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountLimits, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part,
-    PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Tail, Upload,
-    filename_key,
+    Crc64Nvme, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan,
+    PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Tail, Upload, filename_key,
 };
 
 /// The values of `upload_session.part_rows`: the part rows are complete, some may be deleted, none is left.
@@ -64,6 +63,10 @@ impl Row {
     fn optional_digest(self, column: &'static str, bytes: Option<&[u8]>) -> Result<Option<Sha256Digest>, CorruptRow> {
         bytes.map(|bytes| self.digest(column, bytes)).transpose()
     }
+
+    fn optional_crc64(self, column: &'static str, bytes: Option<&[u8]>) -> Result<Option<Crc64Nvme>, CorruptRow> {
+        bytes.map(|bytes| self.check(column, Crc64Nvme::try_from(bytes).ok())).transpose()
+    }
 }
 
 pub(super) fn version(id: SessionId, version: i64) -> Result<u64, CorruptRow> {
@@ -98,6 +101,7 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         version: at.count("version", row.version)?,
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
+        declared_crc64nvme: at.optional_crc64("declared_crc64nvme", row.declared_crc64nvme.as_deref())?,
         storage_upload_id: row.storage_upload_id,
         expires_at: row.expires_at,
         created_at: row.created_at,
@@ -138,6 +142,7 @@ pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_se
         total_size_bytes: Set(at.stored("total_size_bytes", session.plan.total_size_bytes())?),
         total_parts: Set(session.plan.total_parts().into()),
         declared_sha256: Set(session.declared_sha256.map(|digest| digest.as_bytes().to_vec())),
+        declared_crc64nvme: Set(session.declared_crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         bytes_freed: Set(false),
         part_rows: Set(PART_ROWS_KEPT.to_owned()),
         storage_upload_id: Set(session.storage_upload_id.clone()),
@@ -172,6 +177,7 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
         total_size_bytes: NotSet,
         total_parts: NotSet,
         declared_sha256: NotSet,
+        declared_crc64nvme: NotSet,
         storage_upload_id: NotSet,
         bytes_freed: NotSet,
         part_rows: NotSet,
@@ -189,6 +195,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         content_type: row.content_type,
         size_bytes: at.count("size_bytes", row.size_bytes)?,
         sha256: at.optional_digest("sha256", row.sha256.as_deref())?,
+        crc64nvme: at.optional_crc64("crc64nvme", row.crc64nvme.as_deref())?,
         composite_sha256: at.optional_digest("composite_sha256", row.composite_sha256.as_deref())?,
         metadata: at.check("metadata", Metadata::from_stored(row.metadata))?,
         upload_metadata: row.upload_metadata,
@@ -209,6 +216,7 @@ pub(super) fn file_row(file: &FileRecord) -> Result<upload_file::ActiveModel, Co
         content_type: Set(file.content_type.clone()),
         size_bytes: Set(at.stored("size_bytes", file.size_bytes)?),
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
+        crc64nvme: Set(file.crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
         metadata: Set(file.metadata.as_json().get().to_owned()),
         upload_metadata: Set(file.upload_metadata.clone()),
@@ -228,6 +236,7 @@ pub(super) fn part(row: &upload_part::Model, plan: &PartPlan) -> Result<PartReco
     Ok(PartRecord {
         part,
         sha256: at.digest("sha256", &row.sha256)?,
+        crc64nvme: at.optional_crc64("crc64nvme", row.crc64nvme.as_deref())?,
         storage_etag: row.storage_etag.clone(),
         received_at: row.received_at,
     })
@@ -240,6 +249,7 @@ pub(super) fn part_row(id: SessionId, record: &PartRecord) -> Result<upload_part
         part_number: Set(number.into()),
         size_bytes: Set(Row("upload_part", id.0).stored("size_bytes", size_bytes)?),
         sha256: Set(record.sha256.as_bytes().to_vec()),
+        crc64nvme: Set(record.crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         storage_etag: Set(record.storage_etag.clone()),
         received_at: Set(record.received_at),
     })
@@ -270,23 +280,5 @@ pub(super) fn event_row(event: &Event) -> event::ActiveModel {
         file_id: Set(event.file_id.0),
         data: Set(event.data.get().to_owned()),
         created_at: Set(event.created_at),
-    }
-}
-
-/// A count below zero is read as zero, because an account must not fail a request. `partway check` reports it.
-pub(super) fn account(row: account::Model, owner: OwnerName, defaults: &AccountLimits) -> Account {
-    let count = |value: i64| u64::try_from(value).unwrap_or_default();
-    // The largest value means that there is no limit.
-    let bytes_limit = match row.max_bytes {
-        Some(i64::MAX) => None,
-        Some(limit) => Some(count(limit)),
-        None => defaults.max_bytes,
-    };
-    Account {
-        owner,
-        bytes_used: count(row.bytes_used),
-        bytes_limit,
-        open_sessions: count(row.open_sessions),
-        open_sessions_limit: row.max_open_sessions.map_or(defaults.max_open_sessions, count),
     }
 }

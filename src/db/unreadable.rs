@@ -279,6 +279,7 @@ pub(super) fn session_of(columns: BytesColumns, now: Timestamp) -> Result<Sessio
         version: 0,
         idempotency_key: None,
         declared_sha256: None,
+        declared_crc64nvme: None,
         storage_upload_id,
         expires_at: now,
         created_at: now,

@@ -15,6 +15,7 @@ mod claims;
 mod create;
 mod delete;
 mod deliver;
+mod digest_file;
 mod download;
 mod download_link;
 mod downloads;
@@ -98,6 +99,7 @@ pub struct Service {
     appends: append::Appends,
     recording: persist::Recording,
     prefix_hashes: prefix_hash::PrefixHashes,
+    digest_turns: digest_file::DigestTurns,
     tokens: authenticate::TokenCache,
     identity: Option<Jwt>,
     watchers: watch::Watchers,
@@ -137,6 +139,7 @@ impl Service {
             appends: append::Appends::default(),
             recording: persist::Recording::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
+            digest_turns: digest_file::DigestTurns::default(),
             tokens: authenticate::TokenCache::default(),
             identity: None,
             watchers: watch::Watchers::default(),

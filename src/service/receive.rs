@@ -133,8 +133,9 @@ impl Service {
             self.keep_alive(&mut session).await?;
         }
         let staged = writer.finish().await?;
-        if let Some(declared) = declared_sha256.filter(|declared| *declared != staged.sha256()) {
-            return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
+        let sha256 = staged.digests().sha256;
+        if let Some(declared) = declared_sha256.filter(|declared| *declared != sha256) {
+            return Err(Error::checksum_mismatch("part", declared, sha256));
         }
         let this = Arc::clone(self);
         let complete = WholePart { part, staged, is_appended: false };

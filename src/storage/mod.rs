@@ -20,7 +20,7 @@ pub use object::{ObjectStorage, PartSettings};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest};
+use crate::domain::{Digests, FileId, OwnerName, Part, PartRecord, Session, SessionId};
 
 /// Stores the bytes of sessions: parts while a session is open, one file after [`complete`](Self::complete).
 #[async_trait]
@@ -71,7 +71,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// bytes only after completion.
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>>;
 
-    /// Feeds these consecutive parts of a session to `hasher` and compares each part with its digest. `None` if this storage
+    /// Feeds these consecutive parts of a session to `hasher` and compares each part with its digests. `None` if this storage
     /// can read the bytes only after completion.
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>>;
 
@@ -149,8 +149,8 @@ pub trait PartWriter: Send {
 /// A part, or its first bytes, that has arrived but is not yet durable.
 #[async_trait]
 pub trait StagedPart: Send {
-    /// The SHA-256 of the bytes, from the beginning of the part.
-    fn sha256(&self) -> Sha256Digest;
+    /// The digests of the bytes, from the beginning of the part.
+    fn digests(&self) -> Digests;
 
     /// Makes the whole part durable: after it returns, its bytes survive a power failure.
     async fn persist(self: Box<Self>) -> Result<PersistedPart>;

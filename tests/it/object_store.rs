@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{FakeS3, Server, exchange, file_bytes, sha256_hex};
+use crate::support::{FakeS3, Server, crc64nvme, exchange, file_bytes};
 
 const PART: usize = 5 * 1024 * 1024;
 
@@ -61,7 +61,7 @@ async fn finalize_detects_a_late_put_and_asks_for_the_part_again() {
         assert_eq!(server.put(&session, number, &file).0, 201);
     }
     let (status, done) = server.finalize(&session);
-    assert_eq!((status, &done["file"]["sha256"]), (200, &json!(sha256_hex(&file))), "{done}");
+    assert_eq!((status, &done["file"]["crc64nvme"]), (200, &json!(crc64nvme(&file))), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +73,7 @@ async fn the_client_can_send_a_replaced_part_again_with_other_bytes() {
     server.s3.put_late(1, &before);
     assert_eq!(server.finalize(&session).0, 409);
     assert_eq!(server.put(&session, 1, &after).0, 201);
-    assert_eq!(server.finalize(&session).1["file"]["sha256"], sha256_hex(&after));
+    assert_eq!(server.finalize(&session).1["file"]["crc64nvme"], crc64nvme(&after));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +91,7 @@ async fn a_refused_put_fails_at_once_makes_the_server_not_ready_and_releases_the
     server.s3.refuse_puts(false);
     assert_eq!(server.put(&session, 1, &file).0, 201, "the refused put released its lease");
     assert_eq!(server.request("GET", "/ready", b"").0, 200);
-    assert_eq!(server.finalize(&session).1["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(server.finalize(&session).1["file"]["crc64nvme"], crc64nvme(&file));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use futures_util::{TryStreamExt, future::join_all};
 use partway::{
     domain::{
-        Clock, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest,
-        SystemClock,
+        Clock, Digests, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus,
+        Sha256Digest, SystemClock,
     },
     storage::{Error, LocalDisk, MultipartStorage, ObjectStorage, Storage, SyncParts},
 };
@@ -52,6 +52,7 @@ fn session(size: usize) -> Session {
         version: 1,
         idempotency_key: None,
         declared_sha256: None,
+        declared_crc64nvme: None,
         file_deleted: false,
         keeps_part_records: true,
         storage_upload_id: None,
@@ -73,11 +74,12 @@ async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[
         writer.push(piece.to_vec().into()).await.unwrap();
     }
     let staged = writer.finish().await.unwrap();
-    assert_eq!(staged.sha256(), Sha256Digest::of(bytes));
-    let sha256 = staged.sha256();
+    assert_eq!(staged.digests(), Digests::of(bytes));
+    let Digests { sha256, crc64nvme } = staged.digests();
     let persisted = staged.persist().await.unwrap();
     session.record_part(part, SystemClock.now(), TimeDelta::hours(1));
-    PartRecord { part, sha256, storage_etag: persisted.etag, received_at: SystemClock.now() }
+    let crc64nvme = Some(crc64nvme);
+    PartRecord { part, sha256, crc64nvme, storage_etag: persisted.etag, received_at: SystemClock.now() }
 }
 
 async fn put_all(storage: &dyn Storage, session: &mut Session, file: &[u8], order: &[u32]) -> Vec<PartRecord> {

@@ -13,7 +13,7 @@ use super::{
     memory::Reservation,
 };
 use crate::{
-    domain::{Part, SessionId, Sha256Digest},
+    domain::{Digests, Part, SessionId},
     storage::{BufferedBytes, PartWriter, PersistedPart, PersistedTail, Result, StagedPart, WriteGuard, off_thread},
 };
 
@@ -37,7 +37,7 @@ pub(super) struct ObjectPartWriter {
 struct ObjectStagedPart {
     target: Target,
     bytes: Bytes,
-    sha256: Sha256Digest,
+    digests: Digests,
 }
 
 #[async_trait]
@@ -50,15 +50,15 @@ impl PartWriter for ObjectPartWriter {
     async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>> {
         let bytes = self.bytes.freeze();
         let all = bytes.clone();
-        let sha256 = off_thread(move || Ok(Sha256Digest::of(&all))).await?;
-        Ok(Box::new(ObjectStagedPart { target: self.target, bytes, sha256 }))
+        let digests = off_thread(move || Ok(Digests::of(&all))).await?;
+        Ok(Box::new(ObjectStagedPart { target: self.target, bytes, digests }))
     }
 }
 
 #[async_trait]
 impl StagedPart for ObjectStagedPart {
-    fn sha256(&self) -> Sha256Digest {
-        self.sha256
+    fn digests(&self) -> Digests {
+        self.digests
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use partway::{
-    domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest},
+    domain::{Digests, FileId, OwnerName, Part, PartRecord, Session, SessionId},
     storage::{
         ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
         PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
@@ -369,8 +369,8 @@ struct FaultyStagedPart {
 
 #[async_trait]
 impl StagedPart for FaultyStagedPart {
-    fn sha256(&self) -> Sha256Digest {
-        self.inner.sha256()
+    fn digests(&self) -> Digests {
+        self.inner.digests()
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
