@@ -21,7 +21,7 @@ const CONNECTIONS: u32 = 8;
 macro_rules! columns {
     () => {
         "s.id, s.file_id, s.owner, s.status, s.status_reason, s.chunk_size_bytes, s.total_size_bytes, s.total_parts, \
-         s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, s.declared_crc64nvme, \
+         s.completed_parts, s.bytes_received, s.received_parts, s.version, s.idempotency_key, s.declared_sha256, s.declared_crc64nvme, s.storage_checksum, \
          s.append_offset, s.tail_sha256, s.tail_location, s.auto_finalize, s.file_deleted, s.part_rows, s.expires_at, s.created_at, s.updated_at"
     };
 }

@@ -52,6 +52,8 @@ pub struct Model {
     pub declared_crc64nvme: Option<Vec<u8>>,
     /// The object store's id of the multipart upload. NULL before the first part and on the local disk.
     pub storage_upload_id: Option<String>,
+    /// The checksum of each part that the object store checks, and that the server must send: `CRC64NVME`. NULL if none.
+    pub storage_checksum: Option<String>,
     /// True if the stored file was deleted. `upload_file.status` says the same; the copy here lets an index find the bytes to
     /// free.
     pub file_deleted: bool,

@@ -1,6 +1,10 @@
-//! CRC-64/NVME checksums of parts and files, and the one that a client declares. Rows from before have none.
+//! CRC-64/NVME checksums of parts and files, the one that a client declares, and whether the object store checks them. Rows from
+//! before have none.
 
-use sea_orm_migration::{prelude::*, schema::binary_null};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{binary_null, text_null},
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -19,10 +23,13 @@ impl MigrationTrait for Migration {
         for (table, column) in COLUMNS {
             manager.alter_table(Table::alter().table(table).add_column(binary_null(column)).to_owned()).await?;
         }
-        Ok(())
+        let checksum = text_null("storage_checksum");
+        manager.alter_table(Table::alter().table("upload_session").add_column(checksum).to_owned()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let checksum = Table::alter().table("upload_session").drop_column("storage_checksum").to_owned();
+        manager.alter_table(checksum).await?;
         for (table, column) in COLUMNS {
             manager.alter_table(Table::alter().table(table).drop_column(column).to_owned()).await?;
         }

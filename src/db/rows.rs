@@ -9,14 +9,18 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    Crc64Nvme, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan,
-    PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Tail, Upload, filename_key,
+    Crc64Nvme, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, MultipartUpload, OwnerName, Part,
+    PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Tail, Upload,
+    filename_key,
 };
 
 /// The values of `upload_session.part_rows`: the part rows are complete, some may be deleted, none is left.
 pub(super) const PART_ROWS_KEPT: &str = "KEPT";
 pub(super) const PART_ROWS_REMOVING: &str = "REMOVING";
 pub(super) const PART_ROWS_REMOVED: &str = "REMOVED";
+
+/// The value of `upload_session.storage_checksum`.
+const CRC64NVME: &str = "CRC64NVME";
 
 /// A row with an invalid value in a column.
 #[derive(Debug, thiserror::Error)]
@@ -102,11 +106,21 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
         declared_crc64nvme: at.optional_crc64("declared_crc64nvme", row.declared_crc64nvme.as_deref())?,
-        storage_upload_id: row.storage_upload_id,
+        storage_upload: storage_upload(at, row.storage_upload_id, row.storage_checksum.as_deref())?,
         expires_at: row.expires_at,
         created_at: row.created_at,
         updated_at: row.updated_at,
     })
+}
+
+fn storage_upload(at: Row, id: Option<String>, checksum: Option<&str>) -> Result<Option<MultipartUpload>, CorruptRow> {
+    let is_known = checksum.is_none_or(|checksum| checksum == CRC64NVME);
+    at.check("storage_checksum", is_known.then_some(()))?;
+    Ok(id.map(|id| MultipartUpload { id, checks_crc64: checksum.is_some() }))
+}
+
+pub(super) fn storage_checksum(upload: &MultipartUpload) -> Option<String> {
+    upload.checks_crc64.then(|| CRC64NVME.to_owned())
 }
 
 fn keeps_part_records(part_rows: &str) -> Option<bool> {
@@ -145,7 +159,8 @@ pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_se
         declared_crc64nvme: Set(session.declared_crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         bytes_freed: Set(false),
         part_rows: Set(PART_ROWS_KEPT.to_owned()),
-        storage_upload_id: Set(session.storage_upload_id.clone()),
+        storage_upload_id: Set(session.storage_upload.as_ref().map(|upload| upload.id.clone())),
+        storage_checksum: Set(session.storage_upload.as_ref().and_then(storage_checksum)),
         created_at: Set(session.created_at),
         ..session_update(session)?
     })
@@ -179,6 +194,7 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
         declared_sha256: NotSet,
         declared_crc64nvme: NotSet,
         storage_upload_id: NotSet,
+        storage_checksum: NotSet,
         bytes_freed: NotSet,
         part_rows: NotSet,
         freeing_until: NotSet,
@@ -267,18 +283,4 @@ pub(super) fn event(row: event::Model) -> Result<Event, CorruptRow> {
         data: at.check("data", RawValue::from_string(row.data).ok())?,
         created_at: row.created_at,
     })
-}
-
-pub(super) fn event_row(event: &Event) -> event::ActiveModel {
-    event::ActiveModel {
-        id: Set(event.id.0),
-        seq: NotSet,
-        position: NotSet,
-        owner: Set(event.owner.to_string()),
-        event_type: Set(event.event_type.as_str().to_owned()),
-        session_id: Set(event.session_id.map(|id| id.0)),
-        file_id: Set(event.file_id.0),
-        data: Set(event.data.get().to_owned()),
-        created_at: Set(event.created_at),
-    }
 }

@@ -43,7 +43,7 @@ pub use metadata::{Metadata, MetadataError};
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartPage, PartRange, PartSet};
 pub use principal::{OwnerName, Principal};
-pub use session::{PartRecord, Session, SessionStatus, StatusReason};
+pub use session::{MultipartUpload, PartRecord, Session, SessionStatus, StatusReason};
 pub use token_hash::TokenHash;
 pub use upload::{CompleteFile, FileDigests, Upload, UploadRequest, UploadState};
 pub use webhook::{DeliveryState, PREVIOUS_SECRET_SIGNS, Webhook, retry_delay, webhook_body};

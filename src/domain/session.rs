@@ -124,8 +124,8 @@ pub struct Session {
     pub declared_sha256: Option<Sha256Digest>,
     /// The CRC-64/NVME of the whole file, if the client declared it at creation.
     pub declared_crc64nvme: Option<Crc64Nvme>,
-    /// The object store's id of its multipart upload, from the first part on; `None` on a local disk.
-    pub storage_upload_id: Option<String>,
+    /// The object store's multipart upload of it, from the first part on; `None` on a local disk.
+    pub storage_upload: Option<MultipartUpload>,
     /// When the sweep will abort it, unless a part arrives before.
     pub expires_at: Timestamp,
     /// When it was created.
@@ -164,6 +164,15 @@ impl Session {
             total => self.bytes_received as f64 / total as f64,
         }
     }
+}
+
+/// A multipart upload of an object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultipartUpload {
+    /// The store's id of it.
+    pub id: String,
+    /// Whether the store checks the CRC-64/NVME of each part. It then expects one with each of them.
+    pub checks_crc64: bool,
 }
 
 /// A part that is durable.

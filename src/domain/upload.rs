@@ -113,7 +113,7 @@ impl Upload {
             idempotency_key: request.idempotency_key,
             declared_sha256: request.declared_sha256,
             declared_crc64nvme: request.declared_crc64nvme,
-            storage_upload_id: None,
+            storage_upload: None,
             expires_at: now + ttl,
             created_at: now,
             updated_at: now,

@@ -20,7 +20,7 @@ pub use object::{ObjectStorage, PartSettings};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::domain::{Digests, FileId, OwnerName, Part, PartRecord, Session, SessionId};
+use crate::domain::{Digests, FileId, MultipartUpload, OwnerName, Part, PartRecord, Session, SessionId};
 
 /// Stores the bytes of sessions: parts while a session is open, one file after [`complete`](Self::complete).
 #[async_trait]
@@ -97,8 +97,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
 /// last put of each part. So the service must ensure that only one node puts a part at a time.
 #[async_trait]
 pub trait MultipartStorage: Send + Sync {
-    /// Starts the multipart upload of a session. The service must keep the returned id with the session.
-    async fn start(&self, session: &Session) -> Result<String>;
+    /// Starts the multipart upload of a session. The service must keep what it returns with the session.
+    async fn start(&self, session: &Session) -> Result<MultipartUpload>;
 
     /// How many bytes of several parts one request may hold in memory at once.
     fn max_held_bytes(&self) -> u64;

@@ -108,3 +108,56 @@ async fn a_session_fails_if_the_store_has_dropped_its_upload() {
         assert_eq!((status, &problem["status_reason"]), (409, &json!("bytes_lost")), "{problem}");
     }
 }
+
+/// Each session goes on as its upload began, also after the store or the settings have changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_checks_each_part_if_it_can() {
+    let plain = ServerOnS3::start().await;
+    let file = file_bytes(PART + 100);
+    let off = [("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")];
+    plain.s3.refuse_checksums(true);
+    let [without, first] = [plain.create(file.len()), plain.create(file.len())];
+    for session in [&without, &first] {
+        assert_eq!(plain.put(session, 1, &file).0, 201);
+    }
+    assert_eq!(plain.put(&first, 2, &file).0, 201);
+    assert_eq!((plain.finalize(&first).0, plain.s3.checked_parts()), (200, 0));
+
+    let ServerOnS3 { s3, server, _folder: folder } = plain;
+    let token = server.first_token.clone();
+    server.kill();
+    s3.refuse_checksums(false);
+    let restart = |settings: &[(&str, &str)]| {
+        let mut server = Server::start(folder.path(), &[&s3.settings()[..], settings].concat());
+        server.first_token.clone_from(&token);
+        server
+    };
+    let request = |server: &Server, method: &str, path: &str, body: &[u8]| {
+        exchange(&server.address, method, path, &server.first_token, body).unwrap().0
+    };
+    let part = |number: usize| file.chunks(PART).nth(number - 1).unwrap();
+    let create = |server: &Server| {
+        let new = json!({ "original_filename": "f", "total_size_bytes": file.len() }).to_string();
+        let created = exchange(&server.address, "POST", "/uploads/sessions", &token, new.as_bytes()).unwrap().1;
+        let created: Value = serde_json::from_str(&created).unwrap();
+        format!("/uploads/sessions/{}", created["session_id"].as_str().unwrap())
+    };
+    let server = restart(&[]);
+    let checked = create(&server);
+    assert_eq!(request(&server, "PUT", &format!("{without}/parts/2"), part(2)), 201);
+    assert_eq!(request(&server, "POST", &format!("{without}/finalize"), b"{}"), 200);
+    assert_eq!(s3.checked_parts(), 0);
+    assert_eq!(request(&server, "PUT", &format!("{checked}/parts/1"), part(1)), 201);
+    assert_eq!(s3.checked_parts(), 1);
+    server.kill();
+
+    let server = restart(&off);
+    let last = create(&server);
+    for (session, number) in [(&checked, 2), (&last, 1), (&last, 2)] {
+        assert_eq!(request(&server, "PUT", &format!("{session}/parts/{number}"), part(number)), 201);
+    }
+    for session in [&checked, &last] {
+        assert_eq!(request(&server, "POST", &format!("{session}/finalize"), b"{}"), 200);
+    }
+    assert_eq!(s3.checked_parts(), 2);
+}

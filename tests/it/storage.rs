@@ -55,7 +55,7 @@ fn session(size: usize) -> Session {
         declared_crc64nvme: None,
         file_deleted: false,
         keeps_part_records: true,
-        storage_upload_id: None,
+        storage_upload: None,
         expires_at: now,
         created_at: now,
         updated_at: now,
@@ -64,8 +64,8 @@ fn session(size: usize) -> Session {
 
 /// Stores a part as the service does.
 async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[u8]) -> PartRecord {
-    if let (Some(store), None) = (storage.as_multipart(), &session.storage_upload_id) {
-        session.storage_upload_id = Some(store.start(session).await.unwrap());
+    if let (Some(store), None) = (storage.as_multipart(), &session.storage_upload) {
+        session.storage_upload = Some(store.start(session).await.unwrap());
     }
     let part = session.plan.part(number).unwrap();
     let bytes = file.chunks(PART).nth(number as usize - 1).unwrap();
@@ -195,8 +195,8 @@ async fn an_upload_whose_id_was_not_kept_can_be_abandoned() {
         let kept = put_all(&*storage, &mut session, &file, &[1]).await;
         if let Some(store) = storage.as_multipart() {
             let other = store.start(&session).await.unwrap();
-            store.abandon(&session, &other).await.unwrap();
-            store.abandon(&session, &other).await.unwrap();
+            store.abandon(&session, &other.id).await.unwrap();
+            store.abandon(&session, &other.id).await.unwrap();
         }
         let location = storage.complete(&session, &kept).await.unwrap();
         assert!(read(&*storage, &location, file.len(), 0..file.len()).await == file, "{storage:?}");
@@ -208,7 +208,7 @@ async fn a_part_waits_while_other_parts_use_the_whole_memory_budget() {
     let storage = ObjectStorage::in_memory(PART as u64);
     let file = file_bytes(2 * PART);
     let mut session = session(file.len());
-    session.storage_upload_id = Some(storage.start(&session).await.unwrap());
+    session.storage_upload = Some(storage.start(&session).await.unwrap());
     let [first, second] = [1, 2].map(|number| session.plan.part(number).unwrap());
     let writer = storage.part_writer(&session, first, Arc::new(())).await.unwrap();
     let mut waiting = std::pin::pin!(storage.part_writer(&session, second, Arc::new(())));

@@ -3,9 +3,11 @@
 //! Owns the buffer of a part: it collects the whole part in memory and then puts it. Does not own the memory budget: that is
 //! `memory`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use object_store::{ObjectStoreExt, PutPayload, path::Path};
+use object_store::{ObjectStoreExt, PutPayload, multipart::MultipartStore, path::Path};
 
 use super::{
     ObjectStorage,
@@ -20,6 +22,7 @@ use crate::{
 /// The destination of a part, and the resources that its put needs.
 pub(super) struct Target {
     pub(super) storage: ObjectStorage,
+    pub(super) uploads: Arc<dyn MultipartStore>,
     pub(super) session: SessionId,
     pub(super) path: Path,
     pub(super) upload_id: String,
@@ -62,10 +65,11 @@ impl StagedPart for ObjectStagedPart {
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { target: Target { storage, path, upload_id, part, memory, write_guard, .. }, bytes, .. } = *self;
+        let Self { target: Target { storage, uploads, path, upload_id, part, memory, write_guard, .. }, bytes, .. } =
+            *self;
         // `object_store` counts parts from 0.
         let index = part.number as usize - 1;
-        let put = storage.uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
+        let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
         let put = with_timeout("put a part", put_timeout(part.size_bytes), put).await;
         storage.put_health.observe(&put);
         let etag = put?.content_id;

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use partway::{
-    domain::{Digests, FileId, OwnerName, Part, PartRecord, Session, SessionId},
+    domain::{Digests, FileId, MultipartUpload, OwnerName, Part, PartRecord, Session, SessionId},
     storage::{
         ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk, MultipartStorage, ObjectStorage, PartWriter,
         PersistedPart, PersistedTail, Result, StagedPart, Storage, SyncParts, WriteGuard,
@@ -309,7 +309,7 @@ impl Storage for FaultyStorage {
 
 #[async_trait]
 impl MultipartStorage for FaultyStorage {
-    async fn start(&self, session: &Session) -> Result<String> {
+    async fn start(&self, session: &Session) -> Result<MultipartUpload> {
         self.faults.around(Step::Begin, self.multipart().start(session)).await
     }
 
