@@ -219,7 +219,7 @@ pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         ("1 connection", &[][..], upload(1, 5)),
         ("64 connections", &[][..], upload(64, 5)),
         ("4 connections, parts of 64 MiB", &[][..], upload(4, 64)),
-        ("4 connections, file_sha256 = \"on-request\"", &[("PARTWAY_FILE_SHA256", "on-request")][..], upload(4, 5)),
+        ("4 connections, file_sha256 = \"always\"", &[("PARTWAY_FILE_SHA256", "always")][..], upload(4, 5)),
         ("4 connections, sync = \"os\"", &[("PARTWAY_SYNC", "os")][..], upload(4, 5)),
     ] {
         let (measured, finishing) = compare(work, case, settings, "sink", upload, effort)?;

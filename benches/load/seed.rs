@@ -87,6 +87,7 @@ fn upload(parts: u32, pattern: Pattern) -> anyhow::Result<Upload> {
         content_type: "video/quicktime".to_owned(),
         plan: PartPlan::new(u64::from(parts) * CHUNK_BYTES, CHUNK_BYTES)?,
         declared_sha256: None,
+        declared_crc64nvme: None,
         metadata: Metadata::default(),
         idempotency_key: None,
         auto_finalize: false,

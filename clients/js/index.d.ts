@@ -11,8 +11,10 @@ export interface StoredFile {
   originalFilename: string;
   contentType: string;
   sizeBytes: number;
-  /** Null if the server computes it only on request. */
+  /** Null until somebody asks for it, unless the server computes it for every file. */
   sha256: string | null;
+  /** The CRC-64/NVME of the file, 8 bytes in base64. Null until the file is stored. */
+  crc64nvme: string | null;
   compositeSha256: string | null;
   status: FileStatus;
   metadata: Metadata;
@@ -46,7 +48,7 @@ export interface Event {
   data: {
     sessionId: string; fileId: string; owner: string; statusReason: string | null;
     originalFilename: string | null; contentType: string | null; sizeBytes: number | null;
-    sha256: string | null; compositeSha256: string | null; metadata: Metadata | null;
+    sha256: string | null; crc64nvme: string | null; compositeSha256: string | null; metadata: Metadata | null;
   };
 }
 
@@ -172,9 +174,11 @@ export class Partway {
   files(options?: Signalled & { status?: FileStatus; name?: string }): AsyncGenerator<StoredFile, void>;
   file(fileId: string, options?: Signalled): Promise<StoredFile>;
   createDownloadLink(fileId: string, options?: Signalled & { expiresIn?: string }): Promise<DownloadLink>;
+  /** The record of a stored file, with its SHA-256. The server reads the file if it does not know that yet. */
+  computeSha256(fileId: string, options?: Signalled): Promise<StoredFile>;
   deleteFile(fileId: string, options?: Signalled): Promise<null>;
   abort(sessionId: string, options?: Signalled): Promise<null>;
-  finalize(sessionId: string, options?: Signalled & { sha256?: string; compositeSha256?: string }): Promise<Session>;
+  finalize(sessionId: string, options?: Signalled & { sha256?: string; crc64nvme?: string; compositeSha256?: string }): Promise<Session>;
   me(options?: Signalled): Promise<Account>;
   limits(options?: Signalled): Promise<Limits>;
   createUploadToken(sessionId: string, options?: Signalled & { expiresIn?: string }): Promise<UploadToken>;

@@ -20,8 +20,10 @@ export interface PartwayBody extends Body {
   original_filename: string;
   content_type: string;
   size_bytes: number;
-  /** Null if the server computes it only on request. */
+  /** Null until somebody asks for it, unless the server computes it for every file. */
   sha256: string | null;
+  /** The CRC-64/NVME of the file, 8 bytes in base64. */
+  crc64nvme: string | null;
   composite_sha256: string;
   /** The address of the file's bytes. It needs the same `Authorization`. */
   location: string;

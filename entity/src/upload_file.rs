@@ -31,6 +31,10 @@ pub struct Model {
     /// SHA-256 of the whole file, 32 bytes. NULL until the server has computed it.
     #[sqlx(rename = "file.sha256")]
     pub sha256: Option<Vec<u8>>,
+    /// CRC-64/NVME of the whole file, 8 bytes, big-endian. NULL until the session is finalized, or if a part has none and no client
+    /// has asked.
+    #[sqlx(rename = "file.crc64nvme")]
+    pub crc64nvme: Option<Vec<u8>>,
     /// SHA-256 of the concatenated SHA-256 of the parts, 32 bytes. NULL until the session is finalized.
     #[sqlx(rename = "file.composite_sha256")]
     pub composite_sha256: Option<Vec<u8>>,

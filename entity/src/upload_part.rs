@@ -17,6 +17,8 @@ pub struct Model {
     pub size_bytes: i64,
     /// SHA-256 of the part's bytes, 32 bytes.
     pub sha256: Vec<u8>,
+    /// CRC-64/NVME of the part's bytes, 8 bytes, big-endian. NULL if an earlier version received the part.
+    pub crc64nvme: Option<Vec<u8>>,
     /// The object store's etag of the part, which the server needs to complete the upload. NULL on the local disk.
     pub storage_etag: Option<String>,
     /// UTC, microseconds.

@@ -48,8 +48,12 @@ pub struct Model {
     pub idempotency_key: Option<String>,
     /// SHA-256 that the client declared in its create request, 32 bytes. NULL if it declared none.
     pub declared_sha256: Option<Vec<u8>>,
+    /// CRC-64/NVME that the client declared in its create request, 8 bytes, big-endian. NULL if it declared none.
+    pub declared_crc64nvme: Option<Vec<u8>>,
     /// The object store's id of the multipart upload. NULL before the first part and on the local disk.
     pub storage_upload_id: Option<String>,
+    /// The checksum of each part that the object store checks, and that the server must send: `CRC64NVME`. NULL if none.
+    pub storage_checksum: Option<String>,
     /// True if the stored file was deleted. `upload_file.status` says the same; the copy here lets an index find the bytes to
     /// free.
     pub file_deleted: bool,

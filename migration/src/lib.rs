@@ -19,6 +19,7 @@ mod m20261129_000030_add_accounts;
 mod m20261129_000040_add_upload_tokens;
 mod m20261129_000050_add_file_lists;
 mod m20261129_000060_add_download_links;
+mod m20261129_000070_add_crc64nvme;
 mod m20261129_000080_index_lists;
 
 /// Every migration, oldest first.
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000040_add_upload_tokens::Migration),
             Box::new(m20261129_000050_add_file_lists::Migration),
             Box::new(m20261129_000060_add_download_links::Migration),
+            Box::new(m20261129_000070_add_crc64nvme::Migration),
             Box::new(m20261129_000080_index_lists::Migration),
         ]
     }

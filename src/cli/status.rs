@@ -93,12 +93,13 @@ fn render(session: &SessionBody) -> String {
         format!("received  {}", list(&session.received_parts)),
         format!("missing   {}", list(&session.missing_parts)),
     ];
-    match &session.file.sha256 {
-        Some(sha256) => lines.extend([format!("file_id   {}", session.file.file_id), format!("sha256    {sha256}")]),
-        None if session.status == "COMPLETE" => lines.push(format!("file_id   {}", session.file.file_id)),
-        None if is_open(session) => lines.push(format!("expires   {}", session.expires_at.format("%F %R UTC"))),
-        None => {}
+    if session.status == "COMPLETE" {
+        lines.push(format!("file_id   {}", session.file.file_id));
+    } else if is_open(session) {
+        lines.push(format!("expires   {}", session.expires_at.format("%F %R UTC")));
     }
+    lines.extend(session.file.sha256.as_ref().map(|sha256| format!("sha256    {sha256}")));
+    lines.extend(session.file.crc64nvme.as_ref().map(|crc64nvme| format!("crc64nvme {crc64nvme}")));
     lines.join("\n")
 }
 

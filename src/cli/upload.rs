@@ -99,6 +99,9 @@ fn print(file: &FileBody) -> Result<(), OutputError> {
     if let Some(sha256) = &file.sha256 {
         answer(format_args!("sha256   {sha256}"))?;
     }
+    if let Some(crc64nvme) = &file.crc64nvme {
+        answer(format_args!("crc64nvme  {crc64nvme}"))?;
+    }
     if let Some(composite) = &file.composite_sha256 {
         answer(format_args!("composite_sha256  {composite}"))?;
     }

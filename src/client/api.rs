@@ -10,7 +10,7 @@ use serde_json::Value;
 use sfv::{DictSerializer, KeyRef};
 
 use super::{
-    bodies::{ListBody, NewUpload, PartBody, PartsBody, SessionBody},
+    bodies::{ListBody, LocalDigests, NewUpload, PartBody, PartsBody, SessionBody},
     error::ClientError,
     response::{ResponseHead, json, send},
 };
@@ -124,10 +124,14 @@ impl Client {
         json::<PartBody>(request).await.map(drop)
     }
 
-    /// Finalizes a session if its parts have this composite digest: the server makes one file of the parts.
-    pub async fn finalize(&self, id: &str, composite: Sha256Digest) -> Result<SessionBody> {
+    /// Finalizes a session if its file has these digests: the server makes one file of the parts.
+    pub async fn finalize(&self, id: &str, expected: LocalDigests) -> Result<SessionBody> {
         let request = self.request(Method::POST, &["uploads", "sessions", id, "finalize"]);
-        json(request.json(&serde_json::json!({ "composite_sha256": composite.to_string() }))).await
+        let LocalDigests { composite_sha256, crc64nvme } = expected;
+        let expected = serde_json::json!({
+            "composite_sha256": composite_sha256.to_string(), "crc64nvme": crc64nvme.to_string(),
+        });
+        json(request.json(&expected)).await
     }
 
     /// Whether the server still has the bytes of a stored file: it may have lost them, or deleted the file.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::local_file::LocalFile;
+use crate::domain::{Crc64Nvme, Digests, Sha256Digest};
 
 /// The request to create a session.
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +67,33 @@ pub struct FileBody {
     pub original_filename: String,
     pub size_bytes: u64,
     pub sha256: Option<String>,
+    pub crc64nvme: Option<String>,
     pub composite_sha256: Option<String>,
+}
+
+/// The digests of a local file, which prove at a finalize that the server has this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalDigests {
+    /// The composite digest over its parts.
+    pub composite_sha256: Sha256Digest,
+    /// Its CRC-64/NVME.
+    pub crc64nvme: Crc64Nvme,
+}
+
+impl LocalDigests {
+    /// The digests of a file with these parts: the digests and the length of each, in order.
+    pub fn of_parts(parts: &[(Digests, u64)]) -> Self {
+        Self {
+            composite_sha256: Sha256Digest::composite(parts.iter().map(|(part, _)| part.sha256)),
+            crc64nvme: Crc64Nvme::of_pieces(parts.iter().map(|(part, bytes)| (part.crc64nvme, *bytes))),
+        }
+    }
+
+    /// Whether the server says the same of its file.
+    pub(super) fn are_of(&self, file: &FileBody) -> bool {
+        file.composite_sha256 == Some(self.composite_sha256.to_string())
+            && file.crc64nvme == Some(self.crc64nvme.to_string())
+    }
 }
 
 /// A received part in a response.

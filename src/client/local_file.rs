@@ -20,10 +20,9 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt, stream};
 use rustix::fs::OFlags;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::domain::{Part, Sha256Digest};
+use crate::domain::{Digests, Hasher, Part};
 
 /// Number of bytes in one read from the file.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -72,11 +71,11 @@ impl LocalFile {
         !self.file.metadata().is_ok_and(same)
     }
 
-    /// The SHA-256 of a part of the file.
-    pub async fn sha256(&self, part: Part) -> io::Result<Sha256Digest> {
+    /// The digests of a part of the file.
+    pub async fn digests(&self, part: Part) -> io::Result<Digests> {
         let file = Arc::clone(&self.file);
         let hashing = tokio::task::spawn_blocking(move || {
-            let (mut hasher, mut block) = (Sha256::new(), vec![0; BLOCK_BYTES]);
+            let (mut hasher, mut block) = (Hasher::default(), vec![0; BLOCK_BYTES]);
             let (mut offset, end) = (part.offset_bytes, part.offset_bytes + part.size_bytes);
             while offset < end {
                 let wanted = usize::try_from(end - offset).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
@@ -84,7 +83,7 @@ impl LocalFile {
                 hasher.update(&block[..wanted]);
                 offset += wanted as u64;
             }
-            Ok(hasher.into())
+            Ok(hasher.finish())
         });
         hashing.await.map_err(io::Error::other)?
     }

@@ -20,7 +20,7 @@ mod upload_error;
 mod watch;
 
 pub use api::Client;
-pub use bodies::{FileBody, NewUpload, PartBody, SessionBody};
+pub use bodies::{FileBody, LocalDigests, NewUpload, PartBody, SessionBody};
 pub use error::ClientError;
 pub use event::Event;
 pub use local_file::{LocalFile, upload_name};

@@ -4,7 +4,10 @@
 //! size. It resumes a session only if every received part has the digest of the same part of the local file. The client
 //! keeps no state of its own, so an upload can resume from another folder or another machine. Does not send parts.
 
-use super::{api::Client, bodies::SessionBody, event::Event, local_file::LocalFile, upload_error::UploadError};
+use super::{
+    api::Client, bodies::SessionBody, event::Event, local_file::LocalFile, session_upload::PartDigests,
+    upload_error::UploadError,
+};
 use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 
 /// How many finished uploads with the same name and size the client compares, newest first.
@@ -15,8 +18,8 @@ const MAX_OPEN: u8 = 100;
 /// The result of the search.
 #[derive(Debug)]
 pub(super) enum Resumable {
-    /// An open session for this file.
-    Open(Box<SessionBody>),
+    /// An open session for this file, and the digests of the parts of the local file that were compared.
+    Open(Box<SessionBody>, PartDigests),
     /// A finished upload of this file.
     Finished(Box<SessionBody>),
     /// No upload of this file.
@@ -28,8 +31,8 @@ pub(super) enum Resumable {
 /// session.
 pub(super) async fn find(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Resumable, UploadError> {
     for session in client.sessions_for(&file.name, file.size_bytes, "IN_PROGRESS", MAX_OPEN).await? {
-        if first_difference(client, file, &session, on).await?.is_none() {
-            return Ok(Resumable::Open(Box::new(session)));
+        if let Some(same) = same_parts(client, file, &session, on).await? {
+            return Ok(Resumable::Open(Box::new(session), same));
         }
     }
     find_finished(client, file, on).await
@@ -43,10 +46,11 @@ pub(super) async fn examine(
     on: &dyn Fn(Event),
 ) -> Result<Resumable, UploadError> {
     Ok(match session.status.as_str() {
-        "INIT" => Resumable::Open(Box::new(session)),
-        "IN_PROGRESS" if first_difference(client, file, &session, on).await?.is_none() => {
-            Resumable::Open(Box::new(session))
-        }
+        "INIT" => Resumable::Open(Box::new(session), PartDigests::new()),
+        "IN_PROGRESS" => match same_parts(client, file, &session, on).await? {
+            Some(same) => Resumable::Open(Box::new(session), same),
+            None => Resumable::Nothing,
+        },
         "COMPLETE" if has_stored(client, file, &session, on).await? => Resumable::Finished(Box::new(session)),
         _ => Resumable::Nothing,
     })
@@ -60,7 +64,7 @@ pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError>
     let mut text = format!("{:?}", (&file.name, &file.content_type, file.size_bytes, &file.metadata));
     for offset_bytes in [0, (file.size_bytes - sample) / 2, file.size_bytes - sample] {
         let part = Part { number: 1, offset_bytes, size_bytes: sample };
-        text += &file.sha256(part).await?.to_string();
+        text += &file.digests(part).await?.sha256.to_string();
     }
     Ok(format!("partway-upload-{}", Sha256Digest::of(text.as_bytes())))
 }
@@ -82,11 +86,11 @@ async fn has_stored(
     session: &SessionBody,
     on: &dyn Fn(Event),
 ) -> Result<bool, UploadError> {
-    let is_this = match first_difference(client, file, session, on).await {
+    let is_this = match same_parts(client, file, session, on).await {
         Err(UploadError::Client(error)) if error.code() == Some("PARTS_NOT_KEPT") => {
             has_same_digest(file, session, on).await?
         }
-        difference => difference?.is_none(),
+        same => same?.is_some(),
     };
     Ok(is_this && client.has_content(&session.file.file_id).await?)
 }
@@ -99,27 +103,27 @@ async fn has_same_digest(file: &LocalFile, session: &SessionBody, on: &dyn Fn(Ev
         let plan = plan(session)?;
         let mut digests = Vec::new();
         for part in (1..=plan.total_parts()).filter_map(|number| plan.part(number)) {
-            digests.push(file.sha256(part).await?);
+            digests.push(file.digests(part).await?.sha256);
             on(Event::Compared { bytes: part.size_bytes });
         }
         return Ok(Sha256Digest::composite(digests) == parse(composite)?);
     }
     if let Some(sha256) = &session.file.sha256 {
         let whole = Part { number: 1, offset_bytes: 0, size_bytes: file.size_bytes };
-        return Ok(file.sha256(whole).await? == parse(sha256)?);
+        return Ok(file.digests(whole).await?.sha256 == parse(sha256)?);
     }
     on(Event::NotComparable { session: session.session_id.clone() });
     Ok(false)
 }
 
-/// The number of the first received part that differs from the local file.
-async fn first_difference(
+/// The digests of the received parts, if all of them are the same in the local file.
+async fn same_parts(
     client: &Client,
     file: &LocalFile,
     session: &SessionBody,
     on: &dyn Fn(Event),
-) -> Result<Option<u32>, UploadError> {
-    let plan = plan(session)?;
+) -> Result<Option<PartDigests>, UploadError> {
+    let (plan, mut same) = (plan(session)?, PartDigests::new());
     on(Event::Comparing { bytes: session.bytes_received });
     let mut after = Some(0);
     while let Some(start) = after {
@@ -128,14 +132,16 @@ async fn first_difference(
             let number = received.part_number;
             let part = plan.part(number).ok_or(UploadError::ProtocolMismatch)?;
             let server_digest: Sha256Digest = received.sha256.parse().map_err(|_| UploadError::ProtocolMismatch)?;
-            if file.sha256(part).await? != server_digest {
-                return Ok(Some(number));
+            let digests = file.digests(part).await?;
+            if digests.sha256 != server_digest {
+                return Ok(None);
             }
+            same.insert(number, digests);
             on(Event::Compared { bytes: part.size_bytes });
         }
         after = next;
     }
-    Ok(None)
+    Ok(Some(same))
 }
 
 /// The part plan of a session.

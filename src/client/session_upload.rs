@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     api::Client,
-    bodies::SessionBody,
+    bodies::{LocalDigests, SessionBody},
     concurrency::ConcurrencyLimit,
     error::ClientError,
     event::Event,
@@ -25,7 +25,7 @@ use super::{
     sent_bytes::{REPORT_INTERVAL, SentBytes},
     upload_error::UploadError,
 };
-use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
+use crate::domain::{Digests, MIB, Part, PartPlan};
 
 /// How long the client waits for another uploader of the same part before it sends the part again. Each further wait is
 /// twice as long.
@@ -45,9 +45,11 @@ pub(super) struct SessionUpload<'a> {
     pub(super) limit: ConcurrencyLimit,
     pub(super) sent_bytes: Arc<SentBytes>,
     pub(super) on: &'a Arc<dyn Fn(Event) + Send + Sync>,
-    /// The digests of the parts at the time when the client sent them.
-    pub(super) digests: Mutex<BTreeMap<u32, Sha256Digest>>,
+    pub(super) digests: Mutex<PartDigests>,
 }
+
+/// The digests of parts of the local file, by number, at the time when the client compared or sent them.
+pub(super) type PartDigests = BTreeMap<u32, Digests>;
 
 impl SessionUpload<'_> {
     pub(super) async fn send_missing(&self, max_parallel: usize) -> Result<(), UploadError> {
@@ -96,23 +98,23 @@ impl SessionUpload<'_> {
         UploadError::OtherFile(self.session.session_id.clone())
     }
 
-    /// The composite digest of the local file. If the file's modification time or size has changed, the client reads every
-    /// part again, and fails if a part differs from what it sent.
-    pub(super) async fn composite(&self) -> Result<Sha256Digest, UploadError> {
+    /// The digests of the local file. If the file's modification time or size has changed, the client reads
+    /// every part again, and fails if a part differs from what it compared or sent.
+    pub(super) async fn file_digests(&self) -> Result<LocalDigests, UploadError> {
         let (mut all, has_changed) = (Vec::new(), self.file.has_changed());
         for number in 1..=self.plan.total_parts() {
             let part = self.plan.part(number).ok_or(UploadError::ProtocolMismatch)?;
             let sent = self.digests.lock().get(&number).copied();
-            let digest = match sent {
+            let digests = match sent {
                 Some(sent) if !has_changed => sent,
-                _ => self.file.sha256(part).await?,
+                _ => self.file.digests(part).await?,
             };
-            if sent.is_some_and(|sent| sent != digest) {
+            if sent.is_some_and(|sent| sent != digests) {
                 return Err(UploadError::Changed);
             }
-            all.push(digest);
+            all.push((digests, part.size_bytes));
         }
-        Ok(Sha256Digest::composite(all))
+        Ok(LocalDigests::of_parts(&all))
     }
 
     /// Sends a part until the server has it. Another uploader may send the same part, and each new request supersedes
@@ -140,7 +142,7 @@ impl SessionUpload<'_> {
 
     async fn send_once(&self, part: Part) -> Result<(), UploadError> {
         let slot = self.limit.acquire().await;
-        let sha256 = self.file.sha256(part).await?;
+        let digests = self.file.digests(part).await?;
         let part_bytes = Arc::new(AtomicU64::new(0));
         let (written, sent_bytes) = (Arc::clone(&part_bytes), Arc::clone(&self.sent_bytes));
         let blocks = self.file.read(part, move |bytes| {
@@ -149,14 +151,14 @@ impl SessionUpload<'_> {
             written.fetch_add(bytes as u64, Ordering::Relaxed);
         });
         let body = reqwest::Body::wrap_stream(blocks);
-        let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &sha256, body);
+        let put = self.client.put_part(&self.session.session_id, part.number, part.size_bytes, &digests.sha256, body);
         let put = tokio::select! {
             put = put => put,
             () = self.stalled(&part_bytes) => Err(ClientError::Stalled),
         };
         let Err(error) = put else {
             slot.succeeded(part.size_bytes);
-            self.digests.lock().insert(part.number, sha256);
+            self.digests.lock().insert(part.number, digests);
             return Ok(());
         };
         if !error.is_response() {
@@ -165,7 +167,7 @@ impl SessionUpload<'_> {
         self.sent_bytes.remove(part_bytes.load(Ordering::Relaxed));
         match error.code() {
             // Read the part again: either its bytes were damaged in transit, or another process wrote to the file.
-            Some("CHECKSUM_MISMATCH" | "PART_CONFLICT") if self.file.sha256(part).await? != sha256 => {
+            Some("CHECKSUM_MISMATCH" | "PART_CONFLICT") if self.file.digests(part).await? != digests => {
                 Err(UploadError::Changed)
             }
             Some("CHECKSUM_MISMATCH") => Err(UploadError::Damaged),
@@ -203,8 +205,8 @@ impl SessionUpload<'_> {
     }
 
     /// Finalizes the session. `start` is the time of the first attempt.
-    pub(super) async fn finalize(&self, composite: Sha256Digest, start: Instant) -> Result<SessionBody, UploadError> {
-        match self.client.finalize(&self.session.session_id, composite).await {
+    pub(super) async fn finalize(&self, expected: LocalDigests, start: Instant) -> Result<SessionBody, UploadError> {
+        match self.client.finalize(&self.session.session_id, expected).await {
             // The session holds parts of another uploader's file.
             Err(error) if matches!(error.code(), Some("CHECKSUM_MISMATCH" | "NOT_FOUND")) => Err(self.other_file()),
             Err(error) if error.code() == Some("SESSION_CLOSED") => {

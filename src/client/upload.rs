@@ -20,7 +20,7 @@ use super::{
     local_file::LocalFile,
     resume::{self, Resumable},
     retry::RetryPolicy,
-    session_upload::SessionUpload,
+    session_upload::{PartDigests, SessionUpload},
     upload_error::UploadError,
 };
 
@@ -48,8 +48,8 @@ pub struct Outcome {
 }
 
 /// Uploads a file, and resumes an earlier upload of it if there is one. If a session turns out to hold another file, the
-/// client leaves it alone and creates a new one. Returns a session only if the server's composite digest over all parts
-/// equals the digest of the local file.
+/// client leaves it alone and creates a new one. Returns a session only if the server's composite digest over all parts, and its
+/// checksum of the file, are those of the local file.
 pub async fn upload(
     client: &Client,
     file: &LocalFile,
@@ -65,13 +65,13 @@ pub async fn upload(
     };
     let mut resumed = match found {
         Resumable::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
-        Resumable::Open(session) => Some(*session),
+        Resumable::Open(session, compared) => Some((*session, compared)),
         Resumable::Nothing => None,
     };
     let mut shared_key = if options.force_new { None } else { Some(resume::content_key(file).await?) };
     for _ in 0..MAX_SESSIONS {
-        let session = match resumed.take() {
-            Some(session) => session,
+        let (session, compared) = match resumed.take() {
+            Some(found) => found,
             None => {
                 // All attempts use one key, so that a lost response does not leave a second session behind.
                 let key = shared_key.take().unwrap_or_else(|| Uuid::now_v7().to_string());
@@ -85,18 +85,19 @@ pub async fn upload(
                 // it, or it may have ended without a file.
                 let examine = || resume::examine(client, file, session.clone(), &*on);
                 match retry.run(&on_retry, examine).await? {
-                    Resumable::Open(session) => *session,
+                    Resumable::Open(session, compared) => (*session, compared),
                     Resumable::Finished(session) => return Ok(Outcome { session: *session, is_new: false }),
                     Resumable::Nothing => continue,
                 }
             }
         };
         let id = session.session_id.clone();
-        match send_and_finalize(client, file, session, options, &retry, &on).await {
+        match send_and_finalize(client, file, (session, compared), options, &retry, &on).await {
             Ok(session) => return Ok(Outcome { session, is_new: true }),
             // The server found that bytes of some parts are gone, and deleted the rows of these parts.
             Err(UploadError::Client(error)) if error.code() == Some("PARTS_MISSING") => {
-                resumed = Some(retry.run(&on_retry, || client.session(&id)).await?);
+                let session = retry.run(&on_retry, || client.session(&id)).await?;
+                resumed = Some((session, PartDigests::new()));
             }
             Err(UploadError::OtherFile(id)) => on(Event::NewSession { replaces: id }),
             Err(error) => return Err(error),
@@ -108,23 +109,23 @@ pub async fn upload(
 async fn send_and_finalize(
     client: &Client,
     file: &LocalFile,
-    session: SessionBody,
+    (session, compared): (SessionBody, PartDigests),
     options: UploadOptions,
     retry: &RetryPolicy,
     on: &Arc<dyn Fn(Event) + Send + Sync>,
 ) -> Result<SessionBody, UploadError> {
     on(Event::Sending(Box::new(session.clone())));
-    let (plan, digests, sent_bytes) = (resume::plan(&session)?, Mutex::default(), Arc::default());
+    let (plan, digests, sent_bytes) = (resume::plan(&session)?, Mutex::new(compared), Arc::default());
     let parallel = options.parallel.max(1);
     let limit = ConcurrencyLimit::new(parallel);
     let upload = SessionUpload { client, file, plan, session: &session, retry, limit, sent_bytes, on, digests };
     upload.send_missing(parallel).await?;
-    let composite = upload.composite().await?;
+    let expected = upload.file_digests().await?;
     on(Event::Finalizing);
     let start = Instant::now();
     let on_retry = |reason| on(Event::Retrying { reason });
-    let done = retry.run(&on_retry, || upload.finalize(composite, start)).await?;
-    if done.file.composite_sha256 != Some(composite.to_string()) {
+    let done = retry.run(&on_retry, || upload.finalize(expected, start)).await?;
+    if !expected.are_of(&done.file) {
         return Err(UploadError::OtherFile(session.session_id.clone()));
     }
     Ok(done)

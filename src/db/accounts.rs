@@ -11,12 +11,7 @@ use sea_orm::{
     sea_query::{Expr, Func, LockBehavior, LockType, OnConflict},
 };
 
-use super::{
-    Db, Result, Transaction, at_most_one,
-    error::retry_transient,
-    rows::{self, CorruptRow},
-    sessions::missing_row,
-};
+use super::{Db, Result, Transaction, at_most_one, error::retry_transient, rows::CorruptRow, sessions::missing_row};
 use crate::domain::{Account, AccountLimits, OwnerName, Usage};
 
 /// A new limit of one owner: `None` if the limit of the settings applies.
@@ -26,7 +21,7 @@ impl Db {
     /// An owner's account. `defaults` are the limits of an owner without limits of their own.
     pub async fn account(&self, owner: &OwnerName, defaults: &AccountLimits) -> Result<Account> {
         let row = retry_transient(|| at_most_one(account::Entity::find_by_id(owner.as_str()), &self.read)).await?;
-        Ok(row.map_or_else(|| empty(owner.clone(), defaults), |row| rows::account(row, owner.clone(), defaults)))
+        Ok(row.map_or_else(|| empty(owner.clone(), defaults), |row| of_row(row, owner.clone(), defaults)))
     }
 
     /// All accounts, in the order of the owners' names.
@@ -35,7 +30,7 @@ impl Db {
             retry_transient(|| account::Entity::find().order_by_asc(account::COLUMN.owner).all(&self.read)).await?;
         // An invalid name is left out, so that it does not hide the other accounts.
         let read = |row: account::Model| match OwnerName::parse(&row.owner) {
-            Some(owner) => Some(rows::account(row, owner, defaults)),
+            Some(owner) => Some(of_row(row, owner, defaults)),
             None => {
                 tracing::error!(error = %CorruptRow::of_owner(&row.owner), "the row of an account is invalid");
                 None
@@ -86,7 +81,7 @@ pub(super) async fn admit(
     if add_within_limits(tx, owner, added, defaults).await? {
         return Ok(None);
     }
-    Ok(Some(rows::account(row, owner.clone(), defaults)))
+    Ok(Some(of_row(row, owner.clone(), defaults)))
 }
 
 async fn add_within_limits(
@@ -144,5 +139,23 @@ fn empty(owner: OwnerName, defaults: &AccountLimits) -> Account {
         bytes_limit: defaults.max_bytes,
         open_sessions: 0,
         open_sessions_limit: defaults.max_open_sessions,
+    }
+}
+
+/// A count below zero is read as zero, because an account must not fail a request. `partway check` reports it.
+fn of_row(row: account::Model, owner: OwnerName, defaults: &AccountLimits) -> Account {
+    let count = |value: i64| u64::try_from(value).unwrap_or_default();
+    // The largest value means that there is no limit.
+    let bytes_limit = match row.max_bytes {
+        Some(i64::MAX) => None,
+        Some(limit) => Some(count(limit)),
+        None => defaults.max_bytes,
+    };
+    Account {
+        owner,
+        bytes_used: count(row.bytes_used),
+        bytes_limit,
+        open_sessions: count(row.open_sessions),
+        open_sessions_limit: row.max_open_sessions.map_or(defaults.max_open_sessions, count),
     }
 }

@@ -7,7 +7,7 @@
 
 use entity::{account, event, instance};
 use sea_orm::{
-    ActiveValue::Set,
+    ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
     Statement,
     sea_query::{Expr, ExprTrait, LockType},
@@ -184,6 +184,20 @@ pub(super) fn settled_before(before: Timestamp) -> Select<event::Entity> {
 
 /// Inserts an event.
 pub(super) async fn insert(tx: &Transaction, event: &Event) -> Result<()> {
-    event::Entity::insert(rows::event_row(event)).exec_without_returning(tx).await?;
+    event::Entity::insert(row_of(event)).exec_without_returning(tx).await?;
     Ok(())
+}
+
+pub(super) fn row_of(event: &Event) -> event::ActiveModel {
+    event::ActiveModel {
+        id: Set(event.id.0),
+        seq: NotSet,
+        position: NotSet,
+        owner: Set(event.owner.to_string()),
+        event_type: Set(event.event_type.as_str().to_owned()),
+        session_id: Set(event.session_id.map(|id| id.0)),
+        file_id: Set(event.file_id.0),
+        data: Set(event.data.get().to_owned()),
+        created_at: Set(event.created_at),
+    }
 }

@@ -50,7 +50,7 @@ pub enum Recorded {
     OtherTail,
 }
 
-/// The largest number of rows in one insert. A row has 6 values. A statement may have 32,766 values on SQLite, and
+/// The largest number of rows in one insert. A row has 7 values. A statement may have 32,766 values on SQLite, and
 /// 65,535 on PostgreSQL.
 const MAX_ROWS: usize = 1_000;
 

@@ -3,13 +3,13 @@
 //! Owns which values of a column are valid. A row with an invalid value is an error that names its table, id and
 //! column. There are no substitute values.
 
-use entity::{account, event, upload_file, upload_part, upload_session};
+use entity::{event, upload_file, upload_part, upload_session};
 use sea_orm::ActiveValue::{NotSet, Set};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountLimits, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part,
+    Crc64Nvme, Event, EventId, EventType, FileId, FileRecord, FileStatus, Metadata, MultipartUpload, OwnerName, Part,
     PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Tail, Upload,
     filename_key,
 };
@@ -18,6 +18,9 @@ use crate::domain::{
 pub(super) const PART_ROWS_KEPT: &str = "KEPT";
 pub(super) const PART_ROWS_REMOVING: &str = "REMOVING";
 pub(super) const PART_ROWS_REMOVED: &str = "REMOVED";
+
+/// The value of `upload_session.storage_checksum`.
+const CRC64NVME: &str = "CRC64NVME";
 
 /// A row with an invalid value in a column.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,10 @@ impl Row {
     fn optional_digest(self, column: &'static str, bytes: Option<&[u8]>) -> Result<Option<Sha256Digest>, CorruptRow> {
         bytes.map(|bytes| self.digest(column, bytes)).transpose()
     }
+
+    fn optional_crc64(self, column: &'static str, bytes: Option<&[u8]>) -> Result<Option<Crc64Nvme>, CorruptRow> {
+        bytes.map(|bytes| self.check(column, Crc64Nvme::try_from(bytes).ok())).transpose()
+    }
 }
 
 pub(super) fn version(id: SessionId, version: i64) -> Result<u64, CorruptRow> {
@@ -98,11 +105,22 @@ pub(super) fn session(row: upload_session::Model) -> Result<Session, CorruptRow>
         version: at.count("version", row.version)?,
         idempotency_key: row.idempotency_key,
         declared_sha256: at.optional_digest("declared_sha256", row.declared_sha256.as_deref())?,
-        storage_upload_id: row.storage_upload_id,
+        declared_crc64nvme: at.optional_crc64("declared_crc64nvme", row.declared_crc64nvme.as_deref())?,
+        storage_upload: storage_upload(at, row.storage_upload_id, row.storage_checksum.as_deref())?,
         expires_at: row.expires_at,
         created_at: row.created_at,
         updated_at: row.updated_at,
     })
+}
+
+fn storage_upload(at: Row, id: Option<String>, checksum: Option<&str>) -> Result<Option<MultipartUpload>, CorruptRow> {
+    let is_known = checksum.is_none_or(|checksum| checksum == CRC64NVME);
+    at.check("storage_checksum", is_known.then_some(()))?;
+    Ok(id.map(|id| MultipartUpload { id, checks_crc64: checksum.is_some() }))
+}
+
+pub(super) fn storage_checksum(upload: &MultipartUpload) -> Option<String> {
+    upload.checks_crc64.then(|| CRC64NVME.to_owned())
 }
 
 fn keeps_part_records(part_rows: &str) -> Option<bool> {
@@ -138,9 +156,11 @@ pub(super) fn session_row(Upload { session, file }: &Upload) -> Result<upload_se
         total_size_bytes: Set(at.stored("total_size_bytes", session.plan.total_size_bytes())?),
         total_parts: Set(session.plan.total_parts().into()),
         declared_sha256: Set(session.declared_sha256.map(|digest| digest.as_bytes().to_vec())),
+        declared_crc64nvme: Set(session.declared_crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         bytes_freed: Set(false),
         part_rows: Set(PART_ROWS_KEPT.to_owned()),
-        storage_upload_id: Set(session.storage_upload_id.clone()),
+        storage_upload_id: Set(session.storage_upload.as_ref().map(|upload| upload.id.clone())),
+        storage_checksum: Set(session.storage_upload.as_ref().and_then(storage_checksum)),
         created_at: Set(session.created_at),
         ..session_update(session)?
     })
@@ -172,7 +192,9 @@ pub(super) fn session_update(session: &Session) -> Result<upload_session::Active
         total_size_bytes: NotSet,
         total_parts: NotSet,
         declared_sha256: NotSet,
+        declared_crc64nvme: NotSet,
         storage_upload_id: NotSet,
+        storage_checksum: NotSet,
         bytes_freed: NotSet,
         part_rows: NotSet,
         freeing_until: NotSet,
@@ -189,6 +211,7 @@ pub(super) fn file(row: upload_file::Model) -> Result<FileRecord, CorruptRow> {
         content_type: row.content_type,
         size_bytes: at.count("size_bytes", row.size_bytes)?,
         sha256: at.optional_digest("sha256", row.sha256.as_deref())?,
+        crc64nvme: at.optional_crc64("crc64nvme", row.crc64nvme.as_deref())?,
         composite_sha256: at.optional_digest("composite_sha256", row.composite_sha256.as_deref())?,
         metadata: at.check("metadata", Metadata::from_stored(row.metadata))?,
         upload_metadata: row.upload_metadata,
@@ -209,6 +232,7 @@ pub(super) fn file_row(file: &FileRecord) -> Result<upload_file::ActiveModel, Co
         content_type: Set(file.content_type.clone()),
         size_bytes: Set(at.stored("size_bytes", file.size_bytes)?),
         sha256: Set(file.sha256.map(|digest| digest.as_bytes().to_vec())),
+        crc64nvme: Set(file.crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         composite_sha256: Set(file.composite_sha256.map(|digest| digest.as_bytes().to_vec())),
         metadata: Set(file.metadata.as_json().get().to_owned()),
         upload_metadata: Set(file.upload_metadata.clone()),
@@ -228,6 +252,7 @@ pub(super) fn part(row: &upload_part::Model, plan: &PartPlan) -> Result<PartReco
     Ok(PartRecord {
         part,
         sha256: at.digest("sha256", &row.sha256)?,
+        crc64nvme: at.optional_crc64("crc64nvme", row.crc64nvme.as_deref())?,
         storage_etag: row.storage_etag.clone(),
         received_at: row.received_at,
     })
@@ -240,6 +265,7 @@ pub(super) fn part_row(id: SessionId, record: &PartRecord) -> Result<upload_part
         part_number: Set(number.into()),
         size_bytes: Set(Row("upload_part", id.0).stored("size_bytes", size_bytes)?),
         sha256: Set(record.sha256.as_bytes().to_vec()),
+        crc64nvme: Set(record.crc64nvme.map(|checksum| checksum.to_bytes().to_vec())),
         storage_etag: Set(record.storage_etag.clone()),
         received_at: Set(record.received_at),
     })
@@ -257,36 +283,4 @@ pub(super) fn event(row: event::Model) -> Result<Event, CorruptRow> {
         data: at.check("data", RawValue::from_string(row.data).ok())?,
         created_at: row.created_at,
     })
-}
-
-pub(super) fn event_row(event: &Event) -> event::ActiveModel {
-    event::ActiveModel {
-        id: Set(event.id.0),
-        seq: NotSet,
-        position: NotSet,
-        owner: Set(event.owner.to_string()),
-        event_type: Set(event.event_type.as_str().to_owned()),
-        session_id: Set(event.session_id.map(|id| id.0)),
-        file_id: Set(event.file_id.0),
-        data: Set(event.data.get().to_owned()),
-        created_at: Set(event.created_at),
-    }
-}
-
-/// A count below zero is read as zero, because an account must not fail a request. `partway check` reports it.
-pub(super) fn account(row: account::Model, owner: OwnerName, defaults: &AccountLimits) -> Account {
-    let count = |value: i64| u64::try_from(value).unwrap_or_default();
-    // The largest value means that there is no limit.
-    let bytes_limit = match row.max_bytes {
-        Some(i64::MAX) => None,
-        Some(limit) => Some(count(limit)),
-        None => defaults.max_bytes,
-    };
-    Account {
-        owner,
-        bytes_used: count(row.bytes_used),
-        bytes_limit,
-        open_sessions: count(row.open_sessions),
-        open_sessions_limit: row.max_open_sessions.map_or(defaults.max_open_sessions, count),
-    }
 }

@@ -20,7 +20,7 @@ use super::{
     unreadable::{each, read_each},
 };
 use crate::domain::{
-    Account, AccountLimits, Event, FileId, OwnerName, Session, SessionId, SessionStatus, Upload, Usage,
+    Account, AccountLimits, Event, FileId, MultipartUpload, OwnerName, Session, SessionId, SessionStatus, Upload, Usage,
 };
 
 pub(super) const OPEN: [&str; 2] = [SessionStatus::Init.as_str(), SessionStatus::InProgress.as_str()];
@@ -145,12 +145,18 @@ impl Db {
         Ok((upload, has_changed))
     }
 
-    /// Stores the id of an open session's multipart upload, unless the session already has one. Returns the stored id;
-    /// `None` if the session ended before an id was stored.
-    pub async fn keep_upload_id(&self, owner: &OwnerName, id: SessionId, upload_id: &str) -> Result<Option<String>> {
+    /// Stores an open session's multipart upload, unless the session already has one. Returns the stored one; `None` if the
+    /// session ended before one was stored.
+    pub async fn keep_storage_upload(
+        &self,
+        owner: &OwnerName,
+        id: SessionId,
+        upload: &MultipartUpload,
+    ) -> Result<Option<MultipartUpload>> {
         let keep = upload_session::Entity::update_many()
             .set(upload_session::ActiveModel {
-                storage_upload_id: Set(Some(upload_id.to_owned())),
+                storage_upload_id: Set(Some(upload.id.clone())),
+                storage_checksum: Set(rows::storage_checksum(upload)),
                 ..Default::default()
             })
             .filter(upload_session::COLUMN.id.eq(id.0))
@@ -159,7 +165,8 @@ impl Db {
         let write = self.write.of(owner);
         retry_transient(|| keep.clone().exec(&write)).await?;
         let row = retry_transient(|| at_most_one(upload_session::Entity::find_by_id(id.0), &write)).await?;
-        Ok(row.ok_or_else(|| missing_row("upload_session"))?.storage_upload_id)
+        let row = row.ok_or_else(|| missing_row("upload_session"))?;
+        Ok(rows::session(row)?.storage_upload)
     }
 }
 

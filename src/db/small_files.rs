@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use entity::upload_file;
 use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{Created, Db, Result, Transaction, accounts, changes, error::retry_transaction, rows};
+use super::{Created, Db, Result, Transaction, accounts, changes, error::retry_transaction, events, rows};
 use crate::domain::{
     AccountLimits, Event, FileId, FileStatus, OwnerName, PartRecord, SessionStatus, Upload, UploadState, Usage,
 };
@@ -45,7 +45,7 @@ impl Db {
 
     async fn try_create_small_files(&self, files: &[SmallFile], defaults: &AccountLimits) -> Result<Created> {
         let tx = self.begin(None).await?;
-        let (mut of_files, mut of_sessions, mut of_parts, mut events) =
+        let (mut of_files, mut of_sessions, mut of_parts, mut of_events) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut added: BTreeMap<&OwnerName, Usage> = BTreeMap::new();
         for SmallFile { upload, part } in files {
@@ -53,14 +53,14 @@ impl Db {
             of_files.push(rows::file_row(file)?);
             of_sessions.push(rows::session_row(upload)?);
             of_parts.extend(part.as_ref().map(|part| rows::part_row(session.id, part)).transpose()?);
-            events.extend(Event::of_change(NEW, upload).as_ref().map(rows::event_row));
+            of_events.extend(Event::of_change(NEW, upload).as_ref().map(events::row_of));
             let used = added.entry(&session.owner).or_default();
             *used = used.and(Usage::of(upload.state(), file.size_bytes));
         }
         insert(&tx, of_files).await?;
         insert(&tx, of_sessions).await?;
         insert(&tx, of_parts).await?;
-        insert(&tx, events).await?;
+        insert(&tx, of_events).await?;
         for file in files {
             changes::announce(&tx, &file.upload.session).await?;
         }

@@ -276,6 +276,7 @@ mod tests {
             content_type: "text/plain".to_owned(),
             plan: PartPlan::new(10, 10).unwrap(),
             declared_sha256: None,
+            declared_crc64nvme: None,
             metadata: Metadata::default(),
             idempotency_key: None,
             auto_finalize: false,

@@ -20,8 +20,8 @@ use super::{
     sessions::{ENDED, missing_row, upload},
 };
 use crate::domain::{
-    Event, FileId, FileRecord, FileStatus, OwnerName, PartPlan, PartSet, Session, SessionId, SessionStatus,
-    StatusReason, Timestamp, Upload, Usage,
+    Event, FileId, FileRecord, FileStatus, MultipartUpload, OwnerName, PartPlan, PartSet, Session, SessionId,
+    SessionStatus, StatusReason, Timestamp, Upload, Usage,
 };
 
 /// The prefixes that sea-orm gives to the columns of the session and of the file in a join.
@@ -281,7 +281,8 @@ pub(super) fn session_of(columns: BytesColumns, now: Timestamp) -> Result<Sessio
         version: 0,
         idempotency_key: None,
         declared_sha256: None,
-        storage_upload_id,
+        declared_crc64nvme: None,
+        storage_upload: storage_upload_id.map(|id| MultipartUpload { id, checks_crc64: false }),
         expires_at: now,
         created_at: now,
         updated_at: now,

@@ -132,6 +132,7 @@ struct Data<'a> {
     content_type: Option<&'a str>,
     size_bytes: Option<u64>,
     sha256: Option<String>,
+    crc64nvme: Option<String>,
     composite_sha256: Option<String>,
     metadata: Option<&'a Metadata>,
 }
@@ -150,6 +151,7 @@ impl Event {
             content_type: Some(&file.content_type),
             size_bytes: Some(file.size_bytes),
             sha256: file.sha256.map(|digest| digest.to_string()),
+            crc64nvme: file.crc64nvme.map(|checksum| checksum.to_string()),
             composite_sha256: file.composite_sha256.map(|digest| digest.to_string()),
             metadata: Some(&file.metadata),
         };
@@ -172,6 +174,7 @@ impl Event {
             content_type: None,
             size_bytes: None,
             sha256: None,
+            crc64nvme: None,
             composite_sha256: None,
             metadata: None,
         };

@@ -4,7 +4,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::{FileId, Metadata, OwnerName, Sha256Digest, Timestamp};
+use super::{Crc64Nvme, FileId, Metadata, OwnerName, Sha256Digest, Timestamp};
 
 /// The status of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,9 @@ pub struct FileRecord {
     /// The SHA-256 of its bytes, computed by the server. `None` until the file is stored, and after that if the server
     /// computes it on request only and no client has asked.
     pub sha256: Option<Sha256Digest>,
+    /// The CRC-64/NVME of its bytes. `None` until the file is stored, and after that if a version of the server received parts that
+    /// computed none, and no client has asked.
+    pub crc64nvme: Option<Crc64Nvme>,
     /// The SHA-256 of its parts' SHA-256, see [`Sha256Digest::composite`]; `None` until finalized.
     pub composite_sha256: Option<Sha256Digest>,
     /// The metadata that the client attached to it.
@@ -71,6 +74,13 @@ pub struct FileRecord {
     pub created_at: Timestamp,
     /// When this record last changed.
     pub updated_at: Timestamp,
+}
+
+impl FileRecord {
+    /// Whether both digests of its bytes are known.
+    pub fn has_digests(&self) -> bool {
+        self.sha256.is_some() && self.crc64nvme.is_some()
+    }
 }
 
 /// The form in which names are compared: Unicode normal form C. macOS decomposes names, and the same name must match from

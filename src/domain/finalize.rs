@@ -5,13 +5,17 @@
 //! that is repeated, runs twice at once, or resumes after a crash makes the same decisions, so the client gets the same
 //! response.
 
-use super::{CompleteFile, PartRecord, PartSet, SessionStatus, Sha256Digest, StatusReason, Upload};
+use super::{
+    CompleteFile, Crc64Nvme, FileDigests, PartRecord, PartSet, SessionStatus, Sha256Digest, StatusReason, Upload,
+};
 
 /// The digests that the client expects the file to have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExpectedDigests {
     /// The SHA-256 of the whole file.
     pub sha256: Option<Sha256Digest>,
+    /// The CRC-64/NVME of the whole file.
+    pub crc64nvme: Option<Crc64Nvme>,
     /// The composite digest over the parts.
     pub composite_sha256: Option<Sha256Digest>,
 }
@@ -29,7 +33,9 @@ pub struct Finalize {
     /// All parts, once they are read.
     pub parts: Option<ReceivedParts>,
     /// The SHA-256 of the bytes.
-    pub actual: Actual,
+    pub sha256: Actual<Sha256Digest>,
+    /// The CRC-64/NVME of the bytes, if the server has to compute it because it does not follow from the parts.
+    pub crc64nvme: Actual<Crc64Nvme>,
     /// Where the complete file is.
     pub location: Option<String>,
 }
@@ -40,6 +46,8 @@ pub struct ReceivedParts {
     records: Vec<PartRecord>,
     numbers: PartSet,
     composite_sha256: Sha256Digest,
+    /// `None` if a part has none.
+    crc64nvme: Option<Crc64Nvme>,
 }
 
 impl From<Vec<PartRecord>> for ReceivedParts {
@@ -47,19 +55,21 @@ impl From<Vec<PartRecord>> for ReceivedParts {
     fn from(records: Vec<PartRecord>) -> Self {
         let numbers = records.iter().map(|record| record.part.number).collect();
         let composite_sha256 = Sha256Digest::composite(records.iter().map(|record| record.sha256));
-        Self { records, numbers, composite_sha256 }
+        let pieces = records.iter().map(|record| Some((record.crc64nvme?, record.part.size_bytes)));
+        let crc64nvme = pieces.collect::<Option<Vec<_>>>().map(Crc64Nvme::of_pieces);
+        Self { records, numbers, composite_sha256, crc64nvme }
     }
 }
 
-/// The state of the SHA-256 of the bytes.
+/// The state of a digest of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Actual {
+pub enum Actual<T> {
     /// Not computed yet.
     Unknown,
     /// Not computable yet: the storage returns the bytes only after the file is complete.
     NotReadableYet,
     /// Computed.
-    Known(Sha256Digest),
+    Known(T),
 }
 
 /// One step of a finalize.
@@ -69,22 +79,24 @@ pub enum Step {
     ReadParts,
     /// Compute the SHA-256 of the bytes.
     Hash,
+    /// Compute the CRC-64/NVME of the bytes.
+    ComputeCrc64,
     /// Let the storage combine the parts into one file.
     CompleteFile,
     /// Record the file as complete: the last step of a first finalize.
     Record(CompleteFile),
-    /// Record that the bytes do not have the SHA-256 that was declared at creation.
-    FailChecksum(Sha256Digest),
-    /// Record the SHA-256 of a file that was completed without one.
-    LearnSha256(Sha256Digest),
+    /// Record that the bytes, which have these digests, do not have those that were declared at creation.
+    FailChecksum(FileDigests),
+    /// Compute and record the digests that a stored file lacks.
+    LearnDigests,
     /// Nothing is left to do: return the upload.
     Done,
 }
 
 impl Step {
-    /// Whether the step changes stored data. After the first such step, a finalize must run to its end.
-    pub fn changes_something(&self) -> bool {
-        !matches!(self, Self::ReadParts | Self::Hash | Self::Done)
+    /// Whether a finalize must run to its end from this step on, because the steps after it belong together.
+    pub fn must_be_followed(&self) -> bool {
+        matches!(self, Self::CompleteFile | Self::Record(_) | Self::FailChecksum(_))
     }
 }
 
@@ -100,6 +112,13 @@ pub enum Refusal {
         /// The SHA-256 of the bytes.
         actual: Sha256Digest,
     },
+    /// The file does not have the expected or declared CRC-64/NVME.
+    Crc64Mismatch {
+        /// The expected or declared checksum.
+        expected: Crc64Nvme,
+        /// The checksum of the bytes.
+        actual: Crc64Nvme,
+    },
     /// The parts do not have the composite digest that the client expects.
     CompositeMismatch {
         /// The digest that the client expects.
@@ -111,15 +130,14 @@ pub enum Refusal {
     Closed,
     /// The file is needed, and it was deleted.
     FileDeleted,
-    /// The records of the parts are needed, and the server has removed them.
-    PartsNotKept,
 }
 
 impl Finalize {
     /// A finalize of this upload, before its first step.
     pub fn new(upload: Upload, expected: ExpectedDigests, hashes_every_file: bool) -> Self {
         let must_hash = upload.session.must_hash(hashes_every_file) || expected.sha256.is_some();
-        Self { upload, expected, must_hash, parts: None, actual: Actual::Unknown, location: None }
+        let (sha256, crc64nvme) = (Actual::Unknown, Actual::Unknown);
+        Self { upload, expected, must_hash, parts: None, sha256, crc64nvme, location: None }
     }
 
     /// The records of all parts; empty before they are read.
@@ -148,60 +166,79 @@ impl Finalize {
         }
         let composite_sha256 = parts.composite_sha256;
         self.check_composite(composite_sha256)?;
-        let sha256 = match (self.actual, &self.location) {
-            (Actual::Known(actual), _) => {
-                self.check_sha256(actual)?;
-                if session.declared_sha256.is_some_and(|declared| declared != actual) {
-                    return Ok(Step::FailChecksum(actual));
-                }
-                Some(actual)
-            }
-            _ if !self.must_hash => None,
-            (Actual::Unknown, _) | (Actual::NotReadableYet, Some(_)) => return Ok(Step::Hash),
-            (Actual::NotReadableYet, None) => None,
-        };
+        // The checksum follows from the parts, so it is compared before the bytes are read.
+        let crc64nvme = parts.crc64nvme.map_or(self.crc64nvme, Actual::Known);
+        let must_know_crc = self.expected.crc64nvme.or(session.declared_crc64nvme).is_some();
+        let Ok(crc64nvme) = self.settle(crc64nvme, must_know_crc) else { return Ok(Step::ComputeCrc64) };
+        if let Some(failed) = self.check(FileDigests { sha256: None, crc64nvme })? {
+            return Ok(failed);
+        }
+        let Ok(sha256) = self.settle(self.sha256, self.must_hash) else { return Ok(Step::Hash) };
+        let digests = FileDigests { sha256, crc64nvme };
+        if let Some(failed) = self.check(digests)? {
+            return Ok(failed);
+        }
         match self.location.clone() {
-            Some(location) => Ok(Step::Record(CompleteFile { sha256, composite_sha256, location })),
+            Some(location) => Ok(Step::Record(CompleteFile { digests, composite_sha256, location })),
             None => Ok(Step::CompleteFile),
         }
     }
 
+    /// The digest, if it is known. `None` if it is not needed, or not needed yet. An error if it must be computed now.
+    fn settle<T>(&self, actual: Actual<T>, is_needed: bool) -> Result<Option<T>, MustCompute> {
+        match (actual, &self.location) {
+            (Actual::Known(actual), _) => Ok(Some(actual)),
+            _ if !is_needed => Ok(None),
+            (Actual::Unknown, _) | (Actual::NotReadableYet, Some(_)) => Err(MustCompute),
+            (Actual::NotReadableYet, None) => Ok(None),
+        }
+    }
+
+    /// Compares the digests of an open session that are known. A declared one that is wrong fails the session.
+    fn check(&self, actual: FileDigests) -> Result<Option<Step>, Refusal> {
+        self.check_expected(actual)?;
+        let session = &self.upload.session;
+        let is_wrong = differ(session.declared_sha256, actual.sha256).is_some()
+            || differ(session.declared_crc64nvme, actual.crc64nvme).is_some();
+        Ok(is_wrong.then_some(Step::FailChecksum(actual)))
+    }
+
     fn of_complete(&self) -> Result<Step, Refusal> {
-        let file = &self.upload.file;
+        let (file, expected) = (&self.upload.file, &self.expected);
         if let Some(composite) = file.composite_sha256 {
             self.check_composite(composite)?;
         }
-        match (file.sha256, self.actual) {
-            (Some(actual), _) => self.check_sha256(actual).map(|()| Step::Done),
-            (None, _) if self.expected.sha256.is_none() => Ok(Step::Done),
-            (None, _) if self.upload.session.file_deleted => Err(Refusal::FileDeleted),
-            (None, Actual::Known(actual)) => Ok(Step::LearnSha256(actual)),
-            (None, _) => match &self.parts {
-                _ if !self.upload.session.has_part_records() => Err(Refusal::PartsNotKept),
-                None => Ok(Step::ReadParts),
-                // The server has removed some of them since the session was read.
-                Some(parts) if parts.numbers.len() < self.upload.session.plan.total_parts() => {
-                    Err(Refusal::PartsNotKept)
-                }
-                Some(_) => Ok(Step::Hash),
-            },
+        self.check_expected(FileDigests { sha256: file.sha256, crc64nvme: file.crc64nvme })?;
+        let is_known = (expected.sha256.is_none() || file.sha256.is_some())
+            && (expected.crc64nvme.is_none() || file.crc64nvme.is_some());
+        match is_known {
+            true => Ok(Step::Done),
+            false if self.upload.session.file_deleted => Err(Refusal::FileDeleted),
+            false => Ok(Step::LearnDigests),
         }
     }
 
     fn of_ended_without_file(&self) -> Refusal {
         let Upload { session, file } = &self.upload;
-        match (session.status_reason, file.sha256) {
-            (Some(StatusReason::ChecksumMismatch), Some(actual)) => {
-                Refusal::Sha256Mismatch { expected: session.declared_sha256.unwrap_or(actual), actual }
-            }
-            _ => Refusal::Closed,
+        if session.status_reason != Some(StatusReason::ChecksumMismatch) {
+            return Refusal::Closed;
+        }
+        if let Some((expected, actual)) = differ(session.declared_crc64nvme, file.crc64nvme) {
+            return Refusal::Crc64Mismatch { expected, actual };
+        }
+        match file.sha256 {
+            Some(actual) => Refusal::Sha256Mismatch { expected: session.declared_sha256.unwrap_or(actual), actual },
+            None => Refusal::Closed,
         }
     }
 
-    fn check_sha256(&self, actual: Sha256Digest) -> Result<(), Refusal> {
-        match self.expected.sha256 {
-            Some(expected) if expected != actual => Err(Refusal::Sha256Mismatch { expected, actual }),
-            _ => Ok(()),
+    fn check_expected(&self, actual: FileDigests) -> Result<(), Refusal> {
+        if let Some((expected, actual)) = differ(self.expected.crc64nvme, actual.crc64nvme) {
+            return Err(Refusal::Crc64Mismatch { expected, actual });
+        }
+        match differ(self.expected.sha256, actual.sha256) {
+            Some((expected, actual)) => Err(Refusal::Sha256Mismatch { expected, actual }),
+            None => Ok(()),
         }
     }
 
@@ -213,26 +250,40 @@ impl Finalize {
     }
 }
 
+/// A digest must be computed before the finalize can go on.
+struct MustCompute;
+
+/// Both digests, if they are known and not equal.
+fn differ<T: PartialEq>(wanted: Option<T>, actual: Option<T>) -> Option<(T, T)> {
+    wanted.zip(actual).filter(|(wanted, actual)| wanted != actual)
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::domain::{Metadata, OwnerName, PartPlan, Timestamp, UploadRequest};
+    use crate::domain::{Digests, Metadata, OwnerName, PartPlan, Timestamp, UploadRequest};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
     const TTL: TimeDelta = TimeDelta::hours(1);
+    const PARTS: [&str; 2] = ["0123456789", "abcdefghij"];
 
     fn digest(of: &str) -> Sha256Digest {
         Sha256Digest::of(of.as_bytes())
     }
 
     fn upload(declared: Option<Sha256Digest>) -> Upload {
+        upload_declaring(FileDigests { sha256: declared, crc64nvme: None })
+    }
+
+    fn upload_declaring(declared: FileDigests) -> Upload {
         let request = UploadRequest {
             original_filename: "a.bin".to_owned(),
             content_type: "application/octet-stream".to_owned(),
             plan: PartPlan::new(20, 10).unwrap(),
-            declared_sha256: declared,
+            declared_sha256: declared.sha256,
+            declared_crc64nvme: declared.crc64nvme,
             metadata: Metadata::default(),
             idempotency_key: None,
             auto_finalize: false,
@@ -251,10 +302,20 @@ mod tests {
         let record = |number: u32| PartRecord {
             part: plan.part(number).unwrap(),
             sha256: digest(&format!("part {number}")),
+            crc64nvme: Some(crc(PARTS[number as usize - 1])),
             storage_etag: None,
             received_at: NOW,
         };
         vec![record(1), record(2)]
+    }
+
+    fn crc(of: &str) -> Crc64Nvme {
+        Digests::of(of.as_bytes()).crc64nvme
+    }
+
+    /// As a version without checksums recorded them.
+    fn without_checksums() -> Vec<PartRecord> {
+        records().into_iter().map(|record| PartRecord { crc64nvme: None, ..record }).collect()
     }
 
     fn composite() -> Sha256Digest {
@@ -264,18 +325,32 @@ mod tests {
     /// Executes the steps as the service does. `readable`: whether the storage returns bytes before the file is
     /// complete.
     fn run(finalize: &mut Finalize, bytes: Sha256Digest, readable: bool) -> Result<Vec<&'static str>, Refusal> {
+        run_with(finalize, records(), bytes, readable)
+    }
+
+    fn run_with(
+        finalize: &mut Finalize,
+        records: Vec<PartRecord>,
+        bytes: Sha256Digest,
+        readable: bool,
+    ) -> Result<Vec<&'static str>, Refusal> {
         let mut steps = Vec::new();
         loop {
             steps.push(match finalize.next()? {
                 Step::ReadParts => {
-                    finalize.parts = Some(records().into());
+                    finalize.parts = Some(records.clone().into());
                     "read parts"
                 }
                 Step::Hash => {
-                    let is_complete = finalize.location.is_some() || !finalize.upload.session.status.is_open();
-                    finalize.actual =
-                        if readable || is_complete { Actual::Known(bytes) } else { Actual::NotReadableYet };
+                    let is_readable = readable || finalize.location.is_some();
+                    finalize.sha256 = if is_readable { Actual::Known(bytes) } else { Actual::NotReadableYet };
                     "hash"
+                }
+                Step::ComputeCrc64 => {
+                    let is_readable = readable || finalize.location.is_some();
+                    finalize.crc64nvme =
+                        if is_readable { Actual::Known(crc(&PARTS.concat())) } else { Actual::NotReadableYet };
+                    "crc"
                 }
                 Step::CompleteFile => {
                     finalize.location = Some("stored/1".to_owned());
@@ -289,8 +364,9 @@ mod tests {
                     assert!(finalize.upload.fail_checksum(actual, NOW));
                     "fail"
                 }
-                Step::LearnSha256(actual) => {
-                    assert!(finalize.upload.learn_sha256(actual, NOW));
+                Step::LearnDigests => {
+                    let digests = Digests { sha256: bytes, crc64nvme: crc(&PARTS.concat()) };
+                    assert!(finalize.upload.learn_digests(digests, NOW));
                     "learn"
                 }
                 Step::Done => return Ok(steps),
@@ -304,7 +380,7 @@ mod tests {
     }
 
     fn expecting(sha256: Sha256Digest) -> ExpectedDigests {
-        ExpectedDigests { sha256: Some(sha256), composite_sha256: None }
+        ExpectedDigests { sha256: Some(sha256), ..ExpectedDigests::default() }
     }
 
     #[test]
@@ -330,7 +406,7 @@ mod tests {
             assert_eq!(run(&mut wrong, digest("x"), readable), Err(refusal));
             assert!(wrong.upload.session.status.is_open());
         }
-        let expected = ExpectedDigests { sha256: None, composite_sha256: Some(digest("y")) };
+        let expected = ExpectedDigests { composite_sha256: Some(digest("y")), ..ExpectedDigests::default() };
         let mut wrong = finalize(upload(None), expected, true);
         let refusal = Refusal::CompositeMismatch { expected: digest("y"), actual: composite() };
         assert_eq!(run(&mut wrong, digest("x"), true), Err(refusal));
@@ -356,7 +432,7 @@ mod tests {
         let mut second = finalize(first.upload.clone(), ExpectedDigests::default(), false);
         assert_eq!(run(&mut second, digest("x"), false), Ok(vec![]));
         let mut asked = finalize(first.upload, expecting(digest("x")), false);
-        assert_eq!(run(&mut asked, digest("x"), false), Ok(vec!["read parts", "hash", "learn"]));
+        assert_eq!(run(&mut asked, digest("x"), false), Ok(vec!["learn"]));
         let mut wrong = finalize(asked.upload, expecting(digest("y")), false);
         assert!(matches!(run(&mut wrong, digest("x"), false), Err(Refusal::Sha256Mismatch { .. })));
     }
@@ -373,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_of_a_deleted_file_or_of_removed_parts_cannot_be_checked() {
+    fn a_digest_of_a_deleted_file_cannot_be_computed() {
         let mut complete = finalize(upload(None), ExpectedDigests::default(), false);
         run(&mut complete, digest("x"), false).unwrap();
         let again = |change: fn(&mut Upload), expected| {
@@ -382,11 +458,58 @@ mod tests {
             run(&mut finalize(upload, expected, false), digest("x"), false)
         };
         let delete = |upload: &mut Upload| assert!(upload.delete_file(NOW));
-        let remove = |upload: &mut Upload| upload.session.keeps_part_records = false;
         assert_eq!(again(delete, expecting(digest("x"))), Err(Refusal::FileDeleted));
-        assert_eq!(again(remove, expecting(digest("x"))), Err(Refusal::PartsNotKept));
         assert_eq!(again(delete, ExpectedDigests::default()), Ok(vec![]));
-        assert_eq!(again(remove, ExpectedDigests::default()), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_checksum_follows_from_the_parts_and_is_compared_before_the_bytes_are_read() {
+        let whole = crc(&PARTS.concat());
+        let expecting = |crc64nvme| ExpectedDigests { crc64nvme: Some(crc64nvme), ..ExpectedDigests::default() };
+        for readable in [true, false] {
+            let mut right = finalize(upload(None), expecting(whole), false);
+            assert_eq!(run(&mut right, digest("x"), readable), Ok(vec!["read parts", "complete", "record"]));
+            assert_eq!(right.upload.file.crc64nvme, Some(whole));
+            let refusal = Refusal::Crc64Mismatch { expected: crc("y"), actual: whole };
+            let mut wrong = finalize(upload(None), expecting(crc("y")), true);
+            assert_eq!(run(&mut wrong, digest("x"), readable), Err(refusal.clone()));
+            assert!(wrong.upload.session.status.is_open() && wrong.location.is_none());
+            let mut again = finalize(right.upload, expecting(crc("y")), false);
+            assert_eq!(run(&mut again, digest("x"), readable), Err(refusal.clone()));
+
+            let declared = FileDigests { sha256: Some(digest("x")), crc64nvme: Some(crc("y")) };
+            let mut declared = finalize(upload_declaring(declared), ExpectedDigests::default(), false);
+            assert_eq!(run(&mut declared, digest("x"), readable), Err(refusal.clone()));
+            assert_eq!(declared.upload.session.status, SessionStatus::Failed);
+            let mut again = finalize(declared.upload, ExpectedDigests::default(), false);
+            assert_eq!(run(&mut again, digest("x"), readable), Err(refusal));
+        }
+    }
+
+    #[test]
+    fn a_checksum_that_parts_lack_is_computed_only_if_a_client_says_one() {
+        let whole = crc(&PARTS.concat());
+        let declaring = |crc64nvme| upload_declaring(FileDigests { sha256: None, crc64nvme: Some(crc64nvme) });
+        let expected = ExpectedDigests { crc64nvme: Some(whole), ..ExpectedDigests::default() };
+        let mut old = finalize(upload(None), ExpectedDigests::default(), false);
+        let steps = run_with(&mut old, without_checksums(), digest("x"), true);
+        assert_eq!((steps, old.upload.file.crc64nvme), (Ok(vec!["read parts", "complete", "record"]), None));
+        let mut asked = finalize(old.upload, expected, false);
+        assert_eq!(run(&mut asked, digest("x"), true), Ok(vec!["learn"]));
+        assert_eq!(asked.upload.file.crc64nvme, Some(whole));
+        for (upload, expected) in [(upload(None), expected), (declaring(whole), ExpectedDigests::default())] {
+            let mut local = finalize(upload.clone(), expected, false);
+            let steps = run_with(&mut local, without_checksums(), digest("x"), true);
+            assert_eq!(steps, Ok(vec!["read parts", "crc", "complete", "record"]));
+            assert_eq!(local.upload.file.crc64nvme, Some(whole));
+            let mut object = finalize(upload, expected, false);
+            let steps = run_with(&mut object, without_checksums(), digest("x"), false);
+            assert_eq!(steps, Ok(vec!["read parts", "crc", "complete", "crc", "record"]));
+        }
+        let mut wrong = finalize(declaring(crc("y")), ExpectedDigests::default(), false);
+        let refusal = Refusal::Crc64Mismatch { expected: crc("y"), actual: whole };
+        assert_eq!(run_with(&mut wrong, without_checksums(), digest("x"), false), Err(refusal));
+        assert_eq!(wrong.upload.session.status, SessionStatus::Failed);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Owns the fields of a session and the values that are computed from them. Does not own the state changes: those are
 //! in `upload`.
 
-use super::{FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Tail, Timestamp};
+use super::{Crc64Nvme, FileId, OwnerName, Part, PartPlan, PartSet, SessionId, Sha256Digest, Tail, Timestamp};
 
 /// The status of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ pub enum StatusReason {
     AbortedByOwner,
     /// No client used it for the session time-to-live.
     Expired,
-    /// The stored bytes do not have the SHA-256 that was declared at creation.
+    /// The stored bytes do not have the digest that was declared at creation.
     ChecksumMismatch,
     /// The storage has lost or changed bytes of received parts.
     BytesLost,
@@ -122,8 +122,10 @@ pub struct Session {
     pub idempotency_key: Option<String>,
     /// The SHA-256 of the whole file, if the client declared it at creation.
     pub declared_sha256: Option<Sha256Digest>,
-    /// The object store's id of its multipart upload, from the first part on; `None` on a local disk.
-    pub storage_upload_id: Option<String>,
+    /// The CRC-64/NVME of the whole file, if the client declared it at creation.
+    pub declared_crc64nvme: Option<Crc64Nvme>,
+    /// The object store's multipart upload of it, from the first part on; `None` on a local disk.
+    pub storage_upload: Option<MultipartUpload>,
     /// When the sweep will abort it, unless a part arrives before.
     pub expires_at: Timestamp,
     /// When it was created.
@@ -164,6 +166,15 @@ impl Session {
     }
 }
 
+/// A multipart upload of an object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultipartUpload {
+    /// The store's id of it.
+    pub id: String,
+    /// Whether the store checks the CRC-64/NVME of each part. It then expects one with each of them.
+    pub checks_crc64: bool,
+}
+
 /// A part that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartRecord {
@@ -171,6 +182,8 @@ pub struct PartRecord {
     pub part: Part,
     /// The SHA-256 of its bytes.
     pub sha256: Sha256Digest,
+    /// The CRC-64/NVME of its bytes. `None` if a version of the server received it that did not compute one.
+    pub crc64nvme: Option<Crc64Nvme>,
     /// The object store's ETag of the part; `None` on a local disk. Needed to complete the multipart upload.
     pub storage_etag: Option<String>,
     /// When it was acknowledged.

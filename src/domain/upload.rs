@@ -8,8 +8,8 @@
 use chrono::TimeDelta;
 
 use super::{
-    FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartSet, Session, SessionId, SessionStatus,
-    Sha256Digest, StatusReason, Timestamp,
+    Crc64Nvme, Digests, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartSet, Session,
+    SessionId, SessionStatus, Sha256Digest, StatusReason, Timestamp,
 };
 
 /// A session together with its file.
@@ -32,6 +32,8 @@ pub struct UploadRequest {
     pub plan: PartPlan,
     /// Its SHA-256, if the client declares it.
     pub declared_sha256: Option<Sha256Digest>,
+    /// Its CRC-64/NVME, if the client declares it.
+    pub declared_crc64nvme: Option<Crc64Nvme>,
     /// The metadata that the client attaches to it.
     pub metadata: Metadata,
     /// The client's name for the request; unique per owner.
@@ -53,11 +55,20 @@ pub struct UploadState {
     pub file: FileStatus,
 }
 
+/// The digests of a file's bytes, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileDigests {
+    /// Their SHA-256.
+    pub sha256: Option<Sha256Digest>,
+    /// Their CRC-64/NVME.
+    pub crc64nvme: Option<Crc64Nvme>,
+}
+
 /// The results of completing a file.
 #[derive(Clone, Debug)]
 pub struct CompleteFile {
-    /// The SHA-256 of its bytes, if it was computed.
-    pub sha256: Option<Sha256Digest>,
+    /// The digests of its bytes.
+    pub digests: FileDigests,
     /// The composite digest over its parts.
     pub composite_sha256: Sha256Digest,
     /// Where the storage keeps it.
@@ -74,6 +85,7 @@ impl Upload {
             content_type: request.content_type,
             size_bytes: request.plan.total_size_bytes(),
             sha256: None,
+            crc64nvme: None,
             composite_sha256: None,
             metadata: request.metadata,
             upload_metadata: request.upload_metadata,
@@ -100,7 +112,8 @@ impl Upload {
             version: 1,
             idempotency_key: request.idempotency_key,
             declared_sha256: request.declared_sha256,
-            storage_upload_id: None,
+            declared_crc64nvme: request.declared_crc64nvme,
+            storage_upload: None,
             expires_at: now + ttl,
             created_at: now,
             updated_at: now,
@@ -121,6 +134,7 @@ impl Upload {
             && (file.retain_until == request.retain_until
                 || request.retain_until.is_none() && file.status != FileStatus::Uploading)
             && session.declared_sha256 == request.declared_sha256
+            && session.declared_crc64nvme == request.declared_crc64nvme
             // The last append may have set it since.
             && (session.auto_finalize || !request.auto_finalize)
     }
@@ -142,7 +156,7 @@ impl Upload {
             return false;
         }
         self.file.status = FileStatus::Stored;
-        self.file.sha256 = complete.sha256;
+        (self.file.sha256, self.file.crc64nvme) = (complete.digests.sha256, complete.digests.crc64nvme);
         self.file.composite_sha256 = Some(complete.composite_sha256);
         self.file.location = Some(complete.location);
         let chosen = self.file.retain_until;
@@ -188,11 +202,11 @@ impl Upload {
         self.session.expires_at <= now && self.end_without_file(StatusReason::Expired, now)
     }
 
-    /// Fails the upload: the SHA-256 of its bytes is `actual`, not the declared one.
-    pub fn fail_checksum(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
+    /// Fails the upload: its bytes have these digests, and one of them is not the declared one.
+    pub fn fail_checksum(&mut self, actual: FileDigests, now: Timestamp) -> bool {
         let has_ended = self.end_without_file(StatusReason::ChecksumMismatch, now);
         if has_ended {
-            self.file.sha256 = Some(actual);
+            (self.file.sha256, self.file.crc64nvme) = (actual.sha256, actual.crc64nvme);
         }
         has_ended
     }
@@ -211,12 +225,13 @@ impl Upload {
         has_ended
     }
 
-    /// Adds the SHA-256 of a file that was completed without one.
-    pub fn learn_sha256(&mut self, actual: Sha256Digest, now: Timestamp) -> bool {
-        if self.file.status != FileStatus::Stored || self.file.sha256.is_some() {
+    /// Adds the digests of a stored file that it lacks.
+    pub fn learn_digests(&mut self, actual: Digests, now: Timestamp) -> bool {
+        if self.file.status != FileStatus::Stored || self.file.has_digests() {
             return false;
         }
-        self.file.sha256 = Some(actual);
+        self.file.sha256.get_or_insert(actual.sha256);
+        self.file.crc64nvme.get_or_insert(actual.crc64nvme);
         self.file.updated_at = now;
         self.session.touch(now);
         true
@@ -304,6 +319,7 @@ mod tests {
             content_type: "application/octet-stream".to_owned(),
             plan: PartPlan::new(25, 10).unwrap(),
             declared_sha256: None,
+            declared_crc64nvme: None,
             metadata: Metadata::default(),
             idempotency_key: None,
             auto_finalize: false,
@@ -326,7 +342,11 @@ mod tests {
     }
 
     fn complete_file() -> CompleteFile {
-        CompleteFile { sha256: None, composite_sha256: Sha256Digest::of(b"parts"), location: "stored/1".to_owned() }
+        CompleteFile {
+            digests: FileDigests::default(),
+            composite_sha256: Sha256Digest::of(b"parts"),
+            location: "stored/1".to_owned(),
+        }
     }
 
     type Move = fn(&mut Upload) -> bool;
@@ -335,7 +355,7 @@ mod tests {
         (|upload| upload.complete(complete_file(), None, at(2)), SessionStatus::Complete, FileStatus::Stored),
         (|upload| upload.abort(at(2)), SessionStatus::Aborted, FileStatus::Failed),
         (|upload| upload.expire(at(9_999)), SessionStatus::Aborted, FileStatus::Failed),
-        (|upload| upload.fail_checksum(Sha256Digest::of(b""), at(2)), SessionStatus::Failed, FileStatus::Failed),
+        (|upload| upload.fail_checksum(FileDigests::default(), at(2)), SessionStatus::Failed, FileStatus::Failed),
         (|upload| upload.fail_lost(at(2)), SessionStatus::Failed, FileStatus::Failed),
     ];
 
@@ -434,14 +454,16 @@ mod tests {
 
     #[test]
     fn a_digest_is_learned_once_and_of_a_stored_file_alone() {
-        let (first, second) = (Sha256Digest::of(b"1"), Sha256Digest::of(b"2"));
+        let (first, second) = (Digests::of(b"1"), Digests::of(b"2"));
         let mut upload = with_all_parts();
-        assert!(!upload.learn_sha256(first, at(2)));
+        assert!(!upload.learn_digests(first, at(2)));
         assert!(upload.complete(complete_file(), None, at(2)));
+        upload.file.crc64nvme = Some(second.crc64nvme);
         let version = upload.session.version;
-        assert!(upload.learn_sha256(first, at(3)));
-        assert!(!upload.learn_sha256(second, at(4)));
-        assert_eq!((upload.file.sha256, upload.session.version), (Some(first), version + 1));
+        assert!(upload.learn_digests(first, at(3)));
+        assert!(!upload.learn_digests(second, at(4)));
+        let learned = (upload.file.sha256, upload.file.crc64nvme, upload.session.version);
+        assert_eq!(learned, (Some(first.sha256), Some(second.crc64nvme), version + 1), "a known digest stays");
     }
 
     #[test]
@@ -459,7 +481,7 @@ mod tests {
             assert_eq!((upload.session.status, upload.file.status), (SessionStatus::Complete, FileStatus::Deleted));
             assert_eq!((upload.session.version, upload.file.updated_at), (before.session.version + 1, at(3)));
             assert!(upload.session.file_deleted && upload.file.location.is_none());
-            assert!(!upload.delete_file(at(4)) && !upload.learn_sha256(Sha256Digest::of(b""), at(4)));
+            assert!(!upload.delete_file(at(4)) && !upload.learn_digests(Digests::of(b""), at(4)));
         }
     }
 
@@ -522,6 +544,11 @@ mod tests {
         let other_name = UploadRequest { original_filename: "b.bin".to_owned(), ..request() };
         let other_type = UploadRequest { content_type: "text/plain".to_owned(), ..request() };
         let other_digest = UploadRequest { declared_sha256: Some(Sha256Digest::of(b"")), ..request() };
-        assert!(![other_size, other_name, other_type, other_digest].iter().any(|other| upload.has_same_input(other)));
+        let other_crc = UploadRequest { declared_crc64nvme: Some(Crc64Nvme::EMPTY), ..request() };
+        assert!(
+            ![other_size, other_name, other_type, other_digest, other_crc]
+                .iter()
+                .any(|other| upload.has_same_input(other))
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use serde_json::json;
 
 use super::{Code, Error};
-use crate::domain::{Account, PartSet, Session, Sha256Digest};
+use crate::domain::{Account, Crc64Nvme, PartSet, Session, Sha256Digest};
 
 impl Error {
     /// A file of this size does not fit into what the owner may use.
@@ -78,6 +78,13 @@ impl Error {
         Self::new(Code::ChecksumMismatch, format!("the {what} does not have the declared SHA-256"))
             .with("declared_sha256", declared.to_string())
             .with("actual_sha256", actual.to_string())
+    }
+
+    /// The file does not have the expected or declared CRC-64/NVME.
+    pub fn crc64_mismatch(declared: Crc64Nvme, actual: Crc64Nvme) -> Self {
+        Self::new(Code::ChecksumMismatch, "the file does not have the declared CRC-64/NVME")
+            .with("declared_crc64nvme", declared.to_string())
+            .with("actual_crc64nvme", actual.to_string())
     }
 
     /// The body does not have the declared digest. `algorithm` is its name, such as `SHA-512`.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{FileRecord, FileStatus, Metadata, Sha256Digest, Timestamp};
+use crate::domain::{Crc64Nvme, FileRecord, FileStatus, Metadata, Sha256Digest, Timestamp};
 
 /// A file in the answer for its session.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,9 +18,12 @@ pub(crate) struct FileBody {
     /// Its media type, as the client declared it.
     content_type: String,
     size_bytes: u64,
-    /// The SHA-256 of its bytes, which the server computed.
+    /// The SHA-256 of its bytes, which the server computed. Null until somebody asks, unless the server computes it for every file.
     #[schema(required, value_type = Option<Sha256Digest>)]
     sha256: Option<String>,
+    /// The CRC-64/NVME of its bytes. Null until the file is stored.
+    #[schema(required, value_type = Option<Crc64Nvme>)]
+    crc64nvme: Option<String>,
     /// The SHA-256 over the SHA-256 digests of its parts, 32 bytes each, in order.
     #[schema(required, value_type = Option<Sha256Digest>)]
     composite_sha256: Option<String>,
@@ -40,6 +43,7 @@ impl From<FileRecord> for FileBody {
             content_type: file.content_type,
             size_bytes: file.size_bytes,
             sha256: file.sha256.map(|digest| digest.to_string()),
+            crc64nvme: file.crc64nvme.map(|checksum| checksum.to_string()),
             composite_sha256: file.composite_sha256.map(|digest| digest.to_string()),
             status: file.status.as_str(),
             metadata: file.metadata,

@@ -1,8 +1,13 @@
-//! `GET /files` and `/files/{id}`.
+//! `GET /files`, `/files/{id}` and `/files/{id}/sha256`.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode, response::Response};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 
 use super::{
     bodies::{FilesBody, FilesParams, parse_file_status},
@@ -58,6 +63,26 @@ pub(super) async fn show(
     let file = service.file(&principal, id).await?;
     let (modified, body) = (file.updated_at, FileRecordBody::from(file));
     Ok(representation::answer(&conditions, &representation::of_json(&body, modified)?, Json(body))?)
+}
+
+/// Compute the SHA-256 of a file
+///
+/// Reads a stored file once, if its SHA-256 is not known yet, and answers with its record. For a large file this takes a while. If the
+/// request breaks off, repeat it: the server goes on meanwhile.
+#[utoipa::path(
+    post, path = "/files/{id}/sha256", operation_id = "computeFileSha256", tag = "files",
+    params(FilePath),
+    responses((status = 200, description = "The record, with the SHA-256.", body = FileRecordBody,
+        headers(("ETag"), ("Last-Modified"), ("Cache-Control")))),
+)]
+pub(super) async fn compute_sha256(
+    State(service): State<Arc<Service>>,
+    Caller(principal): Caller,
+    FilePath(id): FilePath,
+) -> Result<Response, Problem> {
+    let file = service.digest_file(&principal, id).await?;
+    let (modified, body) = (file.updated_at, FileRecordBody::from(file));
+    Ok((representation::headers(&representation::of_json(&body, modified)?), Json(body)).into_response())
 }
 
 /// Delete a file

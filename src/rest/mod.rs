@@ -55,6 +55,7 @@ fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(parts::receive, parts::show))
         .routes(routes!(files::list))
         .routes(routes!(files::show, files::delete))
+        .routes(routes!(files::compute_sha256))
         .routes(routes!(content::show))
         .routes(routes!(links::create))
         .routes(routes!(events::list))

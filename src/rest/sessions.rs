@@ -134,7 +134,11 @@ pub(super) async fn finalize(
     conditions: Preconditions,
     OptionalJsonBody(body): OptionalJsonBody<FinalizeBody>,
 ) -> Result<Response, Problem> {
-    let expected = DigestFields { sha256: body.sha256.as_deref(), composite_sha256: body.composite_sha256.as_deref() };
+    let expected = DigestFields {
+        sha256: body.sha256.as_deref(),
+        crc64nvme: body.crc64nvme.as_deref(),
+        composite_sha256: body.composite_sha256.as_deref(),
+    };
     Ok(session(service.finalize(&principal, id, expected, state_check(conditions)).await?).into_response())
 }
 

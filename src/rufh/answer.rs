@@ -32,10 +32,10 @@ pub(super) enum Origin {
 }
 
 /// The target's own answer: the record of the stored file.
-pub(super) fn stored(call: &Call, upload: Upload) -> Response {
+pub(super) async fn stored(call: &Call, upload: Upload) -> Response {
+    let upload = call.with_wanted_digest(upload).await;
     let location = located(header::LOCATION, call.file_url(upload.file.id));
-    let wants_digest = call.headers.contains_key("want-repr-digest");
-    let digest = upload.file.sha256.filter(|_| wants_digest).map(fields::repr_digest);
+    let digest = upload.file.sha256.filter(|_| fields::wants_digest(&call.headers)).map(fields::repr_digest);
     let headers: HeaderMap = location.into_iter().chain(digest).collect();
     (StatusCode::CREATED, headers, Json(FileRecordBody::from(upload.file))).into_response()
 }
@@ -49,7 +49,8 @@ pub(super) fn not_stored(call: &Call, error: Error) -> Response {
 }
 
 /// The target's own answer at the end of a resumable upload.
-pub(super) fn finished(call: &Call, upload: Upload, origin: Origin) -> Response {
+pub(super) async fn finished(call: &Call, upload: Upload, origin: Origin) -> Response {
+    let upload = call.with_wanted_digest(upload).await;
     let (id, file) = (upload.session.id, &upload.file);
     let mut headers = HeaderMap::from_iter([fields::complete(true), fields::offset(file.size_bytes), call.limit(None)]);
     headers.extend(file.sha256.map(fields::repr_digest));
@@ -57,7 +58,7 @@ pub(super) fn finished(call: &Call, upload: Upload, origin: Origin) -> Response 
         headers.extend(located(header::CONTENT_LOCATION, call.file_url(file.id)));
         headers.extend(located(header::LOCATION, call.upload_url(id)));
     }
-    let mut response = stored(call, upload);
+    let mut response = stored(call, upload).await;
     // A header of this answer replaces the target's.
     response.headers_mut().extend(headers);
     response

@@ -12,8 +12,8 @@ use axum::{
 
 use super::{fields, version::Version};
 use crate::{
-    domain::{FileId, Principal, Session, SessionId},
-    error::Error,
+    domain::{FileId, Principal, Session, SessionId, Upload},
+    error::{Code, Error},
     http::{Caller, Interim, Problem, PublicUrl},
     service::Service,
 };
@@ -54,6 +54,19 @@ impl Call {
     /// The URL of a file's record.
     pub(super) fn file_url(&self, id: FileId) -> String {
         self.public_url.absolute(&self.headers, &format!("/files/{id}"))
+    }
+
+    /// The upload of a stored file, with its SHA-256 if the client wants it and may ask for it. An answer without it is still right,
+    /// so a failure is only logged.
+    pub(super) async fn with_wanted_digest(&self, mut upload: Upload) -> Upload {
+        if upload.file.sha256.is_none() && fields::wants_digest(&self.headers) {
+            match self.service.digest_file(&self.principal, upload.file.id).await {
+                Ok(file) => upload.file = file,
+                Err(error) if error.code() == Code::Forbidden => {}
+                Err(error) => error.log(),
+            }
+        }
+        upload
     }
 
     /// `Upload-Limit`: the limits of every upload, and how long this one remains if no bytes arrive.

@@ -4,7 +4,7 @@
 //! Owns their names and their syntax. A field with a value of another type counts as absent, as the protocol demands.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use sfv::{BareItem, DictSerializer, Item, KeyRef, Parser};
+use sfv::{BareItem, DictSerializer, Dictionary, Item, KeyRef, ListEntry, Parser};
 
 use crate::domain::Sha256Digest;
 
@@ -43,6 +43,15 @@ fn item(headers: &HeaderMap, name: &HeaderName) -> Option<BareItem> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     Parser::new(value.to_str().ok()?).parse::<Item>().ok().map(|item| item.bare_item)
+}
+
+/// Whether a client wants the SHA-256 of the file in `Repr-Digest`
+/// ([RFC 9530](https://www.rfc-editor.org/rfc/rfc9530#name-integrity-preference-fields)).
+pub(super) fn wants_digest(headers: &HeaderMap) -> bool {
+    let values: Vec<_> = headers.get_all("want-repr-digest").iter().filter_map(|value| value.to_str().ok()).collect();
+    let wanted: Option<Dictionary> = Parser::new(&values.join(", ")).parse().ok();
+    let preference = wanted.as_ref().and_then(|wanted| wanted.get("sha-256"));
+    matches!(preference, Some(ListEntry::Item(Item { bare_item: BareItem::Integer(weight), .. })) if *weight > 0.into())
 }
 
 /// `Upload-Complete` in an answer.
@@ -89,6 +98,21 @@ mod tests {
         for value in ["1", "true", "?2", "??1"] {
             assert_eq!(boolean(&headers(&[value]), &OFFSET), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_digest_is_wanted_with_a_weight_above_zero() {
+        let wants = |value: &'static str| {
+            wants_digest(&HeaderMap::from_iter([(
+                HeaderName::from_static("want-repr-digest"),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert!(wants("sha-256=1") && wants("sha-512=10, sha-256=3"));
+        for value in ["sha-256=0", "sha-512=1", "sha-256", "x y", ""] {
+            assert!(!wants(value), "{value}");
+        }
+        assert!(!wants_digest(&HeaderMap::new()));
     }
 
     #[test]

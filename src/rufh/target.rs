@@ -68,7 +68,7 @@ async fn create(call: &mut Call, is_last: bool, body: Body) -> Result<Response> 
     let upload = call.service.create(&call.principal, file).await?.upload;
     match upload.session.status {
         // An earlier request with the same idempotency key was successful.
-        _ if upload.is_stored() => return Ok(finished(call, upload, Origin::Creation)),
+        _ if upload.is_stored() => return Ok(finished(call, upload, Origin::Creation).await),
         status if !status.is_open() => return Err(Error::session_closed(&upload.session)),
         _ => call.announce(&upload.session).await,
     }
@@ -79,7 +79,7 @@ async fn create(call: &mut Call, is_last: bool, body: Body) -> Result<Response> 
 async fn store(call: &mut Call, body: Body) -> Result<Response> {
     let (file, whole) = read(call, body, true)?;
     let upload = Box::pin(call.service.store(&call.principal, file, whole)).await?;
-    Ok(stored(call, upload))
+    Ok(stored(call, upload).await)
 }
 
 /// The session and the bytes of a first request. `is_whole`: whether the body is the whole file.

@@ -92,7 +92,7 @@ pub(super) async fn receive(call: &Call, upload: &Upload, bytes: Append<CheckedB
     let append = Box::pin(call.service.append(&call.principal, id, bytes));
     match call.reporting(&upload.session, append).await {
         Ok(Appended { upload, .. }) if upload.session.status == SessionStatus::Complete => {
-            finished(call, upload, origin)
+            finished(call, upload, origin).await
         }
         Ok(Appended { offset, upload }) if !finalizes => unfinished(call, &upload, offset, origin),
         Ok(Appended { upload, .. }) => {

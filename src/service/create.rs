@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::{
     Limits, Service,
     events::Event,
-    input::{MAX_CONTENT_TYPE_BYTES, check_filename, parse_sha256},
+    input::{MAX_CONTENT_TYPE_BYTES, check_filename, parse_crc64nvme, parse_sha256},
     scope,
 };
 use crate::{
@@ -36,6 +36,8 @@ pub struct CreateSession {
     pub total_size_bytes: i64,
     /// Its SHA-256 in hex. If it is given, the session fails at finalize unless the bytes have it.
     pub sha256: Option<String>,
+    /// Its CRC-64/NVME in base64; the same applies.
+    pub crc64nvme: Option<String>,
     /// A JSON object that the client attaches to the file, see [`Metadata::parse`].
     pub metadata: Option<Box<RawValue>>,
     /// The client's name for this request, 1 to 255 characters, unique per owner. A repeated request with the same key
@@ -123,6 +125,7 @@ pub(super) fn check(input: CreateSession, limits: &Limits) -> Result<UploadReque
         content_type: check_content_type(input.content_type)?,
         plan: PartPlan::choose(total_size_bytes, limits.chunk_size.0, limits.max_parts).map_err(Error::internal)?,
         declared_sha256: parse_sha256("sha256", input.sha256.as_deref())?,
+        declared_crc64nvme: parse_crc64nvme(input.crc64nvme.as_deref())?,
         metadata: check_metadata(input.metadata.as_deref())?,
         idempotency_key: input.idempotency_key.map(check_key).transpose()?,
         auto_finalize: input.auto_finalize,
@@ -220,6 +223,7 @@ mod tests {
         }
         assert_eq!(refused_field(|input| input.content_type = Some("nonsense".to_owned())), Some("content_type"));
         assert_eq!(refused_field(|input| input.sha256 = Some("abc".to_owned())), Some("sha256"));
+        assert_eq!(refused_field(|input| input.crc64nvme = Some("abc".to_owned())), Some("crc64nvme"));
         for key in ["", "a\tb", &"k".repeat(256)] {
             assert_eq!(refused_field(|input| input.idempotency_key = Some(key.to_owned())), Some("idempotency_key"));
         }

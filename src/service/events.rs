@@ -106,6 +106,7 @@ impl Service {
             file.id = %file.id,
             size_bytes = file.size_bytes,
             sha256 = file.sha256.map(tracing::field::display),
+            crc64nvme = file.crc64nvme.map(tracing::field::display),
             composite_sha256 = file.composite_sha256.map(tracing::field::display),
             "session finalized"
         );

@@ -8,34 +8,47 @@
 
 use std::sync::Arc;
 
-use super::{Service, input::parse_sha256};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Service,
+    input::{parse_crc64nvme, parse_sha256},
+};
 use crate::{
-    domain::{Actual, CompleteFile, ExpectedDigests, Finalize, Principal, Refusal, Session, SessionId, Step, Upload},
+    domain::{
+        Actual, CompleteFile, Crc64Nvme, ExpectedDigests, Finalize, PartRecord, Principal, Refusal, Session, SessionId,
+        Step, Upload,
+    },
     error::{Error, Result},
     storage,
 };
 
-/// The digests that a client expects, as it wrote them: hex.
+/// Parts that are read in one step to compute a checksum.
+const CRC_STEP_PARTS: usize = 64;
+
+/// The digests that a client expects, as it wrote them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DigestFields<'a> {
-    /// The SHA-256 of the whole file.
+    /// The SHA-256 of the whole file, in hex.
     pub sha256: Option<&'a str>,
-    /// The SHA-256 over the parts' SHA-256; see [`Sha256Digest::composite`](crate::domain::Sha256Digest::composite).
+    /// The CRC-64/NVME of the whole file, in base64.
+    pub crc64nvme: Option<&'a str>,
+    /// The SHA-256 over the parts' SHA-256, in hex; see [`Sha256Digest::composite`](crate::domain::Sha256Digest::composite).
     pub composite_sha256: Option<&'a str>,
 }
 
 impl Service {
     /// Makes a stored file of a session whose parts have all arrived. A repeated call returns the same result.
     ///
-    /// If an expected digest is wrong, nothing changes. If the SHA-256 that was declared at creation is wrong, the
+    /// If an expected digest is wrong, nothing changes. If a digest that was declared at creation is wrong, the
     /// session fails for good: its parts cannot be sent again. An open session is finalized only if `may_change`
     /// accepts its present state. `may_change` is not called for a session that has ended. So a retry gets the result
     /// of the first request, even if the condition of the request (`If-Match`) no longer holds.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_INPUT`, `PARTS_MISSING` with the missing ranges, `CHECKSUM_MISMATCH` with both digests,
-    /// `SESSION_CLOSED` if it ended without a file, `PRECONDITION_FAILED`. `PARTS_NOT_KEPT`, or `NOT_FOUND` after the deletion of
-    /// the file, if it would have to read the file for a digest that it does not know.
+    /// `SESSION_CLOSED` if it ended without a file, `PRECONDITION_FAILED`. `NOT_FOUND` after the deletion of
+    /// the file, if it would have to read the file for a digest that it does not know. `BYTES_LOST`.
     pub async fn finalize(
         self: &Arc<Self>,
         principal: &Principal,
@@ -45,6 +58,7 @@ impl Service {
     ) -> Result<Upload> {
         let expected = ExpectedDigests {
             sha256: parse_sha256("sha256", expected.sha256)?,
+            crc64nvme: parse_crc64nvme(expected.crc64nvme)?,
             composite_sha256: parse_sha256("composite_sha256", expected.composite_sha256)?,
         };
         let upload = self.status(principal, id).await?;
@@ -55,7 +69,7 @@ impl Service {
         loop {
             match next(&finalize)? {
                 Step::Done => return Ok(finalize.upload),
-                step if step.changes_something() => {
+                step if step.must_be_followed() => {
                     let this = Arc::clone(self);
                     return self.run_detached(async move { this.run_finalize(finalize).await }).await;
                 }
@@ -64,7 +78,7 @@ impl Service {
         }
     }
 
-    async fn run_finalize(&self, mut finalize: Finalize) -> Result<Upload> {
+    async fn run_finalize(self: &Arc<Self>, mut finalize: Finalize) -> Result<Upload> {
         loop {
             match next(&finalize)? {
                 Step::Done => return Ok(finalize.upload),
@@ -73,21 +87,19 @@ impl Service {
         }
     }
 
-    async fn execute(&self, step: Step, finalize: &mut Finalize) -> Result<()> {
+    async fn execute(self: &Arc<Self>, step: Step, finalize: &mut Finalize) -> Result<()> {
         match step {
             Step::ReadParts => self.read_parts(finalize).await,
             Step::Hash => self.hash(finalize).await,
+            Step::ComputeCrc64 => self.compute_crc64(finalize).await,
             Step::CompleteFile => self.complete(finalize).await,
             Step::Record(complete) => self.record_complete(finalize, complete).await,
             Step::FailChecksum(actual) => {
                 let now = self.clock.now();
                 self.end_finalize(finalize, |upload| upload.fail_checksum(actual, now)).await
             }
-            Step::LearnSha256(actual) => {
-                let (now, session) = (self.clock.now(), &finalize.upload.session);
-                let learn = |upload: &mut Upload| upload.learn_sha256(actual, now);
-                (finalize.upload, _) = self.db.change_upload(Some(&session.owner), session.id, learn).await?;
-                self.prefix_hashes.forget(finalize.upload.session.id);
+            Step::LearnDigests => {
+                finalize.upload = self.learn_digests(finalize.upload.clone()).await?;
                 Ok(())
             }
             Step::Done => Ok(()),
@@ -114,17 +126,39 @@ impl Service {
     async fn hash(&self, finalize: &mut Finalize) -> Result<()> {
         let session = &finalize.upload.session;
         let parts = finalize.records();
-        let is_complete = finalize.location.is_some() || !session.status.is_open();
         match self.prefix_hashes.finish(&*self.storage, session, parts).await {
-            Ok(Some(actual)) => finalize.actual = Actual::Known(actual),
-            Ok(None) if !is_complete => finalize.actual = Actual::NotReadableYet,
-            Ok(None) => {
-                let problem = format!("session {}: its complete file is missing", session.id);
-                self.look_again(finalize, storage::Error::Lost(problem)).await?;
-            }
+            Ok(Some(actual)) => finalize.sha256 = Actual::Known(actual),
+            Ok(None) if finalize.location.is_none() => finalize.sha256 = Actual::NotReadableYet,
+            Ok(None) => self.look_again(finalize, missing(session)).await?,
             Err(error) => self.look_again(finalize, error).await?,
         }
         Ok(())
+    }
+
+    /// For parts that a version of the server received that computed no checksums.
+    async fn compute_crc64(&self, finalize: &mut Finalize) -> Result<()> {
+        let session = &finalize.upload.session;
+        match self.crc64_of(session, finalize.records()).await {
+            Ok(Some(actual)) => finalize.crc64nvme = Actual::Known(actual),
+            Ok(None) if finalize.location.is_none() => finalize.crc64nvme = Actual::NotReadableYet,
+            Ok(None) => self.look_again(finalize, missing(session)).await?,
+            Err(error) => self.look_again(finalize, error).await?,
+        }
+        Ok(())
+    }
+
+    /// Reads these parts, which are all of a session, and compares them with their digests. `None` if they cannot be read yet.
+    async fn crc64_of(&self, session: &Session, parts: &[PartRecord]) -> storage::Result<Option<Crc64Nvme>> {
+        let mut pieces = Vec::new();
+        for parts in parts.chunks(CRC_STEP_PARTS) {
+            let Some(compared) = self.storage.compare(session, Sha256::new(), parts).await? else { return Ok(None) };
+            if !compared.damaged.is_empty() {
+                let problem = format!("parts {} do not have the bytes that arrived", compared.damaged);
+                return Err(storage::Error::Lost(problem));
+            }
+            pieces.push((compared.crc64nvme, parts.iter().map(|record| record.part.size_bytes).sum()));
+        }
+        Ok(Some(Crc64Nvme::of_pieces(pieces)))
     }
 
     async fn complete(&self, finalize: &mut Finalize) -> Result<()> {
@@ -154,31 +188,26 @@ impl Service {
         self.free_without_file(&finalize.upload.session).await
     }
 
-    /// Reads the upload again after a failure of the storage. If another request has ended the upload or deleted the file, that
-    /// explains the failure, and the finalize continues from the new state.
+    /// Reads the upload again after a failure of the storage. If another request has ended the upload, that explains the failure,
+    /// and the finalize continues from the new state.
     async fn look_again(&self, finalize: &mut Finalize, error: storage::Error) -> Result<()> {
-        let session = &finalize.upload.session;
-        if !session.status.is_open() {
-            let now = self.db.upload(&session.owner, session.id).await?;
-            let Some(deleted) = now.filter(|now| now.session.file_deleted) else {
-                return Err(self.explain_unreadable(error).await);
-            };
-            finalize.upload = deleted;
-            return Ok(());
-        }
         finalize.upload = self.resolve_storage_failure(&finalize.upload.session, error, |_| true).await?;
         self.prefix_hashes.forget(finalize.upload.session.id);
         Ok(())
     }
 }
 
+fn missing(session: &Session) -> storage::Error {
+    storage::Error::Lost(format!("session {}: its complete file is missing", session.id))
+}
+
 fn next(finalize: &Finalize) -> Result<Step> {
     finalize.next().map_err(|refusal| match refusal {
         Refusal::PartsMissing(received) => Error::parts_missing(&received, finalize.upload.session.plan.total_parts()),
         Refusal::Sha256Mismatch { expected, actual } => Error::checksum_mismatch("file", expected, actual),
+        Refusal::Crc64Mismatch { expected, actual } => Error::crc64_mismatch(expected, actual),
         Refusal::CompositeMismatch { expected, actual } => Error::composite_mismatch(expected, actual),
         Refusal::Closed => Error::session_closed(&finalize.upload.session),
         Refusal::FileDeleted => Error::not_found("stored file"),
-        Refusal::PartsNotKept => Error::parts_not_kept(),
     })
 }

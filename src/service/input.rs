@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use humantime_serde::re::humantime;
 
 use crate::{
-    domain::{Sha256Digest, filename_key},
+    domain::{Crc64Nvme, Sha256Digest, filename_key},
     error::{Error, Result},
 };
 
@@ -18,6 +18,11 @@ pub const UNNAMED: &str = "unnamed";
 /// Reads an optional digest in hex.
 pub(super) fn parse_sha256(field: &'static str, text: Option<&str>) -> Result<Option<Sha256Digest>> {
     text.map(str::parse).transpose().map_err(|problem| Error::invalid(field, problem))
+}
+
+/// Reads an optional checksum in base64.
+pub(super) fn parse_crc64nvme(text: Option<&str>) -> Result<Option<Crc64Nvme>> {
+    text.map(str::parse).transpose().map_err(|problem| Error::invalid("crc64nvme", problem))
 }
 
 /// Reads a duration longer than zero and at most `max`. `problem` says that to the client.

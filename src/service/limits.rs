@@ -60,7 +60,7 @@ impl Limits {
 pub enum FileSha256 {
     /// For every file.
     Always,
-    /// Only if the client declares one, at creation or at finalize.
+    /// Only if a client declares one, at creation or at finalize, or asks for it.
     OnRequest,
 }
 

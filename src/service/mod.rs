@@ -15,6 +15,7 @@ mod claims;
 mod create;
 mod delete;
 mod deliver;
+mod digest_file;
 mod download;
 mod download_link;
 mod downloads;
@@ -100,6 +101,7 @@ pub struct Service {
     recording: persist::Recording,
     small_files: small_file::SmallFiles,
     prefix_hashes: prefix_hash::PrefixHashes,
+    digest_turns: digest_file::DigestTurns,
     tokens: authenticate::TokenCache,
     identity: Option<Jwt>,
     watchers: watch::Watchers,
@@ -141,6 +143,7 @@ impl Service {
             recording: persist::Recording::default(),
             small_files: small_file::SmallFiles::default(),
             prefix_hashes: prefix_hash::PrefixHashes::default(),
+            digest_turns: digest_file::DigestTurns::default(),
             tokens: authenticate::TokenCache::default(),
             identity: None,
             watchers: watch::Watchers::default(),

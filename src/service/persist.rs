@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Disposition, Receipt, Service, events::Event, lost::still_needs, replay::compare};
 use crate::{
     db::{LockWait, NewPart, PartLease, Recorded},
-    domain::{Part, PartRecord, Session, Tail},
+    domain::{Digests, Part, PartRecord, Session, Tail},
     error::{Error, Result},
     group_commit::GroupCommit,
     storage::{BufferedBytes, PersistedPart, StagedPart},
@@ -46,7 +46,7 @@ impl Service {
         if self.storage.as_multipart().is_none() {
             return self.persist_and_record(session, complete, None).await;
         }
-        let (part, sha256) = (complete.part, complete.staged.sha256());
+        let (part, sha256) = (complete.part, complete.staged.digests().sha256);
         let lease = PartLease::new(session.id, part.number);
         if !self.take_lease(&session, &lease, complete.is_appended).await? {
             return Err(Error::busy(LEASED));
@@ -85,7 +85,7 @@ impl Service {
         WholePart { part, staged, is_appended }: WholePart,
         lease: Option<&PartLease>,
     ) -> Result<Receipt> {
-        let sha256 = staged.sha256();
+        let Digests { sha256, crc64nvme } = staged.digests();
         let mut persisting = staged.persist();
         let persisted = loop {
             tokio::select! {
@@ -99,7 +99,8 @@ impl Service {
         };
         match persisted {
             Ok(PersistedPart { write_guard, etag, bytes }) => {
-                let record = PartRecord { part, sha256, storage_etag: etag, received_at: self.clock.now() };
+                let (crc64nvme, received_at) = (Some(crc64nvme), self.clock.now());
+                let record = PartRecord { part, sha256, crc64nvme, storage_etag: etag, received_at };
                 let tail = session.tail_of(part).map(|tail| tail.sha256);
                 let lease = lease.copied();
                 let new = NewPart { session: session.id, part: record, lease, tail, is_appended };

@@ -133,8 +133,9 @@ impl Service {
             self.keep_alive(&mut session).await?;
         }
         let staged = writer.finish().await?;
-        if let Some(declared) = declared_sha256.filter(|declared| *declared != staged.sha256()) {
-            return Err(Error::checksum_mismatch("part", declared, staged.sha256()));
+        let sha256 = staged.digests().sha256;
+        if let Some(declared) = declared_sha256.filter(|declared| *declared != sha256) {
+            return Err(Error::checksum_mismatch("part", declared, sha256));
         }
         let this = Arc::clone(self);
         let complete = WholePart { part, staged, is_appended: false };
@@ -164,19 +165,19 @@ impl Service {
     /// Starts the store's multipart upload for the first part of a session and records its id. If two first parts do so at
     /// once, one id is kept and the other upload is abandoned. Does nothing on a local disk.
     pub(super) async fn ensure_upload_started(&self, mut session: Session) -> Result<Session> {
-        let Some(store) = self.storage.as_multipart().filter(|_| session.storage_upload_id.is_none()) else {
+        let Some(store) = self.storage.as_multipart().filter(|_| session.storage_upload.is_none()) else {
             return Ok(session);
         };
         let started = store.start(&session).await?;
-        let kept = self.db.keep_upload_id(&session.owner, session.id, &started).await?;
+        let kept = self.db.keep_storage_upload(&session.owner, session.id, &started).await?;
         if kept.as_ref() != Some(&started) {
-            store.abandon(&session, &started).await?;
+            store.abandon(&session, &started.id).await?;
         }
         if kept.is_none() {
             session = self.db.session(&session.owner, session.id).await?.unwrap_or(session);
             return Err(Error::session_closed(&session));
         }
-        session.storage_upload_id = kept;
+        session.storage_upload = kept;
         Ok(session)
     }
 }

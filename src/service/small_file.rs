@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     db::{Created, SmallFile},
-    domain::{CompleteFile, PartRecord, Principal, Sha256Digest, Upload, UploadRequest},
+    domain::{CompleteFile, Digests, FileDigests, PartRecord, Principal, Sha256Digest, Upload, UploadRequest},
     error::{Error, Result},
     group_commit::GroupCommit,
     storage::{ArrivingFile, FolderStorage, PersistedFile},
@@ -116,7 +116,7 @@ impl Service {
         let refused = match persist(folder, &upload, body, &mut arriving).await {
             Err(error) => Err(error),
             Ok(persisted) => {
-                let sha256 = persisted.sha256;
+                let sha256 = persisted.digests.sha256;
                 let small = self.small_file(upload, persisted);
                 let recorded = self.small_files.run(small.clone(), |files| self.create_together(files)).await;
                 let cancelled =
@@ -149,15 +149,19 @@ impl Service {
     }
 
     /// The upload as it is after its part and its finalize.
-    fn small_file(&self, mut upload: Upload, PersistedFile { sha256, location }: PersistedFile) -> SmallFile {
+    fn small_file(&self, mut upload: Upload, PersistedFile { digests, location }: PersistedFile) -> SmallFile {
         let now = self.clock.now();
         let part = upload.session.plan.part(1);
-        let part = part.map(|part| PartRecord { part, sha256, storage_etag: None, received_at: now });
+        let Digests { sha256, crc64nvme } = digests;
+        let known = FileDigests { sha256: Some(sha256), crc64nvme: Some(crc64nvme) };
+        let record =
+            |part| PartRecord { part, sha256, crc64nvme: Some(crc64nvme), storage_etag: None, received_at: now };
+        let part = part.map(record);
         if let Some(record) = &part {
             upload.session.record_part(record.part, now, self.limits.session_ttl);
         }
         let composite_sha256 = Sha256Digest::composite(part.iter().map(|record| record.sha256));
-        let complete = CompleteFile { sha256: Some(sha256), composite_sha256, location };
+        let complete = CompleteFile { digests: known, composite_sha256, location };
         upload.complete(complete, self.limits.file_retention, now);
         SmallFile { upload, part }
     }
@@ -221,7 +225,7 @@ where
     while let Some(bytes) = body.next().await? {
         arriving.push(bytes).await?;
     }
-    let actual = arriving.sha256();
+    let actual = arriving.digests().sha256;
     match upload.session.declared_sha256 {
         Some(declared) if declared != actual => Err(Error::checksum_mismatch("file", declared, actual)),
         _ => Ok(folder.persist_file(arriving).await?),

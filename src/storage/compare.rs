@@ -1,19 +1,21 @@
 //! Compares the bytes of parts with their recorded digests.
 //!
-//! Owns the two hashes that one pass over the bytes computes: the whole file's and each part's. Does not own reading: each
+//! Owns the hashes that one pass over the bytes computes: the whole file's and each part's. Does not own reading: each
 //! storage reads the bytes and passes them in.
 
 use std::{collections::VecDeque, ops::Range};
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::{PartRecord, PartSet, Sha256Digest};
+use crate::domain::{Crc64Nvme, Hasher, PartRecord, PartSet};
 
 /// The result of comparing consecutive parts with their digests.
 #[derive(Debug)]
 pub struct Compared {
     /// The caller's hasher, after all bytes of the parts.
     pub hasher: Sha256,
+    /// The CRC-64/NVME of these parts: of all their bytes, as they are now.
+    pub crc64nvme: Crc64Nvme,
     /// The parts whose bytes are missing or do not match the recorded digest.
     pub damaged: PartSet,
 }
@@ -31,7 +33,7 @@ pub(super) struct PartComparer {
     /// Bytes of the current part that were not read yet.
     left_bytes: u64,
     /// Hash of the current part.
-    part: Sha256,
+    part: Hasher,
     compared: Compared,
 }
 
@@ -40,7 +42,8 @@ impl PartComparer {
     pub(super) fn new(hasher: Sha256, parts: &[PartRecord]) -> Self {
         let remaining: VecDeque<_> = parts.iter().cloned().collect();
         let left_bytes = remaining.front().map_or(0, |first| first.part.size_bytes);
-        Self { remaining, left_bytes, part: Sha256::new(), compared: Compared { hasher, damaged: PartSet::new() } }
+        let compared = Compared { hasher, crc64nvme: Crc64Nvme::EMPTY, damaged: PartSet::new() };
+        Self { remaining, left_bytes, part: Hasher::default(), compared }
     }
 
     /// Processes the next bytes. Ignores bytes after the last part.
@@ -59,9 +62,14 @@ impl PartComparer {
     }
 
     fn end_part(&mut self) {
-        let actual: Sha256Digest = std::mem::take(&mut self.part).into();
-        if let Some(record) = self.remaining.pop_front().filter(|record| record.sha256 != actual) {
-            self.compared.damaged.insert(record.part.number);
+        let actual = std::mem::take(&mut self.part).finish();
+        if let Some(record) = self.remaining.pop_front() {
+            let before = (self.compared.crc64nvme, 0);
+            self.compared.crc64nvme = Crc64Nvme::of_pieces([before, (actual.crc64nvme, record.part.size_bytes)]);
+            let is_same = record.crc64nvme.is_none_or(|recorded| recorded == actual.crc64nvme);
+            if record.sha256 != actual.sha256 || !is_same {
+                self.compared.damaged.insert(record.part.number);
+            }
         }
         self.left_bytes = self.remaining.front().map_or(0, |next| next.part.size_bytes);
     }
@@ -78,7 +86,7 @@ impl PartComparer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Clock, PartPlan, SystemClock};
+    use crate::domain::{Clock, Digests, PartPlan, Sha256Digest, SystemClock};
 
     #[test]
     fn the_result_names_the_damaged_parts_and_hashes_all_bytes_for_every_block_size() {
@@ -86,8 +94,10 @@ mod tests {
         let record = |number: u32| {
             let part = plan.part(number).unwrap();
             let offset = usize::try_from(part.offset_bytes).unwrap();
-            let sha256 = Sha256Digest::of(&bytes[offset..bytes.len().min(offset + 10)]);
-            PartRecord { part, sha256, storage_etag: None, received_at: SystemClock.now() }
+            let Digests { sha256, crc64nvme } = Digests::of(&bytes[offset..bytes.len().min(offset + 10)]);
+            // An earlier version recorded no checksums.
+            let crc64nvme = (number != 2).then_some(crc64nvme);
+            PartRecord { part, sha256, crc64nvme, storage_etag: None, received_at: SystemClock.now() }
         };
         let mut damaged = *bytes;
         (damaged[9], damaged[24]) = (b'!', b'!');
@@ -96,7 +106,9 @@ mod tests {
             damaged.chunks(piece).for_each(|piece| comparer.push(piece));
             let compared = comparer.finish();
             assert_eq!(compared.damaged.to_string(), "1,3");
-            assert_eq!(Sha256Digest::from(compared.hasher), Sha256Digest::of(&damaged));
+            let actual = (Sha256Digest::from(compared.hasher), compared.crc64nvme);
+            let Digests { sha256, crc64nvme } = Digests::of(&damaged);
+            assert_eq!(actual, (sha256, crc64nvme));
         }
     }
 }

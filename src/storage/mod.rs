@@ -26,7 +26,7 @@ pub use object::{ObjectStorage, PartSettings};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest};
+use crate::domain::{Digests, FileId, MultipartUpload, OwnerName, Part, PartRecord, Session, SessionId};
 
 /// Stores the bytes of sessions: parts while a session is open, one file after [`complete`](Self::complete).
 #[async_trait]
@@ -77,7 +77,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// bytes only after completion.
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>>;
 
-    /// Feeds these consecutive parts of a session to `hasher` and compares each part with its digest. `None` if this storage
+    /// Feeds these consecutive parts of a session to `hasher` and compares each part with its digests. `None` if this storage
     /// can read the bytes only after completion.
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>>;
 
@@ -103,8 +103,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
 /// last put of each part. So the service must ensure that only one node puts a part at a time.
 #[async_trait]
 pub trait MultipartStorage: Send + Sync {
-    /// Starts the multipart upload of a session. The service must keep the returned id with the session.
-    async fn start(&self, session: &Session) -> Result<String>;
+    /// Starts the multipart upload of a session. The service must keep what it returns with the session.
+    async fn start(&self, session: &Session) -> Result<MultipartUpload>;
 
     /// How many bytes of several parts one request may hold in memory at once.
     fn max_held_bytes(&self) -> u64;
@@ -167,8 +167,8 @@ pub trait FolderStorage: Send + Sync {
 /// A small file whose bytes are durable.
 #[derive(Debug)]
 pub struct PersistedFile {
-    /// The SHA-256 of its bytes.
-    pub sha256: Sha256Digest,
+    /// The digests of its bytes.
+    pub digests: Digests,
     /// Where [`Storage::read`] finds it.
     pub location: String,
 }
@@ -196,8 +196,8 @@ pub trait PartWriter: Send {
 /// A part, or its first bytes, that has arrived but is not yet durable.
 #[async_trait]
 pub trait StagedPart: Send {
-    /// The SHA-256 of the bytes, from the beginning of the part.
-    fn sha256(&self) -> Sha256Digest;
+    /// The digests of the bytes, from the beginning of the part.
+    fn digests(&self) -> Digests;
 
     /// Makes the whole part durable: after it returns, its bytes survive a power failure.
     async fn persist(self: Box<Self>) -> Result<PersistedPart>;

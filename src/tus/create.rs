@@ -59,6 +59,7 @@ fn input(headers: &HeaderMap) -> Result<CreateSession> {
         content_type: metadata.content_type(),
         total_size_bytes: i64::try_from(length).unwrap_or(i64::MAX),
         sha256: metadata.sha256(),
+        crc64nvme: None,
         metadata: Some(metadata.to_json()?),
         idempotency_key: idempotency_key(headers)?,
         auto_finalize: true,

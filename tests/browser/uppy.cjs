@@ -28,7 +28,7 @@ exports.runUppy = async ({ page: name, modules, settings = {} }, checksOn) => {
       total = Object.keys(checks).length;
       failures = await run(checks);
       proxy.close();
-    }, { PARTWAY_CORS_ORIGINS: pages.origin, ...settings });
+    }, { PARTWAY_CORS_ORIGINS: pages.origin, PARTWAY_FILE_SHA256: "always", ...settings });
   } finally {
     await browser.close();
     pages.close();

@@ -50,6 +50,7 @@ const provider = createServer((_, response) => response.end(JSON.stringify({ key
 await once(provider, "listening");
 const [toml] = codeOf("A JWT", "toml");
 const settings = Object.fromEntries([...toml.matchAll(/^(\w+) = "(.*)"$/gm)].map(([, name, value]) => [`PARTWAY_${name.toUpperCase()}`, value]));
+settings.PARTWAY_FILE_SHA256 = "always";
 settings.PARTWAY_JWT_JWKS_URL = `http://127.0.0.1:${provider.address().port}/keys`;
 
 await withServer(async ({ url, token }) => {

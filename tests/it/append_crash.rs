@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Random, Server, exchange, file_bytes, sha256_hex};
+use crate::support::{Random, Server, crc64nvme, exchange, file_bytes};
 
 const APPEND: usize = 64 * 1024;
 /// Parts of 320 KiB, so that most appends end inside a part.
@@ -125,7 +125,7 @@ fn run(folder: &Path, settings: &[(&str, &str)], kills: usize, mut random: Rando
     assert_eq!(client.append(&id, offset, &file[offset..]), file.len());
     let (_, status) = exchange(&server.address, "GET", &format!("/uploads/sessions/{id}"), &token, b"").unwrap();
     let status: Value = serde_json::from_str(&status).unwrap();
-    assert_eq!((&status["status"], &status["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(&file))));
+    assert_eq!((&status["status"], &status["file"]["crc64nvme"]), (&json!("COMPLETE"), &json!(crc64nvme(&file))));
     server.kill();
 }
 

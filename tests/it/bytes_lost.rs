@@ -9,7 +9,7 @@ use partway::{
 };
 use serde_json::json;
 
-use crate::support::{Answer, Cli, Server, TestApp, TestUser, file_bytes, sha256_hex};
+use crate::support::{Answer, Cli, Server, TestApp, TestUser, crc64nvme, file_bytes};
 
 /// A session with parts of 10, 10 and 5 bytes, of which `parts` have arrived, and the path of its file.
 async fn partial_upload(parts: &[u32]) -> (TestApp, TestUser, String, PathBuf) {
@@ -154,7 +154,7 @@ async fn the_upload_command_starts_a_new_session_if_the_server_lost_the_bytes() 
     let upload = |server: &Server| {
         let uploaded = Cli::new(&["upload", file.to_str().unwrap()]).to(server, &token).run();
         assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
-        assert!(String::from_utf8_lossy(&uploaded.stdout).contains(&sha256_hex(&bytes)));
+        assert!(String::from_utf8_lossy(&uploaded.stdout).contains(&crc64nvme(&bytes)));
     };
     let client = Client::new(&server.url, &token).unwrap();
     let begin = async |key: &str| {
@@ -230,7 +230,7 @@ async fn finalize_detects_damage_after_the_last_part_and_accepts_a_changed_modif
     damage(&path);
     assert_lost(&user.finalize(&id).await);
     let done = user.finalize(&touched).await.expect(200).json();
-    assert_eq!(done["file"]["sha256"], sha256_hex(&file_bytes(25)));
+    assert_eq!(done["file"]["crc64nvme"], crc64nvme(&file_bytes(25)));
 }
 
 /// The state after a crash between the rename and the commit.
@@ -270,7 +270,7 @@ async fn a_missing_folder_for_stored_files_ends_no_session() {
     fs::rename(&stored, &away).unwrap();
     assert_eq!(user.finalize(&id).await.problem(), (500, "INTERNAL".to_owned()));
     fs::rename(away, stored).unwrap();
-    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file_bytes(25)));
+    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file_bytes(25)));
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::{fs, sync::Arc};
 
 use chrono::TimeDelta;
-use partway::domain::{OwnerName, Principal};
+use partway::{
+    domain::{OwnerName, Principal},
+    service::FileSha256,
+};
 use serde_json::Value;
 
 use crate::{
@@ -89,9 +92,10 @@ async fn without_part_rows_the_bytes_are_compared_with_the_digests_of_the_file()
         ("SELECT 1", "its composite SHA-256 is"),
         ("UPDATE upload_file SET sha256 = NULL", "its composite SHA-256 is"),
         ("UPDATE upload_file SET composite_sha256 = NULL", "its SHA-256 is"),
-        ("UPDATE upload_file SET composite_sha256 = NULL, sha256 = NULL", ""),
+        ("UPDATE upload_file SET composite_sha256 = NULL, sha256 = NULL", "its CRC-64/NVME is"),
+        ("UPDATE upload_file SET composite_sha256 = NULL, sha256 = NULL, crc64nvme = NULL", ""),
     ] {
-        let app = TestApp::on_disk().await;
+        let app = TestApp::on_disk_with(|config| config.limits.file_sha256 = FileSha256::Always).await;
         app.expect_damage();
         let user = app.user("ann").await;
         let done = user.upload(&file_bytes(25)).await;

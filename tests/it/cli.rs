@@ -11,7 +11,7 @@ use std::{
 use partway::client::{Client, NewUpload};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Cli, Deadline, Server, file_bytes, http_proxy, sha256_hex};
+use crate::support::{Cli, Deadline, Server, crc64nvme, file_bytes, http_proxy};
 
 const SETTINGS: [(&str, &str); 1] = [("PARTWAY_CHUNK_SIZE", "65536")];
 const SIZE: usize = 65_536 * 40 - 99;
@@ -42,7 +42,7 @@ async fn a_file_is_uploaded_and_its_id_and_digest_are_printed() {
         fs::write(&file, bytes).unwrap();
         let printed = stdout(&upload(&server, &token, &file, &[]));
         let id = printed.lines().next().unwrap().strip_prefix("file_id  ").unwrap();
-        assert_eq!(printed.lines().nth(1), Some(format!("sha256   {}", sha256_hex(bytes)).as_str()));
+        assert_eq!(printed.lines().nth(1), Some(format!("crc64nvme  {}", crc64nvme(bytes)).as_str()));
         assert!(fs::read(folder.path().join("data/files/stored").join(id)).unwrap() == bytes);
         let again = upload(&server, &token, &file, &[]);
         assert!(stderr(&again).contains("Already stored"));
@@ -77,7 +77,7 @@ async fn an_upload_resumes_from_another_folder_after_client_and_server_were_kill
     fs::copy(&file, elsewhere.path().join("a.bin")).unwrap();
     let resumed = Cli::new(&["upload", "a.bin"]).in_folder(elsewhere.path()).to(&server, &token).run();
     assert!(stderr(&resumed).contains("the server has 5 of 40 parts"), "{}", stderr(&resumed));
-    assert!(stdout(&resumed).contains(&sha256_hex(&bytes)));
+    assert!(stdout(&resumed).contains(&crc64nvme(&bytes)));
     let session = Client::new(&server.url, &token).unwrap().session(&id).await.unwrap();
     assert_eq!(session.status, "COMPLETE", "the upload resumed this session");
 }
@@ -96,9 +96,9 @@ async fn another_file_with_the_same_name_and_size_gets_its_own_session() {
     let file = folder.path().join("a.bin");
     let bytes = file_bytes(SIZE);
     fs::write(&file, &bytes).unwrap();
-    assert!(stdout(&upload(&server, &token, &file, &[])).contains(&sha256_hex(&bytes)));
+    assert!(stdout(&upload(&server, &token, &file, &[])).contains(&crc64nvme(&bytes)));
     assert_eq!(client.session(&id).await.unwrap().received_parts, ["7"], "the client sent no part to this session");
-    assert!(stdout(&upload(&server, &token, &file, &["--new"])).contains(&sha256_hex(&bytes)));
+    assert!(stdout(&upload(&server, &token, &file, &["--new"])).contains(&crc64nvme(&bytes)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +122,7 @@ async fn an_uploader_waits_for_a_server_that_comes_back() {
     }
     let _server = Server::start_on(&address, &data, &SETTINGS);
     let output = running.wait_with_output().unwrap();
-    assert!(stdout(&output).contains(&sha256_hex(&bytes)));
+    assert!(stdout(&output).contains(&crc64nvme(&bytes)));
 }
 
 /// A proxy that holds requests for parts before they get to the server.
@@ -262,7 +262,7 @@ fn upload_at_once(server: &Server, more: &[&str], files: &[Vec<u8>]) -> Vec<Stri
         })
         .collect();
     let outputs = uploads.into_iter().map(|upload| stdout(&upload.wait_with_output().unwrap()));
-    outputs.map(|printed| printed.lines().nth(1).unwrap().replace("sha256   ", "")).collect()
+    outputs.map(|printed| printed.lines().nth(1).unwrap().replace("crc64nvme  ", "")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,7 +274,7 @@ async fn concurrent_uploads_of_different_files_with_one_name_and_size_do_not_mix
     let mut other = one.clone();
     other[2 << 20] ^= 1;
     let files = [one, other];
-    let digests: Vec<_> = files.iter().map(|bytes| sha256_hex(bytes)).collect();
+    let digests: Vec<_> = files.iter().map(|bytes| crc64nvme(bytes)).collect();
     for more in [&[][..], &["--new"]] {
         assert_eq!(upload_at_once(&server, more, &files), digests);
     }
@@ -286,7 +286,7 @@ fn the_same_file_from_two_hosts_is_stored_once() {
     let server = Server::start(&folder.path().join("data"), &SETTINGS);
     let bytes = file_bytes(SIZE);
     let printed = upload_at_once(&server, &[], &[bytes.clone(), bytes.clone(), bytes.clone()]);
-    assert_eq!(printed, vec![sha256_hex(&bytes); 3]);
+    assert_eq!(printed, vec![crc64nvme(&bytes); 3]);
     assert_eq!(server.sessions(&server.first_token, "COMPLETE").len(), 1);
     assert_eq!(server.sessions(&server.first_token, "IN_PROGRESS").len(), 0);
 }

@@ -10,7 +10,7 @@ use partway::service::CheckOptions;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
+use crate::support::{TestApp, TestUser, crc64nvme, file_bytes, sha256_hex};
 
 fn count(answers: &[crate::support::Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
@@ -42,7 +42,7 @@ async fn many_requests_with_the_same_bytes_for_one_part_store_it_once() {
         assert_eq!(answer.problem(), (409, "BUSY".to_owned()));
     }
     assert_eq!(user.status(&id).await["version"], 2, "the part was recorded once");
-    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file));
     assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, []);
 }
 
@@ -58,9 +58,9 @@ async fn if_requests_send_different_bytes_for_one_part_exactly_one_is_stored() {
         let answers: Vec<_> = join_all(senders).await.into_iter().map(Result::unwrap).collect();
         assert_eq!((count(&answers, 201), count(&answers, 409)), (1, 7));
         let winner = answers.iter().position(|answer| answer.status == 201).unwrap();
-        let sha256 = sha256_hex(&vec![u8::try_from(winner).unwrap(); 600 * 1024]);
-        assert_eq!(answers[winner].json()["sha256"], sha256);
-        assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256);
+        let bytes = vec![u8::try_from(winner).unwrap(); 600 * 1024];
+        assert_eq!(answers[winner].json()["sha256"], sha256_hex(&bytes));
+        assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&bytes));
     }
     assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, []);
 }
@@ -89,7 +89,7 @@ async fn a_newer_request_takes_over_from_a_stalled_one() {
     assert_eq!((older.header("retry-after"), &older.json()["retryable"]), ("1", &json!(true)));
     user.put_parts(&id, b"0123456789abcdefghijKLMNO", [2, 3]).await;
     let done = user.finalize(&id).await.expect(200).json();
-    assert_eq!(done["file"]["sha256"], sha256_hex(b"0123456789abcdefghijKLMNO"));
+    assert_eq!(done["file"]["crc64nvme"], crc64nvme(b"0123456789abcdefghijKLMNO"));
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn no_part_is_lost_if_many_arrive_at_the_same_time() {
     let answers: Vec<_> = join_all(senders).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(count(&answers, 201), 200);
     assert_eq!(user.status(&id).await["received_parts"], json!(["1-200"]));
-    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

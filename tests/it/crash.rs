@@ -11,7 +11,7 @@ use std::{
 use partway::client::{Client, NewUpload, part_numbers};
 use sqlx::{Connection, Executor};
 
-use crate::support::{Deadline, Random, Server, composite, file_bytes, sha256_hex};
+use crate::support::{Deadline, Random, Server, crc64nvme, file_bytes, local_digests, sha256_hex};
 
 const PART: usize = 64 * 1024;
 const PARTS: usize = 24;
@@ -85,8 +85,8 @@ async fn after_a_kill_the_server_lists_every_acknowledged_part_with_its_bytes() 
     for (index, part) in file.chunks(PART).enumerate() {
         assert!(matches!(server.put(&token, &id, index + 1, part), Some(200 | 201)));
     }
-    let done = Client::new(&server.url, &token).unwrap().finalize(&id, composite(&file, PART)).await.unwrap();
-    assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
+    let done = Client::new(&server.url, &token).unwrap().finalize(&id, local_digests(&file, PART)).await.unwrap();
+    assert_eq!(done.file.crc64nvme.unwrap(), crc64nvme(&file));
 }
 
 /// `crash_points` tests every step at which a server can be killed. This test kills the real process at one of them:
@@ -112,7 +112,7 @@ async fn a_finalize_that_was_killed_in_its_last_transaction_can_be_repeated() {
         END";
     database.execute(endless).await.unwrap();
     let finalize = tokio::spawn({
-        let (client, id, digest) = (client.clone(), id.clone(), composite(&file, PART));
+        let (client, id, digest) = (client.clone(), id.clone(), local_digests(&file, PART));
         async move { client.finalize(&id, digest).await }
     });
     let stored = folder.path().join("files/stored").join(&session.file.file_id);
@@ -125,8 +125,8 @@ async fn a_finalize_that_was_killed_in_its_last_transaction_can_be_repeated() {
     let server = Server::start(folder.path(), &settings);
     let client = Client::new(&server.url, &token).unwrap();
     assert_eq!(client.session(&id).await.unwrap().status, "IN_PROGRESS");
-    let done = client.finalize(&id, composite(&file, PART)).await.unwrap();
-    assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
+    let done = client.finalize(&id, local_digests(&file, PART)).await.unwrap();
+    assert_eq!((done.status.as_str(), done.file.crc64nvme.unwrap()), ("COMPLETE", crc64nvme(&file)));
     assert!(std::fs::read(stored).unwrap() == file);
     assert_eq!(folder.path().join("files/uploading").read_dir().unwrap().count(), 0);
 }

@@ -168,10 +168,12 @@ async fn a_kill_during_a_part_records_nothing_and_the_client_can_send_the_part_a
 
 #[tokio::test]
 async fn after_a_kill_during_finalize_a_client_can_repeat_it() {
+    // So the server reads the bytes.
+    let declared = json!({ "sha256": sha256_hex(FILE) });
     for place in Place::each() {
         for when in [When::Before, When::After] {
             for step in [Step::Compare, Step::Complete] {
-                let survivor = Survivor::of(&place, &[1, 2, 3], Doing::Finalize, when, step).await;
+                let survivor = Survivor::with_session(&place, &declared, &[1, 2, 3], Doing::Finalize, when, step).await;
                 assert_eq!(survivor.status().await["status"], "IN_PROGRESS", "{when:?} {step:?} {place:?}");
                 survivor.assert_no_problems().await;
                 assert_eq!(survivor.app.service.sweep().await, partway::service::Swept::default());

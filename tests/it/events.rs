@@ -60,6 +60,7 @@ async fn one(user: &TestUser, cursor: &mut String, what: &str, event_type: &str,
         "session_id": id, "file_id": session["file"]["file_id"], "owner": "ann", "status_reason": session["status_reason"],
         "original_filename": session["file"]["original_filename"], "content_type": session["file"]["content_type"],
         "size_bytes": session["file"]["size_bytes"], "sha256": session["file"]["sha256"],
+        "crc64nvme": session["file"]["crc64nvme"],
         "composite_sha256": session["file"]["composite_sha256"], "metadata": session["file"]["metadata"],
     });
     assert_eq!(found[0]["data"], data, "{what}");

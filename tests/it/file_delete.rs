@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::support::{Answer, FILE, TestApp, TestUser, content, file_bytes, id_of, sha256_hex};
+use crate::support::{Answer, FILE, TestApp, TestUser, content, crc64nvme, file_bytes, id_of};
 
 const DELETE: &str = "mutation($id: ID!) { deleteFile(input: { id: $id }) {
     uploadFile { id status sha256 retainUntil } userErrors { code field message } } }";
@@ -44,7 +44,7 @@ async fn a_deleted_file_leaves_its_record_and_no_bytes() {
     assert!(app.bytes_on_disk().is_empty());
 
     let record = user.get(&path).await.expect(200).json();
-    assert_eq!((&record["status"], &record["sha256"]), (&json!("DELETED"), &json!(sha256_hex(FILE))));
+    assert_eq!((&record["status"], &record["crc64nvme"]), (&json!("DELETED"), &json!(crc64nvme(FILE))));
     let after = user.status(session["session_id"].as_str().unwrap()).await;
     assert_eq!((&after["status"], &after["file"]["status"]), (&json!("COMPLETE"), &json!("DELETED")));
     assert_eq!(after["version"].as_u64().unwrap(), session["version"].as_u64().unwrap() + 1);

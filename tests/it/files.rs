@@ -20,6 +20,10 @@ async fn a_stored_file_can_be_downloaded_whole_or_in_ranges() {
     let file = file_bytes(995);
     let id = user.upload(&file).await["file"]["file_id"].as_str().unwrap().to_owned();
     let path = format!("/files/{id}/content");
+    // The tag is the SHA-256 if that is known, and else the id.
+    let tag = user.get(&path).await.expect(200).header("etag").to_owned();
+    assert_eq!(tag, format!("\"{id}\""));
+    user.post(&format!("/files/{id}/sha256"), serde_json::json!({})).await.expect(200);
 
     let whole = user.get(&path).await.expect(200);
     assert!(whole.bytes == file);

@@ -8,7 +8,7 @@ use std::{
 use bytesize::ByteSize;
 use serde_json::json;
 
-use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
+use crate::support::{TestApp, TestUser, crc64nvme, file_bytes};
 
 #[tokio::test]
 async fn below_min_free_space_the_server_refuses_new_bytes_and_serves_all_other_requests() {
@@ -45,7 +45,7 @@ async fn below_min_free_space_the_server_refuses_new_bytes_and_serves_all_other_
     assert_eq!(user.status(half).await["received_parts"], json!(["1"]));
     user.put(half, 1, file[..10].to_vec()).await.expect(200);
     let done = user.finalize(&whole).await.expect(200).json();
-    assert_eq!(done["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(done["file"]["crc64nvme"], crc64nvme(&file));
     user.get(&format!("/files/{}/content", done["file"]["file_id"].as_str().unwrap())).await.expect(200);
     user.delete(&format!("/uploads/sessions/{half}")).await.expect(204);
 }
@@ -123,5 +123,5 @@ async fn a_part_that_fills_the_disk_fails_with_unavailable_and_can_be_sent_again
     for number in 1..=4 {
         assert!(user.put(&id, number, part(number)).await.status.is_success());
     }
-    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file));
 }

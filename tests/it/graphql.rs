@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, file_bytes, sha256_hex};
+use crate::support::{TestApp, crc64nvme, file_bytes, sha256_hex};
 
 #[tokio::test]
 async fn ranges_of_parts_can_be_read_in_pages() {
@@ -43,7 +43,7 @@ async fn a_file_can_be_uploaded_with_graphql_for_control_and_put_for_bytes() {
     let id = session["id"].as_str().unwrap();
 
     let finalize = "mutation($id: ID!) { finalizeUploadSession(input: { id: $id }) {
-        uploadSession { status missingParts { first last } file { status sha256 metadata } }
+        uploadSession { status missingParts { first last } file { status crc64nvme metadata } }
         userErrors { code message } } }";
     user.put(id, 2, "abcdefghij").await.expect(201);
     let early = user.data(finalize, json!({ "id": id })).await["finalizeUploadSession"].take();
@@ -53,7 +53,7 @@ async fn a_file_can_be_uploaded_with_graphql_for_control_and_put_for_bytes() {
     user.put_parts(id, b"0123456789abcdefghijKLMNO", [1, 3]).await;
     let done = user.data(finalize, json!({ "id": id })).await["finalizeUploadSession"].take();
     let file = json!({
-        "status": "STORED", "sha256": sha256_hex(b"0123456789abcdefghijKLMNO"), "metadata": { "k": [1, null] }
+        "status": "STORED", "crc64nvme": crc64nvme(b"0123456789abcdefghijKLMNO"), "metadata": { "k": [1, null] }
     });
     assert_eq!(done["uploadSession"], json!({ "status": "COMPLETE", "missingParts": [], "file": file }));
 }

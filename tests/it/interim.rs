@@ -234,7 +234,7 @@ fn a_client_whose_connection_breaks_goes_on_at_the_announced_url() {
     let (answer, body) = wire.answer();
     assert_eq!(answer.status(), 201, "{body}");
     let record: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(record["sha256"], crate::support::sha256_hex(&file));
+    assert_eq!(record["crc64nvme"], crate::support::crc64nvme(&file));
 }
 
 #[test]

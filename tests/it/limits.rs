@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::support::{Cause, Place, Server, Step, TestApp, TestUser, When, file_bytes, in_time, sha256_hex};
+use crate::support::{Cause, Place, Server, Step, TestApp, TestUser, When, crc64nvme, file_bytes, in_time};
 
 const MIB: usize = 1024 * 1024;
 
@@ -40,7 +40,7 @@ async fn a_body_that_stalls_is_refused_and_releases_the_part_and_its_memory() {
         assert_eq!(user.status(&id).await["status"], "INIT");
         // If the stalled part still held its claim or its memory, one of these parts would fail.
         user.put_parts(&id, &file_bytes(25), [2, 1, 3]).await;
-        assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file_bytes(25)));
+        assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file_bytes(25)));
     }
 }
 
@@ -171,7 +171,7 @@ async fn a_panic_while_a_part_is_written_releases_the_part() {
         faults.fail(When::Before, Step::Complete, Cause::Panic);
         assert_eq!(user.finalize(&id).await.problem(), (500, "INTERNAL".to_owned()), "{place:?}");
         faults.heal();
-        assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file_bytes(25)));
+        assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file_bytes(25)));
     }
 }
 

@@ -14,7 +14,7 @@ use partway::{
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, EntityName, IdenStatic, Iterable};
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, TestUser, file_bytes, sha256_hex};
+use crate::support::{TestApp, TestUser, crc64nvme, file_bytes, sha256_hex};
 
 /// Creates a session with some of its parts, a stored file, and an aborted session. Every version can store these.
 async fn fill(user: &TestUser, file: &[u8]) -> [String; 3] {
@@ -33,8 +33,9 @@ async fn known(user: &TestUser, sessions: &[String; 3]) -> Vec<Value> {
     let mut all = Vec::new();
     for id in sessions {
         let mut status = user.status(id).await;
-        // The first version does not have this one.
+        // Earlier versions do not have these.
         status["file"]["composite_sha256"].take();
+        status["file"]["crc64nvme"].take();
         all.push(status);
     }
     let same = user.get("/uploads/sessions?original_filename=a.bin&total_size_bytes=25").await.expect(200).json();
@@ -90,7 +91,14 @@ async fn a_database_of_each_earlier_version_can_be_opened_with_its_data() {
         assert_eq!(app.service.check(CheckOptions::default()).await.unwrap().problems, [], "{steps} migrations ago");
         user.put_parts(&sessions[0], &file, [2]).await;
         let finalized = user.finalize(&sessions[0]).await.expect(200).json();
-        assert_eq!(finalized["file"]["sha256"], json!(sha256_hex(&file)), "{steps} migrations ago");
+        // The parts that the earlier version received have no checksum.
+        assert_eq!(finalized["file"]["crc64nvme"], json!(null), "{steps} migrations ago");
+        for session in &sessions[..2] {
+            let file_id = user.status(session).await["file"]["file_id"].as_str().unwrap().to_owned();
+            let asked = user.post(&format!("/files/{file_id}/sha256"), json!({})).await.expect(200).json();
+            let digests = (&asked["sha256"], &asked["crc64nvme"]);
+            assert_eq!(digests, (&json!(sha256_hex(&file)), &json!(crc64nvme(&file))), "{steps} migrations ago");
+        }
         assert_eq!(used(&app, "ann").await, (2 * 25, 0), "{steps} migrations ago");
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{FakeS3, Server, exchange, file_bytes, sha256_hex};
+use crate::support::{FakeS3, Server, crc64nvme, exchange, file_bytes};
 
 const PART: usize = 5 * 1024 * 1024;
 
@@ -61,7 +61,7 @@ async fn finalize_detects_a_late_put_and_asks_for_the_part_again() {
         assert_eq!(server.put(&session, number, &file).0, 201);
     }
     let (status, done) = server.finalize(&session);
-    assert_eq!((status, &done["file"]["sha256"]), (200, &json!(sha256_hex(&file))), "{done}");
+    assert_eq!((status, &done["file"]["crc64nvme"]), (200, &json!(crc64nvme(&file))), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +73,7 @@ async fn the_client_can_send_a_replaced_part_again_with_other_bytes() {
     server.s3.put_late(1, &before);
     assert_eq!(server.finalize(&session).0, 409);
     assert_eq!(server.put(&session, 1, &after).0, 201);
-    assert_eq!(server.finalize(&session).1["file"]["sha256"], sha256_hex(&after));
+    assert_eq!(server.finalize(&session).1["file"]["crc64nvme"], crc64nvme(&after));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +91,7 @@ async fn a_refused_put_fails_at_once_makes_the_server_not_ready_and_releases_the
     server.s3.refuse_puts(false);
     assert_eq!(server.put(&session, 1, &file).0, 201, "the refused put released its lease");
     assert_eq!(server.request("GET", "/ready", b"").0, 200);
-    assert_eq!(server.finalize(&session).1["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(server.finalize(&session).1["file"]["crc64nvme"], crc64nvme(&file));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,4 +107,57 @@ async fn a_session_fails_if_the_store_has_dropped_its_upload() {
     for (status, problem) in [server.put(&by_part, 2, &file), server.finalize(&by_finalize)] {
         assert_eq!((status, &problem["status_reason"]), (409, &json!("bytes_lost")), "{problem}");
     }
+}
+
+/// Each session goes on as its upload began, also after the store or the settings have changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_checks_each_part_if_it_can() {
+    let plain = ServerOnS3::start().await;
+    let file = file_bytes(PART + 100);
+    let off = [("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")];
+    plain.s3.refuse_checksums(true);
+    let [without, first] = [plain.create(file.len()), plain.create(file.len())];
+    for session in [&without, &first] {
+        assert_eq!(plain.put(session, 1, &file).0, 201);
+    }
+    assert_eq!(plain.put(&first, 2, &file).0, 201);
+    assert_eq!((plain.finalize(&first).0, plain.s3.checked_parts()), (200, 0));
+
+    let ServerOnS3 { s3, server, _folder: folder } = plain;
+    let token = server.first_token.clone();
+    server.kill();
+    s3.refuse_checksums(false);
+    let restart = |settings: &[(&str, &str)]| {
+        let mut server = Server::start(folder.path(), &[&s3.settings()[..], settings].concat());
+        server.first_token.clone_from(&token);
+        server
+    };
+    let request = |server: &Server, method: &str, path: &str, body: &[u8]| {
+        exchange(&server.address, method, path, &server.first_token, body).unwrap().0
+    };
+    let part = |number: usize| file.chunks(PART).nth(number - 1).unwrap();
+    let create = |server: &Server| {
+        let new = json!({ "original_filename": "f", "total_size_bytes": file.len() }).to_string();
+        let created = exchange(&server.address, "POST", "/uploads/sessions", &token, new.as_bytes()).unwrap().1;
+        let created: Value = serde_json::from_str(&created).unwrap();
+        format!("/uploads/sessions/{}", created["session_id"].as_str().unwrap())
+    };
+    let server = restart(&[]);
+    let checked = create(&server);
+    assert_eq!(request(&server, "PUT", &format!("{without}/parts/2"), part(2)), 201);
+    assert_eq!(request(&server, "POST", &format!("{without}/finalize"), b"{}"), 200);
+    assert_eq!(s3.checked_parts(), 0);
+    assert_eq!(request(&server, "PUT", &format!("{checked}/parts/1"), part(1)), 201);
+    assert_eq!(s3.checked_parts(), 1);
+    server.kill();
+
+    let server = restart(&off);
+    let last = create(&server);
+    for (session, number) in [(&checked, 2), (&last, 1), (&last, 2)] {
+        assert_eq!(request(&server, "PUT", &format!("{session}/parts/{number}"), part(number)), 201);
+    }
+    for session in [&checked, &last] {
+        assert_eq!(request(&server, "POST", &format!("{session}/finalize"), b"{}"), 200);
+    }
+    assert_eq!(s3.checked_parts(), 2);
 }

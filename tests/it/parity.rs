@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use partway::error::Code;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Answer, Cause, Place, Step, TestApp, TestUser, When, file_bytes, sha256_hex};
+use crate::support::{Answer, Cause, Place, Step, TestApp, TestUser, When, crc64nvme, file_bytes, sha256_hex};
 
 const SESSION: &str = "query($id: ID!) { uploadSession(id: $id) {
     session_id: id status status_reason: statusReason total_parts: totalParts completed_parts: completedParts
     received_parts: receivedParts { first last } missing_parts: missingParts { first last }
     receivedPartsText chunk_size_bytes: chunkSizeBytes total_size_bytes: totalSizeBytes bytes_received: bytesReceived
     contiguous_bytes: contiguousBytes auto_finalize: autoFinalize version
-    file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 composite_sha256: compositeSha256 status metadata retain_until: retainUntil }
+    file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 crc64nvme composite_sha256: compositeSha256 status metadata retain_until: retainUntil }
     created_at: createdAt updated_at: updatedAt expires_at: expiresAt } }";
 
 /// Converts a GraphQL result to REST's form: ranges are text, byte counts are numbers.
@@ -165,6 +165,16 @@ async fn both_protocols_refuse_with_the_same_code() {
         let graphql = user.data(FINALIZE, json!({ "input": { "id": id, "sha256": sha256 } })).await;
         assert_same_refusal(&rest, &graphql, code);
         compared.insert(code);
+    }
+    let wrong = crc64nvme(b"wrong");
+    for (id, crc64nvme, code) in [
+        (&whole, "x", "INVALID_INPUT"),
+        (&whole, wrong.as_str(), "CHECKSUM_MISMATCH"),
+        (&complete, wrong.as_str(), "CHECKSUM_MISMATCH"),
+    ] {
+        let rest = user.post(&format!("/uploads/sessions/{id}/finalize"), json!({ "crc64nvme": crc64nvme })).await;
+        let graphql = user.data(FINALIZE, json!({ "input": { "id": id, "crc64nvme": crc64nvme } })).await;
+        assert_same_refusal(&rest, &graphql, code);
     }
     for (id, code) in [("nonsense", "NOT_FOUND"), (&complete, "SESSION_CLOSED")] {
         let rest = user.delete(&format!("/uploads/sessions/{id}")).await;

@@ -1,6 +1,8 @@
 //! The file's SHA-256 with an object store: the server hashes parts from memory if they arrive roughly in order.
 //! Otherwise it reads the file back.
 
+use partway::{config::Config, service::FileSha256};
+
 use crate::support::{Cause, Faults, Place, Step, TestApp, TestUser, When, file_bytes, sha256_hex};
 
 const SIZE: usize = 10 * 20 - 3;
@@ -14,7 +16,8 @@ struct Upload {
 
 impl Upload {
     async fn begin() -> Self {
-        let (app, faults) = TestApp::with_faults(&Place::objects()).await;
+        let always = |config: &mut Config| config.limits.file_sha256 = FileSha256::Always;
+        let (app, faults) = TestApp::with_faults_and(&Place::objects(), always).await;
         let user = app.user("ann").await;
         let id = user.create_id(SIZE).await;
         Self { app, faults, user, id }

@@ -36,6 +36,7 @@ async fn each_part_of_a_batch_has_its_own_result() {
         part: PartRecord {
             part: session.plan.part(number).unwrap(),
             sha256: Sha256Digest::of(b"x"),
+            crc64nvme: None,
             storage_etag: None,
             received_at: now,
         },

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Cause, Deadline, FILE, Place, Step, TestApp, TestUser, When, sha256_hex};
+use crate::support::{Answer, Cause, Deadline, FILE, Place, Step, TestApp, TestUser, When, crc64nvme};
 
 /// The interop versions that the server speaks, and a client that names none.
 const VERSIONS: [&str; 5] = ["5", "6", "7", "8", ""];
@@ -116,7 +116,7 @@ async fn a_file_in_the_first_request_is_answered_by_its_record() {
         let file = format!("/files/{}", record["file_id"].as_str().unwrap());
         assert_eq!(client.user.get(&file).await.expect(200).json(), record);
         assert_eq!((&record["original_filename"], &record["content_type"]), (&json!("ü.txt"), &json!("text/plain")));
-        assert_eq!(record["sha256"], sha256_hex(FILE));
+        assert_eq!(record["crc64nvme"], crc64nvme(FILE));
         assert_eq!(content(&client, &record).await, FILE);
         let url = format!("http://files.example:8080{file}");
         let location = answer.header("location");

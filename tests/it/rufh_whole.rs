@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 
-use crate::support::{Answer, Deadline, FILE, Place, TestApp, TestUser, sha256_hex};
+use crate::support::{Answer, Deadline, FILE, Place, TestApp, TestUser, crc64nvme};
 
 async fn post(user: &TestUser, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     let mut request = user.request("POST", "/files");
@@ -44,7 +44,7 @@ async fn the_answer_is_the_files_record() {
         assert_eq!(user.get(&format!("{path}/content")).await.expect(200).bytes, FILE);
         assert_eq!((&record["original_filename"], &record["status"]), (&json!("a.txt"), &json!("STORED")));
         assert_eq!(record["content_type"], "text/plain; charset=utf-8");
-        assert_eq!(record["sha256"], sha256_hex(FILE));
+        assert_eq!(record["crc64nvme"], crc64nvme(FILE));
     }
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{TestApp, file_bytes, sha256_hex};
+use crate::support::{TestApp, crc64nvme, file_bytes, sha256_hex};
 
 #[tokio::test]
 async fn a_finalize_with_missing_parts_names_them() {
@@ -25,7 +25,7 @@ async fn a_repeated_finalize_has_the_same_response() {
     let file = file_bytes(95);
     let first = user.upload(&file).await;
     assert_eq!((&first["status"], &first["file"]["status"]), (&json!("COMPLETE"), &json!("STORED")));
-    assert_eq!(first["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(first["file"]["crc64nvme"], crc64nvme(&file));
     let id = first["session_id"].as_str().unwrap();
     assert_eq!(user.finalize(id).await.expect(200).json(), first);
     let path = format!("/uploads/sessions/{id}/finalize");
@@ -102,7 +102,7 @@ async fn an_empty_file_is_finalized_at_once() {
     let id = session["session_id"].as_str().unwrap();
     assert_eq!(user.put(id, 1, "").await.problem(), (400, "PART_OUT_OF_RANGE".to_owned()));
     let done = user.finalize(id).await.expect(200).json();
-    assert_eq!(done["file"]["sha256"], sha256_hex(b""));
+    assert_eq!(done["file"]["crc64nvme"], crc64nvme(b""));
     let content = user.get(&format!("/files/{}/content", done["file"]["file_id"].as_str().unwrap())).await.expect(200);
     assert!(content.bytes.is_empty());
     let lone = user.create_id(0).await;
@@ -121,7 +121,7 @@ async fn a_finalize_after_a_restart_has_the_right_digest() {
     let app = app.restarted().await;
     let mut user = app.anonymous();
     user.token = token;
-    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(user.finalize(&id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file));
 }
 
 /// As after a crash between the rename and the commit.
@@ -138,7 +138,7 @@ async fn a_finalize_that_was_interrupted_after_the_rename_can_be_repeated() {
 
     app.service.sweep().await;
     assert_eq!(app.bytes_on_disk(), [stored], "the sweep keeps the bytes of an open session");
-    assert_eq!(user.finalize(id).await.expect(200).json()["file"]["sha256"], sha256_hex(&file));
+    assert_eq!(user.finalize(id).await.expect(200).json()["file"]["crc64nvme"], crc64nvme(&file));
 }
 
 #[tokio::test]

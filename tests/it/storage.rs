@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use futures_util::{TryStreamExt, future::join_all};
 use partway::{
     domain::{
-        Clock, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus, Sha256Digest,
-        SystemClock,
+        Clock, Digests, FileId, OwnerName, PartPlan, PartRecord, PartSet, Session, SessionId, SessionStatus,
+        Sha256Digest, SystemClock,
     },
     storage::{Error, LocalDisk, MultipartStorage, ObjectStorage, Storage, SyncParts},
 };
@@ -52,9 +52,10 @@ fn session(size: usize) -> Session {
         version: 1,
         idempotency_key: None,
         declared_sha256: None,
+        declared_crc64nvme: None,
         file_deleted: false,
         keeps_part_records: true,
-        storage_upload_id: None,
+        storage_upload: None,
         expires_at: now,
         created_at: now,
         updated_at: now,
@@ -63,8 +64,8 @@ fn session(size: usize) -> Session {
 
 /// Stores a part as the service does.
 async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[u8]) -> PartRecord {
-    if let (Some(store), None) = (storage.as_multipart(), &session.storage_upload_id) {
-        session.storage_upload_id = Some(store.start(session).await.unwrap());
+    if let (Some(store), None) = (storage.as_multipart(), &session.storage_upload) {
+        session.storage_upload = Some(store.start(session).await.unwrap());
     }
     let part = session.plan.part(number).unwrap();
     let bytes = file.chunks(PART).nth(number as usize - 1).unwrap();
@@ -73,11 +74,12 @@ async fn put(storage: &dyn Storage, session: &mut Session, number: u32, file: &[
         writer.push(piece.to_vec().into()).await.unwrap();
     }
     let staged = writer.finish().await.unwrap();
-    assert_eq!(staged.sha256(), Sha256Digest::of(bytes));
-    let sha256 = staged.sha256();
+    assert_eq!(staged.digests(), Digests::of(bytes));
+    let Digests { sha256, crc64nvme } = staged.digests();
     let persisted = staged.persist().await.unwrap();
     session.record_part(part, SystemClock.now(), TimeDelta::hours(1));
-    PartRecord { part, sha256, storage_etag: persisted.etag, received_at: SystemClock.now() }
+    let crc64nvme = Some(crc64nvme);
+    PartRecord { part, sha256, crc64nvme, storage_etag: persisted.etag, received_at: SystemClock.now() }
 }
 
 async fn put_all(storage: &dyn Storage, session: &mut Session, file: &[u8], order: &[u32]) -> Vec<PartRecord> {
@@ -193,8 +195,8 @@ async fn an_upload_whose_id_was_not_kept_can_be_abandoned() {
         let kept = put_all(&*storage, &mut session, &file, &[1]).await;
         if let Some(store) = storage.as_multipart() {
             let other = store.start(&session).await.unwrap();
-            store.abandon(&session, &other).await.unwrap();
-            store.abandon(&session, &other).await.unwrap();
+            store.abandon(&session, &other.id).await.unwrap();
+            store.abandon(&session, &other.id).await.unwrap();
         }
         let location = storage.complete(&session, &kept).await.unwrap();
         assert!(read(&*storage, &location, file.len(), 0..file.len()).await == file, "{storage:?}");
@@ -206,7 +208,7 @@ async fn a_part_waits_while_other_parts_use_the_whole_memory_budget() {
     let storage = ObjectStorage::in_memory(PART as u64);
     let file = file_bytes(2 * PART);
     let mut session = session(file.len());
-    session.storage_upload_id = Some(storage.start(&session).await.unwrap());
+    session.storage_upload = Some(storage.start(&session).await.unwrap());
     let [first, second] = [1, 2].map(|number| session.plan.part(number).unwrap());
     let writer = storage.part_writer(&session, first, Arc::new(())).await.unwrap();
     let mut waiting = std::pin::pin!(storage.part_writer(&session, second, Arc::new(())));

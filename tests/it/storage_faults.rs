@@ -1,6 +1,7 @@
 //! Storage that is full, slow or broken: the client gets the right code, the database records nothing that is not
 //! stored, and a later attempt succeeds.
 
+use partway::{config::Config, service::FileSha256};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -178,11 +179,18 @@ async fn a_download_whose_read_fails_midway_ends_early() {
     }
 }
 
+/// The server hashes every file.
+fn always(config: &mut Config) {
+    config.limits.file_sha256 = FileSha256::Always;
+}
+
 /// In a folder the server reads before the file is complete, in an object store after it.
 #[tokio::test]
 async fn a_finalize_that_cannot_read_the_bytes_can_be_repeated() {
     for place in Place::each() {
-        let (app, _, user, id) = session_on(&place).await;
+        let (app, _) = TestApp::with_faults_and(&place, always).await;
+        let user = app.user("ann").await;
+        let id = user.create_id(FILE.len()).await;
         user.put_parts(&id, FILE, 1..=3).await;
         // A server that has not hashed the parts while they arrived.
         let faults = Faults::default();
@@ -200,7 +208,9 @@ async fn a_finalize_that_cannot_read_the_bytes_can_be_repeated() {
 
 #[tokio::test]
 async fn finalize_hashes_the_rest_if_the_background_hash_failed() {
-    let (_app, faults, user, id) = session_on(&Place::Folder).await;
+    let (app, faults) = TestApp::with_faults_and(&Place::Folder, always).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(FILE.len()).await;
     let gate = faults.hold(When::After, Step::Hash);
     user.put_parts(&id, FILE, [1]).await;
     gate.reached().await;

@@ -17,7 +17,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::{
-    Cli, Deadline, Random, Received, Receiver, Server, composite, database_url, exchange, file_bytes, sha256_hex,
+    Cli, Deadline, Random, Received, Receiver, Server, crc64nvme, database_url, exchange, file_bytes, local_digests,
     storage_url,
 };
 
@@ -99,8 +99,8 @@ async fn a_part_acknowledged_by_one_node_is_visible_on_the_other() {
         );
         assert_eq!(cluster.put(turn + 1, &id, number, part), Some(200), "a replay is accepted on either node");
     }
-    let done = cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap();
-    assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
+    let done = cluster.client(1).finalize(&id, local_digests(&file, PART)).await.unwrap();
+    assert_eq!(done.file.crc64nvme.unwrap(), crc64nvme(&file));
     for index in 0..2 {
         assert!(cluster.download(index, &done.file.file_id).await == file);
     }
@@ -125,8 +125,8 @@ async fn of_concurrent_requests_for_one_part_on_both_nodes_one_is_stored() {
             let others = if is_equal { [200, 409] } else { [409, 409] };
             assert!(answers.iter().all(|status| *status == 201 || others.contains(status)), "{answers:?}");
             let winner = u8::try_from(answers.iter().position(|status| *status == 201).unwrap()).unwrap();
-            let done = cluster.client(1).finalize(&id, composite(&bytes(winner), PART)).await.unwrap();
-            assert_eq!(done.file.sha256.unwrap(), sha256_hex(&bytes(winner)));
+            let done = cluster.client(1).finalize(&id, local_digests(&bytes(winner), PART)).await.unwrap();
+            assert_eq!(done.file.crc64nvme.unwrap(), crc64nvme(&bytes(winner)));
             assert!(cluster.download(0, &done.file.file_id).await == bytes(winner));
         }
     }
@@ -143,10 +143,10 @@ async fn concurrent_finalize_on_both_nodes_creates_one_file() {
             assert_eq!(cluster.put(index + round, &id, index + 1, part), Some(201));
         }
         let clients = [0, 1, 0, 1].map(|index| cluster.client(index));
-        let digest = composite(&file, PART);
+        let digest = local_digests(&file, PART);
         let finalized = futures_util::future::join_all(clients.iter().map(|client| client.finalize(&id, digest))).await;
         for done in finalized {
-            assert_eq!(done.unwrap().file.sha256.unwrap(), sha256_hex(&file));
+            assert_eq!(done.unwrap().file.crc64nvme.unwrap(), crc64nvme(&file));
         }
     }
 }
@@ -200,8 +200,8 @@ async fn after_a_node_is_killed_during_parts_the_other_has_all_acknowledged_part
                 deadline.wait_for("the lease of the killed node to end");
             }
         }
-        let done = cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap();
-        assert_eq!(done.file.sha256.unwrap(), sha256_hex(&file));
+        let done = cluster.client(1).finalize(&id, local_digests(&file, PART)).await.unwrap();
+        assert_eq!(done.file.crc64nvme.unwrap(), crc64nvme(&file));
         cluster.kill_and_start(0);
     }
     // The restarted node works again.
@@ -226,7 +226,7 @@ async fn after_a_node_is_killed_between_the_object_and_the_commit_the_other_can_
     database.execute(endless).await.unwrap();
     let client = cluster.client(0);
     let finalize = tokio::spawn({
-        let (id, digest) = (id.clone(), composite(&file, PART));
+        let (id, digest) = (id.clone(), local_digests(&file, PART));
         async move { client.finalize(&id, digest).await }
     });
     let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%upload_session%'";
@@ -241,8 +241,8 @@ async fn after_a_node_is_killed_between_the_object_and_the_commit_the_other_can_
     let end = format!("SELECT pg_terminate_backend(pid) {sleeping}; DROP TRIGGER endless ON upload_session");
     database.execute(sqlx::AssertSqlSafe(end)).await.unwrap();
     assert_eq!(cluster.client(0).session(&id).await.unwrap().status, "IN_PROGRESS");
-    let done = cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap();
-    assert_eq!((done.status.as_str(), done.file.sha256.unwrap()), ("COMPLETE", sha256_hex(&file)));
+    let done = cluster.client(1).finalize(&id, local_digests(&file, PART)).await.unwrap();
+    assert_eq!((done.status.as_str(), done.file.crc64nvme.unwrap()), ("COMPLETE", crc64nvme(&file)));
     assert!(cluster.download(0, &done.file.file_id).await == file);
 }
 
@@ -274,7 +274,7 @@ fn load(addresses: &[String; 2], cluster: &Mutex<Cluster>, stop: &AtomicBool, fi
         let path = format!("/uploads/sessions/{}", session["session_id"].as_str().unwrap());
         request("PUT", &format!("{path}/parts/1"), b"012345678");
         assert_eq!(request("GET", &path, b"")["received_parts"], json!(["1"]));
-        assert_eq!(request("POST", &format!("{path}/finalize"), b"{}")["file"]["sha256"], sha256_hex(b"012345678"));
+        assert_eq!(request("POST", &format!("{path}/finalize"), b"{}")["file"]["crc64nvme"], crc64nvme(b"012345678"));
         finished.fetch_add(1, Ordering::Relaxed);
         if stop.load(Ordering::Relaxed) {
             return;
@@ -324,7 +324,7 @@ async fn a_watcher_on_one_node_sees_changes_made_on_the_other() {
     for (index, part) in file.chunks(PART).enumerate() {
         assert_eq!(cluster.put(0, &id, index + 1, part), Some(201));
     }
-    cluster.client(0).finalize(&id, composite(&file, PART)).await.unwrap();
+    cluster.client(0).finalize(&id, local_digests(&file, PART)).await.unwrap();
     let output = watching.wait_with_output().unwrap();
     assert!(output.status.success());
     assert!(String::from_utf8(output.stdout).unwrap().contains("COMPLETE"));
@@ -348,8 +348,8 @@ async fn an_unfinished_part_on_one_node_does_not_block_the_other() {
     assert_eq!(cluster.put(1, &id, 1, &file), Some(201));
     drop(socket);
     assert_eq!(
-        cluster.client(1).finalize(&id, composite(&file, PART)).await.unwrap().file.sha256.unwrap(),
-        sha256_hex(&file)
+        cluster.client(1).finalize(&id, local_digests(&file, PART)).await.unwrap().file.crc64nvme.unwrap(),
+        crc64nvme(&file)
     );
 }
 

@@ -37,6 +37,7 @@ const ROUTES: &[Row] = &[
     ("GET", "/files/{file}", None, [401, 404, 404, 200, 200]),
     ("GET", "/files/{file}/content", None, [401, 404, 403, 403, 404]),
     ("POST", "/files/{file}/links", Some("{}"), [401, 404, 403, 403, 404]),
+    ("POST", "/files/{file}/sha256", None, [401, 404, 403, 403, 404]),
     ("DELETE", "/files/{file}", None, [401, 404, 403, 403, 404]),
     ("GET", "/files", None, [401, 200, 403, 403, 200]),
     ("POST", "/files", Some("abc"), [401, 201, 403, 403, 201]),
@@ -198,7 +199,7 @@ async fn each_caller_may_use_the_operations_that_the_table_says() {
     let (id, file) = (&callers.session, &callers.file);
     // For the subscription: without a session, it would send nothing.
     callers.users[1].create_id(1).await;
-    let operations: [(String, [&str; 4]); 18] = [
+    let operations: [(String, [&str; 4]); 19] = [
         (format!("{{ r: uploadSession(id: \"{id}\") {{ status file {{ status }} }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{id}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
         (format!("{{ r: node(id: \"{file}\") {{ id }} }}"), ["null", "null", "ok", "ok"]),
@@ -225,6 +226,10 @@ async fn each_caller_may_use_the_operations_that_the_table_says() {
         ),
         (
             format!("mutation {{ r: createDownloadLink(input: {{ id: \"{file}\" }}) {{ userErrors {{ code }} }} }}"),
+            ["NOT_FOUND", "FORBIDDEN", "FORBIDDEN", "NOT_FOUND"],
+        ),
+        (
+            format!("mutation {{ r: computeFileSha256(input: {{ id: \"{file}\" }}) {{ userErrors {{ code }} }} }}"),
             ["NOT_FOUND", "FORBIDDEN", "FORBIDDEN", "NOT_FOUND"],
         ),
         (

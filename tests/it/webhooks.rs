@@ -45,7 +45,8 @@ async fn a_message_is_the_event_of_the_feed_signed_by_the_secret() {
     let body = message.json();
     assert_eq!(body["type"], "upload.completed");
     assert_eq!(body["data"]["session_id"], session["session_id"]);
-    assert_eq!(body["data"]["sha256"], session["file"]["sha256"]);
+    assert_eq!(body["data"]["crc64nvme"], session["file"]["crc64nvme"]);
+    assert!(body["data"]["crc64nvme"].is_string());
     assert_eq!(body["data"]["owner"], "ann");
     let feed = app.service.events(&principal("ann"), None, 10).await.unwrap();
     assert_eq!(message.id(), feed.events[0].id.to_string());

@@ -23,7 +23,7 @@ macro_rules! columns {
     () => {
         "s.id, s.status, s.status_reason, s.total_parts, s.completed_parts, s.received_parts, s.chunk_size_bytes, \
          s.total_size_bytes, s.bytes_received, s.append_offset, s.auto_finalize, s.version, s.file_id, f.original_filename, \
-         f.content_type, f.size_bytes, f.sha256, f.composite_sha256, f.status, f.metadata, f.retain_until, s.created_at, \
+         f.content_type, f.size_bytes, f.sha256, f.crc64nvme, f.composite_sha256, f.status, f.metadata, f.retain_until, s.created_at, \
          s.updated_at, s.expires_at FROM upload_session s JOIN upload_file f ON f.id = s.file_id "
     };
 }
@@ -98,6 +98,7 @@ struct File<'a> {
     content_type: &'a str,
     size_bytes: i64,
     sha256: Option<String>,
+    crc64nvme: Option<String>,
     composite_sha256: Option<String>,
     status: &'a str,
     metadata: &'a RawValue,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::{Router, extract, response::Response, routing::get};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_postgres::{Client, Config, NoTls, Row, Statement, types::FromSql};
 use uuid::Uuid;
@@ -141,6 +142,7 @@ impl<'a> Columns<'a> {
                 content_type: self.value(),
                 size_bytes: self.value(),
                 sha256: self.value::<Option<&[u8]>>().map(hex::encode),
+                crc64nvme: self.value::<Option<&[u8]>>().map(|bytes| STANDARD.encode(bytes)),
                 composite_sha256: self.value::<Option<&[u8]>>().map(hex::encode),
                 status: self.value(),
                 metadata: serde_json::from_str(self.value()).expect("metadata is JSON"),

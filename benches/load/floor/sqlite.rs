@@ -3,6 +3,7 @@
 use std::{borrow::Cow, ops::RangeFrom, sync::Arc};
 
 use axum::{Router, extract, response::Response, routing::get};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Result, Row, types::FromSql};
 use uuid::Uuid;
@@ -108,6 +109,11 @@ impl<'a> Columns<'a> {
         Ok(self.row.get_ref(at)?.as_blob_or_null()?.map(hex::encode))
     }
 
+    fn base64(&mut self) -> Result<Option<String>> {
+        let at = self.at();
+        Ok(self.row.get_ref(at)?.as_blob_or_null()?.map(|bytes| STANDARD.encode(bytes)))
+    }
+
     /// A time. The database has `2026-11-29T12:00:00.123456+00:00`.
     fn time(&mut self) -> Result<Cow<'a, str>> {
         Ok(utc(self.text()?))
@@ -146,6 +152,7 @@ impl<'a> Columns<'a> {
                 content_type: self.text()?,
                 size_bytes: self.value()?,
                 sha256: self.digest()?,
+                crc64nvme: self.base64()?,
                 composite_sha256: self.digest()?,
                 status: self.text()?,
                 metadata: serde_json::from_str(self.text()?).expect("metadata is JSON"),

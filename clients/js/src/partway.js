@@ -64,6 +64,8 @@ export class Partway {
 
   /** The record of a file. */
   file(id, options) { return this.#json('GET', file(id), options); }
+  /** The record of a stored file, with its SHA-256. The server reads the file if it does not know that yet. */
+  computeSha256(id, options) { return this.#json('POST', `${file(id)}/sha256`, options); }
   deleteFile(id, options) { return this.#json('DELETE', file(id), options); }
 
   /** A URL that reads the content of this file until it expires, for `<a>` and `<video>`, which cannot send a token. */
@@ -73,8 +75,9 @@ export class Partway {
 
   /** Aborts a session: the server frees its bytes. */
   abort(id, options) { return this.#json('DELETE', session(id), options); }
-  finalize(id, { sha256, compositeSha256, signal } = {}) {
-    return this.#json('POST', `${session(id)}/finalize`, { body: { sha256, composite_sha256: compositeSha256 }, signal });
+  finalize(id, { sha256, crc64nvme, compositeSha256, signal } = {}) {
+    const body = { sha256, crc64nvme, composite_sha256: compositeSha256 };
+    return this.#json('POST', `${session(id)}/finalize`, { body, signal });
   }
 
   /** Who the token is for, and what they use. */

@@ -14,7 +14,7 @@ testWithServer('files of 0 bytes, 1 byte, one part, and one byte more', SMALL_PA
     const bytes = bytesOf(size);
     const upload = partway.upload(bytes, { name: `${size}.bin` });
     const file = await upload;
-    assert.equal(file.sha256, sha256(bytes));
+    assert.equal((await partway.computeSha256(file.fileId)).sha256, sha256(bytes));
     await assertStored(partway, file, bytes);
     assert.equal(upload.state, 'done');
     assert.equal(upload.sessionId, file.sessionId);

@@ -27,6 +27,8 @@ export async function use(file: File, signal: AbortSignal): Promise<string | nul
   for await (const { originalFilename } of partway.files({ status: 'STORED' })) if (originalFilename === url) break;
   const created: Session = await partway.createSession({ name: 'a', size: 1, metadata: { a: 1 } });
   for await (const { sessionId } of partway.sessions({ open: true })) if (sessionId === created.sessionId) break;
+  const { sha256, crc64nvme }: StoredFile = await partway.computeSha256(stored.fileId, { signal });
+  await partway.finalize(stored.sessionId, { sha256: sha256 ?? undefined, crc64nvme: crc64nvme ?? undefined });
   const { token } = await partway.createUploadToken(stored.sessionId, { expiresIn: '1h' });
   return (await partway.me()).bytesLimit === null ? response.text() : token;
 }

@@ -63,6 +63,7 @@ impl Filled {
             content_type: "text/plain".to_owned(),
             plan: PartPlan::new(SIZE, SIZE).unwrap(),
             declared_sha256: None,
+            declared_crc64nvme: None,
             metadata: Metadata::default(),
             idempotency_key: None,
             auto_finalize: false,

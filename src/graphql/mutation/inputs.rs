@@ -15,6 +15,9 @@ pub(super) struct CreateUploadSessionInput {
     pub(super) total_size_bytes: BigInt,
     /// Its SHA-256 in hex, if you know it. If the received bytes have another digest, the session fails.
     pub(super) sha256: Option<String>,
+    /// Its CRC-64/NVME, 8 bytes in base64; the same applies.
+    #[graphql(name = "crc64nvme")]
+    pub(super) crc64nvme: Option<String>,
     /// Your own data about the file. The server returns it with the file.
     pub(super) metadata: Option<JsonObject>,
     /// Your own key for this request, different for every session. If you repeat the request with the same key and input,
@@ -35,6 +38,9 @@ pub(super) struct FinalizeUploadSessionInput {
     pub(super) id: ID,
     /// The file's SHA-256 in hex, if you know it. If the received bytes have another digest, the session stays open.
     pub(super) sha256: Option<String>,
+    /// The file's CRC-64/NVME, 8 bytes in base64; the same applies.
+    #[graphql(name = "crc64nvme")]
+    pub(super) crc64nvme: Option<String>,
     /// The SHA-256 in hex over the SHA-256 digests of the parts of your file. If the session has other parts, it stays
     /// open.
     pub(super) composite_sha256: Option<String>,
@@ -44,6 +50,13 @@ pub(super) struct FinalizeUploadSessionInput {
 #[derive(InputObject)]
 pub(super) struct AbortUploadSessionInput {
     /// The session's id.
+    pub(super) id: ID,
+}
+
+/// Of which file to compute the SHA-256.
+#[derive(InputObject)]
+pub(super) struct ComputeFileSha256Input {
+    /// The file's id.
     pub(super) id: ID,
 }
 

@@ -12,13 +12,13 @@ use async_graphql::{Context, ID, Object};
 
 use self::{
     inputs::{
-        AbortUploadSessionInput, CreateDownloadLinkInput, CreateUploadSessionInput, CreateUploadTokenInput,
-        DeleteFileInput, FinalizeUploadSessionInput,
+        AbortUploadSessionInput, ComputeFileSha256Input, CreateDownloadLinkInput, CreateUploadSessionInput,
+        CreateUploadTokenInput, DeleteFileInput, FinalizeUploadSessionInput,
     },
     payloads::{
-        AbortUploadSessionPayload, CreateDownloadLinkPayload, CreateUploadSessionPayload, CreateUploadTokenPayload,
-        DeleteFilePayload, DownloadLink, FinalizeUploadSessionPayload, UploadToken, UserError, UserErrorCode,
-        user_error,
+        AbortUploadSessionPayload, ComputeFileSha256Payload, CreateDownloadLinkPayload, CreateUploadSessionPayload,
+        CreateUploadTokenPayload, DeleteFilePayload, DownloadLink, FinalizeUploadSessionPayload, UploadToken,
+        UserError, UserErrorCode, user_error,
     },
 };
 use super::{
@@ -77,6 +77,7 @@ impl Mutation {
             content_type: input.content_type,
             total_size_bytes: i64::try_from(input.total_size_bytes.0).unwrap_or(i64::MAX),
             sha256: input.sha256,
+            crc64nvme: input.crc64nvme,
             metadata: input.metadata.map(|metadata| metadata.0),
             idempotency_key: input.idempotency_key,
             auto_finalize: input.auto_finalize,
@@ -102,6 +103,7 @@ impl Mutation {
             Ok(id) => {
                 let expected = DigestFields {
                     sha256: input.sha256.as_deref(),
+                    crc64nvme: input.crc64nvme.as_deref(),
                     composite_sha256: input.composite_sha256.as_deref(),
                 };
                 scope.service.finalize(&scope.principal, id, expected, |_| true).await.map(Some)
@@ -177,6 +179,26 @@ impl Mutation {
                 user_errors: Vec::new(),
             },
             Err(error) => CreateDownloadLinkPayload { download_link: None, user_errors: vec![user_error(error)?] },
+        })
+    }
+
+    /// Compute the SHA-256 of a stored file, unless it is known. The server reads the file once, which may take a while.
+    async fn compute_file_sha256(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The file.")] input: ComputeFileSha256Input,
+    ) -> Result<ComputeFileSha256Payload, ApiError> {
+        let scope = Scope::of(ctx);
+        let computed = match input.id.parse() {
+            Ok(SessionId(id)) => scope.service.digest_file(&scope.principal, FileId(id)).await,
+            Err(_) => Err(Error::not_found("file")),
+        };
+        Ok(match computed {
+            Ok(file) => ComputeFileSha256Payload {
+                upload_file: Some(UploadFile::new(Arc::new(file), &scope.budget)),
+                user_errors: Vec::new(),
+            },
+            Err(error) => ComputeFileSha256Payload { upload_file: None, user_errors: vec![user_error(error)?] },
         })
     }
 

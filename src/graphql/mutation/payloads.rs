@@ -78,6 +78,15 @@ pub(super) struct AbortUploadSessionPayload {
     pub(super) user_errors: Vec<UserError>,
 }
 
+/// The result of `computeFileSha256`.
+#[derive(SimpleObject, Default)]
+pub(super) struct ComputeFileSha256Payload {
+    /// The record of the file, with its digests; null if there are errors.
+    pub(super) upload_file: Option<UploadFile>,
+    /// Why the SHA-256 was not computed; empty if it is known.
+    pub(super) user_errors: Vec<UserError>,
+}
+
 /// The result of `deleteFile`.
 #[derive(SimpleObject, Default)]
 pub(super) struct DeleteFilePayload {

@@ -92,9 +92,16 @@ impl UploadFile {
     }
 
     /// The SHA-256 of the file's bytes in hex, computed by the server. Null until the session is finalized. It stays null
-    /// if the server computes it only on request and no client has declared a SHA-256.
+    /// if the server computes it only on request, until a client declares a SHA-256 or calls `computeFileSha256`.
     async fn sha256(&self) -> Option<String> {
         self.file.sha256.map(|digest| digest.to_string())
+    }
+
+    /// The CRC-64/NVME of the file's bytes: 8 bytes in base64, as S3 writes it. Null until the session is finalized. It stays null if
+    /// an earlier version of the server received parts, until a client says a CRC-64/NVME or calls `computeFileSha256`.
+    #[graphql(name = "crc64nvme")]
+    async fn crc64nvme(&self) -> Option<String> {
+        self.file.crc64nvme.map(|checksum| checksum.to_string())
     }
 
     /// The SHA-256 in hex over the SHA-256 digests of the parts, 32 bytes each, in the order of the parts. Null until the

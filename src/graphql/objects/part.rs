@@ -36,6 +36,9 @@ pub(crate) struct UploadPart {
     size_bytes: BigInt,
     /// The SHA-256 of its bytes in hex: compare it with the same part of your file before you resume.
     sha256: String,
+    /// The CRC-64/NVME of its bytes: 8 bytes in base64, as S3 writes it. Null if an earlier version of the server received the part.
+    #[graphql(name = "crc64nvme")]
+    crc64nvme: Option<String>,
     /// When the server recorded it.
     received_at: DateTime,
 }
@@ -47,6 +50,7 @@ impl From<&domain::PartRecord> for UploadPart {
             offset_bytes: BigInt(record.part.offset_bytes),
             size_bytes: BigInt(record.part.size_bytes),
             sha256: record.sha256.to_string(),
+            crc64nvme: record.crc64nvme.map(|checksum| checksum.to_string()),
             received_at: DateTime(record.received_at),
         }
     }

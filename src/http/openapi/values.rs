@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use crate::{
-    domain::{EventType, FileStatus, Metadata, PartRange, SessionStatus, Sha256Digest, StatusReason},
+    domain::{Crc64Nvme, EventType, FileStatus, Metadata, PartRange, SessionStatus, Sha256Digest, StatusReason},
     service::MAX_FILENAME_BYTES,
 };
 
@@ -70,6 +70,19 @@ impl PartialSchema for Sha256Digest {
 impl ToSchema for Sha256Digest {
     fn name() -> Cow<'static, str> {
         "Sha256".into()
+    }
+}
+
+impl PartialSchema for Crc64Nvme {
+    fn schema() -> RefOr<Schema> {
+        let description = "A CRC-64/NVME as S3 writes it: the base64 of its 8 bytes, big-endian.";
+        text().pattern(Some("^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$")).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for Crc64Nvme {
+    fn name() -> Cow<'static, str> {
+        "Crc64Nvme".into()
     }
 }
 

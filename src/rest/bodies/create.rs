@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{Metadata, Sha256Digest, Timestamp},
+    domain::{Crc64Nvme, Metadata, Sha256Digest, Timestamp},
     error::{Error, Result},
     http::openapi::Filename,
     service::CreateSession,
@@ -31,6 +31,9 @@ pub(in crate::rest) struct CreateBody {
     /// The SHA-256 of the whole file. If the received bytes have another one, finalize ends the session as `FAILED`.
     #[schema(value_type = Option<Sha256Digest>)]
     sha256: Option<String>,
+    /// The CRC-64/NVME of the whole file; the same applies.
+    #[schema(value_type = Option<Crc64Nvme>)]
+    crc64nvme: Option<String>,
     #[schema(value_type = Option<Metadata>)]
     metadata: Option<Box<RawValue>>,
     /// The same as the header `Idempotency-Key`.
@@ -59,6 +62,7 @@ impl CreateBody {
             content_type: self.content_type,
             total_size_bytes: self.total_size_bytes,
             sha256: self.sha256,
+            crc64nvme: self.crc64nvme,
             metadata: self.metadata,
             idempotency_key,
             auto_finalize: self.auto_finalize,
@@ -76,6 +80,9 @@ pub(in crate::rest) struct FinalizeBody {
     /// The SHA-256 of the whole file.
     #[schema(value_type = Option<Sha256Digest>)]
     pub(in crate::rest) sha256: Option<String>,
+    /// The CRC-64/NVME of the whole file.
+    #[schema(value_type = Option<Crc64Nvme>)]
+    pub(in crate::rest) crc64nvme: Option<String>,
     /// The SHA-256 over the SHA-256 digests of the parts of your file, 32 bytes each, in order.
     #[schema(value_type = Option<Sha256Digest>)]
     pub(in crate::rest) composite_sha256: Option<String>,

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Event, EventType, Metadata, Sha256Digest, StatusReason, Timestamp},
+    domain::{Crc64Nvme, Event, EventType, Metadata, Sha256Digest, StatusReason, Timestamp},
     service::EventPage,
 };
 
@@ -71,6 +71,8 @@ struct EventData {
     size_bytes: Option<u64>,
     #[schema(required)]
     sha256: Option<Sha256Digest>,
+    #[schema(required)]
+    crc64nvme: Option<Crc64Nvme>,
     #[schema(required)]
     composite_sha256: Option<Sha256Digest>,
     #[schema(required)]

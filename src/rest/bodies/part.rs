@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{PartRecord, SessionStatus, Sha256Digest, Timestamp},
+    domain::{Crc64Nvme, PartRecord, SessionStatus, Sha256Digest, Timestamp},
     service::Receipt,
 };
 
@@ -33,6 +33,9 @@ pub(in crate::rest) struct PartBody {
     size_bytes: u64,
     #[schema(value_type = Sha256Digest)]
     sha256: String,
+    /// Null if an earlier version of the server received the part.
+    #[schema(required, value_type = Option<Crc64Nvme>)]
+    crc64nvme: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
 }
@@ -44,6 +47,7 @@ impl From<&PartRecord> for PartBody {
             offset_bytes: record.part.offset_bytes,
             size_bytes: record.part.size_bytes,
             sha256: record.sha256.to_string(),
+            crc64nvme: record.crc64nvme.map(|checksum| checksum.to_string()),
             received_at: record.received_at,
         }
     }

@@ -52,7 +52,7 @@ where
     }
 
     async fn record_tail(&mut self, Piece { session, part, end, staged, _put }: Piece) -> Result<Session> {
-        let (service, sha256) = (self.service, staged.sha256());
+        let (service, sha256) = (self.service, staged.digests().sha256);
         let PersistedTail { write_guard, location } = match staged.persist_as_tail().await {
             Ok(persisted) => persisted,
             Err(error) => return Err(service.resolve_to_error(&session, error, still_needs(&session, part)).await),

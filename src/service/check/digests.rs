@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Check, RESTORE_BYTES, RESTORE_ROWS};
 use crate::{
-    domain::{FileRecord, PartRecord, PartSet, Session, Sha256Digest},
+    domain::{Crc64Nvme, Digests, FileRecord, Hasher, PartRecord, PartSet, Session, Sha256Digest},
     storage,
 };
 
@@ -23,17 +23,17 @@ impl Check<'_> {
         if session.has_part_records() && self.compare_parts(session, Some(file)).await {
             return;
         }
-        if file.sha256.is_none() && file.composite_sha256.is_none() {
+        if file.sha256.is_none() && file.crc64nvme.is_none() && file.composite_sha256.is_none() {
             self.report.not_compared += 1;
             return;
         }
         match self.digests_of_bytes(session, file).await {
-            Ok((sha256, composite)) => {
+            Ok((actual, composite)) => {
                 if file.composite_sha256.is_some_and(|recorded| recorded != composite) {
                     let problem = format!("its composite SHA-256 is {composite}, not the recorded one");
                     self.bytes_problem(file, problem).await;
                 } else {
-                    self.compare_sha256(file, sha256).await;
+                    self.compare_digests(file, actual).await;
                 }
             }
             Err(error) => self.bytes_problem(file, error).await,
@@ -49,6 +49,7 @@ impl Check<'_> {
     /// running server has removed the part rows in the meantime.
     async fn compare_parts(&mut self, session: &Session, file: Option<&FileRecord>) -> bool {
         let (mut hasher, mut damaged, mut after, mut found) = (Sha256::new(), PartSet::new(), 0, 0);
+        let mut crc64nvme = Crc64Nvme::EMPTY;
         loop {
             let parts = match self.service.db.parts(session, after, PAGE).await {
                 Ok(parts) => parts,
@@ -66,6 +67,8 @@ impl Check<'_> {
                             damaged.insert(number);
                         }
                         hasher = compared.hasher;
+                        let bytes = parts.iter().map(|record| record.part.size_bytes).sum();
+                        crc64nvme = Crc64Nvme::of_pieces([(crc64nvme, 0), (compared.crc64nvme, bytes)]);
                     }
                     // An object store returns no bytes before the upload is complete.
                     Ok(None) => return true,
@@ -83,7 +86,7 @@ impl Check<'_> {
             None => {}
             Some(file) if !damaged.is_empty() => self.bytes_problem(file, differ).await,
             Some(_) if (found as u64) < u64::from(session.completed_parts()) => return false,
-            Some(file) => self.compare_sha256(file, hasher.into()).await,
+            Some(file) => self.compare_digests(file, Digests { sha256: hasher.into(), crc64nvme }).await,
         }
         true
     }
@@ -96,19 +99,22 @@ impl Check<'_> {
         }
     }
 
-    async fn compare_sha256(&mut self, file: &FileRecord, actual: Sha256Digest) {
-        if file.sha256.is_some_and(|recorded| recorded != actual) {
-            self.bytes_problem(file, format!("its SHA-256 is {actual}, not the recorded one")).await;
+    async fn compare_digests(&mut self, file: &FileRecord, actual: Digests) {
+        let Digests { sha256, crc64nvme } = actual;
+        if file.sha256.is_some_and(|recorded| recorded != sha256) {
+            self.bytes_problem(file, format!("its SHA-256 is {sha256}, not the recorded one")).await;
+        } else if file.crc64nvme.is_some_and(|recorded| recorded != crc64nvme) {
+            self.bytes_problem(file, format!("its CRC-64/NVME is {crc64nvme}, not the recorded one")).await;
         }
     }
 
-    /// The SHA-256 and the composite digest of the bytes of a stored file. Holds one block of them in memory.
+    /// The digests and the composite digest of the bytes of a stored file. Holds one block of them in memory.
     async fn digests_of_bytes(
         &self,
         session: &Session,
         file: &FileRecord,
-    ) -> Result<(Sha256Digest, Sha256Digest), storage::Error> {
-        let (mut whole, mut digests) = (Sha256::new(), Vec::new());
+    ) -> Result<(Digests, Sha256Digest), storage::Error> {
+        let (mut whole, mut digests) = (Hasher::default(), Vec::new());
         let location = file.location.as_deref().unwrap_or_default();
         for part in (1..=session.plan.total_parts()).filter_map(|number| session.plan.part(number)) {
             let range = part.offset_bytes..part.end();
@@ -122,7 +128,7 @@ impl Check<'_> {
             digests.push(of_part.into());
             self.note_read(part.size_bytes);
         }
-        Ok((whole.into(), Sha256Digest::composite(digests)))
+        Ok((whole.finish(), Sha256Digest::composite(digests)))
     }
 
     fn note_read(&self, bytes: u64) {

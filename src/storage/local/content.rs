@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -45,10 +45,15 @@ pub(super) async fn read(
     Ok(ReaderStream::with_capacity(file.take(range.end - range.start), BLOCK_BYTES))
 }
 
-/// Feeds a range of a session's file to `hasher`.
-pub(super) async fn hash(paths: [PathBuf; 3], mut hasher: Sha256, range: Range<u64>) -> Result<Sha256> {
+/// Feeds a range of a session's file to `hasher`, with `update`.
+pub(super) async fn hash<H: Send + 'static>(
+    paths: [PathBuf; 3],
+    mut hasher: H,
+    update: fn(&mut H, &[u8]),
+    range: Range<u64>,
+) -> Result<H> {
     off_thread(move || {
-        read_blocks(&paths, range, |block| hasher.update(block))?;
+        read_blocks(&paths, range, |block| update(&mut hasher, block))?;
         Ok(hasher)
     })
     .await

@@ -39,7 +39,7 @@ use super::{
     AbandonedFile, ByteStream, Compared, Error, FolderStorage, PartWriter, PersistedFile, Result, Storage, WriteGuard,
     off_thread,
 };
-use crate::domain::{FileId, Part, PartRecord, Session, SessionId, Sha256Digest, Tail};
+use crate::domain::{FileId, Hasher, Part, PartRecord, Session, SessionId, Tail};
 
 const UPLOADING: &str = "uploading";
 const STORED: &str = "stored";
@@ -99,9 +99,10 @@ impl LocalDisk {
     }
 
     /// Hashes a tail. It reads the bytes back, so it notices if they have changed since they arrived.
-    async fn hash_tail(&self, session: &Session, tail: &Tail) -> Result<Sha256> {
-        let hasher = content::hash(self.all_paths(session), Sha256::new(), tail.part.offset_bytes..tail.end()).await?;
-        if Sha256Digest::from(hasher.clone()) != tail.sha256 {
+    async fn hash_tail(&self, session: &Session, tail: &Tail) -> Result<Hasher> {
+        let range = tail.part.offset_bytes..tail.end();
+        let hasher = content::hash(self.all_paths(session), Hasher::default(), Hasher::update, range).await?;
+        if hasher.clone().finish().sha256 != tail.sha256 {
             let problem = format!("session {}: the tail of part {} has other bytes", session.id, tail.part.number);
             return Err(Error::Lost(problem));
         }
@@ -159,7 +160,7 @@ impl Storage for LocalDisk {
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
         let (hasher, offset) = match session.tail_of(part) {
             Some(tail) => (self.hash_tail(session, tail).await?, tail.end()),
-            None => (Sha256::new(), part.offset_bytes),
+            None => (Hasher::default(), part.offset_bytes),
         };
         let (this, session) = (self.clone(), session.clone());
         let upload = off_thread(move || this.upload(&session)).await?;
@@ -185,7 +186,7 @@ impl Storage for LocalDisk {
     }
 
     async fn hash(&self, session: &Session, hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
-        content::hash(self.all_paths(session), hasher, range).await.map(Some)
+        content::hash(self.all_paths(session), hasher, |hasher, block| hasher.update(block), range).await.map(Some)
     }
 
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {

@@ -9,12 +9,11 @@ use std::{fs::File, io, num::NonZeroU64, os::unix::fs::FileExt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::{Error, PartWriter, Result, WriteGuard, open_file::OpenFile};
 use crate::{
-    domain::Sha256Digest,
+    domain::{Digests, Hasher},
     storage::{PersistedPart, PersistedTail, StagedPart},
 };
 
@@ -37,7 +36,7 @@ pub(super) struct LocalPartWriter {
     offset: u64,
     block: Vec<Bytes>,
     block_bytes: usize,
-    hasher: Sha256,
+    hasher: Hasher,
     writing: Option<JoinHandle<io::Result<()>>>,
     write_guard: WriteGuard,
 }
@@ -45,7 +44,7 @@ pub(super) struct LocalPartWriter {
 struct LocalStagedPart {
     upload: Arc<OpenFile>,
     sync: SyncParts,
-    sha256: Sha256Digest,
+    digests: Digests,
     write_guard: WriteGuard,
 }
 
@@ -64,7 +63,7 @@ impl PartWriter for LocalPartWriter {
         Ok(Box::new(LocalStagedPart {
             upload: self.upload,
             sync: self.sync,
-            sha256: self.hasher.into(),
+            digests: self.hasher.finish(),
             write_guard: self.write_guard,
         }))
     }
@@ -75,7 +74,7 @@ impl LocalPartWriter {
     pub(super) fn new(
         upload: Arc<OpenFile>,
         offset: u64,
-        hasher: Sha256,
+        hasher: Hasher,
         sync: SyncParts,
         write_guard: WriteGuard,
     ) -> Self {
@@ -114,8 +113,8 @@ impl LocalPartWriter {
 
 #[async_trait]
 impl StagedPart for LocalStagedPart {
-    fn sha256(&self) -> Sha256Digest {
-        self.sha256
+    fn digests(&self) -> Digests {
+        self.digests
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {

@@ -17,12 +17,11 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::{ARRIVING, LocalDisk, STORED, dir_entries, off_thread};
 use crate::{
-    domain::{FileId, Sha256Digest},
+    domain::{Digests, FileId, Hasher},
     group_commit::GroupCommit,
     storage::{AbandonedFile, Error, PersistedFile, Result},
 };
@@ -57,7 +56,7 @@ pub struct ArrivingFile {
     file: Option<File>,
     block: Vec<Bytes>,
     block_bytes: usize,
-    hasher: Sha256,
+    hasher: Hasher,
     writing: Option<JoinHandle<io::Result<File>>>,
     running: Arc<Running>,
 }
@@ -77,9 +76,9 @@ impl ArrivingFile {
         Ok(())
     }
 
-    /// The SHA-256 of the bytes so far.
-    pub fn sha256(&self) -> Sha256Digest {
-        self.hasher.clone().into()
+    /// The digests of the bytes so far.
+    pub fn digests(&self) -> Digests {
+        self.hasher.clone().finish()
     }
 
     /// The blocking write of the bytes that were collected. The first one creates the file.
@@ -117,7 +116,7 @@ impl LocalDisk {
             file: None,
             block: Vec::new(),
             block_bytes: 0,
-            hasher: Sha256::new(),
+            hasher: Hasher::default(),
             writing: None,
             running: Arc::new(Running(Arc::clone(&self.arrivals), id)),
         }
@@ -139,7 +138,7 @@ impl LocalDisk {
             let copy = error.raw_os_error().map(io::Error::from_raw_os_error);
             Error::io(format!("sync {ARRIVING}"))(copy.unwrap_or_else(|| io::Error::other(error)))
         })?;
-        Ok(PersistedFile { sha256: arriving.sha256(), location: format!("{STORED}/{}", arriving.running.1) })
+        Ok(PersistedFile { digests: arriving.digests(), location: format!("{STORED}/{}", arriving.running.1) })
     }
 
     /// Waits for the last write, and removes the file. Nothing refers to it, so its removal need not be durable.

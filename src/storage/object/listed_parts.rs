@@ -5,7 +5,7 @@
 //! recorded it. The store then has another etag for that part. Does not own what follows: `service/send_again.rs` makes the
 //! client send the part again.
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use object_store::{
     path::Path,
@@ -42,7 +42,7 @@ impl ObjectStorage {
     /// The numbers of the recorded parts that the store does not have or has with another size or etag. `None` if there are
     /// no such parts, or if the store cannot list parts.
     pub(super) async fn find_replaced_parts(&self, session: &Session, parts: &[PartRecord]) -> Option<Vec<u32>> {
-        let (signer, upload_id) = (self.signer.as_ref()?, session.storage_upload_id.as_ref()?);
+        let (signer, upload_id) = (self.signer.as_ref()?, &session.storage_upload.as_ref()?.id);
         let path = self.path(&Self::location(session));
         let listed = match list(&**signer, &path, upload_id).await {
             Ok(listed) => listed,
@@ -55,13 +55,25 @@ impl ObjectStorage {
         let is_as_recorded = |record: &PartRecord| {
             listed.get(&record.part.number).is_some_and(|found| {
                 let recorded = record.storage_etag.as_deref().unwrap_or_default();
-                found.size == record.part.size_bytes && unquoted(&found.etag) == unquoted(recorded)
+                found.size == record.part.size_bytes && unquoted(&found.etag) == unquoted(&etag_of(recorded))
             })
         };
         let replaced: Vec<u32> =
             parts.iter().filter(|record| !is_as_recorded(record)).map(|record| record.part.number).collect();
         (!replaced.is_empty()).then_some(replaced)
     }
+}
+
+/// What `object_store` returns for a part that was put with a checksum, as text: its etag and the checksum.
+#[derive(Deserialize)]
+struct WithChecksum {
+    e_tag: String,
+}
+
+/// The etag of a part as it was recorded.
+fn etag_of(recorded: &str) -> Cow<'_, str> {
+    let with_checksum = quick_xml::de::from_str(recorded);
+    with_checksum.map_or(Cow::Borrowed(recorded), |found: WithChecksum| Cow::Owned(found.e_tag))
 }
 
 /// An etag without quotes. Some stores omit the quotes in lists.

@@ -6,6 +6,7 @@
 //! Does not own the protocols and the retries: those are in the crate `object_store`.
 
 mod answers;
+mod checked;
 mod limits;
 mod listed_parts;
 mod memory;
@@ -20,6 +21,7 @@ use std::{io, ops::Range, sync::Arc, time::Duration};
 use answers::{ANSWER_TIMEOUT, failed, with_timeout};
 use async_trait::async_trait;
 use bytes::BytesMut;
+use checked::CheckedUploads;
 use futures_util::{StreamExt, TryStreamExt, stream};
 pub use limits::PartSettings;
 use memory::MemoryBudget;
@@ -50,6 +52,8 @@ const VISIBILITY_DELAY: Duration = Duration::from_secs(2);
 pub struct ObjectStorage {
     objects: Arc<dyn ObjectStore>,
     uploads: Arc<dyn MultipartStore>,
+    /// The same, for uploads of which the store checks the CRC-64/NVME of each part.
+    checked: Option<CheckedUploads>,
     prefix: Path,
     memory: MemoryBudget,
     /// The share of `memory` for requests that hold several parts.
@@ -72,6 +76,7 @@ impl ObjectStorage {
         Self {
             objects,
             uploads,
+            checked: None,
             prefix,
             memory: MemoryBudget::new(memory_bytes),
             held: MemoryBudget::new(memory_bytes / 4),
@@ -133,7 +138,7 @@ impl Storage for ObjectStorage {
     }
 
     async fn part_writer(&self, session: &Session, part: Part, write_guard: WriteGuard) -> Result<Box<dyn PartWriter>> {
-        let upload_id = session.storage_upload_id.clone();
+        let upload_id = session.storage_upload.as_ref().map(|upload| upload.id.clone());
         let upload_id = upload_id.ok_or_else(|| Error::Lost(format!("session {} has no upload id", session.id)))?;
         let memory = self.memory.reserve(&session.owner, part.size_bytes).await?;
         let mut bytes = BytesMut::with_capacity(usize::try_from(part.size_bytes).unwrap_or(0));
@@ -141,18 +146,19 @@ impl Storage for ObjectStorage {
             bytes.extend_from_slice(&self.read_tail(tail).await?);
         }
         let storage = self.clone();
+        let uploads = self.uploads_of(session);
         let (path, session) = (self.path(&Self::location(session)), session.id);
-        let target = Target { storage, session, path, upload_id, part, memory, write_guard };
+        let target = Target { uploads, storage, session, path, upload_id, part, memory, write_guard };
         Ok(Box::new(part_writer::ObjectPartWriter { target, bytes }))
     }
 
     async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String> {
         let location = Self::location(session);
         let path = self.path(&location);
-        let completed = match &session.storage_upload_id {
-            Some(upload_id) if !parts.is_empty() => {
+        let completed = match &session.storage_upload {
+            Some(upload) if !parts.is_empty() => {
                 let etag = |part: &PartRecord| PartId { content_id: part.storage_etag.clone().unwrap_or_default() };
-                self.uploads.complete_multipart(&path, upload_id, parts.iter().map(etag).collect()).await
+                self.uploads_of(session).complete_multipart(&path, &upload.id, parts.iter().map(etag).collect()).await
             }
             _ => self.objects.put(&path, PutPayload::new()).await,
         };
@@ -184,8 +190,8 @@ impl Storage for ObjectStorage {
 
     async fn discard_parts(&self, session: &Session) -> Result<()> {
         self.delete_tails(session.id).await?;
-        match &session.storage_upload_id {
-            Some(upload_id) => self.abandon(session, upload_id).await,
+        match &session.storage_upload {
+            Some(upload) => self.abandon(session, &upload.id).await,
             None => Ok(()),
         }
     }
@@ -233,7 +239,7 @@ impl Storage for ObjectStorage {
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
-        match session.storage_upload_id {
+        match session.storage_upload {
             Some(_) => Ok(()),
             None => Err(Error::Lost(format!("session {} has bytes but no upload id", session.id))),
         }

@@ -11,15 +11,26 @@ use super::{
     unless_missing,
 };
 use crate::{
-    domain::{OwnerName, Session, SessionId},
+    domain::{MultipartUpload, OwnerName, Session, SessionId},
     storage::{HeldMemory, MultipartStorage, Result},
 };
 
 #[async_trait]
 impl MultipartStorage for ObjectStorage {
-    async fn start(&self, session: &Session) -> Result<String> {
+    async fn start(&self, session: &Session) -> Result<MultipartUpload> {
         let path = self.path(&Self::location(session));
-        with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await
+        let mut refusal = None;
+        if let Some(checked) = self.checked.as_ref().filter(|checked| checked.may_start()) {
+            match checked.start(&path).await {
+                Ok(id) => return Ok(MultipartUpload { id, checks_crc64: true }),
+                Err(error) => refusal = Some((checked, error)),
+            }
+        }
+        let id = with_timeout("create an upload", ANSWER_TIMEOUT, self.uploads.create_multipart(&path)).await?;
+        if let Some((checked, error)) = refusal {
+            checked.give_up(&error);
+        }
+        Ok(MultipartUpload { id, checks_crc64: false })
     }
 
     fn max_held_bytes(&self) -> u64 {

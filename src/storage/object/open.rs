@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use object_store::{
     ClientConfigKey, RetryConfig,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
     memory::InMemory,
@@ -15,7 +15,7 @@ use object_store::{
     signer::Signer,
 };
 
-use super::{ObjectStorage, failed};
+use super::{ObjectStorage, checked::CheckedUploads, failed};
 use crate::{
     storage::{Error, Result},
     tls,
@@ -41,17 +41,20 @@ impl ObjectStorage {
         let prefix = Path::parse(prefix).map_err(|error| failed("read the storage URL")(error.into()))?;
         let retry = RetryConfig { max_retries: 5, retry_timeout: RETRY_TIMEOUT, ..Default::default() };
         let opened = match scheme {
-            "s3" => AmazonS3Builder::from_env()
-                .with_bucket_name(bucket)
-                .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
-                .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
-                .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), allow_http("AWS_ENDPOINT"))
-                .with_retry(retry)
-                .build()
-                .map(|store| {
+            "s3" => {
+                let s3 = AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
+                    .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
+                    .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), allow_http("AWS_ENDPOINT"))
+                    .with_retry(retry);
+                let checked = s3.clone().with_checksum_algorithm(Checksum::CRC64NVME);
+                s3.build().and_then(|store| {
                     let signer: Arc<dyn Signer> = Arc::new(store.clone());
-                    Self { signer: Some(signer), ..Self::with_store(store, prefix, memory_bytes) }
-                }),
+                    let checked = Some(CheckedUploads::new(checked.build()?, must_not_check()));
+                    Ok(Self { signer: Some(signer), checked, ..Self::with_store(store, prefix, memory_bytes) })
+                })
+            }
             "gs" => GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
                 .with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
@@ -76,6 +79,11 @@ impl ObjectStorage {
     pub fn in_memory(memory_bytes: u64) -> Self {
         Self::with_store(InMemory::new(), Path::default(), memory_bytes)
     }
+}
+
+/// Whether new uploads must do without checksums. The variable is that of Amazon's own libraries, for stores that accept none.
+fn must_not_check() -> bool {
+    std::env::var("AWS_REQUEST_CHECKSUM_CALCULATION").is_ok_and(|value| value.eq_ignore_ascii_case("when_required"))
 }
 
 /// Allows HTTP without TLS if an endpoint variable says `http://`, as for a store on the same machine or network.

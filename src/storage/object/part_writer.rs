@@ -3,9 +3,11 @@
 //! Owns the buffer of a part: it collects the whole part in memory and then puts it. Does not own the memory budget: that is
 //! `memory`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use object_store::{ObjectStoreExt, PutPayload, path::Path};
+use object_store::{ObjectStoreExt, PutPayload, multipart::MultipartStore, path::Path};
 
 use super::{
     ObjectStorage,
@@ -13,13 +15,14 @@ use super::{
     memory::Reservation,
 };
 use crate::{
-    domain::{Part, SessionId, Sha256Digest},
+    domain::{Digests, Part, SessionId},
     storage::{BufferedBytes, PartWriter, PersistedPart, PersistedTail, Result, StagedPart, WriteGuard, off_thread},
 };
 
 /// The destination of a part, and the resources that its put needs.
 pub(super) struct Target {
     pub(super) storage: ObjectStorage,
+    pub(super) uploads: Arc<dyn MultipartStore>,
     pub(super) session: SessionId,
     pub(super) path: Path,
     pub(super) upload_id: String,
@@ -37,7 +40,7 @@ pub(super) struct ObjectPartWriter {
 struct ObjectStagedPart {
     target: Target,
     bytes: Bytes,
-    sha256: Sha256Digest,
+    digests: Digests,
 }
 
 #[async_trait]
@@ -50,22 +53,23 @@ impl PartWriter for ObjectPartWriter {
     async fn finish(self: Box<Self>) -> Result<Box<dyn StagedPart>> {
         let bytes = self.bytes.freeze();
         let all = bytes.clone();
-        let sha256 = off_thread(move || Ok(Sha256Digest::of(&all))).await?;
-        Ok(Box::new(ObjectStagedPart { target: self.target, bytes, sha256 }))
+        let digests = off_thread(move || Ok(Digests::of(&all))).await?;
+        Ok(Box::new(ObjectStagedPart { target: self.target, bytes, digests }))
     }
 }
 
 #[async_trait]
 impl StagedPart for ObjectStagedPart {
-    fn sha256(&self) -> Sha256Digest {
-        self.sha256
+    fn digests(&self) -> Digests {
+        self.digests
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {
-        let Self { target: Target { storage, path, upload_id, part, memory, write_guard, .. }, bytes, .. } = *self;
+        let Self { target: Target { storage, uploads, path, upload_id, part, memory, write_guard, .. }, bytes, .. } =
+            *self;
         // `object_store` counts parts from 0.
         let index = part.number as usize - 1;
-        let put = storage.uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
+        let put = uploads.put_part(&path, &upload_id, index, PutPayload::from(bytes.clone()));
         let put = with_timeout("put a part", put_timeout(part.size_bytes), put).await;
         storage.put_health.observe(&put);
         let etag = put?.content_id;

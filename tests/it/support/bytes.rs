@@ -1,6 +1,9 @@
 //! Pseudo-random bytes and numbers that are the same on every run.
 
-use partway::domain::Sha256Digest;
+use partway::{
+    client::LocalDigests,
+    domain::{Digests, Sha256Digest},
+};
 use sha2::{Digest, Sha256};
 
 /// SplitMix64.
@@ -39,7 +42,18 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// The CRC-64/NVME in base64.
+pub(crate) fn crc64nvme(bytes: &[u8]) -> String {
+    Digests::of(bytes).crc64nvme.to_string()
+}
+
 /// The composite digest of a file with parts of this size.
 pub(crate) fn composite(file: &[u8], part_bytes: usize) -> Sha256Digest {
     Sha256Digest::composite(file.chunks(part_bytes).map(Sha256Digest::of))
+}
+
+/// What a client proves of a file with parts of this size.
+pub(crate) fn local_digests(file: &[u8], part_bytes: usize) -> LocalDigests {
+    let parts: Vec<_> = file.chunks(part_bytes).map(|part| (Digests::of(part), part.len() as u64)).collect();
+    LocalDigests::of_parts(&parts)
 }

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use partway::{
-    domain::{FileId, OwnerName, Part, PartRecord, Session, SessionId, Sha256Digest},
+    domain::{Digests, FileId, MultipartUpload, OwnerName, Part, PartRecord, Session, SessionId},
     storage::{
         AbandonedFile, ArrivingFile, ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk,
         MultipartStorage, ObjectStorage, PartWriter, PersistedFile, PersistedPart, PersistedTail, Result, StagedPart,
@@ -314,7 +314,7 @@ impl Storage for FaultyStorage {
 
 #[async_trait]
 impl MultipartStorage for FaultyStorage {
-    async fn start(&self, session: &Session) -> Result<String> {
+    async fn start(&self, session: &Session) -> Result<MultipartUpload> {
         self.faults.around(Step::Begin, self.multipart().start(session)).await
     }
 
@@ -421,8 +421,8 @@ struct FaultyStagedPart {
 
 #[async_trait]
 impl StagedPart for FaultyStagedPart {
-    fn sha256(&self) -> Sha256Digest {
-        self.inner.sha256()
+    fn digests(&self) -> Digests {
+        self.inner.digests()
     }
 
     async fn persist(self: Box<Self>) -> Result<PersistedPart> {

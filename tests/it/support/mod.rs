@@ -19,7 +19,7 @@ mod tus;
 
 pub(crate) use api::Api;
 pub(crate) use app::{TestApp, TestUser};
-pub(crate) use bytes::{Random, composite, file_bytes, sha256_hex};
+pub(crate) use bytes::{Random, composite, crc64nvme, file_bytes, local_digests, sha256_hex};
 pub(crate) use deadline::{Deadline, in_time};
 pub(crate) use event_stream::Events;
 pub(crate) use faulty_storage::{Cause, Faults, Gate, Place, Step, When};

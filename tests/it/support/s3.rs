@@ -1,5 +1,6 @@
 //! A fake S3 store, as strict as the strictest real one. It keeps the last put of a part, and its etags are not hashes, as with
-//! SSE-KMS. It refuses to complete an upload with an unknown etag. A test can make it refuse puts.
+//! SSE-KMS. It refuses to complete an upload with an unknown etag. It checks the CRC-64/NVME of each part of an upload that was created
+//! with one, and refuses a part without, or with one in any other upload. A test can make it refuse puts and checksums.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,15 +18,27 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::crc64nvme;
+
 /// The etag and bytes of each part, by part number.
 type Parts = BTreeMap<u32, (String, Bytes)>;
+
+const ALGORITHM: &str = "x-amz-checksum-algorithm";
+const CHECKSUM: &str = "x-amz-checksum-crc64nvme";
 
 #[derive(Default)]
 struct Store {
     objects: Mutex<HashMap<String, Bytes>>,
-    uploads: Mutex<HashMap<String, Parts>>,
+    uploads: Mutex<HashMap<String, Upload>>,
     etags: AtomicUsize,
     refuses_puts: AtomicBool,
+    refuses_checksums: AtomicBool,
+    checked_parts: AtomicUsize,
+}
+
+struct Upload {
+    has_checksums: bool,
+    parts: Parts,
 }
 
 /// A running fake store on its own port. It stops with the test's runtime.
@@ -60,12 +73,22 @@ impl FakeS3 {
     pub(crate) fn put_late(&self, part: u32, bytes: &[u8]) {
         let etag = self.store.etag();
         let mut uploads = self.store.uploads.lock().unwrap();
-        uploads.values_mut().next().unwrap().insert(part, (etag, bytes.to_vec().into()));
+        uploads.values_mut().next().unwrap().parts.insert(part, (etag, bytes.to_vec().into()));
     }
 
     /// Drops all uploads, as a bucket's lifecycle rule on incomplete uploads does.
     pub(crate) fn drop_uploads(&self) {
         self.store.uploads.lock().unwrap().clear();
+    }
+
+    /// Refuses to create uploads with checksums.
+    pub(crate) fn refuse_checksums(&self, refuses: bool) {
+        self.store.refuses_checksums.store(refuses, Ordering::Relaxed);
+    }
+
+    /// How many parts had a checksum, which was right.
+    pub(crate) fn checked_parts(&self) -> usize {
+        self.store.checked_parts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn refuse_puts(&self, refuses: bool) {
@@ -121,21 +144,36 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
     match (head.method, upload) {
         (Method::POST, None) => {
             let id = etag.trim_matches('"').to_owned();
-            store.uploads.lock().unwrap().insert(id.clone(), BTreeMap::new());
+            let has_checksums = head.headers.get(ALGORITHM).is_some_and(|algorithm| algorithm == "CRC64NVME");
+            if has_checksums && store.refuses_checksums.load(Ordering::Relaxed) {
+                return error(StatusCode::BAD_REQUEST, "InvalidArgument");
+            }
+            store.uploads.lock().unwrap().insert(id.clone(), Upload { has_checksums, parts: BTreeMap::new() });
             format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
                 .into_response()
         }
         (Method::PUT, Some(id)) => {
             let number = query["partNumber"].parse().unwrap();
-            match store.uploads.lock().unwrap().get_mut(&id) {
-                Some(parts) => drop(parts.insert(number, (etag.clone(), body))),
-                None => return error(StatusCode::NOT_FOUND, "NoSuchUpload"),
+            let mut uploads = store.uploads.lock().unwrap();
+            let Some(upload) = uploads.get_mut(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
+            let checksum = head.headers.get(CHECKSUM).map(|checksum| checksum.to_str().unwrap().to_owned());
+            let expected = upload.has_checksums.then(|| crc64nvme(&body));
+            if checksum != expected {
+                return error(StatusCode::BAD_REQUEST, "BadDigest");
             }
-            [(header::ETAG, etag)].into_response()
+            store.checked_parts.fetch_add(usize::from(checksum.is_some()), Ordering::Relaxed);
+            upload.parts.insert(number, (etag.clone(), body));
+            let mut response = [(header::ETAG, etag)].into_response();
+            if let Some(checksum) = checksum {
+                response.headers_mut().insert(CHECKSUM, checksum.parse().unwrap());
+            }
+            response
         }
         (Method::GET, Some(id)) => {
             let uploads = store.uploads.lock().unwrap();
-            let Some(parts) = uploads.get(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
+            let Some(Upload { parts, .. }) = uploads.get(&id) else {
+                return error(StatusCode::NOT_FOUND, "NoSuchUpload");
+            };
             // Each page has one part, so the client must request several pages.
             let after: u32 = query.get("part-number-marker").map_or(0, |marker| marker.parse().unwrap());
             let page = parts.range(after + 1..).next().map(|(number, (etag, bytes))| {
@@ -149,7 +187,9 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         }
         (Method::POST, Some(id)) => {
             let mut uploads = store.uploads.lock().unwrap();
-            let Some(parts) = uploads.get(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
+            let Some(Upload { parts, has_checksums }) = uploads.get(&id) else {
+                return error(StatusCode::NOT_FOUND, "NoSuchUpload");
+            };
             let request = String::from_utf8(body.to_vec()).unwrap().replace("&quot;", "\"");
             let mut whole = Vec::new();
             for (number, (etag, bytes)) in parts {
@@ -157,6 +197,8 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
                     return error(StatusCode::BAD_REQUEST, "InvalidPart");
                 }
                 assert!(request.contains(&format!("<PartNumber>{number}</PartNumber>")));
+                let checksum = format!("<ChecksumCRC64NVME>{}</ChecksumCRC64NVME>", crc64nvme(bytes));
+                assert_eq!(request.contains(&checksum), *has_checksums);
                 whole.extend_from_slice(bytes);
             }
             uploads.remove(&id);

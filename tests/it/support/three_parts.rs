@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Answer, Faults, Place, TestApp, TestUser, sha256_hex};
+use super::{Answer, Faults, Place, TestApp, TestUser, crc64nvme};
 
 /// Two parts of 10 bytes, and one of 5.
 pub(crate) const FILE: &[u8] = b"0123456789abcdefghijKLMNO";
@@ -32,7 +32,7 @@ pub(crate) fn putting(user: &TestUser, id: &str, number: u32, bytes: &'static [u
 /// Finalizes a session for [`FILE`], and reads the file back. Returns the finalized session.
 pub(crate) async fn assert_finishes(user: &TestUser, id: &str) -> Value {
     let done = user.finalize(id).await.expect(200).json();
-    assert_eq!((&done["status"], &done["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
+    assert_eq!((&done["status"], &done["file"]["crc64nvme"]), (&json!("COMPLETE"), &json!(crc64nvme(FILE))));
     assert_eq!(content(user, &done).await.expect(200).bytes, FILE);
     done
 }

@@ -9,7 +9,7 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Answer, FILE, TestUser, content, sha256_hex};
+use super::{Answer, FILE, TestUser, content, crc64nvme};
 
 /// The media type of the bytes of a `PATCH`.
 pub(crate) const BYTES: &str = "application/offset+octet-stream";
@@ -89,7 +89,7 @@ pub(crate) fn cut_after(bytes: &[u8]) -> Body {
 /// Asserts that every protocol sees the upload of [`FILE`] as stored.
 pub(crate) async fn assert_stored_by_tus(user: &TestUser, id: &str) {
     let session = user.status(id).await;
-    assert_eq!((&session["status"], &session["file"]["sha256"]), (&json!("COMPLETE"), &json!(sha256_hex(FILE))));
+    assert_eq!((&session["status"], &session["file"]["crc64nvme"]), (&json!("COMPLETE"), &json!(crc64nvme(FILE))));
     assert_eq!(content(user, &session).await.expect(200).bytes, FILE);
     assert_eq!(user.tus_offset(id).await, FILE.len());
 }
