@@ -29,6 +29,15 @@ impl Digests {
     }
 }
 
+/// The digests of a file's bytes, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileDigests {
+    /// Their SHA-256.
+    pub sha256: Option<Sha256Digest>,
+    /// Their CRC-64/NVME.
+    pub crc64nvme: Option<Crc64Nvme>,
+}
+
 /// Computes both digests of the bytes that it is fed.
 #[derive(Clone, Debug)]
 pub struct Hasher {

@@ -8,8 +8,8 @@
 use chrono::TimeDelta;
 
 use super::{
-    Crc64Nvme, Digests, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartSet, Session,
-    SessionId, SessionStatus, Sha256Digest, StatusReason, Timestamp,
+    Crc64Nvme, Digests, FileDigests, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartSet,
+    Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Timestamp,
 };
 
 /// A session together with its file.
@@ -53,15 +53,6 @@ pub struct UploadState {
     pub session: SessionStatus,
     /// The status of the file.
     pub file: FileStatus,
-}
-
-/// The digests of a file's bytes, as far as they are known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileDigests {
-    /// Their SHA-256.
-    pub sha256: Option<Sha256Digest>,
-    /// Their CRC-64/NVME.
-    pub crc64nvme: Option<Crc64Nvme>,
 }
 
 /// The results of completing a file.

@@ -60,7 +60,7 @@ impl Call {
     /// so a failure is only logged.
     pub(super) async fn with_wanted_digest(&self, mut upload: Upload) -> Upload {
         if upload.file.sha256.is_none() && fields::wants_digest(&self.headers) {
-            match self.service.digest_file(&self.principal, upload.file.id).await {
+            match Box::pin(self.service.digest_file(&self.principal, upload.file.id)).await {
                 Ok(file) => upload.file = file,
                 Err(error) if error.code() == Code::Forbidden => {}
                 Err(error) => error.log(),

@@ -83,11 +83,11 @@ impl Service {
         // Nothing is kept of a request that goes away while it waits.
         let turn = self.digest_turns.take(&upload.session.owner).await;
         let this = Arc::clone(self);
-        self.run_detached(async move {
+        self.run_detached(Box::pin(async move {
             let learned = this.read_digests(&upload).await;
             drop(turn);
             learned
-        })
+        }))
         .await
     }
 

@@ -91,7 +91,8 @@ impl Service {
         match step {
             Step::ReadParts => self.read_parts(finalize).await,
             Step::Hash => self.hash(finalize).await,
-            Step::ComputeCrc64 => self.compute_crc64(finalize).await,
+            // Boxed: these steps are rare, and every future that finalizes would contain theirs.
+            Step::ComputeCrc64 => Box::pin(self.compute_crc64(finalize)).await,
             Step::CompleteFile => self.complete(finalize).await,
             Step::Record(complete) => self.record_complete(finalize, complete).await,
             Step::FailChecksum(actual) => {
@@ -99,7 +100,7 @@ impl Service {
                 self.end_finalize(finalize, |upload| upload.fail_checksum(actual, now)).await
             }
             Step::LearnDigests => {
-                finalize.upload = self.learn_digests(finalize.upload.clone()).await?;
+                finalize.upload = Box::pin(self.learn_digests(finalize.upload.clone())).await?;
                 Ok(())
             }
             Step::Done => Ok(()),

@@ -148,7 +148,7 @@ impl Storage for ObjectStorage {
         let storage = self.clone();
         let uploads = self.uploads_of(session);
         let (path, session) = (self.path(&Self::location(session)), session.id);
-        let target = Target { uploads, storage, session, path, upload_id, part, memory, write_guard };
+        let target = Target { storage, uploads, session, path, upload_id, part, memory, write_guard };
         Ok(Box::new(part_writer::ObjectPartWriter { target, bytes }))
     }
 

@@ -101,6 +101,22 @@ impl Store {
         format!("\"{:032x}\"", self.etags.fetch_add(1, Ordering::Relaxed))
     }
 
+    fn put_part(&self, id: &str, number: u32, checksum: Option<String>, bytes: Bytes) -> Response {
+        let mut uploads = self.uploads.lock().unwrap();
+        let Some(upload) = uploads.get_mut(id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
+        if checksum != upload.has_checksums.then(|| crc64nvme(&bytes)) {
+            return error(StatusCode::BAD_REQUEST, "BadDigest");
+        }
+        self.checked_parts.fetch_add(usize::from(checksum.is_some()), Ordering::Relaxed);
+        let etag = self.etag();
+        upload.parts.insert(number, (etag.clone(), bytes));
+        let mut response = [(header::ETAG, etag)].into_response();
+        if let Some(checksum) = checksum {
+            response.headers_mut().insert(CHECKSUM, checksum.parse().unwrap());
+        }
+        response
+    }
+
     fn read(&self, key: &str, etag: String, range: Option<&HeaderValue>) -> Response {
         let objects = self.objects.lock().unwrap();
         let Some(object) = objects.get(key) else { return error(StatusCode::NOT_FOUND, "NoSuchKey") };
@@ -153,21 +169,8 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
                 .into_response()
         }
         (Method::PUT, Some(id)) => {
-            let number = query["partNumber"].parse().unwrap();
-            let mut uploads = store.uploads.lock().unwrap();
-            let Some(upload) = uploads.get_mut(&id) else { return error(StatusCode::NOT_FOUND, "NoSuchUpload") };
             let checksum = head.headers.get(CHECKSUM).map(|checksum| checksum.to_str().unwrap().to_owned());
-            let expected = upload.has_checksums.then(|| crc64nvme(&body));
-            if checksum != expected {
-                return error(StatusCode::BAD_REQUEST, "BadDigest");
-            }
-            store.checked_parts.fetch_add(usize::from(checksum.is_some()), Ordering::Relaxed);
-            upload.parts.insert(number, (etag.clone(), body));
-            let mut response = [(header::ETAG, etag)].into_response();
-            if let Some(checksum) = checksum {
-                response.headers_mut().insert(CHECKSUM, checksum.parse().unwrap());
-            }
-            response
+            store.put_part(&id, query["partNumber"].parse().unwrap(), checksum, body)
         }
         (Method::GET, Some(id)) => {
             let uploads = store.uploads.lock().unwrap();
