@@ -317,14 +317,14 @@ async fn a_file_that_cannot_be_recorded_does_not_affect_the_others_of_its_batch(
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON upload_file WHEN NEW.original_filename = 'bad' BEGIN \
                   SELECT RAISE(ABORT, 'refused'); END";
     app.execute(refuse).await;
-    let name = |n: usize| if n % 5 == 0 { "attachment; filename=bad" } else { "attachment; filename=good" };
+    let name = |n: usize| if n.is_multiple_of(5) { "attachment; filename=bad" } else { "attachment; filename=good" };
     let answers = join_all((0..20).map(|n| {
         let user = user.clone();
         async move { post(&user, &[("content-disposition", name(n))], PART).await }
     }))
     .await;
     for (n, answer) in answers.into_iter().enumerate() {
-        assert_eq!(answer.status, if n % 5 == 0 { 500 } else { 201 });
+        assert_eq!(answer.status, if n.is_multiple_of(5) { 500 } else { 201 });
     }
     assert_eq!((sessions(&user).await, used(&user).await), (16, (160, 0)));
     // The server cannot know whether the transaction was committed, so it leaves the bytes to the sweep.
