@@ -104,6 +104,7 @@ impl Db {
     ) -> Self {
         let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers, &snapshots));
         let session_statements = session_read::Statements::new(read.get_database_backend());
+        let version_reads = version_reads::VersionReads::new(&pools, &statement_counter);
         let numbering = Arc::default();
         Self {
             pools,
@@ -112,7 +113,7 @@ impl Db {
             change_source,
             session_statements,
             snapshots,
-            version_reads: version_reads::VersionReads::default(),
+            version_reads,
             statement_counter,
             numbering,
         }

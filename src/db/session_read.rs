@@ -82,7 +82,7 @@ impl Db {
             return Ok(Some(state));
         }
         if let Some(kept) = self.kept(owner, id) {
-            let Some(version) = self.shared_version(owner, id).await? else { return Ok(None) };
+            let Some(version) = self.version_reads.version(owner, id).await? else { return Ok(None) };
             if kept.session.version == version {
                 return Ok(Some(kept));
             }
@@ -107,7 +107,7 @@ impl Db {
     /// The version of the owner's session with this id. Cheaper than the whole session.
     pub async fn session_version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
         if self.is_shared() {
-            return self.shared_version(owner, id).await;
+            return self.version_reads.version(owner, id).await;
         }
         if let Some(state) = self.state_in_memory(owner, id) {
             return Ok(Some(state.session.version));

@@ -6,9 +6,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use prometheus_client::metrics::counter::Counter;
 use uuid::Uuid;
 
-use super::{Db, Error, Result, error::retry_transient, rows};
+use super::{Error, Result, error::retry_transient, pools::Pools, rows};
 use crate::{
     domain::{OwnerName, SessionId},
     group_commit::GroupCommit,
@@ -22,25 +23,45 @@ const VERSIONS: &str = "SELECT id, owner, version FROM upload_session WHERE id =
 /// The result for one session: its owner and its version.
 type Found = Result<Option<(String, i64)>, Arc<Error>>;
 
-/// The reads that wait for a statement.
-pub(super) type VersionReads = Arc<GroupCommit<SessionId, Found>>;
+/// The reads of versions on PostgreSQL.
+#[derive(Clone, Debug)]
+pub(super) struct VersionReads(Arc<Reads>);
 
-impl Db {
-    /// The version of the owner's session on PostgreSQL, by one statement for all reads that wait.
-    pub(super) async fn shared_version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
-        let found = match self.version_reads.run(id, |ids| self.versions_of(ids)).await {
-            Some(found) => found.map_err(Error::Shared)?,
-            // The request that ran the statement was cancelled.
-            None => self.versions_of(vec![id]).await.remove(0).map_err(Error::Shared)?,
+#[derive(Debug)]
+struct Reads {
+    /// The reads that wait for a statement.
+    waiting: GroupCommit<SessionId, Found>,
+    pools: Arc<Pools>,
+    statement_counter: Counter,
+}
+
+impl VersionReads {
+    pub(super) fn new(pools: &Arc<Pools>, statement_counter: &Counter) -> Self {
+        let (pools, statement_counter) = (Arc::clone(pools), statement_counter.clone());
+        Self(Arc::new(Reads { waiting: GroupCommit::default(), pools, statement_counter }))
+    }
+
+    /// The version of the owner's session, by one statement for all reads that wait.
+    pub(super) async fn version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
+        let reads = Arc::clone(&self.0);
+        // In a task of its own: this future may be part of a stream, which is not polled while its client does not read. If it
+        // ran the statement, all other reads would wait for it.
+        let reading = tokio::spawn(async move { reads.waiting.run(id, |ids| reads.versions_of(ids)).await });
+        let found = match reading.await {
+            Ok(Some(found)) => found.map_err(Error::Shared)?,
+            // The task that ran the statement has ended early.
+            _ => self.0.versions_of(vec![id]).await.remove(0).map_err(Error::Shared)?,
         };
         let own = found.filter(|(found, _)| found == owner.as_str());
         Ok(own.map(|(_, version)| rows::version(id, version)).transpose()?)
     }
+}
 
+impl Reads {
     async fn versions_of(&self, ids: Vec<SessionId>) -> Vec<Found> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(MAX_IDS) {
-            match self.read_versions(ids).await {
+            match self.read(ids).await {
                 Ok(read) => found.extend(ids.iter().map(|id| Ok(read.get(&id.0).cloned()))),
                 Err(error) => {
                     let error = Arc::new(error);
@@ -51,7 +72,7 @@ impl Db {
         found
     }
 
-    async fn read_versions(&self, ids: &[SessionId]) -> Result<HashMap<Uuid, (String, i64)>> {
+    async fn read(&self, ids: &[SessionId]) -> Result<HashMap<Uuid, (String, i64)>> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let read: Vec<(Uuid, String, i64)> = retry_transient(|| async {
             self.statement_counter.inc();
