@@ -23,4 +23,4 @@ await withServer(async ({ url, token }) => {
   };
   const failures = await run(checks);
   report(Object.keys(checks).length, failures);
-}, SETTINGS);
+}, { ...SETTINGS, PARTWAY_FILE_SHA256: "always" });
