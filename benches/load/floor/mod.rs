@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// The columns that an answer shows, in the order of [`Status`].
+/// The columns that an answer shows, in the order of [`StatusBody`].
 macro_rules! columns {
     () => {
         "s.id, s.status, s.status_reason, s.total_parts, s.completed_parts, s.received_parts, s.chunk_size_bytes, \
@@ -71,7 +71,7 @@ fn json(answer: &impl Serialize) -> Response {
 
 /// The body of Partway's REST answer.
 #[derive(Serialize)]
-struct Status<'a> {
+struct StatusBody<'a> {
     session_id: Uuid,
     status: &'a str,
     status_reason: Option<&'a str>,
@@ -85,14 +85,14 @@ struct Status<'a> {
     contiguous_bytes: i64,
     auto_finalize: bool,
     version: i64,
-    file: File<'a>,
+    file: FileBody<'a>,
     created_at: Cow<'a, str>,
     updated_at: Cow<'a, str>,
     expires_at: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
-struct File<'a> {
+struct FileBody<'a> {
     file_id: Uuid,
     original_filename: &'a str,
     content_type: &'a str,

@@ -16,7 +16,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_postgres::{Client, Config, NoTls, Row, Statement, types::FromSql};
 use uuid::Uuid;
 
-use super::{AllRanges, Answer, Data, File, NEWEST_WITH_FILES, ONE_WITH_FILE, PROGRESS, Page, Progress, Status, json};
+use super::{
+    AllRanges, Answer, Data, FileBody, NEWEST_WITH_FILES, ONE_WITH_FILE, PROGRESS, Page, Progress, StatusBody, json,
+};
 use crate::seed::OWNER;
 
 const CONNECTIONS: usize = 2;
@@ -114,7 +116,7 @@ impl<'a> Columns<'a> {
         utc(self.value())
     }
 
-    fn status(&mut self, ranges: &'a AllRanges) -> Status<'a> {
+    fn status(&mut self, ranges: &'a AllRanges) -> StatusBody<'a> {
         let session_id = self.value();
         let ranges = &ranges[&session_id];
         let (status, status_reason, total_parts, completed_parts) =
@@ -122,7 +124,7 @@ impl<'a> Columns<'a> {
         let _received: &[u8] = self.value();
         let (chunk_size_bytes, total_size_bytes, bytes_received) = (self.value(), self.value(), self.value());
         let _append_offset: i64 = self.value();
-        Status {
+        StatusBody {
             session_id,
             status,
             status_reason,
@@ -136,7 +138,7 @@ impl<'a> Columns<'a> {
             contiguous_bytes: ranges.contiguous_bytes,
             auto_finalize: self.value(),
             version: self.value(),
-            file: File {
+            file: FileBody {
                 file_id: self.value(),
                 original_filename: self.value(),
                 content_type: self.value(),

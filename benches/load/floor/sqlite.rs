@@ -8,7 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Result, Row, types::FromSql};
 use uuid::Uuid;
 
-use super::{AllRanges, Answer, Data, File, NEWEST_WITH_FILES, ONE_WITH_FILE, PROGRESS, Page, Progress, Status, json};
+use super::{
+    AllRanges, Answer, Data, FileBody, NEWEST_WITH_FILES, ONE_WITH_FILE, PROGRESS, Page, Progress, StatusBody, json,
+};
 use crate::seed::OWNER;
 
 /// As many connections as there are threads that serve requests, on two cores with one to spare.
@@ -124,7 +126,7 @@ impl<'a> Columns<'a> {
         self.row.get_ref(at).map(drop)
     }
 
-    fn status(&mut self, ranges: &'a AllRanges) -> Result<Status<'a>> {
+    fn status(&mut self, ranges: &'a AllRanges) -> Result<StatusBody<'a>> {
         let session_id = self.id()?;
         let ranges = &ranges[&session_id];
         let (status, status_reason) = (self.text()?, self.optional_text()?);
@@ -132,7 +134,7 @@ impl<'a> Columns<'a> {
         self.skip()?;
         let (chunk_size_bytes, total_size_bytes, bytes_received) = (self.value()?, self.value()?, self.value()?);
         self.skip()?;
-        Ok(Status {
+        Ok(StatusBody {
             session_id,
             status,
             status_reason,
@@ -146,7 +148,7 @@ impl<'a> Columns<'a> {
             contiguous_bytes: ranges.contiguous_bytes,
             auto_finalize: self.value()?,
             version: self.value()?,
-            file: File {
+            file: FileBody {
                 file_id: self.id()?,
                 original_filename: self.text()?,
                 content_type: self.text()?,
