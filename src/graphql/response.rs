@@ -57,7 +57,7 @@ pub(super) fn finish(mut response: Response, id: Option<&RequestId>) -> Response
     response
 }
 
-/// A value that a resolver has encoded as JSON. [`write`] and [`to_json`] copy it as it is.
+/// A value that a resolver has encoded as JSON. [`write()`] and [`to_json`] copy it as it is.
 pub(super) fn encoded(json: Bytes) -> Value {
     Value::Binary(json)
 }
