@@ -95,9 +95,9 @@ async fn with_short_timeout() -> (TestApp, TestUser, String) {
     (app, user, id)
 }
 
-/// An operation whose lists take much longer than 1 ms to build, with many yields.
+/// An operation whose lists take much longer than 1 ms to build, with many yields. `count` prevents that they are encoded at once.
 fn slow(operation: &str, id: &str) -> Value {
-    let lists: String = (0..10).map(|n| format!(" l{n}: receivedParts {{ first last }}")).collect();
+    let lists: String = (0..10).map(|n| format!(" l{n}: receivedParts {{ first last count }}")).collect();
     json!({ "query": format!("{operation} {{ uploadSession(id: \"{id}\") {{ {lists} }} }}") })
 }
 
