@@ -78,10 +78,10 @@ impl Db {
 
     /// The last committed state of the owner's session with this id, from memory if it is there.
     pub async fn state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
-        if let Some(state) = self.state_in_memory(owner, id) {
-            return Ok(Some(state));
-        }
         if let Some(kept) = self.kept(owner, id) {
+            if !self.is_shared() {
+                return Ok(Some(kept));
+            }
             let Some(version) = self.version_reads.version(owner, id).await? else { return Ok(None) };
             if kept.session.version == version {
                 return Ok(Some(kept));
