@@ -54,8 +54,8 @@ pub struct ArrivingFile {
     path: PathBuf,
     /// `None` before the first block.
     file: Option<File>,
-    block: Vec<Bytes>,
-    block_bytes: usize,
+    /// A copy of the received bytes: a received piece of one byte can keep a buffer of many kilobytes alive.
+    block: Vec<u8>,
     hasher: Hasher,
     writing: Option<JoinHandle<io::Result<File>>>,
     running: Arc<Running>,
@@ -65,9 +65,8 @@ impl ArrivingFile {
     /// Appends bytes. Waits while earlier bytes still have to be written.
     pub async fn push(&mut self, bytes: Bytes) -> Result<()> {
         self.hasher.update(&bytes);
-        self.block_bytes += bytes.len();
-        self.block.push(bytes);
-        if self.block_bytes < BLOCK_BYTES {
+        self.block.extend_from_slice(&bytes);
+        if self.block.len() < BLOCK_BYTES {
             return Ok(());
         }
         self.wait_for_write().await?;
@@ -83,17 +82,14 @@ impl ArrivingFile {
 
     /// The blocking write of the bytes that were collected. The first one creates the file.
     fn append(&mut self) -> impl FnOnce() -> io::Result<File> + Send + use<> {
-        self.block_bytes = 0;
-        let (file, pieces) = (self.file.take(), std::mem::take(&mut self.block));
+        let (file, block) = (self.file.take(), std::mem::take(&mut self.block));
         let (path, running) = (self.path.clone(), Arc::clone(&self.running));
         move || {
             let mut file = match file {
                 Some(file) => file,
                 None => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?,
             };
-            for piece in pieces {
-                file.write_all(&piece)?;
-            }
+            file.write_all(&block)?;
             drop(running);
             Ok(file)
         }
@@ -115,7 +111,6 @@ impl LocalDisk {
             path: self.arriving(id),
             file: None,
             block: Vec::new(),
-            block_bytes: 0,
             hasher: Hasher::default(),
             writing: None,
             running: Arc::new(Running(Arc::clone(&self.arrivals), id)),
