@@ -125,7 +125,7 @@ fn routers(service: &Arc<Service>, shutdown: &Shutdown, config: &Config) -> anyh
         ServiceBuilder::new().layer(observed).layer(middleware::from_fn_with_state(tus, tus::conform)).layer(guarded);
     let router = Router::new()
         .merge(rest::router(Arc::clone(service), shutdown.clone(), public_url.clone(), document))
-        .merge(graphql::router(Arc::clone(service), shutdown.clone(), config.graphql, documents, public_url.clone()))
+        .merge(graphql::router(Arc::clone(service), shutdown.clone(), config.graphql, documents, &public_url))
         .merge(web::router())
         .fallback(http::no_such_route)
         .method_not_allowed_fallback(http::no_such_method)

@@ -40,7 +40,6 @@ pub(super) struct Executor {
     /// The same schema, for documents from the cache. It skips the validation.
     prevalidated: Schema,
     persisted: PersistedDocuments,
-    public_url: PublicUrl,
     document_cache: DocumentCache,
     settings: GraphqlSettings,
     limit: AnswerLimit,
@@ -82,10 +81,10 @@ impl Executor {
         shutdown: Shutdown,
         settings: GraphqlSettings,
         persisted: PersistedDocuments,
-        public_url: PublicUrl,
+        public_url: &PublicUrl,
     ) -> Self {
-        let schema = super::schema(&settings, ValidationMode::Strict);
-        let prevalidated = super::schema(&settings, ValidationMode::Fast);
+        let schema = super::schema(&settings, public_url, ValidationMode::Strict);
+        let prevalidated = super::schema(&settings, public_url, ValidationMode::Fast);
         let limit = AnswerLimit::new(settings.max_response_bytes.0);
         Self {
             service,
@@ -93,7 +92,6 @@ impl Executor {
             schema,
             prevalidated,
             persisted,
-            public_url,
             document_cache: DocumentCache::default(),
             settings,
             limit,
@@ -153,7 +151,7 @@ impl Executor {
     async fn run(&self, principal: Principal, Resolved { mut request, is_cached }: Resolved) -> Answer {
         let scope = self.scope(principal);
         let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
-        let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)).data(self.public_url.clone()));
+        let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)));
         let response = with_time_limit(self.settings.timeout, execution).await;
         if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
             self.document_cache.insert(candidate);

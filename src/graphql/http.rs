@@ -36,7 +36,7 @@ pub(crate) fn router(
     shutdown: Shutdown,
     settings: GraphqlSettings,
     persisted: PersistedDocuments,
-    public_url: PublicUrl,
+    public_url: &PublicUrl,
 ) -> Router {
     let executor = Arc::new(Executor::new(service, shutdown, settings, persisted, public_url));
     let sockets = websocket::Sockets::new(Arc::clone(&executor));

@@ -33,6 +33,8 @@ mod websocket;
 
 use async_graphql::{SDLExportOptions, ValidationMode};
 
+use crate::http::PublicUrl;
+
 pub(crate) use http::router;
 pub(crate) use persisted_documents::PersistedDocuments;
 pub(crate) use settings::{DocumentSettings, GraphqlSettings};
@@ -41,8 +43,9 @@ pub(crate) use settings::{DocumentSettings, GraphqlSettings};
 type Schema = async_graphql::Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
 /// The schema with its limits. `ValidationMode::Fast` is for documents that `Strict` has validated before.
-fn schema(settings: &GraphqlSettings, validation: ValidationMode) -> Schema {
+fn schema(settings: &GraphqlSettings, public_url: &PublicUrl, validation: ValidationMode) -> Schema {
     let mut builder = builder()
+        .data(public_url.clone())
         .validation_mode(validation)
         .limit_depth(settings.max_depth)
         .limit_complexity(settings.max_complexity)
