@@ -1,4 +1,4 @@
-//! Metrics: their names, their labels and the documented table.
+//! Metrics: their names, their labels and the documented table. Dashboards and alerts use no other names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,23 @@ async fn the_counters_of_events_begin_at_zero() {
         r#"partway_webhook_attempts_total{outcome="Gone"} 0"#,
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
+    }
+}
+
+#[test]
+fn dashboards_and_alerts_use_documented_metrics() {
+    for (file, text) in [
+        ("partway.json", include_str!("../../packaging/grafana/partway.json")),
+        ("partway.rules.yaml", include_str!("../../packaging/prometheus/partway.rules.yaml")),
+        ("partway.rules.test.yaml", include_str!("../../packaging/prometheus/partway.rules.test.yaml")),
+    ] {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: BTreeSet<&str> = words.filter(|word| word.starts_with("partway_")).map(family).collect();
+        let unknown: Vec<_> = names.iter().filter(|name| !documented().contains_key(**name)).collect();
+        assert!(
+            !names.is_empty() && unknown.is_empty(),
+            "{file} uses {unknown:?}, which docs/operations.md does not list"
+        );
     }
 }
 
