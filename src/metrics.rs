@@ -55,6 +55,11 @@ pub enum SessionEvent {
     FileDeleted,
 }
 
+impl SessionEvent {
+    const ALL: [Self; 6] =
+        [Self::Created, Self::Finalized, Self::Failed, Self::Aborted, Self::Expired, Self::FileDeleted];
+}
+
 /// Labels of [`Metrics::parts`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PartLabels {
@@ -68,6 +73,10 @@ pub enum PartOutcome {
     Received,
     Replayed,
     Refused,
+}
+
+impl PartOutcome {
+    const ALL: [Self; 3] = [Self::Received, Self::Replayed, Self::Refused];
 }
 
 /// Labels of [`Metrics::webhook_attempts`].
@@ -86,6 +95,10 @@ pub enum WebhookOutcome {
     Gone,
 }
 
+impl WebhookOutcome {
+    const ALL: [Self; 4] = [Self::Delivered, Self::Failed, Self::Dead, Self::Gone];
+}
+
 /// Labels of [`Metrics::requests`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -98,18 +111,28 @@ pub struct RequestLabels {
 }
 
 impl Metrics {
-    /// Creates counters that begin at zero. `db_statements` is the database's own counter.
+    /// Creates counters that begin at zero, so that a rate over them sees the first event too. Only the counters of requests
+    /// appear with their first request. `db_statements` is the database's own counter.
     pub fn new(db_statements: Counter) -> Self {
         let mut registry = Registry::with_prefix("partway");
-        let sessions = Family::default();
+        let sessions = Family::<SessionLabels, Counter>::default();
+        for event in SessionEvent::ALL {
+            drop(sessions.get_or_create(&SessionLabels { event }));
+        }
         registry.register("sessions", "Sessions by event", sessions.clone());
-        let parts = Family::default();
+        let parts = Family::<PartLabels, Counter>::default();
+        for outcome in PartOutcome::ALL {
+            drop(parts.get_or_create(&PartLabels { outcome }));
+        }
         registry.register("parts", "Parts by outcome", parts.clone());
         let part_bytes = Counter::default();
         registry.register_with_unit("parts_received", "Bytes received in parts", Unit::Bytes, part_bytes.clone());
         let connections_refused = Counter::default();
         registry.register("connections_refused", "Refused connections", connections_refused.clone());
-        let webhook_attempts = Family::default();
+        let webhook_attempts = Family::<WebhookLabels, Counter>::default();
+        for outcome in WebhookOutcome::ALL {
+            drop(webhook_attempts.get_or_create(&WebhookLabels { outcome }));
+        }
         registry.register("webhook_attempts", "Attempts to send an event to a webhook", webhook_attempts.clone());
         let webhook_pending = Gauge::default();
         registry.register("webhook_deliveries_pending", "Events that webhooks must still get", webhook_pending.clone());

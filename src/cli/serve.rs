@@ -1,12 +1,13 @@
 //! `partway serve`: runs the server.
 //!
-//! Owns the greeting and the signals. Does not own the server, which is in `http`, or the sweep's timer, which is in
+//! Owns the greeting, the readiness for systemd and the signals. Does not own the server, which is in `http`, or the sweep's timer, which is in
 //! `app`.
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
+use sd_notify::NotifyState;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -55,6 +56,10 @@ impl Serve {
         // Install the handlers before the greeting: a signal without a handler ends the process at once.
         let stop = stop_signal()?;
         greet(&app.service, address).await?;
+        // Does nothing without a systemd that waits for it.
+        if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+            tracing::warn!(%error, "cannot tell systemd that the server listens");
+        }
         app.serve(listener, stop).await;
         Ok(())
     }

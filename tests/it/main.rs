@@ -58,6 +58,7 @@ mod migrations;
 mod object_store;
 mod openapi;
 mod origins;
+mod packages;
 mod parity;
 mod parity_events;
 mod part_leases;

@@ -1,4 +1,4 @@
-//! Metrics: their names, their labels and the documented table.
+//! Metrics: their names, their labels and the documented table. Dashboards and alerts use no other names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,20 @@ use serde_json::json;
 
 use crate::support::{TestApp, file_bytes};
 
+/// The metric that a series belongs to.
+fn family(series: &str) -> &str {
+    ["_bucket", "_sum", "_count"].iter().find_map(|end| series.strip_suffix(end)).unwrap_or(series)
+}
+
 /// All metrics: from the metric's name to the names of its labels.
 fn series(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, labels) = line.rsplit_once(' ').unwrap().0.split_once('{').unwrap_or((line, ""));
         let name = name.split(' ').next().unwrap();
-        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         let labels =
             labels.trim_end_matches('}').split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
-        let known: &mut BTreeSet<String> = found.entry(family.to_owned()).or_default();
+        let known: &mut BTreeSet<String> = found.entry(family(name).to_owned()).or_default();
         known.extend(labels.filter(|label| label != "le"));
     }
     found
@@ -49,6 +53,39 @@ async fn every_metric_is_in_the_documented_table() {
 
     let text = user.get("/metrics").await.expect(200).text();
     assert_eq!(series(&text), documented());
+}
+
+/// A counter that appears with its first event would hide that event from a rate, and so from an alert.
+#[tokio::test]
+async fn the_counters_of_events_begin_at_zero() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let text = user.get("/metrics").await.expect(200).text();
+    for line in [
+        r#"partway_sessions_total{event="Failed"} 0"#,
+        r#"partway_sessions_total{event="FileDeleted"} 0"#,
+        r#"partway_parts_total{outcome="Refused"} 0"#,
+        r#"partway_webhook_attempts_total{outcome="Gone"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
+    }
+}
+
+#[test]
+fn dashboards_and_alerts_use_documented_metrics() {
+    for (file, text) in [
+        ("partway.json", include_str!("../../packaging/grafana/partway.json")),
+        ("partway.rules.yaml", include_str!("../../packaging/prometheus/partway.rules.yaml")),
+        ("partway.rules.test.yaml", include_str!("../../packaging/prometheus/partway.rules.test.yaml")),
+    ] {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: BTreeSet<&str> = words.filter(|word| word.starts_with("partway_")).map(family).collect();
+        let unknown: Vec<_> = names.iter().filter(|name| !documented().contains_key(**name)).collect();
+        assert!(
+            !names.is_empty() && unknown.is_empty(),
+            "{file} uses {unknown:?}, which docs/operations.md does not list"
+        );
+    }
 }
 
 #[tokio::test]
