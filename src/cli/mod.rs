@@ -5,8 +5,10 @@
 
 mod adopt;
 mod check;
+mod completions;
 mod config;
 mod flags;
+mod man;
 mod migrate;
 mod openapi;
 mod output;
@@ -61,6 +63,10 @@ enum Command {
     Schema,
     /// Print the OpenAPI document of the REST API
     Openapi,
+    /// Print a script that completes commands in a shell
+    Completions(completions::Completions),
+    /// Print this manual as a page for man, as in `partway man | man -l -`
+    Man,
     /// Show every setting with its value and where it comes from
     Config(config::ShowConfig),
     /// Create the database or bring its schema up to date, and exit
@@ -97,6 +103,8 @@ impl Cli {
             Command::Status(command) => command.run().await,
             Command::Schema => schema::run(),
             Command::Openapi => openapi::run(),
+            Command::Completions(command) => command.run(),
+            Command::Man => man::run(),
             Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,

@@ -18,6 +18,7 @@ mod check_accounts;
 mod check_deleted;
 mod cli;
 mod cli_config;
+mod cli_documents;
 mod cli_failures;
 mod cli_files;
 mod cli_output;
