@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, output::answer};
+use super::{Cli, exit::Exit, output::answer};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -18,6 +18,6 @@ impl Completions {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "partway", &mut script);
         answer(String::from_utf8(script)?.trim_end())?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done.into())
     }
 }

@@ -1,13 +1,16 @@
 //! `partway man`: prints the manual page.
 //!
-//! Owns that all commands are on one page. The text is the help of the commands.
+//! Owns that all commands are on one page, and the section of exit codes. The text is the help of the commands.
 
 use std::{io, process::ExitCode};
 
 use clap::{Command, CommandFactory};
-use clap_mangen::{Man, roff::Roff};
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, roman},
+};
 
-use super::{Cli, output::answer};
+use super::{Cli, exit::Exit, output::answer};
 
 /// Commands of clap itself.
 const BUILT_IN: &str = "help";
@@ -16,7 +19,7 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     let mut page = Vec::new();
     write(&mut page)?;
     answer(ascii(&String::from_utf8(page)?).trim_end())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done.into())
 }
 
 /// Writes other characters than those of ASCII as roff does, which every version of man understands.
@@ -37,6 +40,7 @@ fn write(page: &mut Vec<u8>) -> io::Result<()> {
     for command in partway.get_subcommands() {
         write_command(page, command)?;
     }
+    write_exit_codes(page)?;
     man.render_version_section(page)
 }
 
@@ -56,4 +60,13 @@ fn write_command(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     // The sections of a page of its own become parts of this section.
     page.extend(String::from_utf8_lossy(&section).replace("\n.SH ", "\n.SS ").bytes());
     command.get_subcommands().try_for_each(|command| write_command(page, command))
+}
+
+fn write_exit_codes(page: &mut Vec<u8>) -> io::Result<()> {
+    let mut section = Roff::new();
+    section.control("SH", ["EXIT STATUS"]);
+    for exit in Exit::ALL {
+        section.control("TP", []).text([bold(exit.code().to_string())]).text([roman(exit.meaning())]);
+    }
+    section.to_writer(page)
 }

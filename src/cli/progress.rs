@@ -8,7 +8,7 @@ use std::{convert::Infallible, time::Duration};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::output::note;
+use super::output::{is_quiet, note};
 use crate::client::{Event, SessionBody};
 
 /// The time between two plain lines.
@@ -50,7 +50,8 @@ impl Progress {
             }
             Event::Finalizing => {
                 bar.finish_and_clear();
-                *bar = ProgressBar::new_spinner().with_message("finalizing").with_prefix("finalizing");
+                let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+                *bar = ProgressBar::with_draw_target(None, target).with_message("finalizing").with_prefix("finalizing");
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
             Event::Sending(session) => {
@@ -110,7 +111,8 @@ fn headline(session: &SessionBody) -> String {
 fn new_bar(bytes: u64, verb: &'static str) -> ProgressBar {
     let template = "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {wide_msg}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+    let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(bytes), target);
     bar.set_style(style.progress_chars("=> "));
     bar.set_prefix(verb);
     bar

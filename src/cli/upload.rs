@@ -4,17 +4,15 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    Server,
-    output::{OutputError, answer, note},
+    exit::Exit,
+    output::{OutputError, OutputFlags, note, result},
     progress::Progress,
+    server::Server,
 };
-use crate::client::{Event, FileBody, LocalFile, UploadOptions, upload};
-
-/// The exit code that shells use for a command that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+use crate::client::{Event, FileBody, LocalFile, Outcome, UploadOptions, upload};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "partway upload [OPTIONS] <FILE>")]
@@ -38,6 +36,8 @@ pub(super) struct Upload {
     /// Metadata to store with the file; can be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     metadata: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
@@ -52,7 +52,7 @@ impl Upload {
         let client = self.server.client()?;
         let file = self.open()?;
         let options =
-            UploadOptions { parallel: self.parallel.into(), force_new: self.new, retry_for: self.server.retry_for };
+            UploadOptions { parallel: self.parallel.into(), force_new: self.new, retry_for: self.server.retry_for() };
         let progress = Arc::new(Progress::new());
         let shown = Arc::clone(&progress);
         let on: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event| shown.show(event));
@@ -62,7 +62,7 @@ impl Upload {
             _ = tokio::signal::ctrl_c() => {
                 progress.clear();
                 note("Interrupted. The server keeps the acknowledged parts; run the same command to go on.");
-                return Ok(ExitCode::from(INTERRUPTED));
+                return Ok(Exit::Interrupted.into());
             }
         };
         progress.clear();
@@ -70,11 +70,11 @@ impl Upload {
         if !outcome.is_new {
             note("Already stored: every part on the server matches this file. To store it again, add --new.");
         }
-        if let Err(error) = print(&outcome.session.file) {
+        if let Err(error) = print(&outcome) {
             // Exit with success, because the file is stored.
             note(format_args!("The file is stored, but {error}"));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done.into())
     }
 
     fn open(&self) -> anyhow::Result<LocalFile> {
@@ -94,16 +94,18 @@ impl Upload {
     }
 }
 
-fn print(file: &FileBody) -> Result<(), OutputError> {
-    answer(format_args!("file_id  {}", file.file_id))?;
-    if let Some(sha256) = &file.sha256 {
-        answer(format_args!("sha256   {sha256}"))?;
-    }
-    if let Some(crc64nvme) = &file.crc64nvme {
-        answer(format_args!("crc64nvme  {crc64nvme}"))?;
-    }
-    if let Some(composite) = &file.composite_sha256 {
-        answer(format_args!("composite_sha256  {composite}"))?;
-    }
-    Ok(())
+fn print(outcome: &Outcome) -> Result<(), OutputError> {
+    let file = &outcome.session.file;
+    let json = json!({
+        "result": if outcome.is_new { "stored" } else { "already_stored" },
+        "session_id": outcome.session.session_id, "file": file,
+    });
+    result(json, Some(&file.file_id), Some(block(file)))
+}
+
+fn block(file: &FileBody) -> String {
+    let digests =
+        [("sha256   ", &file.sha256), ("crc64nvme  ", &file.crc64nvme), ("composite_sha256  ", &file.composite_sha256)];
+    let digests = digests.into_iter().filter_map(|(name, digest)| Some(format!("\n{name}{}", digest.as_ref()?)));
+    format!("file_id  {}{}", file.file_id, digests.collect::<String>())
 }

@@ -1,36 +1,24 @@
 //! The client of the REST API: one method for each route.
 //!
-//! Owns the connection settings and the requests. Does not retry: that is `retry`. Does not read responses: that is
-//! `response`.
+//! Owns the requests. Does not connect: that is `connection`. Does not retry: that is `retry`. Does
+//! not read responses: that is `response`.
 
-use std::time::Duration;
-
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 use sfv::{DictSerializer, KeyRef};
 
 use super::{
-    bodies::{ListBody, LocalDigests, NewUpload, PartBody, PartsBody, SessionBody},
+    bodies::{ListBody, LocalDigests, NewUpload, PartBody, PartsBody, SessionBody, Verbatim},
+    connection::Connections,
     error::ClientError,
     response::{ResponseHead, json, send},
 };
-use crate::{domain::Sha256Digest, tls};
-
-const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the server may send nothing before the request fails.
-const READ_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long sent bytes may stay unacknowledged by the peer before the kernel closes the connection.
-#[cfg(target_os = "linux")]
-const TCP_USER_TIMEOUT: Duration = Duration::from_mins(2);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+use crate::domain::Sha256Digest;
 
 /// A client of one server, with one token.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    /// For parts. Has no read timeout, because the server responds only after it has received the whole part.
-    part_http: reqwest::Client,
+    http: Connections,
     server: Url,
     token: String,
 }
@@ -53,17 +41,7 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ClientError::Token);
         }
-        tls::use_ring();
-        let builder = || {
-            let builder = reqwest::Client::builder().user_agent(USER_AGENT);
-            let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(TCP_KEEPALIVE);
-            #[cfg(target_os = "linux")]
-            let builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);
-            // After a redirect, reqwest would drop the token, and often the body.
-            builder.redirect(redirect::Policy::none())
-        };
-        let (http, part_http) = (builder().read_timeout(READ_TIMEOUT).build()?, builder().build()?);
-        Ok(Self { http, part_http, server: url, token: token.to_owned() })
+        Ok(Self { http: Connections::new()?, server: url, token: token.to_owned() })
     }
 
     /// Creates a session.
@@ -73,6 +51,11 @@ impl Client {
 
     /// Reads a session.
     pub async fn session(&self, id: &str) -> Result<SessionBody> {
+        json(self.request(Method::GET, &["uploads", "sessions", id])).await
+    }
+
+    /// Reads a session, and keeps its JSON as the server sent it.
+    pub async fn session_verbatim(&self, id: &str) -> Result<Verbatim<SessionBody>> {
         json(self.request(Method::GET, &["uploads", "sessions", id])).await
     }
 
@@ -114,7 +97,8 @@ impl Client {
     ) -> Result<()> {
         let url = self.url(&["uploads", "sessions", id, "parts", &number.to_string()]);
         let request = self
-            .part_http
+            .http
+            .for_parts
             .put(url)
             .bearer_auth(&self.token)
             .header(header::CONTENT_LENGTH, size_bytes)
@@ -153,7 +137,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.http.request(method, self.url(path)).bearer_auth(&self.token)
+        self.http.for_requests.request(method, self.url(path)).bearer_auth(&self.token)
     }
 
     /// Builds the URL from segments, so that an id with any characters, as typed by a user, stays one segment.

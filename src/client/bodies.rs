@@ -3,8 +3,11 @@
 //! Owns the fields of the REST contract that the client uses; `docs/api.md` describes them. Does not send requests: that is
 //! `api`.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error},
+};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::local_file::LocalFile;
 use crate::domain::{Crc64Nvme, Digests, Sha256Digest};
@@ -60,15 +63,34 @@ pub struct SessionBody {
 }
 
 /// A file in a response.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "docs/api.md describes the fields")]
 pub struct FileBody {
     pub file_id: String,
     pub original_filename: String,
+    pub content_type: String,
     pub size_bytes: u64,
     pub sha256: Option<String>,
     pub crc64nvme: Option<String>,
     pub composite_sha256: Option<String>,
+    pub status: String,
+}
+
+/// An item of a response, with its JSON as the server sent it.
+#[derive(Clone, Debug)]
+pub struct Verbatim<T> {
+    /// What the client reads of it.
+    pub item: T,
+    /// All of it.
+    pub json: Box<RawValue>,
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Verbatim<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let item = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+        Ok(Self { item, json })
+    }
 }
 
 /// The digests of a local file, which prove at a finalize that the server has this file.

@@ -1,12 +1,14 @@
 //! The HTTP client that resumes uploads. The command line and the tests use it.
 //!
-//! Owns the requests to a server (`api`, `bodies`, `response`, `error`, `watch`), the local file (`local_file`), the search
-//! for an unfinished upload (`resume`) and the upload itself (`upload`, `session_upload`, `concurrency`, `sent_bytes`,
-//! `retry`). Does not use any server code: it depends on the REST contract and on the part arithmetic in `domain`.
+//! Owns the requests to a server (`api`, `bodies`, `connection`, `response`, `error`, `watch`), the local file (`local_file`),
+//! the search for an unfinished upload (`resume`) and the upload itself (`upload`, `session_upload`, `concurrency`,
+//! `sent_bytes`, `retry`). Does not use any server code: it depends on the REST contract and on the part arithmetic in
+//! `domain`.
 
 mod api;
 mod bodies;
 mod concurrency;
+mod connection;
 mod error;
 mod event;
 mod local_file;
@@ -20,7 +22,7 @@ mod upload_error;
 mod watch;
 
 pub use api::Client;
-pub use bodies::{FileBody, LocalDigests, NewUpload, PartBody, SessionBody};
+pub use bodies::{FileBody, LocalDigests, NewUpload, PartBody, SessionBody, Verbatim};
 pub use error::ClientError;
 pub use event::Event;
 pub use local_file::{LocalFile, upload_name};

@@ -23,7 +23,7 @@ fn commands() -> Vec<String> {
 
 #[test]
 fn a_script_of_each_shell_completes_every_command() {
-    assert!(commands().len() > 12);
+    assert!(commands().len() > 15);
     for shell in ["bash", "zsh", "fish"] {
         let script = printed(&["completions", shell]);
         for command in commands() {
@@ -35,7 +35,7 @@ fn a_script_of_each_shell_completes_every_command() {
 }
 
 #[test]
-fn the_manual_page_has_every_command_in_ascii() {
+fn the_manual_page_has_every_command_and_exit_code_in_ascii() {
     let page = printed(&["man"]);
     assert!(page.is_ascii() && page.contains(".TH partway 1"));
     let sections: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
@@ -43,8 +43,18 @@ fn the_manual_page_has_every_command_in_ascii() {
         let section = format!("\"PARTWAY {}\"", command.to_uppercase());
         assert!(sections.contains(section.as_str()), "{section}: {sections:?}");
     }
-    for section in ["NAME", "\"PARTWAY TOKEN CREATE\""] {
+    for section in ["NAME", "\"EXIT STATUS\"", "\"PARTWAY TOKEN CREATE\""] {
         assert!(sections.contains(section), "{section}: {sections:?}");
     }
-    assert!(page.contains("PARTWAY_RETRY_FOR"));
+    for expected in ["\\fB130\\fR", "PARTWAY_RETRY_FOR", "Interrupted with ctrl\\-C."] {
+        assert!(page.contains(expected), "{expected}");
+    }
+}
+
+#[test]
+fn the_documentation_names_every_command() {
+    let doc = include_str!("../../docs/cli.md");
+    for command in commands() {
+        assert!(doc.contains(&format!("`{command}")), "docs/cli.md does not name {command}");
+    }
 }

@@ -21,6 +21,7 @@ mod cli_config;
 mod cli_documents;
 mod cli_failures;
 mod cli_files;
+mod cli_json;
 mod cli_output;
 mod cli_owner;
 mod committed_state;
