@@ -6,7 +6,7 @@ use std::{error::Error as StdError, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{internal::ServiceFailure, output::OutputError, server::NoToken};
+use super::{internal::ServiceFailure, output::OutputError, server::NoToken, usage::UsageError};
 use crate::client::{ClientError, UploadError};
 
 macro_rules! exits {
@@ -51,6 +51,16 @@ impl Exit {
         error.chain().find_map(of_cause).unwrap_or(Self::Failed)
     }
 
+    /// The code of a command with several files or ids, of which `done` have succeeded and these have failed.
+    pub(super) fn of_many(done: usize, failures: &[Self]) -> Self {
+        match failures {
+            [] => Self::Done,
+            _ if done > 0 => Self::Partly,
+            [first, others @ ..] if others.iter().all(|other| other == first) => *first,
+            _ => Self::Failed,
+        }
+    }
+
     fn of_client(error: &ClientError) -> Self {
         match error {
             ClientError::Token => Self::Token,
@@ -81,6 +91,9 @@ impl From<Exit> for ExitCode {
 fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(output) = cause.downcast_ref::<OutputError>() {
         return output.is_closed_pipe().then_some(Exit::ClosedPipe);
+    }
+    if cause.is::<UsageError>() {
+        return Some(Exit::Usage);
     }
     if cause.is::<NoToken>() {
         return Some(Exit::Token);

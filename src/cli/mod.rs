@@ -22,6 +22,7 @@ mod server;
 mod status;
 mod token;
 mod upload;
+mod usage;
 mod webhook;
 
 use std::{process::ExitCode, sync::Arc};
@@ -54,7 +55,7 @@ enum Command {
     Owner(owner::Owner),
     /// Add, list, test and remove webhooks, and send events again
     Webhook(webhook::Webhook),
-    /// Upload a file, or resume an interrupted upload
+    /// Upload files and folders, or resume interrupted uploads
     Upload(upload::Upload),
     /// Show which parts of an upload have arrived
     Status(status::Status),

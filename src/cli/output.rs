@@ -106,3 +106,28 @@ pub(super) fn note(line: impl Display) {
 pub(super) fn error(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
+
+/// Text of another client, for a terminal: control characters would move the cursor, or more. They are percent-encoded, as in
+/// the name of an upload.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars() {
+        if c.is_control() {
+            plain.extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(plain("großes bild.png"), "großes bild.png");
+        assert_eq!(plain("a\u{1b}[2J\nb\u{85}"), "a%1B[2J%0Ab%C2%85");
+    }
+}

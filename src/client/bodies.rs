@@ -74,7 +74,26 @@ pub struct FileBody {
     pub crc64nvme: Option<String>,
     pub composite_sha256: Option<String>,
     pub status: String,
+    #[serde(skip_serializing)]
+    pub metadata: FileMetadata,
 }
+
+/// What the client reads of a file's metadata. The rest may contain anything, such as numbers that no type here can hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct FileMetadata {
+    #[serde(default)]
+    path: Option<Box<RawValue>>,
+}
+
+impl FileMetadata {
+    /// The path of the file in the folder that it was uploaded with; see [`PATH_KEY`].
+    pub fn path(&self) -> Option<String> {
+        serde_json::from_str(self.path.as_ref()?.get()).ok()
+    }
+}
+
+/// The key of a file's path in its metadata, which the page at `/` uses too.
+pub const PATH_KEY: &str = "path";
 
 /// An item of a response, with its JSON as the server sent it.
 #[derive(Clone, Debug)]

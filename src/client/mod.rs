@@ -1,9 +1,9 @@
 //! The HTTP client that resumes uploads. The command line and the tests use it.
 //!
-//! Owns the requests to a server (`api`, `bodies`, `connection`, `response`, `error`, `watch`), the local file (`local_file`),
-//! the search for an unfinished upload (`resume`) and the upload itself (`upload`, `session_upload`, `concurrency`,
-//! `sent_bytes`, `retry`). Does not use any server code: it depends on the REST contract and on the part arithmetic in
-//! `domain`.
+//! Owns the requests to a server (`api`, `bodies`, `connection`, `response`, `error`, `watch`), local files (`local_file`,
+//! `local_folder`), the search for an unfinished upload (`resume`) and the upload itself (`upload`, `session_upload`,
+//! `concurrency`, `sent_bytes`, `retry`). Does not use any server code: it depends on the REST contract and on the part
+//! arithmetic in `domain`.
 
 mod api;
 mod bodies;
@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod event;
 mod local_file;
+mod local_folder;
 mod response;
 mod resume;
 mod retry;
@@ -22,12 +23,13 @@ mod upload_error;
 mod watch;
 
 pub use api::Client;
-pub use bodies::{FileBody, LocalDigests, NewUpload, PartBody, SessionBody, Verbatim};
+pub use bodies::{FileBody, FileMetadata, LocalDigests, NewUpload, PATH_KEY, PartBody, SessionBody, Verbatim};
 pub use error::ClientError;
 pub use event::Event;
 pub use local_file::{LocalFile, upload_name};
+pub use local_folder::{FolderEntry, folder_entries};
 pub use retry::{RetryPolicy, Retryable};
-pub use upload::{Outcome, UploadOptions, upload};
+pub use upload::{OnEvent, Outcome, UploadOptions, Uploader};
 pub use upload_error::UploadError;
 
 /// The numbers in ranges such as `1-50`. Skips text that is not a range; the server does not send any.

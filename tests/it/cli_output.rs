@@ -126,7 +126,7 @@ fn the_client_sends_its_user_agent() {
 #[test]
 fn the_usage_line_shows_only_required_arguments() {
     for (command, usage) in [
-        ("upload", "partway upload [OPTIONS] <FILE>"),
+        ("upload", "partway upload [OPTIONS] <FILE>..."),
         ("status", "partway status [OPTIONS] <ID>"),
     ] {
         let output = Cli::new(&[command])

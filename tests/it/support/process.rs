@@ -196,6 +196,11 @@ impl Cli {
         self
     }
 
+    pub(crate) fn stdin(mut self, stdin: Stdio) -> Self {
+        self.0.stdin(stdin);
+        self
+    }
+
     pub(crate) fn stdout(mut self, stdout: Stdio) -> Self {
         self.0.stdout(stdout);
         self
