@@ -10,12 +10,15 @@ mod config;
 mod exit;
 mod flags;
 mod internal;
+mod ls;
 mod man;
 mod migrate;
 mod openapi;
 mod output;
 mod owner;
 mod progress;
+mod remove;
+mod retries;
 mod schema;
 mod serve;
 mod server;
@@ -57,8 +60,14 @@ enum Command {
     Webhook(webhook::Webhook),
     /// Upload files and folders, or resume interrupted uploads
     Upload(upload::Upload),
+    /// List files, or open uploads
+    Ls(ls::Ls),
     /// Show which parts of an upload have arrived
     Status(status::Status),
+    /// Delete files
+    Rm(remove::Rm),
+    /// End uploads without a file
+    Abort(remove::Abort),
     /// Print the GraphQL schema
     Schema,
     /// Print the OpenAPI document of the REST API
@@ -103,7 +112,10 @@ impl Cli {
             Command::Owner(command) => command.run().await,
             Command::Webhook(command) => command.run().await,
             Command::Upload(command) => command.run().await,
+            Command::Ls(command) => command.run().await,
             Command::Status(command) => command.run().await,
+            Command::Rm(command) => command.run().await,
+            Command::Abort(command) => command.run().await,
             Command::Schema => schema::run(),
             Command::Openapi => openapi::run(),
             Command::Completions(command) => command.run(),
@@ -124,7 +136,10 @@ impl Command {
             Self::Owner(command) => command.output,
             Self::Webhook(command) => command.output,
             Self::Upload(command) => command.output,
+            Self::Ls(command) => command.output,
             Self::Status(command) => command.output,
+            Self::Rm(command) => command.output,
+            Self::Abort(command) => command.output,
             Self::Config(command) => command.output,
             Self::Migrate(command) => command.output,
             Self::Adopt(command) => command.output,

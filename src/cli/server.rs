@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use humantime_serde::re::humantime::parse_duration;
 
-use crate::client::Client;
+use crate::client::{Client, RetryPolicy};
 
 /// The server's address and the token.
 #[derive(Debug, Args)]
@@ -41,5 +41,10 @@ impl Server {
 
     pub(super) fn retry_for(&self) -> Duration {
         self.retry_for
+    }
+
+    /// The retry policy of a command that sends one request after the other.
+    pub(super) fn retry(&self) -> RetryPolicy {
+        RetryPolicy::new(self.retry_for)
     }
 }

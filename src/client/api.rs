@@ -1,14 +1,15 @@
 //! The client of the REST API: one method for each route.
 //!
-//! Owns the requests. Does not connect: that is `connection`. Does not retry: that is `retry`. Does
+//! Owns the requests for sessions and the lists. Does not connect: that is `connection`. Does not retry: that is `retry`. Does
 //! not read responses: that is `response`.
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::Serialize;
 use serde_json::Value;
 use sfv::{DictSerializer, KeyRef};
 
 use super::{
-    bodies::{ListBody, LocalDigests, NewUpload, PartBody, PartsBody, SessionBody, Verbatim},
+    bodies::{FileBody, LocalDigests, NewUpload, Page, PartBody, PartsBody, SessionBody, Verbatim},
     connection::Connections,
     error::ClientError,
     response::{ResponseHead, json, send},
@@ -21,6 +22,21 @@ pub struct Client {
     http: Connections,
     server: Url,
     token: String,
+}
+
+/// Which sessions or files a list has, and how many a page. A field that is `None` does not filter.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ListFilter<'a> {
+    /// Those with this status, in the words of the REST API.
+    pub status: Option<&'a str>,
+    /// Sessions that have not ended, or only those that have. Not for files.
+    pub open: Option<bool>,
+    /// Those of a file with this name.
+    pub original_filename: Option<&'a str>,
+    /// Those of a file with this size. Not for files.
+    pub total_size_bytes: Option<u64>,
+    /// The size of a page, at most 100.
+    pub limit: Option<u8>,
 }
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -61,12 +77,35 @@ impl Client {
 
     /// Lists the newest sessions with this status for a file of this name and size: at most `limit`, which is at most 100.
     pub async fn sessions_for(&self, name: &str, size_bytes: u64, status: &str, limit: u8) -> Result<Vec<SessionBody>> {
-        let request = self.request(Method::GET, &["uploads", "sessions"]);
-        let (size_bytes, limit) = (size_bytes.to_string(), limit.to_string());
-        let filter =
-            [("status", status), ("original_filename", name), ("total_size_bytes", &size_bytes), ("limit", &limit)];
-        let page: ListBody = json(request.query(&filter)).await?;
-        Ok(page.sessions)
+        let filter = ListFilter {
+            status: Some(status),
+            open: None,
+            original_filename: Some(name),
+            total_size_bytes: Some(size_bytes),
+            limit: Some(limit),
+        };
+        let page: Page<SessionBody> = json(self.request(Method::GET, &["uploads", "sessions"]).query(&filter)).await?;
+        Ok(page.items)
+    }
+
+    /// Reads a page of the list of sessions: the first one, or that after `after`, the `next` of a page.
+    pub async fn sessions(&self, filter: &ListFilter<'_>, after: Option<&str>) -> Result<Page<Verbatim<SessionBody>>> {
+        json(self.request(Method::GET, &["uploads", "sessions"]).query(filter).query(&[("after", after)])).await
+    }
+
+    /// Reads a page of the list of files, in the same way.
+    pub async fn files(&self, filter: &ListFilter<'_>, after: Option<&str>) -> Result<Page<Verbatim<FileBody>>> {
+        json(self.request(Method::GET, &["files"]).query(filter).query(&[("after", after)])).await
+    }
+
+    /// Aborts a session. The server frees its bytes.
+    pub async fn abort(&self, id: &str) -> Result<()> {
+        send(self.request(Method::DELETE, &["uploads", "sessions", id])).await.map(drop)
+    }
+
+    /// Deletes a stored file. The server frees its bytes.
+    pub async fn delete_file(&self, id: &str) -> Result<()> {
+        send(self.request(Method::DELETE, &["files", id])).await.map(drop)
     }
 
     /// Reads a page of a session's received parts: those with a number above `after`, and the `after` of the next page.

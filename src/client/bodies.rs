@@ -76,6 +76,9 @@ pub struct FileBody {
     pub status: String,
     #[serde(skip_serializing)]
     pub metadata: FileMetadata,
+    /// Only the file's own record has it.
+    #[serde(default, skip_serializing)]
+    pub created_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 /// What the client reads of a file's metadata. The rest may contain anything, such as numbers that no type here can hold.
@@ -110,6 +113,16 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Verbatim<T> {
         let item = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
         Ok(Self { item, json })
     }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Page<T> {
+    /// Sessions or files, newest first.
+    #[serde(alias = "sessions", alias = "files")]
+    pub items: Vec<T>,
+    /// The `after` of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// The digests of a local file, which prove at a finalize that the server has this file.
@@ -151,11 +164,6 @@ pub struct PartBody {
 pub(super) struct PartsBody {
     pub(super) parts: Vec<PartBody>,
     pub(super) next: Option<u32>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct ListBody {
-    pub(super) sessions: Vec<SessionBody>,
 }
 
 #[derive(Default, Deserialize)]

@@ -22,8 +22,8 @@ mod upload;
 mod upload_error;
 mod watch;
 
-pub use api::Client;
-pub use bodies::{FileBody, FileMetadata, LocalDigests, NewUpload, PATH_KEY, PartBody, SessionBody, Verbatim};
+pub use api::{Client, ListFilter};
+pub use bodies::{FileBody, FileMetadata, LocalDigests, NewUpload, PATH_KEY, Page, PartBody, SessionBody, Verbatim};
 pub use error::ClientError;
 pub use event::Event;
 pub use local_file::{LocalFile, upload_name};

@@ -128,6 +128,8 @@ fn the_usage_line_shows_only_required_arguments() {
     for (command, usage) in [
         ("upload", "partway upload [OPTIONS] <FILE>..."),
         ("status", "partway status [OPTIONS] <ID>"),
+        ("rm", "partway rm [OPTIONS] <FILE_ID>..."),
+        ("abort", "partway abort [OPTIONS] <SESSION_ID>..."),
     ] {
         let output = Cli::new(&[command])
             .env("PARTWAY_SERVER", "http://x")

@@ -22,6 +22,7 @@ mod cli_documents;
 mod cli_failures;
 mod cli_files;
 mod cli_json;
+mod cli_lists;
 mod cli_many;
 mod cli_output;
 mod cli_owner;
