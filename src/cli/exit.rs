@@ -7,7 +7,7 @@ use std::{error::Error as StdError, process::ExitCode};
 use serde_json::{Value, json};
 
 use super::{internal::ServiceFailure, output::OutputError, server::NoToken, usage::UsageError};
-use crate::client::{ClientError, UploadError};
+use crate::client::{ClientError, DownloadError, UploadError};
 
 macro_rules! exits {
     ($($variant:ident = $code:literal, $meaning:literal;)+) => {
@@ -104,10 +104,19 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<ClientError>() {
         return Some(Exit::of_client(error));
     }
-    cause.downcast_ref::<UploadError>().map(|error| match error {
-        UploadError::Client(error) => Exit::of_client(error),
-        UploadError::Changed | UploadError::Damaged => Exit::Damaged,
-        _ => Exit::Failed,
+    if let Some(error) = cause.downcast_ref::<UploadError>() {
+        return Some(match error {
+            UploadError::Client(error) => Exit::of_client(error),
+            UploadError::Changed | UploadError::Damaged => Exit::Damaged,
+            _ => Exit::Failed,
+        });
+    }
+    cause.downcast_ref::<DownloadError>().map(|error| match error {
+        DownloadError::Client(error) => Exit::of_client(error),
+        DownloadError::NotStored(_) => Exit::NotFound,
+        DownloadError::Cut | DownloadError::Restarted => Exit::Unavailable,
+        DownloadError::Damaged(_) => Exit::Damaged,
+        DownloadError::ProtocolMismatch | DownloadError::Target(_) => Exit::Failed,
     })
 }
 
@@ -119,8 +128,8 @@ pub(super) fn to_json(error: &anyhow::Error) -> Value {
 /// The stable code of the server in an error, if it has one.
 fn server_code(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        let client = match cause.downcast_ref::<UploadError>() {
-            Some(UploadError::Client(error)) => Some(error),
+        let client = match (cause.downcast_ref::<UploadError>(), cause.downcast_ref::<DownloadError>()) {
+            (Some(UploadError::Client(error)), _) | (_, Some(DownloadError::Client(error))) => Some(error),
             _ => cause.downcast_ref::<ClientError>(),
         };
         let service = cause.downcast_ref::<ServiceFailure>().map(|failure| failure.code.as_str());
@@ -159,6 +168,7 @@ mod tests {
             let error: anyhow::Error =
                 Err::<(), _>(UploadError::from(refused(code, status))).context("a.bin").unwrap_err();
             assert_eq!((Exit::of(&error), server_code(&error).as_deref()), (exit, Some(code)));
+            assert_eq!(Exit::of(&DownloadError::from(refused(code, status)).into()), exit);
         }
         assert_eq!(Exit::of(&anyhow::anyhow!("x")), Exit::Failed);
     }

@@ -7,6 +7,7 @@ mod adopt;
 mod check;
 mod completions;
 mod config;
+mod download;
 mod exit;
 mod flags;
 mod internal;
@@ -60,6 +61,8 @@ enum Command {
     Webhook(webhook::Webhook),
     /// Upload files and folders, or resume interrupted uploads
     Upload(upload::Upload),
+    /// Download a file, or resume an interrupted download
+    Download(download::Download),
     /// List files, or open uploads
     Ls(ls::Ls),
     /// Show which parts of an upload have arrived
@@ -112,6 +115,7 @@ impl Cli {
             Command::Owner(command) => command.run().await,
             Command::Webhook(command) => command.run().await,
             Command::Upload(command) => command.run().await,
+            Command::Download(command) => command.run().await,
             Command::Ls(command) => command.run().await,
             Command::Status(command) => command.run().await,
             Command::Rm(command) => command.run().await,
@@ -136,6 +140,7 @@ impl Command {
             Self::Owner(command) => command.output,
             Self::Webhook(command) => command.output,
             Self::Upload(command) => command.output,
+            Self::Download(command) => command.form,
             Self::Ls(command) => command.output,
             Self::Status(command) => command.output,
             Self::Rm(command) => command.output,

@@ -1,7 +1,7 @@
 //! The client of the REST API: one method for each route.
 //!
-//! Owns the requests for sessions and the lists. Does not connect: that is `connection`. Does not retry: that is `retry`. Does
-//! not read responses: that is `response`.
+//! Owns the requests for sessions and the lists. Does not connect: that is `connection`. Does not download: that is
+//! `content`. Does not retry: that is `retry`. Does not read responses: that is `response`.
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::Serialize;
@@ -103,6 +103,11 @@ impl Client {
         send(self.request(Method::DELETE, &["uploads", "sessions", id])).await.map(drop)
     }
 
+    /// Reads the record of a file.
+    pub async fn file(&self, id: &str) -> Result<FileBody> {
+        json(self.request(Method::GET, &["files", id])).await
+    }
+
     /// Deletes a stored file. The server frees its bytes.
     pub async fn delete_file(&self, id: &str) -> Result<()> {
         send(self.request(Method::DELETE, &["files", id])).await.map(drop)
@@ -175,7 +180,7 @@ impl Client {
         if head.has_media_type("text/event-stream") { Ok(response) } else { Err(head.not_partway(false)) }
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         self.http.for_requests.request(method, self.url(path)).bearer_auth(&self.token)
     }
 

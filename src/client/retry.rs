@@ -71,7 +71,7 @@ impl RetryPolicy {
         self.progress().successes > 0
     }
 
-    /// Notes that the client sent bytes of a part. This pauses the time limit. It does not
+    /// Notes that the client sent bytes of a part, or received bytes of a download. This pauses the time limit. It does not
     /// restart it: only a response from the server does.
     pub(super) fn note_bytes_moved(&self) {
         self.progress().last_moved = Instant::now();

@@ -127,6 +127,7 @@ fn the_client_sends_its_user_agent() {
 fn the_usage_line_shows_only_required_arguments() {
     for (command, usage) in [
         ("upload", "partway upload [OPTIONS] <FILE>..."),
+        ("download", "partway download [OPTIONS] <FILE_ID>"),
         ("status", "partway status [OPTIONS] <ID>"),
         ("rm", "partway rm [OPTIONS] <FILE_ID>..."),
         ("abort", "partway abort [OPTIONS] <SESSION_ID>..."),

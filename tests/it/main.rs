@@ -19,6 +19,7 @@ mod check_deleted;
 mod cli;
 mod cli_config;
 mod cli_documents;
+mod cli_download;
 mod cli_failures;
 mod cli_files;
 mod cli_json;

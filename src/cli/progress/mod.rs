@@ -1,8 +1,9 @@
 //! Progress on standard error.
 //!
 //! Owns the progress bar, and the plain lines that replace it if standard error is not a terminal. What it shows of
-//! uploads is in `uploads`. Does not transfer anything: that is `client`.
+//! uploads and of a download is in the modules below. Does not transfer anything: that is `client`.
 
+mod download;
 mod uploads;
 
 use std::{
@@ -14,7 +15,10 @@ use std::{
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
-pub(super) use self::uploads::{OneFile, Uploads};
+pub(super) use self::{
+    download::DownloadProgress,
+    uploads::{OneFile, Uploads},
+};
 use super::output::{is_quiet, note};
 
 /// The time between two plain lines.
