@@ -47,6 +47,14 @@ impl Client {
     /// # Errors
     /// `Address` if it is not an HTTP URL, `Token` if the token cannot be sent in a header.
     pub fn new(server: &str, token: &str) -> Result<Self> {
+        Self::trusting(server, token, None)
+    }
+
+    /// A client that also trusts these certificates, in PEM, beside those of the system.
+    ///
+    /// # Errors
+    /// As `new`; `Certificates` if there is no certificate in the text, or one is damaged.
+    pub fn trusting(server: &str, token: &str, ca_pem: Option<&[u8]>) -> Result<Self> {
         let invalid_address = || ClientError::Address(server.to_owned());
         let url = Url::parse(server).map_err(|_| invalid_address())?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
@@ -57,7 +65,8 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ClientError::Token);
         }
-        Ok(Self { http: Connections::new()?, server: url, token: token.to_owned() })
+        let http = Connections::new(ca_pem, url.scheme() == "https")?;
+        Ok(Self { http, server: url, token: token.to_owned() })
     }
 
     /// Creates a session.

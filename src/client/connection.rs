@@ -1,10 +1,12 @@
 //! The connections of the client.
 //!
-//! Owns time limits. Does not send requests: that is `api`.
+//! Owns time limits, the trusted certificates and the proxies. Does not send requests: that is `api`.
+//!
+//! reqwest reads `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper and lower case, so no code here does.
 
 use std::time::Duration;
 
-use reqwest::{ClientBuilder, redirect};
+use reqwest::{Certificate, ClientBuilder, redirect};
 
 use super::error::ClientError;
 use crate::tls;
@@ -27,14 +29,35 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new() -> Result<Self, ClientError> {
+    /// Trusts the certificates of the system, and those of this PEM text. Without TLS it needs none: small containers have no
+    /// certificates.
+    pub(super) fn new(ca_pem: Option<&[u8]>, is_tls: bool) -> Result<Self, ClientError> {
         tls::use_ring();
-        Ok(Self { for_requests: builder().read_timeout(READ_TIMEOUT).build()?, for_parts: builder().build()? })
+        let trusted = ca_pem.map(certificates).transpose()?.unwrap_or_default();
+        let build = |builder: ClientBuilder| match builder.build() {
+            Err(error) if trusted.is_empty() => Err(ClientError::Network(error)),
+            // reqwest reads the certificates again, and more closely.
+            Err(_) => Err(ClientError::Certificates),
+            Ok(client) => Ok(client),
+        };
+        let connect = |configure: fn(ClientBuilder) -> ClientBuilder| match build(configure(builder(&trusted))) {
+            Err(_) if !is_tls => build(configure(builder(&trusted).tls_certs_only([]))),
+            built => built,
+        };
+        Ok(Self {
+            for_requests: connect(|builder| builder.read_timeout(READ_TIMEOUT))?,
+            for_parts: connect(|builder| builder)?,
+        })
     }
 }
 
-fn builder() -> ClientBuilder {
-    let builder = reqwest::Client::builder().user_agent(USER_AGENT);
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+    let found = Certificate::from_pem_bundle(pem).map_err(|_| ClientError::Certificates)?;
+    if found.is_empty() { Err(ClientError::Certificates) } else { Ok(found) }
+}
+
+fn builder(trusted: &[Certificate]) -> ClientBuilder {
+    let builder = reqwest::Client::builder().user_agent(USER_AGENT).tls_certs_merge(trusted.iter().cloned());
     let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(TCP_KEEPALIVE);
     #[cfg(target_os = "linux")]
     let builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);

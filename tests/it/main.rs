@@ -18,6 +18,7 @@ mod check_accounts;
 mod check_deleted;
 mod cli;
 mod cli_config;
+mod cli_connection;
 mod cli_documents;
 mod cli_download;
 mod cli_failures;
