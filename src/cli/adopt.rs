@@ -3,9 +3,12 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
+use serde_json::json;
 
-use super::flags::StoreFlags;
-
+use super::{
+    flags::StoreFlags,
+    output::{NOTHING, OutputFlags, note, result},
+};
 use crate::{
     app::{self, Lock, Opening},
     domain::SystemClock,
@@ -15,6 +18,8 @@ use crate::{
 pub(super) struct Adopt {
     #[command(flatten)]
     stores: StoreFlags,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 impl Adopt {
@@ -30,9 +35,8 @@ impl Adopt {
         let adopted = adopt.await;
         service.close().await;
         let id = adopted?;
-        super::output::note(format_args!(
-            "the database and the storage are now bound to each other by the new id {id}"
-        ));
+        note(format_args!("the database and the storage are now bound to each other by the new id {id}"));
+        result(json!({ "id": id.to_string() }), Some(id), NOTHING)?;
         Ok(ExitCode::SUCCESS)
     }
 }

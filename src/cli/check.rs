@@ -4,10 +4,12 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::{
+    exit::Exit,
     flags::StoreFlags,
-    output::{answer, note},
+    output::{NOTHING, OutputFlags, is_quiet, note, result},
 };
 use crate::{
     app::Lock,
@@ -26,11 +28,14 @@ pub(super) struct Check {
     digests: bool,
     #[command(flatten)]
     stores: StoreFlags,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()));
         let reading = bar.clone();
         let on_read = move |total_bytes, bytes| {
@@ -51,7 +56,8 @@ impl Check {
             [("problem", &report.problems), ("unfinished", &report.unfinished), ("repaired", &report.repaired)]
         {
             for Finding { what, advice } in findings {
-                answer(format_args!("{kind}: {what}\n    {advice}"))?;
+                let json = json!({ "kind": kind, "what": what, "advice": advice });
+                result(json, NOTHING, Some(format_args!("{kind}: {what}\n    {advice}")))?;
             }
         }
         note(format_args!(
@@ -69,6 +75,12 @@ impl Check {
                 report.not_compared
             ));
         }
-        Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let exit = if report.problems.is_empty() { Exit::Done } else { Exit::Failed };
+        let json = json!({
+            "kind": "summary", "sessions": report.sessions, "files": report.files, "problems": report.problems.len(),
+            "unfinished": report.unfinished.len(), "repaired": report.repaired.len(), "not_compared": report.not_compared,
+        });
+        result(json, NOTHING, NOTHING)?;
+        Ok(exit.into())
     }
 }

@@ -4,7 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{flags::ServeFlags, output};
+use serde_json::json;
+
+use super::{
+    flags::ServeFlags,
+    output::{NOTHING, OutputFlags, note, result},
+};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -13,6 +18,8 @@ pub(super) struct ShowConfig {
     flags: ServeFlags,
     #[command(subcommand)]
     action: Option<Action>,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,15 +39,16 @@ impl ShowConfig {
         match self.action {
             Some(Action::Check(check)) => {
                 crate::app::check(&super::flags::settings(&check.flags)?)?;
-                output::note("the settings are valid");
+                note("the settings are valid");
+                result(json!({ "result": "valid" }), NOTHING, NOTHING)?;
             }
             None => {
                 let sources = super::flags::sources(&self.flags)?;
-                let lines = sources.settings().map(|setting| {
+                for setting in sources.settings() {
                     let line = format!("{} = {}", setting.name, setting.value);
-                    format!("{line:<60} # {}", setting.source)
-                });
-                output::answer(lines.collect::<Vec<_>>().join("\n"))?;
+                    let json = json!({ "name": setting.name, "value": setting.value, "source": setting.source });
+                    result(json, Some(&line), Some(format_args!("{line:<60} # {}", setting.source)))?;
+                }
                 // Print the settings before the check, so that the invalid one is visible.
                 crate::app::check(&sources.config()?)?;
             }

@@ -67,7 +67,7 @@ mod tests {
     fn the_variables_of_all_commands_are_found() {
         let mut found = HashSet::new();
         add_variables(&Cli::command(), &mut found);
-        for name in ["PARTWAY_TOKEN", "PARTWAY_SERVER", "PARTWAY_DATA"] {
+        for name in ["PARTWAY_TOKEN", "PARTWAY_TOKEN_FILE", "PARTWAY_CA_FILE", "PARTWAY_SERVER", "PARTWAY_DATA"] {
             assert!(found.contains(name), "{name}");
         }
     }

@@ -3,22 +3,28 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
-use super::flags::StoreFlags;
-
+use super::{
+    flags::StoreFlags,
+    output::{NOTHING, OutputFlags, note, result},
+};
 use crate::app;
 
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
     #[command(flatten)]
     stores: StoreFlags,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The server runs the same migrations at every start.
         app::migrate(&super::flags::settings(&self.stores)?).await?.close().await;
-        super::output::note("the database is up to date");
+        note("the database is up to date");
+        result(json!({ "result": "up_to_date" }), NOTHING, NOTHING)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,35 +5,41 @@
 
 mod adopt;
 mod check;
+mod completions;
 mod config;
+mod download;
+mod exit;
 mod flags;
+mod internal;
+mod ls;
+mod man;
 mod migrate;
 mod openapi;
 mod output;
 mod owner;
 mod progress;
+mod remove;
+mod retries;
 mod schema;
 mod serve;
+mod server;
 mod status;
 mod token;
 mod upload;
+mod usage;
 mod webhook;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc};
 
-use clap::{Args, Parser, Subcommand};
-use humantime_serde::re::humantime::parse_duration;
+use clap::{Parser, Subcommand};
+use serde_json::json;
 
-use self::{flags::StoreFlags, output::OutputError};
+use self::{exit::Exit, flags::StoreFlags, internal::internal, output::OutputFlags};
 use crate::{
     app::{self, Opening},
-    client::Client,
     domain::SystemClock,
     service::Service,
 };
-
-/// The exit code that shells use for a command that SIGPIPE ended.
-const CLOSED_PIPE: u8 = 141;
 
 /// A server for resumable uploads that shows which parts have arrived, and its client.
 #[derive(Debug, Parser)]
@@ -53,14 +59,26 @@ enum Command {
     Owner(owner::Owner),
     /// Add, list, test and remove webhooks, and send events again
     Webhook(webhook::Webhook),
-    /// Upload a file, or resume an interrupted upload
+    /// Upload files and folders, or resume interrupted uploads
     Upload(upload::Upload),
+    /// Download a file, or resume an interrupted download
+    Download(download::Download),
+    /// List files, or open uploads
+    Ls(ls::Ls),
     /// Show which parts of an upload have arrived
     Status(status::Status),
+    /// Delete files
+    Rm(remove::Rm),
+    /// End uploads without a file
+    Abort(remove::Abort),
     /// Print the GraphQL schema
     Schema,
     /// Print the OpenAPI document of the REST API
     Openapi,
+    /// Print a script that completes commands in a shell
+    Completions(completions::Completions),
+    /// Print this manual as a page for man, as in `partway man | man -l -`
+    Man,
     /// Show every setting with its value and where it comes from
     Config(config::ShowConfig),
     /// Create the database or bring its schema up to date, and exit
@@ -74,17 +92,20 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub async fn run(self) -> ExitCode {
-        match Box::pin(self.dispatch()).await {
-            Ok(code) => code,
-            Err(error) => match error.downcast_ref::<OutputError>() {
-                // The Rust runtime ignores SIGPIPE, so the write fails instead. Exit as if the signal had ended the process.
-                Some(output) if output.is_closed_pipe() => ExitCode::from(CLOSED_PIPE),
-                _ => {
-                    output::note(format_args!("error: {error:#}"));
-                    ExitCode::FAILURE
-                }
-            },
+        self.command.output().apply();
+        let error = match Box::pin(self.dispatch()).await {
+            Ok(code) => return code,
+            Err(error) => error,
+        };
+        let exit = Exit::of(&error);
+        // The Rust runtime ignores SIGPIPE, so the write fails instead. Exit as if the signal had ended the process.
+        if exit != Exit::ClosedPipe {
+            output::error(format_args!("error: {error:#}"));
+            if output::is_json() {
+                let _ = output::answer(json!({ "error": exit::to_json(&error) }));
+            }
         }
+        exit.into()
     }
 
     async fn dispatch(self) -> anyhow::Result<ExitCode> {
@@ -94,13 +115,42 @@ impl Cli {
             Command::Owner(command) => command.run().await,
             Command::Webhook(command) => command.run().await,
             Command::Upload(command) => command.run().await,
+            Command::Download(command) => command.run().await,
+            Command::Ls(command) => command.run().await,
             Command::Status(command) => command.run().await,
+            Command::Rm(command) => command.run().await,
+            Command::Abort(command) => command.run().await,
             Command::Schema => schema::run(),
             Command::Openapi => openapi::run(),
+            Command::Completions(command) => command.run(),
+            Command::Man => man::run(),
             Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,
             Command::Check(command) => command.run().await,
+        }
+    }
+}
+
+impl Command {
+    /// The form of the output that the flags choose.
+    fn output(&self) -> OutputFlags {
+        match self {
+            Self::Token(command) => command.output,
+            Self::Owner(command) => command.output,
+            Self::Webhook(command) => command.output,
+            Self::Upload(command) => command.output,
+            Self::Download(command) => command.form,
+            Self::Ls(command) => command.output,
+            Self::Status(command) => command.output,
+            Self::Rm(command) => command.output,
+            Self::Abort(command) => command.output,
+            Self::Config(command) => command.output,
+            Self::Migrate(command) => command.output,
+            Self::Adopt(command) => command.output,
+            Self::Check(command) => command.output,
+            // Their output is a document, a script or a log.
+            Self::Serve(_) | Self::Schema | Self::Openapi | Self::Completions(_) | Self::Man => OutputFlags::default(),
         }
     }
 }
@@ -120,38 +170,4 @@ async fn with_service<T>(
     let done = work(&service).await;
     service.close().await;
     done
-}
-
-/// The server's address and the token.
-#[derive(Debug, Args)]
-struct Server {
-    /// The server's address
-    #[arg(long = "server", env = "PARTWAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// The token that the server gave you
-    #[arg(long, env = "PARTWAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// How long to retry without progress, as in 90s or 2h
-    ///
-    /// Bytes that are sent count as progress. The client retries broken connections and temporary errors (408, 425, 429,
-    /// 499 and most 5xx), and waits as long as Retry-After asks. Some errors end the command at once: an invalid
-    /// certificate, a redirect, a response that does not come from Partway, and, before the server's first response, a
-    /// host that is unknown or refuses connections.
-    #[arg(long, env = "PARTWAY_RETRY_FOR", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
-    retry_for: Duration,
-}
-
-impl Server {
-    fn client(&self) -> anyhow::Result<Client> {
-        let token = self.token.as_deref().filter(|token| !token.is_empty());
-        let missing = || {
-            anyhow::anyhow!("no token: set PARTWAY_TOKEN or add --token; the server printed a token at its first start")
-        };
-        Ok(Client::new(&self.url, token.ok_or_else(missing)?)?)
-    }
-}
-
-/// An error with its causes. Only the operator at the command line sees them; a remote client never does.
-fn internal(error: crate::error::Error) -> anyhow::Error {
-    anyhow::anyhow!("{}", error.with_causes())
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
+use serde_json::json;
 
 use super::{
     flags::StoreFlags,
-    output::{OutputError, answer},
+    output::{OutputError, OutputFlags, head, result},
 };
 use crate::{domain::Account, service::NewLimit};
 
@@ -21,6 +22,8 @@ const UNLIMITED: &str = "unlimited";
 pub(super) struct Owner {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,19 +97,24 @@ impl Owner {
 }
 
 fn print(accounts: &[Account]) -> Result<(), OutputError> {
-    answer(format_args!(
+    head(format_args!(
         "{:20}  {:>12}  {:>12}  {:>13}  {:>13}",
         "OWNER", "BYTES USED", "BYTES LIMIT", "OPEN SESSIONS", "SESSION LIMIT"
     ))?;
     for account in accounts {
         let limit = account.bytes_limit.map_or(UNLIMITED.to_owned(), |limit| HumanBytes(limit).to_string());
-        answer(format_args!(
+        let json = json!({
+            "owner": account.owner.as_str(), "bytes_used": account.bytes_used, "bytes_limit": account.bytes_limit,
+            "open_sessions": account.open_sessions, "open_sessions_limit": account.open_sessions_limit,
+        });
+        let row = format!(
             "{:20}  {:>12}  {limit:>12}  {:>13}  {:>13}",
             account.owner.as_str(),
             HumanBytes(account.bytes_used).to_string(),
             account.open_sessions,
             account.open_sessions_limit
-        ))?;
+        );
+        result(json, Some(account.owner.as_str()), Some(row))?;
     }
     Ok(())
 }

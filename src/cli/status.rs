@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use indicatif::HumanBytes;
 
 use super::{
-    Server,
-    output::{OutputError, answer, note},
+    exit::Exit,
+    output::{NOTHING, OutputError, OutputFlags, answer, is_json, is_quiet, note, result},
+    server::Server,
 };
-use crate::client::{RetryPolicy, SessionBody, part_numbers};
+use crate::client::{RetryPolicy, SessionBody, Verbatim, part_numbers};
 
 /// The width of the bar in characters.
 const BAR_CELLS: u32 = 60;
@@ -28,32 +29,34 @@ pub(super) struct Status {
     watch: bool,
     #[command(flatten)]
     server: Server,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.server.client()?;
         // With `--watch`, a server that restarts must not end the command.
-        let retry = RetryPolicy::new(if self.watch { self.server.retry_for } else { Duration::ZERO });
+        let retry = RetryPolicy::new(if self.watch { self.server.retry_for() } else { Duration::ZERO });
         let on_retry = |reason| note(format_args!("{reason}; trying again"));
-        let read = || retry.run(&on_retry, || client.session(&self.id));
+        let read = || retry.run(&on_retry, || client.session_verbatim(&self.id));
         let mut session = read().await?;
         let mut shown_rows = show(&session, 0, self.watch)?;
-        while self.watch && is_open(&session) {
+        while self.watch && is_open(&session.item) {
             let mut changes = std::pin::pin!(retry.run(&on_retry, || client.changes(&self.id)).await?);
             while changes.next().await.is_some() {
                 let changed = read().await?;
-                if changed.version != session.version {
+                if changed.item.version != session.item.version {
                     session = changed;
                     shown_rows = show(&session, shown_rows, self.watch)?;
                 }
             }
-            if is_open(&session) {
+            if is_open(&session.item) {
                 tokio::time::sleep(RECONNECT_DELAY).await;
             }
         }
-        let has_failed = self.watch && session.status != "COMPLETE";
-        Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let has_failed = self.watch && session.item.status != "COMPLETE";
+        Ok(if has_failed { Exit::Failed } else { Exit::Done }.into())
     }
 }
 
@@ -63,7 +66,15 @@ fn is_open(session: &SessionBody) -> bool {
 
 /// Prints a session and returns the number of rows. With `--watch` on a terminal, it overwrites the rows of the last call,
 /// and cuts each line to the width of the terminal so that a line is one row.
-fn show(session: &SessionBody, rows_before: usize, watch: bool) -> Result<usize, OutputError> {
+fn show(
+    Verbatim { item: session, json }: &Verbatim<SessionBody>,
+    rows_before: usize,
+    watch: bool,
+) -> Result<usize, OutputError> {
+    if is_json() || is_quiet() {
+        result(json, Some(&session.status), NOTHING)?;
+        return Ok(0);
+    }
     let mut text = render(session);
     let terminal = Term::stdout();
     if watch && terminal.is_term() {

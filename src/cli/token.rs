@@ -7,13 +7,17 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use super::flags::StoreFlags;
-use super::output::{answer, note};
+use serde_json::json;
+
+use super::output::{NOTHING, OutputFlags, head, note, result};
 use crate::domain::Timestamp;
 
 #[derive(Debug, Args)]
 pub(super) struct Token {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,13 +69,16 @@ impl Token {
                 })
                 .await?;
                 note(format_args!("id {}", created.id));
-                answer(created.token.reveal())?;
+                let token = created.token.reveal();
+                let json = json!({ "id": created.id, "token": token, "owner": owner, "name": name });
+                result(json, Some(token), Some(token))?;
             }
             Command::List { stores } => list(&stores).await?,
             Command::Revoke { id, stores } => {
                 super::with_service(&stores, async |service| service.revoke_token(id).await.map_err(super::internal))
                     .await?;
                 note("revoked; running servers reject the token within two seconds");
+                result(json!({ "id": id, "result": "revoked" }), NOTHING, NOTHING)?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -81,12 +88,16 @@ impl Token {
 async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
     let tokens = super::with_service(stores, async |service| service.tokens().await.map_err(super::internal)).await?;
     let day = |at: Option<Timestamp>, none: &str| at.map_or(none.to_owned(), |at| at.format("%F %R").to_string());
-    answer(format_args!(
+    head(format_args!(
         "{:36}  {:16}  {:16}  {:16}  {:16}  {:20}  NAME",
         "ID", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "OWNER"
     ))?;
     for token in tokens {
-        answer(format_args!(
+        let json = json!({
+            "id": token.id, "owner": token.owner, "name": token.name, "created_at": token.created_at,
+            "last_used_at": token.last_used_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at,
+        });
+        let row = format!(
             "{}  {:16}  {:16}  {:16}  {:16}  {:20}  {}",
             token.id,
             day(Some(token.created_at), ""),
@@ -95,7 +106,8 @@ async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
             day(token.revoked_at, "-"),
             token.owner,
             token.name
-        ))?;
+        );
+        result(json, Some(token.id), Some(row))?;
     }
     Ok(())
 }

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::{
+    exit::Exit,
     flags::StoreFlags,
     internal,
-    output::{answer, note},
+    output::{NOTHING, OutputFlags, head, note, result},
     token::duration,
     with_service,
 };
@@ -21,6 +23,8 @@ use crate::{
 pub(super) struct Webhook {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,7 +113,8 @@ impl Webhook {
                 })
                 .await?;
                 note(format_args!("id {}", added.id));
-                answer(added.secret.reveal())?;
+                let secret = added.secret.reveal();
+                result(json!({ "id": added.id.to_string(), "secret": secret }), Some(&secret), Some(&secret))?;
             }
             Command::List { stores } => list(&stores).await?,
             Command::Test { webhook, stores } => return test(webhook.id, &stores).await,
@@ -118,12 +123,14 @@ impl Webhook {
                     with_service(&stores, async |service| service.rotate_webhook(webhook.id).await.map_err(internal))
                         .await?;
                 note("the old secret also signs for 24 hours");
-                answer(secret.reveal())?;
+                let secret = secret.reveal();
+                result(json!({ "id": webhook.id.to_string(), "secret": secret }), Some(&secret), Some(&secret))?;
             }
             Command::Remove { webhook, stores } => {
                 with_service(&stores, async |service| service.remove_webhook(webhook.id).await.map_err(internal))
                     .await?;
                 note("removed");
+                result(json!({ "id": webhook.id.to_string(), "result": "removed" }), NOTHING, NOTHING)?;
             }
             Command::Dead { stores } => dead(&stores).await?,
             Command::Replay { event, webhook, since, stores } => {
@@ -135,7 +142,7 @@ impl Webhook {
                 let number =
                     with_service(&stores, async |service| service.replay_events(what, webhook).await.map_err(internal))
                         .await?;
-                answer(number)?;
+                result(json!({ "messages": number }), Some(number), Some(number))?;
                 note("messages are due; a running server sends them now");
             }
         }
@@ -145,7 +152,7 @@ impl Webhook {
 
 async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
     let webhooks = with_service(stores, async |service| service.webhooks().await.map_err(internal)).await?;
-    answer(format_args!(
+    head(format_args!(
         "{:36}  {:16}  {:8}  {:>7}  {:>5}  {:20}  {:30}  URL",
         "ID", "CREATED", "STATE", "PENDING", "DEAD", "OWNER", "EVENTS"
     ))?;
@@ -153,14 +160,20 @@ async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
         let types: Vec<&str> = webhook.event_types.iter().copied().map(EventType::as_str).collect();
         // The query may contain a secret.
         let (url, query) = webhook.url.split_once('?').map_or((webhook.url.as_str(), ""), |(url, _)| (url, "?…"));
-        answer(format_args!(
+        let owner = webhook.owner.as_ref().map(OwnerName::as_str);
+        let json = json!({
+            "id": webhook.id.to_string(), "url": format!("{url}{query}"), "events": types, "owner": owner,
+            "enabled": webhook.disabled_at.is_none(), "created_at": webhook.created_at, "pending": pending, "dead": dead,
+        });
+        let row = format!(
             "{}  {:16}  {:8}  {pending:>7}  {dead:>5}  {:20}  {:30}  {url}{query}",
             webhook.id,
             webhook.created_at.format("%F %R").to_string(),
             if webhook.disabled_at.is_some() { "disabled" } else { "enabled" },
-            webhook.owner.as_ref().map_or("all", OwnerName::as_str),
+            owner.unwrap_or("all"),
             if types.is_empty() { "all".to_owned() } else { types.join(",") },
-        ))?;
+        );
+        result(json, Some(webhook.id.to_string()), Some(row))?;
     }
     Ok(())
 }
@@ -168,11 +181,14 @@ async fn list(stores: &StoreFlags) -> anyhow::Result<()> {
 async fn test(id: WebhookId, stores: &StoreFlags) -> anyhow::Result<ExitCode> {
     let WebhookTest { status, problem, enabled } =
         with_service(stores, async |service| service.test_webhook(id).await.map_err(internal)).await?;
+    let what = if problem.is_none() { "delivered" } else { "failed" };
+    let json =
+        json!({ "id": id.to_string(), "result": what, "status": status, "problem": problem, "enabled": enabled });
     if let Some(problem) = problem {
-        answer(format_args!("failed: {problem}"))?;
-        return Ok(ExitCode::FAILURE);
+        result(json, NOTHING, Some(format_args!("failed: {problem}")))?;
+        return Ok(Exit::Failed.into());
     }
-    answer(format_args!("delivered: status {}", status.unwrap_or_default()))?;
+    result(json, NOTHING, Some(format_args!("delivered: status {}", status.unwrap_or_default())))?;
     if enabled {
         note(
             "the webhook is enabled again; `partway webhook replay --webhook ID --since 2d` sends what it missed, also what happened while it \
@@ -184,17 +200,21 @@ async fn test(id: WebhookId, stores: &StoreFlags) -> anyhow::Result<ExitCode> {
 
 async fn dead(stores: &StoreFlags) -> anyhow::Result<()> {
     with_service(stores, async |service| {
-        answer(format_args!("{:36}  {:40}  {:16}  {:>8}  LAST RESULT", "WEBHOOK", "EVENT", "TYPE", "ATTEMPTS"))?;
+        head(format_args!("{:36}  {:40}  {:16}  {:>8}  LAST RESULT", "WEBHOOK", "EVENT", "TYPE", "ATTEMPTS"))?;
         let mut last = None;
         loop {
             let page = service.dead_deliveries(last.as_ref()).await.map_err(internal)?;
             for dead in &page {
                 let status = dead.last_status.map(|status| format!("status {status}"));
                 let error = dead.last_error.clone().or(status).unwrap_or_default();
-                answer(format_args!(
-                    "{}  {}  {:16}  {:>8}  {error}",
-                    dead.webhook, dead.event, dead.event_type, dead.attempts
-                ))?;
+                let json = json!({
+                    "webhook_id": dead.webhook.to_string(), "event_id": dead.event.to_string(),
+                    "type": dead.event_type, "attempts": dead.attempts,
+                    "last_status": dead.last_status, "last_error": dead.last_error,
+                });
+                let row =
+                    format!("{}  {}  {:16}  {:>8}  {error}", dead.webhook, dead.event, dead.event_type, dead.attempts);
+                result(json, Some(dead.event), Some(row))?;
             }
             last = page.into_iter().last();
             if last.is_none() {

@@ -1,38 +1,42 @@
 //! The client of the REST API: one method for each route.
 //!
-//! Owns the connection settings and the requests. Does not retry: that is `retry`. Does not read responses: that is
-//! `response`.
+//! Owns the requests for sessions and the lists. Does not connect: that is `connection`. Does not download: that is
+//! `content`. Does not retry: that is `retry`. Does not read responses: that is `response`.
 
-use std::time::Duration;
-
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::Serialize;
 use serde_json::Value;
 use sfv::{DictSerializer, KeyRef};
 
 use super::{
-    bodies::{ListBody, LocalDigests, NewUpload, PartBody, PartsBody, SessionBody},
+    bodies::{FileBody, LocalDigests, NewUpload, Page, PartBody, PartsBody, SessionBody, Verbatim},
+    connection::Connections,
     error::ClientError,
     response::{ResponseHead, json, send},
 };
-use crate::{domain::Sha256Digest, tls};
-
-const USER_AGENT: &str = concat!("partway/", env!("CARGO_PKG_VERSION"));
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the server may send nothing before the request fails.
-const READ_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long sent bytes may stay unacknowledged by the peer before the kernel closes the connection.
-#[cfg(target_os = "linux")]
-const TCP_USER_TIMEOUT: Duration = Duration::from_mins(2);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+use crate::domain::Sha256Digest;
 
 /// A client of one server, with one token.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    /// For parts. Has no read timeout, because the server responds only after it has received the whole part.
-    part_http: reqwest::Client,
+    http: Connections,
     server: Url,
     token: String,
+}
+
+/// Which sessions or files a list has, and how many a page. A field that is `None` does not filter.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ListFilter<'a> {
+    /// Those with this status, in the words of the REST API.
+    pub status: Option<&'a str>,
+    /// Sessions that have not ended, or only those that have. Not for files.
+    pub open: Option<bool>,
+    /// Those of a file with this name.
+    pub original_filename: Option<&'a str>,
+    /// Those of a file with this size. Not for files.
+    pub total_size_bytes: Option<u64>,
+    /// The size of a page, at most 100.
+    pub limit: Option<u8>,
 }
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -43,6 +47,14 @@ impl Client {
     /// # Errors
     /// `Address` if it is not an HTTP URL, `Token` if the token cannot be sent in a header.
     pub fn new(server: &str, token: &str) -> Result<Self> {
+        Self::trusting(server, token, None)
+    }
+
+    /// A client that also trusts these certificates, in PEM, beside those of the system.
+    ///
+    /// # Errors
+    /// As `new`; `Certificates` if there is no certificate in the text, or one is damaged.
+    pub fn trusting(server: &str, token: &str, ca_pem: Option<&[u8]>) -> Result<Self> {
         let invalid_address = || ClientError::Address(server.to_owned());
         let url = Url::parse(server).map_err(|_| invalid_address())?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
@@ -53,17 +65,8 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ClientError::Token);
         }
-        tls::use_ring();
-        let builder = || {
-            let builder = reqwest::Client::builder().user_agent(USER_AGENT);
-            let builder = builder.connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(TCP_KEEPALIVE);
-            #[cfg(target_os = "linux")]
-            let builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);
-            // After a redirect, reqwest would drop the token, and often the body.
-            builder.redirect(redirect::Policy::none())
-        };
-        let (http, part_http) = (builder().read_timeout(READ_TIMEOUT).build()?, builder().build()?);
-        Ok(Self { http, part_http, server: url, token: token.to_owned() })
+        let http = Connections::new(ca_pem, url.scheme() == "https")?;
+        Ok(Self { http, server: url, token: token.to_owned() })
     }
 
     /// Creates a session.
@@ -76,14 +79,47 @@ impl Client {
         json(self.request(Method::GET, &["uploads", "sessions", id])).await
     }
 
+    /// Reads a session, and keeps its JSON as the server sent it.
+    pub async fn session_verbatim(&self, id: &str) -> Result<Verbatim<SessionBody>> {
+        json(self.request(Method::GET, &["uploads", "sessions", id])).await
+    }
+
     /// Lists the newest sessions with this status for a file of this name and size: at most `limit`, which is at most 100.
     pub async fn sessions_for(&self, name: &str, size_bytes: u64, status: &str, limit: u8) -> Result<Vec<SessionBody>> {
-        let request = self.request(Method::GET, &["uploads", "sessions"]);
-        let (size_bytes, limit) = (size_bytes.to_string(), limit.to_string());
-        let filter =
-            [("status", status), ("original_filename", name), ("total_size_bytes", &size_bytes), ("limit", &limit)];
-        let page: ListBody = json(request.query(&filter)).await?;
-        Ok(page.sessions)
+        let filter = ListFilter {
+            status: Some(status),
+            open: None,
+            original_filename: Some(name),
+            total_size_bytes: Some(size_bytes),
+            limit: Some(limit),
+        };
+        let page: Page<SessionBody> = json(self.request(Method::GET, &["uploads", "sessions"]).query(&filter)).await?;
+        Ok(page.items)
+    }
+
+    /// Reads a page of the list of sessions: the first one, or that after `after`, the `next` of a page.
+    pub async fn sessions(&self, filter: &ListFilter<'_>, after: Option<&str>) -> Result<Page<Verbatim<SessionBody>>> {
+        json(self.request(Method::GET, &["uploads", "sessions"]).query(filter).query(&[("after", after)])).await
+    }
+
+    /// Reads a page of the list of files, in the same way.
+    pub async fn files(&self, filter: &ListFilter<'_>, after: Option<&str>) -> Result<Page<Verbatim<FileBody>>> {
+        json(self.request(Method::GET, &["files"]).query(filter).query(&[("after", after)])).await
+    }
+
+    /// Aborts a session. The server frees its bytes.
+    pub async fn abort(&self, id: &str) -> Result<()> {
+        send(self.request(Method::DELETE, &["uploads", "sessions", id])).await.map(drop)
+    }
+
+    /// Reads the record of a file.
+    pub async fn file(&self, id: &str) -> Result<FileBody> {
+        json(self.request(Method::GET, &["files", id])).await
+    }
+
+    /// Deletes a stored file. The server frees its bytes.
+    pub async fn delete_file(&self, id: &str) -> Result<()> {
+        send(self.request(Method::DELETE, &["files", id])).await.map(drop)
     }
 
     /// Reads a page of a session's received parts: those with a number above `after`, and the `after` of the next page.
@@ -114,7 +150,8 @@ impl Client {
     ) -> Result<()> {
         let url = self.url(&["uploads", "sessions", id, "parts", &number.to_string()]);
         let request = self
-            .part_http
+            .http
+            .for_parts
             .put(url)
             .bearer_auth(&self.token)
             .header(header::CONTENT_LENGTH, size_bytes)
@@ -152,8 +189,8 @@ impl Client {
         if head.has_media_type("text/event-stream") { Ok(response) } else { Err(head.not_partway(false)) }
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.http.request(method, self.url(path)).bearer_auth(&self.token)
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.http.for_requests.request(method, self.url(path)).bearer_auth(&self.token)
     }
 
     /// Builds the URL from segments, so that an id with any characters, as typed by a user, stays one segment.

@@ -3,8 +3,11 @@
 //! Owns the fields of the REST contract that the client uses; `docs/api.md` describes them. Does not send requests: that is
 //! `api`.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error},
+};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::local_file::LocalFile;
 use crate::domain::{Crc64Nvme, Digests, Sha256Digest};
@@ -60,15 +63,66 @@ pub struct SessionBody {
 }
 
 /// A file in a response.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "docs/api.md describes the fields")]
 pub struct FileBody {
     pub file_id: String,
     pub original_filename: String,
+    pub content_type: String,
     pub size_bytes: u64,
     pub sha256: Option<String>,
     pub crc64nvme: Option<String>,
     pub composite_sha256: Option<String>,
+    pub status: String,
+    #[serde(skip_serializing)]
+    pub metadata: FileMetadata,
+    /// Only the file's own record has it.
+    #[serde(default, skip_serializing)]
+    pub created_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// What the client reads of a file's metadata. The rest may contain anything, such as numbers that no type here can hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct FileMetadata {
+    #[serde(default)]
+    path: Option<Box<RawValue>>,
+}
+
+impl FileMetadata {
+    /// The path of the file in the folder that it was uploaded with; see [`PATH_KEY`].
+    pub fn path(&self) -> Option<String> {
+        serde_json::from_str(self.path.as_ref()?.get()).ok()
+    }
+}
+
+/// The key of a file's path in its metadata, which the page at `/` uses too.
+pub const PATH_KEY: &str = "path";
+
+/// An item of a response, with its JSON as the server sent it.
+#[derive(Clone, Debug)]
+pub struct Verbatim<T> {
+    /// What the client reads of it.
+    pub item: T,
+    /// All of it.
+    pub json: Box<RawValue>,
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Verbatim<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let item = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+        Ok(Self { item, json })
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Page<T> {
+    /// Sessions or files, newest first.
+    #[serde(alias = "sessions", alias = "files")]
+    pub items: Vec<T>,
+    /// The `after` of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// The digests of a local file, which prove at a finalize that the server has this file.
@@ -110,11 +164,6 @@ pub struct PartBody {
 pub(super) struct PartsBody {
     pub(super) parts: Vec<PartBody>,
     pub(super) next: Option<u32>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct ListBody {
-    pub(super) sessions: Vec<SessionBody>,
 }
 
 #[derive(Default, Deserialize)]

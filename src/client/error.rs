@@ -54,6 +54,9 @@ pub enum ClientError {
     /// The token cannot be sent in a header.
     #[error("the token is empty or contains characters that a token cannot contain")]
     Token,
+    /// The certificates to trust cannot be used.
+    #[error("there is no valid certificate in PEM in the file of trusted certificates")]
+    Certificates,
     /// The server's address is not an HTTP URL.
     #[error("{0} is not the address of a server; it must begin with http:// or https://")]
     Address(String),
@@ -66,7 +69,7 @@ impl ClientError {
             Self::Refused { retryable, .. } | Self::NotPartway { retryable, .. } => *retryable,
             Self::Network(error) => !error.is_builder() && !is_untrusted(error),
             Self::Stalled => true,
-            Self::Redirected { .. } | Self::Address(_) | Self::Token => false,
+            Self::Redirected { .. } | Self::Address(_) | Self::Token | Self::Certificates => false,
         }
     }
 

@@ -1,6 +1,6 @@
-//! The progress of an upload, for a progress bar.
+//! The progress of an upload or a download, for a progress bar.
 //!
-//! Owns the events. Does not emit them: `resume`, `upload` and `session_upload` do.
+//! Owns the events. Does not emit them: `resume`, `upload`, `session_upload` and `download` do.
 
 use super::bodies::SessionBody;
 
@@ -47,4 +47,41 @@ pub enum Event {
     },
     /// The server has all parts. The client asks it to finalize.
     Finalizing,
+}
+
+/// A step of a download.
+#[derive(Clone, Debug)]
+pub enum DownloadEvent {
+    /// The client reads the bytes that an earlier run has received.
+    Checking {
+        /// Their number.
+        bytes: u64,
+    },
+    /// The client has read bytes of an earlier run.
+    Checked {
+        /// The number of bytes.
+        bytes: u64,
+    },
+    /// The client starts to receive the file.
+    Receiving {
+        /// How many bytes it has already.
+        from: u64,
+        /// The size of the file.
+        size: u64,
+    },
+    /// Bytes arrived.
+    Received {
+        /// The number of bytes.
+        bytes: u64,
+    },
+    /// The client forgets the bytes that it has, and starts to receive the file from its beginning.
+    Restarting {
+        /// The reason.
+        reason: String,
+    },
+    /// A request failed. The client will try it again.
+    Retrying {
+        /// The reason.
+        reason: String,
+    },
 }

@@ -22,6 +22,7 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization;
 
+use super::bodies::PATH_KEY;
 use crate::domain::{Digests, Hasher, Part};
 
 /// Number of bytes in one read from the file.
@@ -52,17 +53,26 @@ impl LocalFile {
     /// or fewer bytes than its size, as many files in `/proc` and `/sys` have.
     pub fn open(path: &Path) -> io::Result<Self> {
         refuse_special(std::fs::metadata(path)?.file_type())?;
-        // NONBLOCK: if a FIFO has replaced the file since the check above, `open` must not wait for a writer. The flag has
-        // no effect on a regular file.
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let name = upload_name(path.file_name().unwrap_or_default());
+        Self::of(open_without_waiting(path)?, name)
+    }
+
+    /// A file that is open for reading, under this name. The server must accept the name; see [`upload_name`].
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn of(file: File, name: String) -> io::Result<Self> {
         let metadata = file.metadata()?;
         refuse_special(metadata.file_type())?;
         refuse_wrong_size(&file, metadata.len())?;
-        let name = upload_name(path.file_name().unwrap_or_default());
         let content_type = mime_guess::from_path(&name).first_or_octet_stream().essence_str().to_owned();
         let (size_bytes, modified) = (metadata.len(), metadata.modified().ok());
         Ok(Self { name, content_type, metadata: Map::new(), size_bytes, modified, file: Arc::new(file) })
+    }
+
+    /// Its path in the folder that is uploaded, which the metadata has.
+    pub fn path(&self) -> Option<&str> {
+        self.metadata.get(PATH_KEY)?.as_str()
     }
 
     /// Whether the file's size or modification time has changed since it was opened.
@@ -114,6 +124,13 @@ impl LocalFile {
         });
         pieces.try_flatten().inspect_ok(move |piece| on_sent(piece.len()))
     }
+}
+
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    // NONBLOCK: if a FIFO has replaced the file since its type was read, `open` must not wait for a writer. The flag has no
+    // effect on a regular file.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 fn refuse_special(file_type: FileType) -> io::Result<()> {

@@ -12,8 +12,9 @@ use crate::domain::{MIB, Part, PartPlan, Sha256Digest};
 
 /// How many finished uploads with the same name and size the client compares, newest first.
 const MAX_FINISHED: u8 = 3;
-/// How many open uploads with the same name and size the client compares, newest first.
-const MAX_OPEN: u8 = 100;
+/// How many uploads with the same name and size the client lists, newest first. It compares all open ones. If more files in
+/// other folders have this name and size, the idempotency key still finds the session of this one.
+const MAX_LISTED: u8 = 100;
 
 /// The result of the search.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ pub(super) enum Resumable {
 /// Does not find a session without parts: the server returns that one for its idempotency key, when the client creates a
 /// session.
 pub(super) async fn find(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Resumable, UploadError> {
-    for session in client.sessions_for(&file.name, file.size_bytes, "IN_PROGRESS", MAX_OPEN).await? {
+    let open = client.sessions_for(&file.name, file.size_bytes, "IN_PROGRESS", MAX_LISTED).await?;
+    for session in open.into_iter().filter(|session| has_path_of(file, session)) {
         if let Some(same) = same_parts(client, file, &session, on).await? {
             return Ok(Resumable::Open(Box::new(session), same));
         }
@@ -69,9 +71,19 @@ pub(super) async fn content_key(file: &LocalFile) -> Result<String, UploadError>
     Ok(format!("partway-upload-{}", Sha256Digest::of(text.as_bytes())))
 }
 
+/// Whether the session may be for this file, as far as paths tell: a file in a folder has its own session even if a file in
+/// another folder has the same name and the same bytes.
+fn has_path_of(file: &LocalFile, session: &SessionBody) -> bool {
+    file.path().is_none_or(|path| session.file.metadata.path().as_deref() == Some(path))
+}
+
 /// Looks for a finished upload. The file may have one if the last response was lost.
 async fn find_finished(client: &Client, file: &LocalFile, on: &dyn Fn(Event)) -> Result<Resumable, UploadError> {
-    for session in client.sessions_for(&file.name, file.size_bytes, "COMPLETE", MAX_FINISHED).await? {
+    // Files of other folders are left out only here, so the server must list more than are compared.
+    let limit = if file.path().is_some() { MAX_LISTED } else { MAX_FINISHED };
+    let finished = client.sessions_for(&file.name, file.size_bytes, "COMPLETE", limit).await?;
+    let candidates = finished.into_iter().filter(|session| has_path_of(file, session));
+    for session in candidates.take(usize::from(MAX_FINISHED)) {
         if has_stored(client, file, &session, on).await? {
             return Ok(Resumable::Finished(Box::new(session)));
         }

@@ -48,14 +48,14 @@ struct Progress {
     /// Whether the client has received any response from this address.
     has_response: bool,
     successes: u64,
-    /// When the client last sent bytes of a part.
-    last_sent: Instant,
+    /// When the client last sent or received bytes of a file.
+    last_moved: Instant,
 }
 
 impl RetryPolicy {
     /// Retries for at most `retry_for` without progress. With zero, the first error is final.
     pub fn new(retry_for: Duration) -> Self {
-        let progress = Progress { has_response: false, successes: 0, last_sent: Instant::now() };
+        let progress = Progress { has_response: false, successes: 0, last_moved: Instant::now() };
         Self { retry_for, progress: Mutex::new(progress) }
     }
 
@@ -66,10 +66,15 @@ impl RetryPolicy {
         progress.successes += 1;
     }
 
-    /// Notes that the client sent bytes of a part. This pauses the time limit. It does not restart it: only a response
-    /// from the server does.
-    pub(super) fn note_bytes_sent(&self) {
-        self.progress().last_sent = Instant::now();
+    /// Whether any request has succeeded.
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.progress().successes > 0
+    }
+
+    /// Notes that the client sent bytes of a part, or received bytes of a download. This pauses the time limit. It does not
+    /// restart it: only a response from the server does.
+    pub(super) fn note_bytes_moved(&self) {
+        self.progress().last_moved = Instant::now();
     }
 
     /// Calls `attempt` until it succeeds, returns an error that is not retryable, or exceeds the time limit. Calls
@@ -129,12 +134,12 @@ impl TimeWithoutProgress {
         Self { total: Duration::ZERO, counted_until: Instant::now(), successes: policy.progress().successes }
     }
 
-    /// Adds the time since the last call and returns the total. The time until the last sent byte does not count. A
+    /// Adds the time since the last call and returns the total. The time until the last byte moved does not count. A
     /// success of any request resets the total to zero.
     fn update(&mut self, policy: &RetryPolicy) -> Duration {
         let (now, progress) = (Instant::now(), *policy.progress());
         if self.successes == progress.successes {
-            self.total += now.saturating_duration_since(self.counted_until.max(progress.last_sent));
+            self.total += now.saturating_duration_since(self.counted_until.max(progress.last_moved));
         } else {
             self.total = Duration::ZERO;
         }
@@ -189,7 +194,7 @@ mod tests {
         let policy = RetryPolicy::new(Duration::from_hours(1));
         let mut stalled = TimeWithoutProgress::from_now(&policy);
         tokio::time::sleep(Duration::from_millis(50)).await;
-        policy.note_bytes_sent();
+        policy.note_bytes_moved();
         assert!(stalled.update(&policy) < Duration::from_millis(50));
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(stalled.update(&policy) >= Duration::from_millis(50));

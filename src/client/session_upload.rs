@@ -23,6 +23,7 @@ use super::{
     part_numbers,
     retry::RetryPolicy,
     sent_bytes::{REPORT_INTERVAL, SentBytes},
+    upload::OnEvent,
     upload_error::UploadError,
 };
 use crate::domain::{Digests, MIB, Part, PartPlan};
@@ -42,9 +43,9 @@ pub(super) struct SessionUpload<'a> {
     pub(super) plan: PartPlan,
     pub(super) session: &'a SessionBody,
     pub(super) retry: &'a RetryPolicy,
-    pub(super) limit: ConcurrencyLimit,
+    pub(super) limit: &'a ConcurrencyLimit,
     pub(super) sent_bytes: Arc<SentBytes>,
-    pub(super) on: &'a Arc<dyn Fn(Event) + Send + Sync>,
+    pub(super) on: &'a OnEvent,
     pub(super) digests: Mutex<PartDigests>,
 }
 
@@ -81,7 +82,7 @@ impl SessionUpload<'_> {
             let bytes = self.sent_bytes.change();
             self.report(bytes);
             if bytes > 0 {
-                self.retry.note_bytes_sent();
+                self.retry.note_bytes_moved();
             }
         }
     }

@@ -69,24 +69,24 @@ fn a_permanent_error_ends_the_upload_at_once_with_the_reason() {
     let plain = answering(page(200, "")).replace("http:", "https:");
     let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"ok\":true}";
     let cases = [
-        (refusing, "Connection refused"),
-        ("http://no-such-host.invalid".to_owned(), "dns error"),
-        (format!("https://{tls}"), "invalid peer certificate"),
-        (format!("http://{tls}"), "does not speak plain HTTP"),
-        (plain, "does not speak TLS"),
-        (answering(page(200, "")), "answered 200 OK with text/html"),
-        (answering(page(404, "")), "answered 404 Not Found with text/html"),
-        (answering(page(401, "")), "answered 401 Unauthorized with text/html"),
-        (answering(json.to_owned()), "answered 200 OK with application/json"),
-        (elsewhere(301), "redirects to https://example.org/x"),
-        (elsewhere(307), "redirects to https://example.org/x"),
+        (refusing, "Connection refused", 6),
+        ("http://no-such-host.invalid".to_owned(), "dns error", 6),
+        (format!("https://{tls}"), "invalid peer certificate", 1),
+        (format!("http://{tls}"), "does not speak plain HTTP", 6),
+        (plain, "does not speak TLS", 6),
+        (answering(page(200, "")), "answered 200 OK with text/html", 1),
+        (answering(page(404, "")), "answered 404 Not Found with text/html", 1),
+        (answering(page(401, "")), "answered 401 Unauthorized with text/html", 1),
+        (answering(json.to_owned()), "answered 200 OK with application/json", 1),
+        (elsewhere(301), "redirects to https://example.org/x", 1),
+        (elsewhere(307), "redirects to https://example.org/x", 1),
     ];
-    let ran: Vec<_> = cases.iter().map(|(url, _)| upload(url, "pw_x", &file, &[]).spawn()).collect();
+    let ran: Vec<_> = cases.iter().map(|(url, ..)| upload(url, "pw_x", &file, &[]).spawn()).collect();
     let start = Instant::now();
-    for ((url, why), running) in cases.iter().zip(ran) {
+    for ((url, why, code), running) in cases.iter().zip(ran) {
         let output = running.wait_with_output().unwrap();
         let printed = stderr(&output);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(*code), "{printed}");
         assert!(printed.contains(why) && printed.contains(url), "{url}: {printed}");
         assert_eq!(printed.lines().count(), 1, "{printed}");
     }
@@ -146,7 +146,7 @@ fn retries_end_at_the_given_limit_and_the_last_error_is_printed() {
     });
     let start = Instant::now();
     let output = upload(&url, &server.first_token, &file, &["--retry-for", "1s"]).run();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).contains("parts/1 answered 503 Service Unavailable"), "{}", stderr(&output));
     assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < AT_ONCE);
     let invalid = upload(&url, "pw_x", &file, &["--retry-for", "soon"]).run();
@@ -164,7 +164,7 @@ fn connections_that_break_before_the_first_response_are_retried_for_only_some_se
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let start = Instant::now();
     let output = upload(&url, "pw_x", &file, &[]).run();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).contains("no answer from the server") && stderr(&output).contains(&url));
     assert!(start.elapsed() < 2 * AT_ONCE);
 }

@@ -196,6 +196,11 @@ impl Cli {
         self
     }
 
+    pub(crate) fn stdin(mut self, stdin: Stdio) -> Self {
+        self.0.stdin(stdin);
+        self
+    }
+
     pub(crate) fn stdout(mut self, stdout: Stdio) -> Self {
         self.0.stdout(stdout);
         self
@@ -216,13 +221,17 @@ impl Cli {
     }
 }
 
-/// The binary without the `PARTWAY_*` settings of the environment.
+/// The binary without the `PARTWAY_*` settings and the proxies of the environment.
 fn command() -> Command {
     clean(Command::new(BINARY))
 }
 
+fn is_unwanted(name: &str) -> bool {
+    name.starts_with("PARTWAY_") || name.to_lowercase().ends_with("_proxy")
+}
+
 fn clean(mut command: Command) -> Command {
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PARTWAY_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| is_unwanted(name)) {
         command.env_remove(name);
     }
     command.env("RUST_LOG", "off");
