@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod flags;
 mod migrate;
+mod move_data;
 mod openapi;
 mod output;
 mod owner;
@@ -67,6 +68,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Bind the database and the storage to each other after a restore or a move
     Adopt(adopt::Adopt),
+    /// Move everything of a stopped server to another database and another storage
+    Move(move_data::Move),
     /// Look for damage: inconsistent rows, missing bytes, and work that a crash left unfinished
     Check(check::Check),
 }
@@ -100,6 +103,7 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,
+            Command::Move(command) => command.run().await,
             Command::Check(command) => command.run().await,
         }
     }

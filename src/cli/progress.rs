@@ -81,7 +81,8 @@ impl Progress {
     }
 }
 
-fn line(bar: &ProgressBar) -> String {
+/// A plain line that says the same as the bar.
+pub(super) fn line(bar: &ProgressBar) -> String {
     let Some(total) = bar.length() else { return format!("{} since {}", bar.prefix(), HumanDuration(bar.elapsed())) };
     let done = bar.position();
     let percent = (done * 100).checked_div(total).unwrap_or(100);

@@ -233,6 +233,7 @@ fn paths_in_the_docs_exist() {
         "CONTRIBUTING.md",
         "docs/architecture.md",
         "docs/api.md",
+        "docs/moving.md",
         "docs/operations.md",
         "docs/resumable-http.md",
         "docs/tus.md",
