@@ -26,6 +26,7 @@ const STYLE: &str = "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} E
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "The flags without `to` name the source, as for `partway serve`. See docs/moving.md.")]
 pub(super) struct Move {
     /// New folder for the database and the files
@@ -74,10 +75,9 @@ impl Move {
         let report = self.run_move(&mut moving).await;
         moving.close().await;
         let report = report?;
-        if self.json {
-            answer(json_of(&report))?
-        } else {
-            print(&report)?
+        match self.json {
+            true => answer(json_of(&report))?,
+            false => print(&report)?,
         }
         let is_whole = report.left_behind.is_empty() && report.problems.is_empty();
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,7 +14,7 @@ use sea_orm::{
 use super::{
     Db, Result, at_most_one,
     error::{retry_transaction, retry_transient},
-    rows::{CorruptRow, storage_checksum, storage_upload_of},
+    rows::{CorruptRow, storage_checksum},
 };
 use crate::domain::{Crc64Nvme, MultipartUpload, PartPlan, PartRecord, SessionId, Sha256Digest};
 
@@ -148,12 +148,7 @@ pub(super) fn upload(row: move_upload::Model) -> Result<MoveUpload, CorruptRow> 
     Ok(MoveUpload {
         session: SessionId(row.session_id),
         chunk_size_bytes: u64::try_from(row.chunk_size_bytes).map_err(|_| invalid("chunk_size_bytes"))?,
-        upload: storage_upload_of(
-            "move_upload",
-            row.session_id,
-            row.storage_upload_id,
-            row.storage_checksum.as_deref(),
-        )?,
+        upload: row.storage_upload_id.map(|id| MultipartUpload { id, checks_crc64: row.storage_checksum.is_some() }),
         location: row.location,
         tail: sha256.map(|sha256| MovedTail { sha256, location: row.tail_location }),
     })

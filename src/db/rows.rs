@@ -119,16 +119,6 @@ fn storage_upload(at: Row, id: Option<String>, checksum: Option<&str>) -> Result
     Ok(id.map(|id| MultipartUpload { id, checks_crc64: checksum.is_some() }))
 }
 
-/// The multipart upload in a row of a table other than `upload_session`.
-pub(super) fn storage_upload_of(
-    table: &'static str,
-    row: Uuid,
-    id: Option<String>,
-    checksum: Option<&str>,
-) -> Result<Option<MultipartUpload>, CorruptRow> {
-    storage_upload(Row(table, row), id, checksum)
-}
-
 pub(super) fn storage_checksum(upload: &MultipartUpload) -> Option<String> {
     upload.checks_crc64.then(|| CRC64NVME.to_owned())
 }

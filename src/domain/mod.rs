@@ -42,7 +42,7 @@ pub use id::{FileId, InvalidId, SessionId, WebhookId};
 pub use json::JsonLevel;
 pub use list::{Direction, FilePage, UploadPage, UploadQuery};
 pub use metadata::{Metadata, MetadataError};
-pub use moved::Arrived;
+pub use moved::{Arrived, ArrivedTail};
 pub use part_plan::{MIB, Part, PartPlan, PlanError};
 pub use part_set::{PartPage, PartRange, PartSet};
 pub use principal::{OwnerName, Principal};

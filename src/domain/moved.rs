@@ -12,10 +12,17 @@ use super::{MultipartUpload, PartSet, Session, SessionStatus, Timestamp};
 pub struct Arrived {
     /// The parts whose bytes are durable there.
     pub parts: PartSet,
-    /// Whether the tail is, and the object that holds it; `None` in the inner option on a local disk.
-    pub tail: Option<Option<String>>,
+    /// The tail, if its bytes are durable there.
+    pub tail: Option<ArrivedTail>,
     /// The multipart upload there.
     pub storage_upload: Option<MultipartUpload>,
+}
+
+/// Where a tail is in another storage.
+#[derive(Clone, Debug, Default)]
+pub struct ArrivedTail {
+    /// The object that holds it; `None` on a local disk.
+    pub location: Option<String>,
 }
 
 impl Session {
@@ -29,7 +36,7 @@ impl Session {
             moved.forget_part(part, now);
         }
         match (&mut moved.tail, arrived.tail) {
-            (Some(tail), Some(location)) => tail.location = location,
+            (Some(tail), Some(arrived)) => tail.location = arrived.location,
             (tail, _) => *tail = None,
         }
         moved.append_offset = moved.append_offset.min(moved.contiguous_bytes());
@@ -85,7 +92,7 @@ mod tests {
 
     fn arrived(parts: &[u32], tail: Option<&str>) -> Arrived {
         let upload = MultipartUpload { id: "there".to_owned(), checks_crc64: true };
-        let tail = tail.map(|location| Some(location.to_owned()));
+        let tail = tail.map(|location| ArrivedTail { location: Some(location.to_owned()) });
         Arrived { parts: parts.iter().copied().collect(), tail, storage_upload: Some(upload) }
     }
 

@@ -9,7 +9,7 @@ use entity::{upload_file, upload_part, upload_session};
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::{self, Set},
-    EntityTrait, IntoActiveModel, Iterable, QueryFilter, QuerySelect, Value,
+    EntityTrait, IntoActiveModel, Iterable, QueryFilter, QuerySelect,
 };
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use super::{
     Copying, RowChanges, insert, noted,
     pages::Pages,
 };
-use crate::domain::{Arrived, FileStatus, PartRecord, SessionId};
+use crate::domain::{Arrived, ArrivedTail, FileStatus, PartRecord, SessionId};
 
 impl Copying<'_> {
     /// Copies the sessions with their files and parts.
@@ -87,7 +87,7 @@ impl Copying<'_> {
         let arrived = match noted {
             Some(MoveUpload { tail, upload, .. }) => Arrived {
                 parts: moved.keys().copied().collect(),
-                tail: tail.map(|tail| tail.location),
+                tail: tail.map(|tail| ArrivedTail { location: tail.location }),
                 storage_upload: upload,
             },
             None => Arrived::default(),
@@ -163,7 +163,7 @@ fn ended_session(row: upload_session::Model) -> upload_session::ActiveModel {
 fn overlay(row: &mut upload_session::ActiveModel, update: upload_session::ActiveModel) {
     for column in upload_session::Column::iter() {
         if let ActiveValue::Set(value) = update.get(column) {
-            let _: () = row.set(column, Value::clone(&value));
+            row.set(column, value);
         }
     }
 }
