@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use super::folders::{create_dir, folder_of};
 use crate::{
     config::{Config, DatabaseTarget, StorageTarget},
-    db::{Db, MoveState},
+    db::Db,
     domain::Clock,
     metrics::Metrics,
     service::{Room, Service},
@@ -78,28 +78,17 @@ async fn open_database(config: &Config, must_exist: bool) -> anyhow::Result<Db> 
         if must_exist && db.is_new().await.with_context(|| name.clone())? {
             return Err(missing(&format!("table of Partway in {name}")));
         }
-        Box::pin(db.migrate()).await.context(name)?;
-        expect_finished_move(&db).await
+        Box::pin(db.migrate()).await.context(name)
     };
     closed_if_failed(migrated.await, &db).await?;
     Ok(db)
 }
 
-pub(super) fn missing(name: &str) -> anyhow::Error {
+fn missing(name: &str) -> anyhow::Error {
     anyhow!(
         "there is no {name}: `partway serve` and `partway migrate` create it. If it is elsewhere, use --data or \
          --database"
     )
-}
-
-/// Refuses a database that a move has not filled yet.
-pub(super) async fn expect_finished_move(db: &Db) -> anyhow::Result<()> {
-    match db.move_state().await? {
-        Some(MoveState { finished_at: None, .. }) => Err(anyhow!(
-            "`partway move` has not finished with this database: run the same `partway move` again, or use another database"
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Connects to the database. Returns it and its name for error messages.
@@ -118,7 +107,7 @@ async fn connect(target: &DatabaseTarget, connections: u32) -> anyhow::Result<(D
 }
 
 /// Closes the database after a failure. Otherwise the last changes stay in its write-ahead log.
-pub(super) async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Result<T> {
+async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Result<T> {
     if opened.is_err() {
         db.close().await;
     }
@@ -126,7 +115,7 @@ pub(super) async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> a
 }
 
 /// Opens the configured storage. Also returns the file systems that must keep free space.
-pub(super) fn open_storage(config: &Config) -> anyhow::Result<(Arc<dyn Storage>, Room)> {
+fn open_storage(config: &Config) -> anyhow::Result<(Arc<dyn Storage>, Room)> {
     let mut room = Room { min_free_bytes: config.stores.min_free_space.0, ..Room::default() };
     if let DatabaseTarget::Sqlite(file) = config.stores.database()? {
         room.database = Some(folder_of(&file).to_owned());
