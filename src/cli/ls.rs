@@ -39,9 +39,9 @@ pub(super) struct Ls {
 impl Ls {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if self.sessions {
-            self.list_sessions().await?
+            self.list_sessions().await?;
         } else {
-            self.list_files().await?
+            self.list_files().await?;
         }
         Ok(Exit::Done.into())
     }

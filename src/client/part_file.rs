@@ -69,9 +69,9 @@ impl PartFile {
     pub fn become_target(self, target: &Path, replace: bool) -> io::Result<()> {
         self.file.sync_all()?;
         if replace {
-            fs::rename(&self.path, target)?
+            fs::rename(&self.path, target)?;
         } else {
-            rename_to_new(&self.path, target)?
+            rename_to_new(&self.path, target)?;
         }
         // The name is on the disk when its folder is. Some file systems cannot sync a folder; the file is complete anyway.
         let _ = target.parent().map(|folder| File::open(if_empty(folder)).and_then(|folder| folder.sync_all()));

@@ -172,10 +172,10 @@ fn start_writeback(file: &File, begin: u64, len: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::local::mtime_mark::WriteTracker;
+    use crate::{group_commit::GroupCommit, storage::local::mtime_mark::WriteTracker};
 
     fn writer(file: File) -> LocalPartWriter {
-        let upload = Arc::new(OpenFile { file, writes: WriteTracker::default(), syncs: Default::default() });
+        let upload = Arc::new(OpenFile { file, writes: WriteTracker::default(), syncs: GroupCommit::default() });
         LocalPartWriter::new(upload, 0, Hasher::default(), SyncParts::Os, Arc::new(()))
     }
 
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_of_any_size_are_written_in_order_and_hashed() {
         let file = tempfile::tempfile().unwrap();
-        let sent: Vec<u8> = (0..3 * BLOCK_BYTES + 5).map(|n| (n / 7 % 251) as u8).collect();
+        let sent: Vec<u8> = (0..=250).cycle().take(3 * BLOCK_BYTES + 5).collect();
         let mut writer = writer(file.try_clone().unwrap());
         let (mut rest, sizes) = (Bytes::from(sent.clone()), [1, BLOCK_BYTES - 1, BLOCK_BYTES, 2, usize::MAX]);
         for size in sizes {
