@@ -68,7 +68,9 @@ impl PartWriter for LocalPartWriter {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Box<dyn StagedPart>> {
-        self.write_block().await?;
+        if !self.block.is_empty() {
+            self.write_block().await?;
+        }
         self.written_block().await?;
         Ok(Box::new(LocalStagedPart {
             upload: self.upload,
