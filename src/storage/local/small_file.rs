@@ -204,3 +204,20 @@ fn unless_missing(done: io::Result<()>, action: impl FnOnce() -> String) -> Resu
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::storage::SyncParts;
+
+    #[tokio::test]
+    async fn a_piece_keeps_no_buffer_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut arriving = LocalDisk::open(folder.path(), SyncParts::Os).unwrap().begin(FileId(Uuid::now_v7()));
+        let buffer = Bytes::from(vec![7; 8 * 1024]);
+        arriving.push(buffer.slice(..1)).await.unwrap();
+        assert!(buffer.is_unique(), "the file keeps 8 KiB for one byte");
+    }
+}
