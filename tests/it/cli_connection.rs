@@ -10,9 +10,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-
-use crate::support::{Cli, Server, http_proxy};
+use crate::support::{Cli, Server, http_proxy, tls_config};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -40,15 +38,7 @@ fn copy_both_ways(near: &TcpStream, far: &TcpStream) {
 /// Returns its port.
 fn with_private_certificate(target: &str) -> u16 {
     let pem = fs::read(fixture("of_private_ca.pem")).unwrap();
-    let (certificate, key) =
-        (CertificateDer::from_pem_slice(&pem).unwrap(), PrivateKeyDer::from_pem_slice(&pem).unwrap());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (config, listener) = (tls_config(&pem), TcpListener::bind("127.0.0.1:0").unwrap());
     let (port, target) = (listener.local_addr().unwrap().port(), target.to_owned());
     std::thread::spawn(move || {
         for near in listener.incoming().map(Result::unwrap) {

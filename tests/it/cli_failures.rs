@@ -14,9 +14,8 @@ use std::{
 };
 
 use partway::client::{Client, NewUpload};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::support::{Cli, Server, exchange, file_bytes, http_proxy, page};
+use crate::support::{Cli, Server, exchange, file_bytes, http_proxy, page, tls_config};
 
 /// Well below the default retry limit of five minutes.
 const AT_ONCE: Duration = Duration::from_secs(20);
@@ -38,15 +37,7 @@ fn unused_address() -> String {
 /// A server with a self-signed certificate.
 fn self_signed() -> String {
     let pem = include_bytes!("fixtures/self_signed.pem");
-    let (certificate, key) =
-        (CertificateDer::from_pem_slice(pem).unwrap(), PrivateKeyDer::from_pem_slice(pem).unwrap());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (config, listener) = (tls_config(pem), TcpListener::bind("127.0.0.1:0").unwrap());
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for mut socket in listener.incoming().map(Result::unwrap) {

@@ -1,10 +1,12 @@
 //! An HTTP proxy that cuts answers.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
 };
+
+use super::http_proxy::read_head;
 
 /// A proxy for HTTP/1.1 with one request for each connection, and without request bodies. It cuts the answers with the content
 /// of a file.
@@ -43,17 +45,7 @@ fn serve(
     heads: &Mutex<Vec<String>>,
     cut_after: &dyn Fn(usize) -> Option<usize>,
 ) -> std::io::Result<()> {
-    let (mut lines, mut reader) = (Vec::new(), BufReader::new(near.try_clone()?));
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        lines.push(line);
-    }
+    let Some(lines) = read_head(&mut BufReader::new(near.try_clone()?))? else { return Ok(()) };
     let mut cut = None;
     if lines[0].starts_with("GET ") && lines[0].contains("/content ") {
         let number = {

@@ -24,24 +24,15 @@ pub(crate) fn http_proxy(target: &str, answer: impl Fn(&str) -> Option<String> +
 }
 
 fn serve(mut near: TcpStream, target: &str, answer: &dyn Fn(&str) -> Option<String>) -> std::io::Result<()> {
-    let (mut reader, mut lines, mut length) = (BufReader::new(near.try_clone()?), Vec::new(), 0);
+    let mut reader = BufReader::new(near.try_clone()?);
     if reader.fill_buf()?.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
         // Not HTTP, such as a TLS handshake. HTTP servers answer with a plain 400.
         return near.write_all(page(400, "").as_bytes());
     }
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        lines.push(line);
-    }
+    let Some(lines) = read_head(&mut reader)? else { return Ok(()) };
+    let lower: Vec<String> = lines.iter().map(|line| line.to_lowercase()).collect();
+    let length = lower.iter().find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.map_or(0, |value| value.trim().parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     if let Some(answer) = answer(lines[0].trim_end()) {
@@ -56,6 +47,21 @@ fn serve(mut near: TcpStream, target: &str, answer: &dyn Fn(&str) -> Option<Stri
             0 => return Ok(()),
             read => near.write_all(&block[..read])?,
         }
+    }
+}
+
+/// The request line and the header lines, without the empty line after them. `None` if the connection ends before.
+pub(super) fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<Vec<String>>> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        if line == "\r\n" {
+            return Ok(Some(lines));
+        }
+        lines.push(line);
     }
 }
 

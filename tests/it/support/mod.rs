@@ -16,6 +16,7 @@ mod requests;
 mod s3;
 mod services;
 mod three_parts;
+mod tls;
 mod tus;
 
 pub(crate) use api::Api;
@@ -35,4 +36,5 @@ pub(crate) use services::{database_url, execute, storage_url};
 pub(crate) use three_parts::{
     AFTER_FREEING_LEASE, AFTER_PART_LEASE, FILE, OTHER, assert_finishes, content, putting, session_on,
 };
+pub(crate) use tls::tls_config;
 pub(crate) use tus::{BYTES, assert_stored_by_tus, base64, body_in_pieces, cut_after, id_of};
