@@ -53,7 +53,7 @@ impl Db {
         let source =
             Source::Postgres { target: target.clone(), connections, statement_counter: statement_counter.clone() };
         let (pools, changes) = (Pools::new(pool, source), ChangeSource::Postgres(target));
-        let db = Self::new(pools, writers, changes, Snapshots::new(), statement_counter);
+        let db = Self::new(pools, writers, changes, Snapshots::new(), None, statement_counter);
         db.ping().await?;
         Ok(db)
     }
