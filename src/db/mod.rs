@@ -46,6 +46,7 @@ mod unreadable;
 mod upload_tokens;
 mod version_reads;
 mod webhooks;
+mod whole_transaction;
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,6 +88,8 @@ pub struct Db {
     session_statements: session_read::Statements,
     /// States of sessions in memory.
     snapshots: Snapshots,
+    /// Executes transactions as one command. `None` on PostgreSQL.
+    whole_writer: Option<whole_transaction::WholeWriter>,
     /// Reads of versions that run together.
     version_reads: version_reads::VersionReads,
     metrics: DbMetrics,
@@ -101,13 +104,25 @@ impl Db {
         writers: u32,
         change_source: ChangeSource,
         snapshots: Snapshots,
+        whole_writer: Option<whole_transaction::WholeWriter>,
         metrics: DbMetrics,
     ) -> Self {
         let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers, &snapshots, &metrics));
         let session_statements = session_read::Statements::new(read.get_database_backend());
         let version_reads = version_reads::VersionReads::new(&pools, &metrics);
         let numbering = Arc::default();
-        Self { pools, read, write, change_source, session_statements, snapshots, version_reads, metrics, numbering }
+        Self {
+            pools,
+            read,
+            write,
+            change_source,
+            session_statements,
+            snapshots,
+            whole_writer,
+            version_reads,
+            metrics,
+            numbering,
+        }
     }
 
     /// Checks that the database answers.

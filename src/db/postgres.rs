@@ -52,7 +52,7 @@ impl Db {
         let (target, writers) = (Box::new(target), Share::of(connections).writers);
         let source = Source::Postgres { target: target.clone(), connections, metrics: metrics.clone() };
         let (pools, changes) = (Pools::new(pool, source), ChangeSource::Postgres(target));
-        let db = Self::new(pools, writers, changes, Snapshots::new(), metrics);
+        let db = Self::new(pools, writers, changes, Snapshots::new(), None, metrics);
         db.ping().await?;
         Ok(db)
     }

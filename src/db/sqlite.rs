@@ -1,7 +1,7 @@
 //! Opening SQLite: one file, one writer.
 //!
-//! Owns the settings of its connections. One connection writes; requests queue for it in `turns`, instead of polling
-//! for a lock. The other connections read, and in WAL mode never wait for the writer.
+//! Owns the settings of its connections. One connection writes at a time; requests queue for their turn in `turns`, instead of
+//! polling for a lock. The other connections read, and in WAL mode never wait for the writer.
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
@@ -18,6 +18,7 @@ use super::{
     pools::{Pool, Pools, Source},
     read_pool::{ReadPool, Target},
     snapshots::Snapshots,
+    whole_transaction::WholeWriter,
 };
 use crate::metrics::DbMetrics;
 
@@ -43,7 +44,8 @@ impl Db {
         let observe = connect(file, 1).await?;
         let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
-        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), Snapshots::of_file(file), metrics))
+        let (changes, whole_writer) = (ChangeSource::Sqlite(observe), WholeWriter::new(connect_options(file)));
+        Ok(Self::new(pools, 1, changes, Snapshots::of_file(file), Some(whole_writer), metrics))
     }
 }
 
@@ -68,6 +70,9 @@ impl Db {
                 let _ = observe.close_by_ref().await;
             }
             let _ = pool.write.close_by_ref().await;
+            if let Some(writer) = &self.whole_writer {
+                writer.close().await;
+            }
         };
         if tokio::time::timeout(super::ACQUIRE_TIMEOUT, close).await.is_err() {
             tracing::warn!("the database is still in use; the server stops without closing it");

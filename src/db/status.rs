@@ -57,15 +57,12 @@ impl Db {
         let pools = self.pools.current();
         let (lookup, waiting_lookups) = pools.lookups.status();
         let (states, state_bytes) = self.snapshots.size();
-        DbStatus {
-            write: status_of(&pools.write),
-            read: status_of(&pools.read),
-            lookup,
-            waiting_writes: self.write.waiting(),
-            waiting_lookups,
-            states,
-            state_bytes,
-        }
+        let (writes, waiting_writes) = self.write.writes();
+        // By the turns: on SQLite, some writes use another connection than that of the pool.
+        let PoolStatus { busy, idle, max } = status_of(&pools.write);
+        let in_use = writes as usize;
+        let write = PoolStatus { busy: in_use, idle: (busy + idle).saturating_sub(in_use), max };
+        DbStatus { write, read: status_of(&pools.read), lookup, waiting_writes, waiting_lookups, states, state_bytes }
     }
 
     /// The events that have no position yet.

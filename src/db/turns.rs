@@ -20,6 +20,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The turns, and the requests that wait for one.
 #[derive(Clone)]
 pub(super) struct Turns {
+    total: u32,
     state: Arc<Mutex<State>>,
     /// How long requests have waited, in seconds.
     wait: Histogram,
@@ -37,7 +38,8 @@ pub(super) struct Turn(Option<Turns>);
 
 impl Turns {
     pub(super) fn new(turns: u32, wait: Histogram) -> Self {
-        Self { state: Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new() })), wait }
+        let state = Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new() }));
+        Self { total: turns, state, wait }
     }
 
     /// The number of requests that wait.
@@ -66,6 +68,11 @@ impl Turns {
         let turn = tokio::time::timeout(TURN_TIMEOUT, mine).await;
         self.wait.observe(since.elapsed().as_secs_f64());
         turn.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+    }
+
+    /// The number of turns that requests have.
+    pub(super) fn taken(&self) -> u32 {
+        self.total.saturating_sub(self.state().free)
     }
 
     /// Gives the turn to the next request. Frees it if no request waits.
@@ -160,7 +167,7 @@ mod tests {
         let mut last = Box::pin(turns.take(Some(&bob)));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert!(futures_util::poll!(&mut last).is_pending());
-        assert_eq!(turns.waiting(), 2);
+        assert_eq!((turns.taken(), turns.waiting()), (1, 2));
         drop(waiting);
         assert_eq!(turns.waiting(), 1);
         drop(held);
