@@ -168,7 +168,7 @@ async fn a_state_is_read_from_the_database_once_and_then_from_memory() {
     assert_eq!((reads("Memory") - before.0, reads("Database") - before.1), (2, 1));
     assert_eq!(value::<i64>(&app, "partway_states_in_memory"), 1);
     assert!(value::<i64>(&app, "partway_states_in_memory_bytes") > 1_000);
-    user.put(&id, 1, "0123456789").await.expect(201);
+    user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
     assert_eq!(value::<i64>(&app, "partway_states_in_memory"), 0);
 }
 
