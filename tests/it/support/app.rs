@@ -120,6 +120,8 @@ impl TestApp {
         drop((self, router));
         let app = Self::open(data, Some(config), &Faults::default()).await;
         let user = TestUser { router: app.router.clone(), token };
+        // The next request then needs no statement to check the token.
+        user.get("/me").await.expect(200);
         (app, user)
     }
 
