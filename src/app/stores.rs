@@ -51,7 +51,7 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>, opening: Openi
         None => open_storage(config),
     };
     let (storage, room) = closed_if_failed(stores, &db).await?;
-    let metrics = Arc::new(Metrics::new(db.statement_counter().clone()));
+    let metrics = Arc::new(Metrics::new(db.metrics().clone()));
     let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks));
     if bind && let Err(error) = service.bind_storage().await {
         service.close().await;

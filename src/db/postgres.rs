@@ -5,7 +5,6 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use prometheus_client::metrics::counter::Counter;
 use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr,
     sqlx::{
@@ -23,6 +22,7 @@ use super::{
     read_pool::{ReadPool, TRUSTED_IDLE, Target},
     snapshots::Snapshots,
 };
+use crate::metrics::DbMetrics;
 
 /// The settings of each connection: time-outs, and no plans with bitmaps. The server sets them after connecting, because poolers such as PgBouncer refuse
 /// them in the startup message. Statements are short, and a transaction holds a row lock during a few statements. A
@@ -47,13 +47,12 @@ impl Db {
         let target =
             PgConnectOptions::from_str(url).map_err(conn)?.disable_statement_logging().extra_float_digits(None);
         let target = if target.get_application_name().is_none() { target.application_name("partway") } else { target };
-        let statement_counter = Counter::default();
-        let pool = pool(&target, connections, &statement_counter);
+        let metrics = DbMetrics::default();
+        let pool = pool(&target, connections, &metrics);
         let (target, writers) = (Box::new(target), Share::of(connections).writers);
-        let source =
-            Source::Postgres { target: target.clone(), connections, statement_counter: statement_counter.clone() };
+        let source = Source::Postgres { target: target.clone(), connections, metrics: metrics.clone() };
         let (pools, changes) = (Pools::new(pool, source), ChangeSource::Postgres(target));
-        let db = Self::new(pools, writers, changes, Snapshots::new(), None, statement_counter);
+        let db = Self::new(pools, writers, changes, Snapshots::new(), None, metrics);
         db.ping().await?;
         Ok(db)
     }
@@ -75,7 +74,7 @@ impl Share {
 }
 
 /// Creates pools that connect on first use.
-pub(super) fn pool(target: &PgConnectOptions, connections: u32, counter: &Counter) -> Pool {
+pub(super) fn pool(target: &PgConnectOptions, connections: u32, metrics: &DbMetrics) -> Pool {
     let health = Arc::new(Health::new());
     let pool = |connections| {
         let (acquiring, releasing) = (Arc::clone(&health), Arc::clone(&health));
@@ -98,7 +97,7 @@ pub(super) fn pool(target: &PgConnectOptions, connections: u32, counter: &Counte
                 let health = Arc::clone(&releasing);
                 Box::pin(async move { health.test_if_suspect(connection).await.map(|()| true) })
             });
-        count_statements(options.connect_lazy_with(target.clone()).into(), counter)
+        count_statements(options.connect_lazy_with(target.clone()).into(), metrics)
     };
     let Share { writers, readers, lookups } = Share::of(connections);
     let (read, write) = (pool(readers), pool(writers));

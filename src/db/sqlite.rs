@@ -5,7 +5,6 @@
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-use prometheus_client::metrics::counter::Counter;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use sqlx::{
     ConnectOptions as _, Connection,
@@ -21,6 +20,7 @@ use super::{
     snapshots::Snapshots,
     whole_transaction::WholeWriter,
 };
+use crate::metrics::DbMetrics;
 
 /// The number of connections for reads. sqlx runs each on its own thread.
 const READERS: u32 = 4;
@@ -37,15 +37,15 @@ impl Db {
         let mut options = OpenOptions::new();
         let opened = options.create(true).truncate(false).write(true).mode(0o600).open(file);
         opened.map_err(|error| DbErr::Custom(error.to_string()))?;
-        let statement_counter = Counter::default();
+        let metrics = DbMetrics::default();
         // Open the writer first: it switches the file to WAL mode.
-        let write = count_statements(connect(file, 1).await?, &statement_counter);
-        let read = count_statements(connect(file, READERS).await?, &statement_counter);
+        let write = count_statements(connect(file, 1).await?, &metrics);
+        let read = count_statements(connect(file, READERS).await?, &metrics);
         let observe = connect(file, 1).await?;
         let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
         let (changes, whole_writer) = (ChangeSource::Sqlite(observe), WholeWriter::new(connect_options(file)));
-        Ok(Self::new(pools, 1, changes, Snapshots::of_file(file), Some(whole_writer), statement_counter))
+        Ok(Self::new(pools, 1, changes, Snapshots::of_file(file), Some(whole_writer), metrics))
     }
 }
 

@@ -23,6 +23,7 @@ mod end;
 mod events;
 mod feed;
 mod finalize;
+mod gauges;
 mod input;
 mod limits;
 mod list;
@@ -47,6 +48,7 @@ mod token;
 mod upload_token;
 mod watch;
 mod webhooks;
+mod whole_body;
 
 use std::sync::Arc;
 

@@ -16,16 +16,21 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("error", &["domain"], &[]),
     ("group_commit", &[], &["tokio"]),
+    ("spans", &[], &[]),
     ("tls", &[], &[]),
-    ("db", &["domain", "group_commit"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
+    ("db", &["domain", "group_commit", "metrics"], &["entity", "migration", "sea_orm", "sqlx", "tokio"]),
     ("storage", &["domain", "group_commit", "tls"], &["object_store", "reqwest", "tokio"]),
     ("webhooks", &["domain", "tls"], &["reqwest", "tokio"]),
     ("identity", &["domain", "tls"], &["reqwest", "tokio"]),
     ("metrics", &[], &[]),
-    ("service", &["db", "domain", "error", "identity", "metrics", "storage", "group_commit", "webhooks"], &["tokio"]),
+    (
+        "service",
+        &["db", "domain", "error", "identity", "metrics", "spans", "storage", "group_commit", "webhooks"],
+        &["tokio"],
+    ),
     (
         "http",
-        &["domain", "error", "metrics", "service"],
+        &["domain", "error", "metrics", "service", "traces"],
         &["axum", "hyper", "hyper_util", "tokio", "tower", "tower_http", "utoipa"],
     ),
     ("rest", &["domain", "error", "http", "service"], &["axum", "tokio", "tower_http", "utoipa", "utoipa_axum"]),
@@ -38,9 +43,18 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ),
     ("web", &["error", "http"], &["axum"]),
     ("client", &["domain", "tls"], &["hyper", "reqwest", "tokio"]),
-    ("logs", &[], &[]),
+    (
+        "traces",
+        &["metrics", "spans", "tls"],
+        &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "reqwest", "tokio"],
+    ),
+    ("logs", &["spans", "traces"], &[]),
     // `config` composes the settings of the modules. Nothing below `app` imports it.
-    ("config", &["domain", "graphql", "http", "identity", "logs", "service", "storage", "webhooks"], &["figment"]),
+    (
+        "config",
+        &["domain", "graphql", "http", "identity", "logs", "service", "storage", "traces", "webhooks"],
+        &["figment"],
+    ),
     (
         "app",
         &[
@@ -49,7 +63,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         ],
         &["axum", "tokio", "tower", "tower_http", "utoipa"],
     ),
-    ("cli", &["app", "client", "config", "domain", "error", "http", "logs", "service"], &["clap", "reqwest", "tokio"]),
+    (
+        "cli",
+        &["app", "client", "config", "domain", "error", "http", "logs", "service", "traces"],
+        &["clap", "reqwest", "tokio"],
+    ),
     ("main", &["cli"], &["clap", "tokio"]),
     ("lib", &[], &[]),
 ];
@@ -66,6 +84,9 @@ const GUARDED: &[&str] = &[
     "hyper_util",
     "migration",
     "object_store",
+    "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
     "reqwest",
     "sea_orm",
     "sqlx",

@@ -98,6 +98,7 @@ mod small_files_crash;
 mod stopping;
 mod storage;
 mod storage_faults;
+mod traces;
 mod tus;
 mod tus_bytes;
 mod tus_checksum;

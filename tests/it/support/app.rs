@@ -219,7 +219,7 @@ impl TestApp {
 
     /// The number of database statements of a request. The server has cached the token before.
     pub(crate) async fn statements<T>(&self, request: impl Future<Output = T>) -> (u64, T) {
-        let statements = || self.service.metrics().db_statements.get();
+        let statements = || self.service.metrics().db.statements.get();
         let before = statements();
         let answer = request.await;
         (statements() - before, answer)

@@ -3,6 +3,7 @@
 mod api;
 mod app;
 mod bytes;
+mod collector;
 mod cutting_proxy;
 mod deadline;
 mod document;
@@ -22,6 +23,7 @@ mod tus;
 pub(crate) use api::Api;
 pub(crate) use app::{TestApp, TestUser};
 pub(crate) use bytes::{Random, composite, crc64nvme, file_bytes, local_digests, sha256_hex};
+pub(crate) use collector::{Collector, attributes};
 pub(crate) use cutting_proxy::CuttingProxy;
 pub(crate) use deadline::{Deadline, in_time};
 pub(crate) use event_stream::Events;
