@@ -30,8 +30,8 @@ use crate::domain::{OwnerName, SessionId};
 pub(super) enum Source {
     /// Nothing: the server never replaces the pools of a SQLite file.
     Sqlite,
-    /// `connections` is the largest number of connections in all pools together.
-    Postgres { target: Box<PgConnectOptions>, connections: u32, statement_counter: Counter },
+    /// `connections` is the largest number of connections in all pools together. `set_up` is executed on each of them.
+    Postgres { target: Box<PgConnectOptions>, connections: u32, set_up: &'static str, statement_counter: Counter },
 }
 
 /// Separate pools for writes, for reads, and for reads of one session.
@@ -80,11 +80,11 @@ impl Pools {
         let is_usable = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_abandoned());
         let current = Arc::clone(&self.current.read());
         match &self.source {
-            Source::Postgres { target, connections, statement_counter } if !is_usable(&current) => {
+            Source::Postgres { target, connections, set_up, statement_counter } if !is_usable(&current) => {
                 let mut current = self.current.write();
                 // Another request may have replaced them already.
                 if !is_usable(&current) {
-                    *current = Arc::new(super::postgres::pool(target, *connections, statement_counter));
+                    *current = Arc::new(super::postgres::pool(target, *connections, set_up, statement_counter));
                 }
                 Arc::clone(&current)
             }

@@ -92,11 +92,13 @@ impl Bar {
     }
 }
 
-fn draw_target() -> ProgressDrawTarget {
+/// Where a bar is shown: nowhere with `--quiet`.
+pub(super) fn draw_target() -> ProgressDrawTarget {
     if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
 }
 
-fn line(bar: &ProgressBar) -> String {
+/// A plain line that says the same as the bar.
+pub(super) fn line(bar: &ProgressBar) -> String {
     let Some(total) = bar.length() else { return format!("{} since {}", bar.prefix(), HumanDuration(bar.elapsed())) };
     let done = bar.position();
     let percent = (done * 100).checked_div(total).unwrap_or(100);
