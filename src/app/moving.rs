@@ -9,7 +9,6 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use super::{
     Lock,
-    folders::{create_dir, folder_of},
     stores::{closed_if_failed, expect_finished_move, missing, open_storage},
 };
 use crate::{
@@ -100,10 +99,13 @@ impl Moving {
         Ok(report)
     }
 
-    /// Closes both databases.
+    /// Closes both databases. From then on, servers can use them.
     pub async fn close(self) {
         self.target.close().await;
         self.source.db.close().await;
+        for database in self.databases {
+            database.release().await;
+        }
     }
 }
 
@@ -117,10 +119,13 @@ pub async fn plan_move(source: &Config, target: &Config, ends_uploads: bool) -> 
         StorageTarget::Objects(_) => PartLimits::OF_STORES,
     };
     let (storage, _lock) = lock_source(source, None)?;
-    let (db, _alone) = Box::pin(open_source_database(source)).await.context("source")?;
+    let (db, alone) = Box::pin(open_source_database(source)).await.context("source")?;
     let source = MoveSource { db, storage };
     let plan = source.plan(limits, ends_uploads).await;
     source.db.close().await;
+    if let Some(alone) = alone {
+        alone.release().await;
+    }
     plan.map_err(|error| anyhow!("{}", error.with_causes()))
 }
 
@@ -147,7 +152,14 @@ fn expect_exists(what: &str, path: &Path) -> anyhow::Result<()> {
 }
 
 async fn open_source_database(config: &Config) -> anyhow::Result<Locked> {
-    let (db, alone) = connect(config).await?;
+    let (db, alone) = match config.stores.database()? {
+        DatabaseTarget::Sqlite(file) => (Db::open_sqlite_to_read(&file).await.with_context(|| name_of(&file))?, None),
+        DatabaseTarget::Postgres(url) => {
+            let connections = config.stores.database_connections;
+            let (db, alone) = Db::open_postgres_to_read(&url, connections).await.context("PostgreSQL")?;
+            (db, Some(alone))
+        }
+    };
     let checked = async {
         if db.is_new().await? {
             return Err(missing("table of Partway in the database"));
@@ -166,7 +178,14 @@ async fn open_target(
     clock: Arc<dyn Clock>,
     storage: Option<Arc<dyn Storage>>,
 ) -> anyhow::Result<(Service, Option<ExclusiveUse>)> {
-    let (db, alone) = connect(config).await?;
+    let (db, alone) = match config.stores.database()? {
+        DatabaseTarget::Sqlite(file) => (Db::open_sqlite(&file).await.with_context(|| name_of(&file))?, None),
+        DatabaseTarget::Postgres(url) => {
+            let connections = config.stores.database_connections;
+            let (db, alone) = Db::open_postgres_alone(&url, connections).await.context("PostgreSQL")?;
+            (db, Some(alone))
+        }
+    };
     let opened = async {
         Box::pin(db.migrate()).await?;
         storage.map_or_else(|| open_storage(config), |storage| Ok((storage, Room::default())))
@@ -176,16 +195,6 @@ async fn open_target(
     Ok((Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks)), alone))
 }
 
-async fn connect(config: &Config) -> anyhow::Result<Locked> {
-    Ok(match config.stores.database()? {
-        DatabaseTarget::Sqlite(file) => {
-            create_dir(folder_of(&file))?;
-            (Db::open_sqlite(&file).await.with_context(|| format!("database {}", file.display()))?, None)
-        }
-        DatabaseTarget::Postgres(url) => {
-            let connections = config.stores.database_connections;
-            let (db, alone) = Db::open_postgres_alone(&url, connections).await.context("PostgreSQL")?;
-            (db, Some(alone))
-        }
-    })
+fn name_of(file: &Path) -> String {
+    format!("database {}", file.display())
 }

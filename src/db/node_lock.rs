@@ -36,7 +36,7 @@ macro_rules! shared_lock {
 pub(super) use key;
 pub(super) use shared_lock;
 
-/// How long a move waits for the connections of a server that has just stopped.
+/// How long to wait for the connections of a process that has just stopped: PostgreSQL frees their locks a moment later.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Makes PostgreSQL notice within 20 seconds that this process is gone, and keeps an idle connection open in between.
@@ -55,15 +55,9 @@ impl ExclusiveUse {
     pub(super) async fn take(target: &PgConnectOptions) -> Result<Self> {
         let mut connection = connect(target).await?;
         within(ANSWER_TIMEOUT, connection.execute(KEEP_ALIVE)).await?;
-        let deadline = Instant::now() + MAX_WAIT;
-        loop {
-            if is_true(concat!("SELECT pg_try_advisory_lock(", key!(), ")"), &mut connection).await? {
-                return Ok(Self(connection));
-            }
-            if Instant::now() >= deadline {
-                return Err(Error::InUse("a server or another command uses this PostgreSQL database; stop it first"));
-            }
-            tokio::time::sleep(PAUSE).await;
+        match is_taken(concat!("SELECT pg_try_advisory_lock(", key!(), ")"), &mut connection).await? {
+            true => Ok(Self(connection)),
+            false => Err(Error::InUse("a server or another command uses this PostgreSQL database; stop it first")),
         }
     }
 
@@ -74,6 +68,13 @@ impl ExclusiveUse {
     pub async fn check(&mut self) -> Result<()> {
         Ok(within(ANSWER_TIMEOUT, self.0.ping()).await?)
     }
+
+    /// Frees the lock, so that a server that starts now does not find it. If the connection is lost, PostgreSQL frees it.
+    pub async fn release(mut self) {
+        let unlock = concat!("SELECT pg_advisory_unlock(", key!(), ")");
+        let _ = within(ANSWER_TIMEOUT, self.0.execute(unlock)).await;
+        let _ = within(ANSWER_TIMEOUT, self.0.close()).await;
+    }
 }
 
 /// Checks that no move has the lock. Without this check, a server would wait for a connection, and the error would not say why it
@@ -83,7 +84,7 @@ impl ExclusiveUse {
 /// [`Error::InUse`] if a move has the lock.
 pub(super) async fn check_no_move(target: &PgConnectOptions) -> Result<()> {
     let mut connection = connect(target).await?;
-    let is_free = is_true(concat!("SELECT pg_try_advisory_lock_shared(", key!(), ")"), &mut connection).await?;
+    let is_free = is_taken(concat!("SELECT pg_try_advisory_lock_shared(", key!(), ")"), &mut connection).await?;
     within(ANSWER_TIMEOUT, connection.close()).await?;
     match is_free {
         true => Ok(()),
@@ -95,8 +96,17 @@ async fn connect(target: &PgConnectOptions) -> Result<PgConnection> {
     Ok(within(ANSWER_TIMEOUT, Box::pin(PgConnection::connect_with(target))).await.map_err(conn)?)
 }
 
-/// The answer is NULL if the schema does not exist. Then nothing uses it.
-async fn is_true(statement: &'static str, connection: &mut PgConnection) -> Result<bool> {
-    let answer: Option<bool> = within(ANSWER_TIMEOUT, sqlx::query_scalar(statement).fetch_one(connection)).await?;
-    Ok(answer.unwrap_or(true))
+/// Tries to take the lock, until [`MAX_WAIT`] has passed. Returns whether the connection has it.
+async fn is_taken(try_lock: &'static str, connection: &mut PgConnection) -> Result<bool> {
+    let deadline = Instant::now() + MAX_WAIT;
+    loop {
+        let answer: Option<bool> =
+            within(ANSWER_TIMEOUT, sqlx::query_scalar(try_lock).fetch_one(&mut *connection)).await?;
+        // The answer is NULL if the schema does not exist. Then nothing uses it.
+        let is_taken = answer.unwrap_or(true);
+        if is_taken || Instant::now() >= deadline {
+            return Ok(is_taken);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

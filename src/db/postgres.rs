@@ -39,8 +39,10 @@ macro_rules! settings {
     };
 }
 
-/// The set-up of the connections of `partway move`, which has the [`ExclusiveUse`] of the database.
+/// The set-up of the connections of `partway move`, which has the [`ExclusiveUse`] of its target.
 const SETTINGS: &str = settings!();
+/// The set-up of its connections to its source.
+const SETTINGS_TO_READ: &str = concat!(settings!(), "; SET default_transaction_read_only = on");
 /// The set-up of all other connections.
 const SETTINGS_OF_NODES: &str = concat!(settings!(), "; ", shared_lock!());
 /// The pause between two attempts to get the schema lock.
@@ -58,7 +60,7 @@ impl Db {
         Self::connect(target, connections, SETTINGS_OF_NODES).await
     }
 
-    /// The same for `partway move`: no server uses the database until the lock is dropped.
+    /// The same for the target of `partway move`: no server uses the database until the lock is released.
     ///
     /// # Errors
     /// The URL is invalid, PostgreSQL does not answer there, or a server uses the database.
@@ -66,6 +68,16 @@ impl Db {
         let target = parse(url)?;
         let lock = ExclusiveUse::take(&target).await?;
         Ok((Self::connect(target, connections, SETTINGS).await?, lock))
+    }
+
+    /// The same for the source of `partway move`: PostgreSQL refuses all changes on these connections.
+    ///
+    /// # Errors
+    /// Those of [`open_postgres_alone`](Self::open_postgres_alone).
+    pub async fn open_postgres_to_read(url: &str, connections: u32) -> Result<(Self, ExclusiveUse)> {
+        let target = parse(url)?;
+        let lock = ExclusiveUse::take(&target).await?;
+        Ok((Self::connect(target, connections, SETTINGS_TO_READ).await?, lock))
     }
 
     async fn connect(target: PgConnectOptions, connections: u32, set_up: &'static str) -> Result<Self> {

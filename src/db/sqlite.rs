@@ -36,12 +36,25 @@ impl Db {
         let mut options = OpenOptions::new();
         let opened = options.create(true).truncate(false).write(true).mode(0o600).open(file);
         opened.map_err(|error| DbErr::Custom(error.to_string()))?;
+        Self::connect_to(file, &connect_options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)).await
+    }
+
+    /// Opens the SQLite database in this file to read it. Changes nothing, not even the files beside it, unless a killed server
+    /// has left a write-ahead log: then SQLite writes an index of it. No other process may write to the database meanwhile.
+    pub async fn open_sqlite_to_read(file: &Path) -> Result<Self> {
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
+        let has_log = Path::new(&log).exists();
+        Self::connect_to(file, &connect_options(file).read_only(true).immutable(!has_log)).await
+    }
+
+    async fn connect_to(file: &Path, options: &SqliteConnectOptions) -> Result<Self> {
         let statement_counter = Counter::default();
         // Open the writer first: it switches the file to WAL mode.
-        let write = count_statements(connect(file, 1).await?, &statement_counter);
-        let read = count_statements(connect(file, READERS).await?, &statement_counter);
-        let observe = connect(file, 1).await?;
-        let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
+        let write = count_statements(connect(options, 1).await?, &statement_counter);
+        let read = count_statements(connect(options, READERS).await?, &statement_counter);
+        let observe = connect(options, 1).await?;
+        let lookups = ReadPool::new(Target::Sqlite(Box::new(options.clone())), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
         Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), Snapshots::of_file(file), statement_counter))
     }
@@ -75,12 +88,12 @@ impl Db {
     }
 }
 
-async fn connect(file: &Path, connections: u32) -> Result<DatabaseConnection> {
-    Ok(Box::pin(Database::connect(pool_options(file, connections))).await?)
+async fn connect(options: &SqliteConnectOptions, connections: u32) -> Result<DatabaseConnection> {
+    Ok(Box::pin(Database::connect(pool_options(options, connections))).await?)
 }
 
-fn pool_options(file: &Path, connections: u32) -> ConnectOptions {
-    let connect_options = connect_options(file);
+fn pool_options(connect_options: &SqliteConnectOptions, connections: u32) -> ConnectOptions {
+    let connect_options = connect_options.clone();
     let mut options = ConnectOptions::new("sqlite:");
     options
         .max_connections(connections)
@@ -102,8 +115,6 @@ fn connect_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         // The path is not passed in a URL, because `%` and `?` are special there.
         .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // FULL: a commit is on disk before the server acknowledges it. With NORMAL, a power cut could lose it.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)

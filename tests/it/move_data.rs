@@ -1,10 +1,10 @@
 //! A move carries everything over, and changes nothing at the source.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs};
 
 use partway::service::{MoveOptions, MoveOutcome, MoveReport};
 
-use crate::support::{House, MoveTarget, Place, Table, TestApp, move_options, tables};
+use crate::support::{House, MoveTarget, Place, Table, TestApp, files_below, move_options, tables};
 
 /// Tables whose rows a move does not copy: leases of running requests, and what the move itself notes.
 const NOT_COPIED: [&str; 3] = ["upload_part_claim", "move_upload", "move_part"];
@@ -39,20 +39,6 @@ fn comparable(tables: BTreeMap<String, Table>) -> BTreeMap<String, Table> {
     tables
 }
 
-/// Every file below a folder, with its bytes.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.insert(path.display().to_string(), fs::read(&path).unwrap());
-        }
-    }
-    found
-}
-
 fn assert_finished(report: &MoveReport) {
     assert_eq!(report.outcome, MoveOutcome::Ready, "{report:?}");
     assert_eq!((&report.missing_parts[..], &report.left_behind[..]), (&[][..], &[][..]));
@@ -82,12 +68,12 @@ async fn everything_arrives_and_what_was_half_done_ends_there() {
 #[tokio::test]
 async fn the_source_is_as_it_was() {
     let house = House::new(&Place::Folder).await;
-    let (rows, bytes) = (tables(&house.app).await, files(&house.app.storage()));
+    let (rows, bytes) = (tables(&house.app).await, files_below(house.app.folder()));
     assert_finished(&MoveTarget::new(&Place::Folder).fill(&house.app, &move_options()).await.unwrap());
-    assert_eq!(tables(&house.app).await, rows);
-    let mut after = files(&house.app.storage());
+    let mut after = files_below(house.app.folder());
     after.retain(|name, _| !name.ends_with(".lock"));
     assert_eq!(after, bytes);
+    assert_eq!(tables(&house.app).await, rows);
     house.assert_lives_on(&house.app.beside().await).await;
 }
 

@@ -1,17 +1,22 @@
 //! `partway move`: the real binary, killed with signal 9, there and back.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Child, Output},
     time::{Duration, Instant},
 };
 
-use partway::client::{Client, NewUpload, part_numbers};
+use partway::{
+    client::{Client, NewUpload, part_numbers},
+    db::Db,
+};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::support::{Cli, Deadline, FakeS3, Server, database_url, file_bytes, local_digests, storage_url};
+use crate::support::{Cli, Deadline, FakeS3, Server, database_url, file_bytes, files_below, local_digests, storage_url};
 
 const PART: usize = 5 * 1024 * 1024;
 const SQLITE: (&str, &str) = ("PARTWAY_DATABASE", "");
@@ -152,6 +157,13 @@ fn assert_refused(home: &Home, why: &str) {
     assert!(!refused.status.success() && text(&refused).contains(why), "{}", text(&refused));
 }
 
+/// The files of a place, without those of its locks.
+fn bytes_of(home: &Home) -> BTreeMap<String, Vec<u8>> {
+    let mut files = files_below(home.path());
+    files.retain(|name, _| !name.ends_with(".lock") && !name.ends_with("-shm"));
+    files
+}
+
 /// Moves a server from SQLite and a folder to `away`, and from there to another folder. Kills both moves.
 async fn moves_there_and_back<'a>(away: &Home, kill_when: impl Fn(usize) -> IsDue<'a>, after_kill: impl Fn()) {
     let (home, other) = (Home::on_disk(), Home::on_disk());
@@ -163,12 +175,15 @@ async fn moves_there_and_back<'a>(away: &Home, kill_when: impl Fn(usize) -> IsDu
     let first = upload_half(&server, &token, "first", &half, &[1, 3]).await;
     server.kill();
 
+    let before = bytes_of(&home);
+    assert!(before.keys().any(|name| name.ends_with("partway.db-wal")), "the server was killed");
     let (kills, moved) = run_killed(|| home.move_to(away, &["--json"]).spawn(), kill_when, after_kill);
     assert!(moved.status.success() && kills > 2, "{kills} {}", text(&moved));
     let report = json_of(&moved);
     let found = (&report["outcome"], &report["missing_parts"], &report["left_behind"]);
     assert_eq!(found, (&json!("finished"), &json!([]), &json!([])));
     assert_eq!(json_of(&home.move_to(away, &["--json"]).run())["outcome"], "finished_before");
+    assert!(bytes_of(&home) == before, "the source has changed");
 
     let server = away.serve();
     end_half(&server, &token, &first, &half, json!(["2", "4"])).await;
@@ -327,10 +342,43 @@ async fn a_running_node_on_postgresql_and_a_move_exclude_each_other() {
     assert!(!refused.status.success() && text(&refused).contains("stop it first"), "{}", text(&refused));
     server.kill();
     // The connections of a server that was killed do not keep a move away.
-    let alone = partway::db::Db::open_postgres_alone(&database, 4).await.unwrap();
+    let (db, alone) = Db::open_postgres_alone(&database, 4).await.unwrap();
     assert_refused(&home, "`partway move` uses this database now");
-    drop(alone);
+    db.close().await;
+    alone.release().await;
     let moved = home.move_to(&target, &[]).run();
     assert!(moved.status.success(), "{}", text(&moved));
     target.serve().kill();
+}
+
+/// PostgreSQL frees the lock of a move that was killed a moment later.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_server_that_starts_after_a_move_waits_for_its_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database_url(folder.path()).expect("TEST_DATABASE_URL");
+    let (db, alone) = Db::open_postgres_alone(&database, 4).await.unwrap();
+    let mut opening = Box::pin(Db::open_postgres(&database, 4));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut opening).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(alone);
+    opening.await.unwrap().close().await;
+    db.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_move_that_has_ended_holds_no_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database_url(folder.path()).expect("TEST_DATABASE_URL");
+    let mut other = PgConnection::connect(&database).await.unwrap();
+    for _ in 0..20 {
+        let (db, alone) = Db::open_postgres_alone(&database, 4).await.unwrap();
+        db.close().await;
+        alone.release().await;
+        let key = "hashtextextended('partway.nodes.' || current_schema(), 0)";
+        let free = format!("SELECT pg_try_advisory_lock({key}) AND pg_advisory_unlock({key})");
+        let is_free: bool = sqlx::query_scalar(AssertSqlSafe(free)).fetch_one(&mut other).await.unwrap();
+        assert!(is_free);
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) use event_stream::Events;
 pub(crate) use faulty_storage::{Cause, Faults, Gate, Place, Step, When};
 pub(crate) use house::House;
 pub(crate) use http_proxy::{http_proxy, page};
-pub(crate) use moves::{MoveTarget, Table, move_options, tables};
+pub(crate) use moves::{MoveTarget, Table, files_below, move_options, tables};
 pub(crate) use process::{Cli, Server, exchange};
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Received, Receiver, Reply};

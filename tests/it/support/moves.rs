@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -61,7 +63,7 @@ impl MoveTarget {
 
     /// On SQLite, also if the other tests run on PostgreSQL.
     pub(crate) fn on_sqlite(place: &Place) -> Self {
-        let on_sqlite = |config: &mut partway::config::Config, _: &std::path::Path| config.stores.database.clear();
+        let on_sqlite = |config: &mut partway::config::Config, _: &Path| config.stores.database.clear();
         Self { data: Arc::new(Data::new(Some(place.empty_copy()), on_sqlite)) }
     }
 
@@ -92,7 +94,7 @@ impl MoveTarget {
         opened.is_err_and(|error| error.to_string().contains("has not finished"))
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.data.folder.path()
     }
 
@@ -107,6 +109,20 @@ impl MoveTarget {
         found.sort();
         found
     }
+}
+
+/// Every file below a folder, with its bytes.
+pub(crate) fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+    found
 }
 
 /// The rows of all tables of an app.
