@@ -78,6 +78,8 @@ impl Place {
 /// An operation of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
+    /// Writing the id of the database.
+    Bind,
     Begin,
     PartWriter,
     Push,
@@ -290,7 +292,7 @@ impl Storage for FaultyStorage {
     }
 
     async fn bind(&self, id: Uuid) -> Result<Uuid> {
-        self.inner.bind(id).await
+        self.faults.around(Step::Bind, self.inner.bind(id)).await
     }
 
     async fn rebind(&self, id: Uuid) -> Result<()> {
