@@ -187,6 +187,11 @@ async fn open_target(
         }
     };
     let opened = async {
+        // A database of an earlier version that is in use is not even migrated. An interrupted migration has left no sessions.
+        ensure!(
+            db.is_current().await? || !db.has_sessions().await.unwrap_or(false),
+            "the database of the target is not empty; name a new one"
+        );
         Box::pin(db.migrate()).await?;
         storage.map_or_else(|| open_storage(config), |storage| Ok((storage, Room::default())))
     };

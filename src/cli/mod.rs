@@ -84,7 +84,7 @@ enum Command {
     Config(config::ShowConfig),
     /// Create the database or bring its schema up to date, and exit
     Migrate(migrate::Migrate),
-    /// Bind the database and the storage to each other after a restore or a move
+    /// Bind the database and the storage to each other after a restore or a copy by hand
     Adopt(adopt::Adopt),
     /// Move everything of a stopped server to another database and another storage
     Move(move_data::Move),

@@ -120,6 +120,9 @@ fn show(bar: &ProgressBar, progress: MoveProgress) {
             bar.set_length(bytes);
         }
         MoveProgress::Passed { bytes } => bar.inc(bytes),
+        MoveProgress::Waiting { pause, why } => {
+            bar.suspend(|| note(format_args!("{why}; trying again in {} s", pause.as_secs())));
+        }
         MoveProgress::CopyingRows => {
             bar.finish_and_clear();
             note("copying the rows of the database");
@@ -184,8 +187,8 @@ fn print(report: &MoveReport) -> anyhow::Result<()> {
     note(format_args!("{} copied in this run", HumanBytes(report.copied_bytes)));
     note(match report.outcome {
         MoveOutcome::Ready | MoveOutcome::FinishedBefore(_) => {
-            "the move is finished: servers can use the target. The source is as it was. Do not start a server on it again: it \
-             would receive uploads that the target does not have"
+            "the move is finished: servers can use the target. Do not start a server on the source again: it would receive \
+             uploads that the target does not have"
         }
         MoveOutcome::Undecided => {
             "the move is not finished, and no server can use the target: repair the source (see docs/moving.md) and run the same \

@@ -36,16 +36,18 @@ impl Db {
         let mut options = OpenOptions::new();
         let opened = options.create(true).truncate(false).write(true).mode(0o600).open(file);
         opened.map_err(|error| DbErr::Custom(error.to_string()))?;
-        Self::connect_to(file, &connect_options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)).await
+        Self::connect_to(file, &connect_options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal))
+            .await
     }
 
-    /// Opens the SQLite database in this file to read it. Changes nothing, not even the files beside it, unless a killed server
-    /// has left a write-ahead log: then SQLite writes an index of it. No other process may write to the database meanwhile.
+    /// Opens the SQLite database in this file to read it, and changes nothing in it. If a killed server has left a write-ahead log,
+    /// the log stays as it is: the last connection that may write would move it into the database file.
     pub async fn open_sqlite_to_read(file: &Path) -> Result<Self> {
         let mut log = file.as_os_str().to_owned();
         log.push("-wal");
         let has_log = Path::new(&log).exists();
-        Self::connect_to(file, &connect_options(file).read_only(true).immutable(!has_log)).await
+        // Without a log, connections that may write remove the one that they create.
+        Self::connect_to(file, &connect_options(file).pragma("query_only", "ON").read_only(has_log)).await
     }
 
     async fn connect_to(file: &Path, options: &SqliteConnectOptions) -> Result<Self> {

@@ -1,9 +1,14 @@
 //! A move that is killed, or fails, at any point goes on where it stopped.
 
-use partway::service::MoveOutcome;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use partway::service::{MoveOptions, MoveOutcome, MoveProgress};
 
 use crate::support::{
-    FILE, Faults, House, MoveTarget, Place, Step, TestApp, When, assert_finishes, assert_stored_by_tus, content,
+    Cause, FILE, Faults, House, MoveTarget, Place, Step, TestApp, When, assert_finishes, assert_stored_by_tus, content,
     cut_after, file_bytes, move_options,
 };
 
@@ -59,6 +64,33 @@ async fn a_move_to_a_folder_that_fails_at_any_step_ends_well_the_next_time() {
 #[tokio::test]
 async fn a_move_to_an_object_store_that_fails_at_any_step_ends_well_the_next_time() {
     ends_well_after_each_failure(&Place::objects()).await;
+}
+
+#[tokio::test]
+async fn what_is_tried_again_counts_once_in_the_progress() {
+    let house = House::new(&Place::Folder).await;
+    let (target, faults) = (MoveTarget::new(&Place::objects()), Faults::default());
+    faults.fail(When::Before, Step::Complete, Cause::Silent);
+    let (passed, waited) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let on_progress = {
+        let (passed, waited, faults) = (Arc::clone(&passed), Arc::clone(&waited), faults.clone());
+        move |progress| match progress {
+            MoveProgress::Passed { bytes } => drop(passed.fetch_add(bytes, Ordering::Relaxed)),
+            MoveProgress::Waiting { .. } => {
+                waited.fetch_add(1, Ordering::Relaxed);
+                faults.heal();
+            }
+            _ => {}
+        }
+    };
+    let mut moving = target.open(&house.app, &Faults::default(), &faults).await.unwrap();
+    let options = MoveOptions { on_progress: Arc::new(on_progress), ..move_options() };
+    let report = moving.run(&options).await.unwrap();
+    moving.close().await;
+    assert_eq!(report.outcome, MoveOutcome::Ready, "{report:?}");
+    assert!(waited.load(Ordering::Relaxed) > 0);
+    assert_eq!(passed.load(Ordering::Relaxed), report.plan.file_bytes + report.plan.open_bytes);
+    drop(target.app().await);
 }
 
 /// Unlike a failure, a kill runs no more code.

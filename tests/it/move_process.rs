@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::support::{Cli, Deadline, FakeS3, Server, database_url, file_bytes, files_below, local_digests, storage_url};
+use crate::support::{
+    Cli, Deadline, FakeS3, Server, database_url, file_bytes, files_below, local_digests, storage_url,
+};
 
 const PART: usize = 5 * 1024 * 1024;
 const SQLITE: (&str, &str) = ("PARTWAY_DATABASE", "");
@@ -157,10 +159,10 @@ fn assert_refused(home: &Home, why: &str) {
     assert!(!refused.status.success() && text(&refused).contains(why), "{}", text(&refused));
 }
 
-/// The files of a place, without those of its locks.
+/// The files of a place, without the index of SQLite's write-ahead log.
 fn bytes_of(home: &Home) -> BTreeMap<String, Vec<u8>> {
     let mut files = files_below(home.path());
-    files.retain(|name, _| !name.ends_with(".lock") && !name.ends_with("-shm"));
+    files.retain(|name, _| !name.ends_with("-shm"));
     files
 }
 

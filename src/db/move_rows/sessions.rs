@@ -137,10 +137,8 @@ impl Copying<'_> {
 }
 
 fn file_row(row: upload_file::Model, noted: Option<&MoveUpload>) -> upload_file::ActiveModel {
-    let location = match row.status == FileStatus::Stored.as_str() {
-        true => noted.and_then(|noted| noted.location.clone()),
-        false => row.location.clone(),
-    };
+    let is_stored = row.status == FileStatus::Stored.as_str();
+    let location = noted.filter(|_| is_stored).and_then(|noted| noted.location.clone());
     upload_file::ActiveModel { location: Set(location), ..row.into_active_model() }
 }
 

@@ -35,14 +35,18 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(16),
 ];
 
-/// What all uploads of a move share.
-#[derive(Clone, Debug)]
+/// One session on its way.
+#[derive(Debug)]
 pub(super) struct Carry {
     pub(super) target: Arc<Service>,
     pub(super) source: MoveSource,
     pub(super) options: MoveOptions,
     pub(super) limits: PartLimits,
+    /// Of all sessions.
     pub(super) copied_bytes: Arc<AtomicU64>,
+    /// The bytes that this try has passed, and those of the try that came furthest.
+    pub(super) passed: AtomicU64,
+    pub(super) furthest: AtomicU64,
 }
 
 /// What became of one session.
@@ -68,11 +72,12 @@ pub(super) struct Tries {
 impl Carry {
     /// Copies the bytes of a session, unless an earlier run has done so.
     pub(super) async fn session(&self, id: SessionId) -> Result<Carried> {
-        let Upload { session, file } = match self.source.db.check_session(id).await? {
+        let upload = match self.source.db.check_session(id).await? {
             Ok(CheckedUpload { upload, .. }) => upload,
             Err(why) => return Ok(Carried::Left(LeftBehind::unreadable(id, why))),
         };
-        let is_stored = file.location.is_some();
+        let is_stored = upload.is_stored();
+        let Upload { session, file } = upload;
         if is_stored {
             return self.stored(&session, &file).await;
         }
@@ -91,6 +96,7 @@ impl Carry {
 
     /// Decides whether an upload is tried again after a failure.
     pub(super) async fn recover(&self, session: &Session, failure: Failure, tries: &mut Tries) -> Result<()> {
+        self.passed.store(0, Ordering::Relaxed);
         match failure {
             Failure::TargetLost(_) if !tries.has_restarted => {
                 tries.has_restarted = true;
@@ -98,7 +104,9 @@ impl Carry {
             }
             Failure::TargetLost(error) => Err(error.into()),
             Failure::Stop(error) if error.code().is_retryable() && tries.pauses < PAUSES.len() => {
-                tokio::time::sleep(PAUSES[tries.pauses]).await;
+                let pause = PAUSES[tries.pauses];
+                (self.options.on_progress)(MoveProgress::Waiting { pause, why: error.with_causes() });
+                tokio::time::sleep(pause).await;
                 tries.pauses += 1;
                 Ok(())
             }
@@ -120,7 +128,12 @@ impl Carry {
         self.passed(bytes.len() as u64);
     }
 
+    /// Bytes that are passed again in another try count once.
     pub(super) fn passed(&self, bytes: u64) {
-        (self.options.on_progress)(MoveProgress::Passed { bytes });
+        let passed = self.passed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let before = self.furthest.fetch_max(passed, Ordering::Relaxed);
+        if passed > before {
+            (self.options.on_progress)(MoveProgress::Passed { bytes: passed - before });
+        }
     }
 }

@@ -21,6 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use chrono::TimeDelta;
@@ -72,7 +73,7 @@ impl fmt::Debug for MoveOptions {
 }
 
 /// What happens during a move.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum MoveProgress {
     /// All sessions were looked at. This many bytes are to be copied, including those that an earlier run has copied.
     Planned {
@@ -83,6 +84,13 @@ pub enum MoveProgress {
     Passed {
         /// The number of bytes.
         bytes: u64,
+    },
+    /// An upload could not be copied, and is tried again.
+    Waiting {
+        /// How long the move waits before.
+        pause: Duration,
+        /// What has failed.
+        why: String,
     },
     /// All bytes are copied. The rows follow.
     CopyingRows,
@@ -199,12 +207,15 @@ impl Service {
         options: &MoveOptions,
         plan: MovePlan,
     ) -> Result<MoveReport> {
-        let carry = Carry {
+        let copied_bytes = Arc::new(AtomicU64::new(0));
+        let carry = || Carry {
             target: Arc::clone(self),
             source: source.clone(),
             options: options.clone(),
             limits: self.part_limits(),
-            copied_bytes: Arc::new(AtomicU64::new(0)),
+            copied_bytes: Arc::clone(&copied_bytes),
+            passed: AtomicU64::new(0),
+            furthest: AtomicU64::new(0),
         };
         let mut report = MoveReport::new(MoveOutcome::Ready, plan);
         report.left_behind.extend(source.lone_files().await?);
@@ -217,14 +228,14 @@ impl Service {
                 if running.len() == UPLOADS_AT_ONCE {
                     note(&mut report, running.join_next().await)?;
                 }
-                let (carry, id) = (carry.clone(), *id);
+                let (carry, id) = (carry(), *id);
                 running.spawn(async move { carry.session(id).await });
             }
         }
         while let Some(joined) = running.join_next().await {
             note(&mut report, Some(joined))?;
         }
-        report.copied_bytes = carry.copied_bytes.load(Ordering::Relaxed);
+        report.copied_bytes = copied_bytes.load(Ordering::Relaxed);
         report.in_order();
         Ok(report)
     }

@@ -111,14 +111,14 @@ impl MoveTarget {
     }
 }
 
-/// Every file below a folder, with its bytes.
+/// Every file below a folder, with its bytes. Without lock files.
 pub(crate) fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files_below(&path));
-        } else {
+        } else if path.extension().is_none_or(|extension| extension != "lock") {
             found.insert(path.display().to_string(), fs::read(&path).unwrap());
         }
     }
