@@ -27,7 +27,6 @@ const STYLE: &str = "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} E
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "The flags without `to` name the source, as for `partway serve`. See docs/moving.md.")]
 pub(super) struct Move {
     /// New folder for the database and the files
