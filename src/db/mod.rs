@@ -50,6 +50,7 @@ mod unreadable;
 mod upload_tokens;
 mod version_reads;
 mod webhooks;
+mod whole_transaction;
 
 use std::{sync::Arc, time::Duration};
 
@@ -95,6 +96,8 @@ pub struct Db {
     session_statements: session_read::Statements,
     /// States of sessions in memory.
     snapshots: Snapshots,
+    /// Executes transactions as one command. `None` on PostgreSQL.
+    whole_writer: Option<whole_transaction::WholeWriter>,
     /// Reads of versions that run together.
     version_reads: version_reads::VersionReads,
     statement_counter: Counter,
@@ -109,6 +112,7 @@ impl Db {
         writers: u32,
         change_source: ChangeSource,
         snapshots: Snapshots,
+        whole_writer: Option<whole_transaction::WholeWriter>,
         statement_counter: Counter,
     ) -> Self {
         let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers, &snapshots));
@@ -122,6 +126,7 @@ impl Db {
             change_source,
             session_statements,
             snapshots,
+            whole_writer,
             version_reads,
             statement_counter,
             numbering,

@@ -23,7 +23,7 @@ use super::{
     snapshots::{Changing, Snapshots},
     turns::{Turn, Turns},
 };
-use crate::domain::{OwnerName, SessionId};
+use crate::domain::{OwnerName, Session, SessionId};
 
 /// The parameters with which the server creates new pools.
 #[derive(Debug)]
@@ -149,7 +149,8 @@ impl Connection {
         retry_locked(once).await
     }
 
-    async fn turn(&self) -> Result<Option<Turn>, DbErr> {
+    /// Waits for a turn to write. `None` for reads.
+    pub(super) async fn turn(&self) -> Result<Option<Turn>, DbErr> {
         match &self.turns {
             Some(turns) => Ok(Some(turns.take(self.owner.as_ref()).await?)),
             None => Ok(None),
@@ -208,12 +209,24 @@ impl Transaction {
         self.changing.lock().push(self.snapshots.begin_change(id));
     }
 
+    /// Says that this transaction has stored this session, and leaves its file's row as it is. The call to
+    /// [`changes`](Self::changes) came before.
+    pub(super) fn stores(&self, session: &Session) {
+        if let Some(changing) = self.changing.lock().iter_mut().find(|changing| changing.id() == session.id) {
+            changing.stores(session);
+        }
+    }
+
     /// Commits. After an error, the transaction may or may not be committed. A commit that has begun runs to its end even if
     /// the caller stops waiting: until then, the sessions are marked as changing.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         let Self { tx, pool, changing, turn, .. } = self;
         let commit = async move {
             let committed = pool.bounded(Box::pin(tx.commit())).await;
+            let mut changing = changing.into_inner();
+            if committed.is_ok() {
+                changing.iter_mut().for_each(Changing::committed);
+            }
             drop((changing, turn));
             committed
         };

@@ -91,7 +91,7 @@ impl Db {
             statement_counter: statement_counter.clone(),
         };
         let (pools, changes) = (Pools::new(pool, source), ChangeSource::Postgres(target));
-        let db = Self::new(pools, writers, changes, Snapshots::new(), statement_counter);
+        let db = Self::new(pools, writers, changes, Snapshots::new(), None, statement_counter);
         db.ping().await?;
         Ok(db)
     }

@@ -1,20 +1,24 @@
 //! Recording parts, in batches.
 //!
 //! Owns the transaction that records a batch of parts of one or more sessions. It skips a session that another
-//! transaction has locked, so the lock delays only the parts of that session. Does not collect the batch: that is
-//! `service::persist`.
+//! transaction has locked, so the lock delays only the parts of that session. On SQLite, new parts of sessions in memory are
+//! recorded by one command. Does not collect the batch: that is `service::persist`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use chrono::TimeDelta;
 use entity::{upload_part, upload_session};
-use sea_orm::{EntityTrait, QueryFilter, QueryOrder, sea_query::LockBehavior};
+use sea_orm::{DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryTrait, sea_query::LockBehavior};
 
 use super::{
     Db, PartLease, Result, Transaction, at_most_one,
     error::retry_transaction,
     rows, session_change,
     sessions::{locked, missing_row},
+    whole_transaction::WholeTransaction,
 };
 use crate::domain::{PartRecord, Session, SessionId, Sha256Digest};
 
@@ -31,6 +35,23 @@ pub struct NewPart {
     pub tail: Option<Sha256Digest>,
     /// Whether an append brought the last bytes of the part.
     pub is_appended: bool,
+}
+
+impl NewPart {
+    /// Whether the session has not received the part, and has the tail that the part begins with.
+    fn is_new_in(&self, session: &Session) -> bool {
+        let tail = session.tail_of(self.part.part).map(|tail| tail.sha256);
+        !session.received.contains(self.part.part.number) && tail == self.tail
+    }
+
+    /// Adds the part to the session. Returns false, and changes nothing, if the session has ended.
+    fn add_to(&self, session: &mut Session, ttl: TimeDelta) -> bool {
+        let PartRecord { part, received_at, .. } = self.part;
+        match self.is_appended {
+            true => session.append_part(part, received_at, ttl),
+            false => session.record_part(part, received_at, ttl),
+        }
+    }
 }
 
 /// The result of recording one part.
@@ -58,7 +79,44 @@ impl Db {
     /// Records parts in one transaction: inserts their rows, updates their sessions and deletes their leases. Each
     /// session then expires `ttl` after its latest part. Returns one result for each part, in their order.
     pub async fn record_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Vec<Recorded>> {
-        retry_transaction(|| self.try_record_parts(parts, ttl)).await
+        match self.record_new_parts(parts, ttl).await? {
+            Some(recorded) => Ok(recorded),
+            None => retry_transaction(|| self.try_record_parts(parts, ttl)).await,
+        }
+    }
+
+    /// Records parts by one command. Returns `None`, and changes nothing, if a read is necessary: the database is PostgreSQL, a
+    /// session is not in memory or has changed meanwhile, or a part has a lease or cannot be recorded.
+    async fn record_new_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Option<Vec<Recorded>>> {
+        let Some(writer) = &self.whole_writer else { return Ok(None) };
+        let turn = self.write.turn().await?;
+        let mut sessions = BTreeMap::new();
+        for new in parts {
+            let (_, after) = match sessions.entry(new.session) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => match self.snapshots.get(new.session) {
+                    Some(state) => entry.insert((Arc::clone(&state.session), (*state.session).clone())),
+                    None => return Ok(None),
+                },
+            };
+            if new.lease.is_some() || !new.is_new_in(after) || !new.add_to(after, ttl) {
+                return Ok(None);
+            }
+        }
+        let mut transaction = WholeTransaction::default();
+        for (before, after) in sessions.values() {
+            transaction.store(&self.snapshots, before, after)?;
+        }
+        let rows = parts.iter().map(|new| rows::part_row(new.session, &new.part)).collect::<Result<Vec<_>, _>>()?;
+        for rows in rows.chunks(MAX_ROWS) {
+            transaction.add(upload_part::Entity::insert_many(rows.to_vec()).build(DbBackend::Sqlite));
+        }
+        self.statement_counter.inc_by(transaction.statements);
+        if !writer.commit(transaction, turn).await? {
+            return Ok(None);
+        }
+        let recorded = |new: &NewPart| Some(Recorded::New(Box::new(sessions.get(&new.session)?.1.clone())));
+        Ok(parts.iter().map(recorded).collect())
     }
 
     async fn try_record_parts(&self, parts: &[NewPart], ttl: TimeDelta) -> Result<Vec<Recorded>> {
@@ -79,7 +137,7 @@ impl Db {
             };
             let (new_before, before) = (new.len(), session.clone());
             for &at in &indexes {
-                let NewPart { part, lease, tail, is_appended, .. } = &parts[at];
+                let new_part @ NewPart { part, lease, .. } = &parts[at];
                 if session.received.contains(part.part.number) {
                     let key = (id.0, i64::from(part.part.number));
                     let row = at_most_one(upload_part::Entity::find_by_id(key), &tx)
@@ -90,16 +148,13 @@ impl Db {
                     if before != *part {
                         recorded[at] = Some(Recorded::Replay(Box::new(session.clone()), before));
                     }
-                } else if session.tail_of(part.part).map(|tail| tail.sha256) != *tail {
+                } else if !new_part.is_new_in(&session) {
                     recorded[at] = Some(Recorded::OtherTail);
                 } else if let Some(lease) = lease
                     && !lease.delete(&tx).await?
                 {
                     recorded[at] = Some(Recorded::LeaseLost);
-                } else if !match is_appended {
-                    true => session.append_part(part.part, part.received_at, ttl),
-                    false => session.record_part(part.part, part.received_at, ttl),
-                } {
+                } else if !new_part.add_to(&mut session, ttl) {
                     recorded[at] = Some(Recorded::Closed(Box::new(session.clone())));
                 } else {
                     new.push(rows::part_row(id, part)?);
@@ -107,6 +162,7 @@ impl Db {
             }
             if new.len() > new_before {
                 session_change::store(&tx, &before, &session).await?;
+                tx.stores(&session);
             }
             for at in indexes {
                 recorded[at].get_or_insert_with(|| Recorded::New(Box::new(session.clone())));
@@ -136,4 +192,79 @@ async fn lock_sessions(
         return Err(missing_row("upload_session").into());
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait;
+
+    use super::*;
+    use crate::domain::{
+        AccountLimits, Clock, Digests, Metadata, OwnerName, PartPlan, SystemClock, Upload, UploadRequest,
+    };
+
+    const TTL: TimeDelta = TimeDelta::days(1);
+
+    /// A database with one session of three parts, whose state is in memory.
+    async fn with_session(folder: &std::path::Path) -> (Db, Session) {
+        let db = Db::open_sqlite(&folder.join("a.db")).await.unwrap();
+        db.migrate().await.unwrap();
+        let request = UploadRequest {
+            original_filename: "a".to_owned(),
+            content_type: "text/plain".to_owned(),
+            plan: PartPlan::new(30, 10).unwrap(),
+            declared_sha256: None,
+            declared_crc64nvme: None,
+            metadata: Metadata::default(),
+            idempotency_key: None,
+            auto_finalize: false,
+            upload_metadata: None,
+            retain_until: None,
+        };
+        let upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, SystemClock.now(), TTL);
+        db.create_upload(&upload, &AccountLimits::default()).await.unwrap();
+        db.state(&upload.session.owner, upload.session.id).await.unwrap();
+        (db, upload.session)
+    }
+
+    fn part(session: &Session, number: u32) -> NewPart {
+        let digests = Digests::of(b"0123456789");
+        let part = PartRecord {
+            part: session.plan.part(number).unwrap(),
+            sha256: digests.sha256,
+            crc64nvme: Some(digests.crc64nvme),
+            storage_etag: None,
+            received_at: SystemClock.now(),
+        };
+        NewPart { session: session.id, part, lease: None, tail: None, is_appended: false }
+    }
+
+    async fn stored(db: &Db, session: &Session) -> (String, u64, usize) {
+        let found = db.session(&session.owner, session.id).await.unwrap().unwrap();
+        (found.received.to_string(), found.version, db.all_parts(session).await.unwrap().len())
+    }
+
+    #[tokio::test]
+    async fn new_parts_of_a_session_in_memory_take_one_command_and_keep_its_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, session) = with_session(folder.path()).await;
+        let recorded = db.record_new_parts(&[part(&session, 3), part(&session, 1)], TTL).await.unwrap();
+        let recorded = recorded.expect("the session is in memory");
+        assert!(recorded.iter().all(|recorded| matches!(recorded, Recorded::New(now) if now.version == 3)));
+        let kept = db.state_in_memory(&session.owner, session.id).expect("the commit keeps the state");
+        assert_eq!(*kept.session, db.session(&session.owner, session.id).await.unwrap().unwrap());
+        assert_eq!(stored(&db, &session).await, ("1, 3".to_owned(), 3, 2));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_another_program_has_changed_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, session) = with_session(folder.path()).await;
+        db.write.execute_unprepared("UPDATE upload_session SET version = 41").await.unwrap();
+        assert!(db.record_new_parts(&[part(&session, 1)], TTL).await.unwrap().is_none());
+        assert_eq!(stored(&db, &session).await, (String::new(), 41, 0), "nothing changed");
+        let recorded = db.record_parts(&[part(&session, 1)], TTL).await.unwrap();
+        assert!(matches!(&recorded[..], [Recorded::New(now)] if now.version == 42));
+        assert_eq!(stored(&db, &session).await, ("1".to_owned(), 42, 1));
+    }
 }

@@ -19,7 +19,8 @@ pub(super) async fn store(tx: &Transaction, before: &Session, after: &Session) -
     changes::announce(tx, after).await
 }
 
-fn changed_columns(before: &Session, after: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
+/// The columns that a change sets.
+pub(super) fn changed_columns(before: &Session, after: &Session) -> Result<upload_session::ActiveModel, CorruptRow> {
     let mut row = session_update(after)?;
     if before.status == after.status {
         row.status = NotSet;

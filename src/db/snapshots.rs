@@ -10,12 +10,14 @@
 //! commit has ended, successfully or not, the session is *changing*:
 //!
 //! 1. When it begins to change, its state is removed.
-//! 2. While it changes, no state of it is kept.
+//! 2. While it changes, no read keeps a state of it.
 //! 3. A read keeps its state only if the session did not begin or end to change since the read began.
+//! 4. A commit that has succeeded keeps the state that it wrote, unless another change of the session began or ended since this
+//!    one began.
 //!
-//! So a kept state was read from the database at a moment without a commit of that session under way (2 and 3), and no commit
-//! has begun since (1). It is the last committed state. A cancelled request cannot break the rule: a commit that has begun runs
-//! to its end in a task of its own.
+//! So a kept state was read from the database at a moment without a commit of that session under way (2 and 3), or written by
+//! the last commit (4), and no commit has begun since (1). It is the last committed state. A cancelled request cannot break the
+//! rule: a commit that has begun runs to its end in a task of its own.
 //!
 //! On PostgreSQL, other nodes change sessions too. There, a state in memory answers a read only if it has the version that the
 //! database returned after the read had begun. A version names exactly one state.
@@ -30,7 +32,7 @@ use std::{
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::domain::{SessionId, SessionState};
+use crate::domain::{Session, SessionId, SessionState};
 
 /// Memory for all states with their encoded forms, in bytes. The least recently used ones are removed first.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -79,6 +81,12 @@ pub(super) struct Reading {
 pub(super) struct Changing {
     snapshots: Snapshots,
     id: SessionId,
+    /// [`Busy::changed`] after the change began.
+    began_at: u64,
+    /// The state that was in memory when the change began.
+    before: Option<SessionState>,
+    /// The state that the transaction writes, if it is known.
+    after: Option<SessionState>,
 }
 
 /// The states of each SQLite file that this process has open. The process, not the `Db`, is what `app/lock.rs` admits, so all
@@ -126,11 +134,12 @@ impl Snapshots {
     /// Begins a change of a session. The caller then commits it, and drops the returned value when the commit has ended.
     pub(super) fn begin_change(&self, id: SessionId) -> Changing {
         let mut state = self.state();
-        state.remove(id);
+        let before = state.remove(id);
         let busy = state.busy.entry(id).or_default();
         busy.changes += 1;
         busy.changed += 1;
-        Changing { snapshots: self.clone(), id }
+        let began_at = busy.changed;
+        Changing { snapshots: self.clone(), id, began_at, before, after: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,15 +148,15 @@ impl Snapshots {
 }
 
 impl State {
-    fn remove(&mut self, id: SessionId) {
-        if let Some(removed) = self.kept.pop(&id) {
-            self.kept_bytes -= removed.bytes;
-        }
+    fn remove(&mut self, id: SessionId) -> Option<SessionState> {
+        let removed = self.kept.pop(&id)?;
+        self.kept_bytes -= removed.bytes;
+        Some(removed.state)
     }
 
     fn keep(&mut self, state: SessionState) {
         let (id, bytes) = (state.session.id, memory_of(&state));
-        self.remove(id);
+        drop(self.remove(id));
         if bytes > MAX_STATE_BYTES {
             return;
         }
@@ -192,6 +201,29 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.snapshots.state().end(self.id, |busy| busy.reads -= 1);
+    }
+}
+
+impl Changing {
+    /// The session that changes.
+    pub(super) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Says that the transaction stores this session, and leaves the row of its file as it is.
+    pub(super) fn stores(&mut self, session: &Session) {
+        let file = self.before.as_ref().map(|before| Arc::clone(&before.file));
+        self.after =
+            file.map(|file| SessionState { session: Arc::new(session.clone()), file, encoded: Arc::default() });
+    }
+
+    /// Keeps the state that the transaction has written, unless another change began or ended meanwhile. The commit has succeeded.
+    pub(super) fn committed(&mut self) {
+        let Some(after) = self.after.take() else { return };
+        let mut all = self.snapshots.state();
+        if all.busy.get(&self.id).is_some_and(|busy| busy.changes == 1 && busy.changed == self.began_at) {
+            all.keep(after);
+        }
     }
 }
 
@@ -251,9 +283,10 @@ mod tests {
         Commit {
             change: usize,
         },
-        /// The commit has ended. If there was no `Commit` before, it has failed.
+        /// The commit has ended. If there was no `Commit` before, it has failed. If it is not `known`, its answer was lost.
         EndChange {
             change: usize,
+            known: bool,
         },
     }
 
@@ -265,7 +298,7 @@ mod tests {
             (read, any::<bool>()).prop_map(|(read, kept)| Step::EndRead { read, kept }),
             (change.clone(), session).prop_map(|(change, session)| Step::BeginChange { change, session }),
             change.clone().prop_map(|change| Step::Commit { change }),
-            change.prop_map(|change| Step::EndChange { change }),
+            (change, any::<bool>()).prop_map(|(change, known)| Step::EndChange { change, known }),
         ];
         proptest::collection::vec(step, 0..200)
     }
@@ -302,7 +335,7 @@ mod tests {
             let states = states();
             let mut rows = [1_u64; SESSIONS];
             let mut reads: BTreeMap<usize, (usize, Reading, Option<u64>)> = BTreeMap::new();
-            let mut changes: BTreeMap<usize, (usize, Changing)> = BTreeMap::new();
+            let mut changes: BTreeMap<usize, (usize, Changing, Option<u64>)> = BTreeMap::new();
             for step in steps {
                 match step {
                     Step::BeginRead { read, session } => {
@@ -322,15 +355,21 @@ mod tests {
                     }
                     Step::BeginChange { change, session } => {
                         changes.entry(change).or_insert_with(|| {
-                            (session, snapshots.begin_change(states[session].session.id))
+                            (session, snapshots.begin_change(states[session].session.id), None)
                         });
                     }
                     Step::Commit { change } => {
-                        if let Some((session, _)) = changes.get(&change) {
+                        if let Some((session, changing, committed)) = changes.get_mut(&change) && committed.is_none() {
                             rows[*session] += 1;
+                            *committed = Some(rows[*session]);
+                            changing.stores(&at_version(&states[*session], rows[*session]).session);
                         }
                     }
-                    Step::EndChange { change } => drop(changes.remove(&change)),
+                    Step::EndChange { change, known } => {
+                        if let Some((_, mut changing, Some(_))) = changes.remove(&change) && known {
+                            changing.committed();
+                        }
+                    }
                 }
                 for (state, row) in states.iter().zip(rows) {
                     let kept = snapshots.get(state.session.id).map(|kept| kept.session.version);
@@ -341,6 +380,24 @@ mod tests {
             prop_assert!(snapshots.state().busy.is_empty());
             prop_assert!(snapshots.state().kept_bytes <= memory * 2 * BASE_BYTES);
         }
+    }
+
+    #[test]
+    fn a_commit_keeps_the_state_that_it_wrote() {
+        let (snapshots, state) = (Snapshots::new(), states().remove(0));
+        let id = state.session.id;
+        let change = |version| {
+            let mut changing = snapshots.begin_change(id);
+            changing.stores(&at_version(&state, version).session);
+            changing.committed();
+        };
+        let kept = || snapshots.get(id).map(|kept| kept.session.version);
+        change(2);
+        assert_eq!(kept(), None, "the file is not known");
+        snapshots.begin_read(id).keep(&state);
+        change(2);
+        change(3);
+        assert_eq!(kept(), Some(3));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Opening SQLite: one file, one writer.
 //!
-//! Owns the settings of its connections. One connection writes; requests queue for it in `turns`, instead of polling
-//! for a lock. The other connections read, and in WAL mode never wait for the writer.
+//! Owns the settings of its connections. One connection writes at a time; requests queue for their turn in `turns`, instead of
+//! polling for a lock. The other connections read, and in WAL mode never wait for the writer.
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
@@ -19,6 +19,7 @@ use super::{
     pools::{Pool, Pools, Source},
     read_pool::{ReadPool, Target},
     snapshots::Snapshots,
+    whole_transaction::WholeWriter,
 };
 
 /// The number of connections for reads. sqlx runs each on its own thread.
@@ -58,7 +59,8 @@ impl Db {
         let observe = connect(options, 1).await?;
         let lookups = ReadPool::new(Target::Sqlite(Box::new(options.clone())), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
-        Ok(Self::new(pools, 1, ChangeSource::Sqlite(observe), Snapshots::of_file(file), statement_counter))
+        let (changes, whole_writer) = (ChangeSource::Sqlite(observe), WholeWriter::new(options.clone()));
+        Ok(Self::new(pools, 1, changes, Snapshots::of_file(file), Some(whole_writer), statement_counter))
     }
 }
 
@@ -83,6 +85,9 @@ impl Db {
                 let _ = observe.close_by_ref().await;
             }
             let _ = pool.write.close_by_ref().await;
+            if let Some(writer) = &self.whole_writer {
+                writer.close().await;
+            }
         };
         if tokio::time::timeout(super::ACQUIRE_TIMEOUT, close).await.is_err() {
             tracing::warn!("the database is still in use; the server stops without closing it");

@@ -30,10 +30,6 @@ use super::{
     socket::Socket,
 };
 
-/// Size of a connection's read buffer in bytes, and so of the largest request head. With hyper's default of 400 KiB, these
-/// buffers would take most of the memory of 64 uploads at once.
-const MAX_READ_BYTES: usize = 160 * 1024;
-
 /// How a connection is served.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
@@ -56,7 +52,7 @@ where
     let peer = Arc::clone(socket.peer());
     // HTTP/1.1 alone: clients use HTTP/2 only over TLS, which a proxy terminates.
     let mut http = http1::Builder::new();
-    http.max_buf_size(MAX_READ_BYTES).keep_alive(keeps_alive);
+    http.keep_alive(keeps_alive);
     let requests =
         Requests { router, peer: Arc::clone(&peer), interim_slot: Arc::clone(socket.interim_slot()), closing };
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), requests).with_upgrades());

@@ -117,10 +117,15 @@ impl Service {
             return Err(Error::session_closed(&session));
         }
         let reservation = self.reserve_room(part.size_bytes).await?;
-        let this = Arc::clone(self);
-        // Detached: if the request were dropped after the store started a multipart upload and before its id is
-        // recorded, the server could never free that upload.
-        let mut session = self.run_detached(async move { this.ensure_upload_started(session).await }).await?;
+        let mut session = match self.storage.as_multipart() {
+            None => session,
+            // Detached: if the request were dropped after the store started a multipart upload and before its id is
+            // recorded, the server could never free that upload.
+            Some(_) => {
+                let this = Arc::clone(self);
+                self.run_detached(async move { this.ensure_upload_started(session).await }).await?
+            }
+        };
         let IncomingPart { declared_sha256, body, .. } = incoming;
         let mut body = Body::new(body, part, superseded);
         self.compare_tail(&mut session, part, &mut body).await?;

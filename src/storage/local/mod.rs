@@ -8,6 +8,7 @@
 //! recorded: that is in the database.
 
 mod binding;
+mod blocks;
 mod content;
 mod dir_entries;
 mod file_system;
@@ -27,6 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use blocks::Blocks;
 use dir_entries::{expect_size, list, list_next, remove, rename_durably, sync_dir};
 use futures_util::StreamExt;
 use open_file::OpenFile;
@@ -58,6 +60,7 @@ pub struct LocalDisk {
     /// The files to which requests are writing parts.
     open: Arc<Mutex<HashMap<SessionId, Weak<OpenFile>>>>,
     arrivals: Arc<small_file::Arrivals>,
+    blocks: Blocks,
     /// The rest of the folder `uploading/`, for [`FolderStorage::next_uploads`].
     listing: Arc<Mutex<Option<ReadDir>>>,
 }
@@ -146,7 +149,14 @@ impl Storage for LocalDisk {
         };
         let (this, session) = (self.clone(), session.clone());
         let upload = off_thread(move || this.upload(&session)).await?;
-        Ok(Box::new(part_writer::LocalPartWriter::new(upload, offset, hasher, self.sync, write_guard)))
+        Ok(Box::new(part_writer::LocalPartWriter::new(
+            upload,
+            offset,
+            hasher,
+            self.sync,
+            self.blocks.clone(),
+            write_guard,
+        )))
     }
 
     async fn complete(&self, session: &Session, _: &[PartRecord]) -> Result<String> {

@@ -16,6 +16,7 @@ use super::{
     LocalDisk, UNFINISHED, UPLOADING,
     dir_entries::{lost_or, sync_dir},
     mtime_mark,
+    part_writer::UnwrittenBlock,
 };
 use crate::{
     domain::{Session, SessionId},
@@ -28,8 +29,8 @@ use crate::{
 pub(super) struct OpenFile {
     pub(super) file: File,
     pub(super) writes: mtime_mark::WriteTracker,
-    /// Group commit: one sync makes all parts durable that were written to this file while the previous sync ran.
-    pub(super) syncs: GroupCommit<(), std::result::Result<(), Arc<io::Error>>>,
+    /// Group commit: one sync makes all parts durable whose last bytes arrived while the previous sync ran.
+    pub(super) syncs: GroupCommit<UnwrittenBlock, std::result::Result<(), Arc<io::Error>>>,
 }
 
 impl LocalDisk {

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ARRIVING, LocalDisk, STORED, SyncParts, UPLOADING, dir_entries::sync_dir, file_system};
+use super::{ARRIVING, LocalDisk, STORED, SyncParts, UPLOADING, blocks::Blocks, dir_entries::sync_dir, file_system};
 use crate::storage::{Error, Result};
 
 impl LocalDisk {
@@ -41,6 +41,7 @@ impl LocalDisk {
             creation: Arc::default(),
             open: Arc::default(),
             arrivals: Arc::default(),
+            blocks: Blocks::default(),
             listing: Arc::default(),
         }
     }
