@@ -1,30 +1,26 @@
 //! `partway move`: copies everything of a stopped server to another database and another storage.
 //!
-//! Owns the flags of the target, the progress, and the text and JSON of the report. Does not own the move: that is
+//! Owns the flags of the target, and the text and JSON of the report. Does not own the move: that is
 //! `service/moving`.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::ensure;
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::{
     flags::StoreFlags,
     output::{OutputFlags, answer, is_json, is_quiet, note},
-    progress::{draw_target, line},
+    progress::MovingProgress,
 };
 use crate::{
     app::{MoveStorages, Moving, plan_move},
     config::Config,
     domain::SystemClock,
-    service::{LeftBehind, MissingParts, MoveOptions, MoveOutcome, MovePlan, MoveProgress, MoveReport},
+    service::{LeftBehind, MissingParts, MoveOptions, MoveOutcome, MovePlan, MoveReport},
 };
-
-const STYLE: &str = "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
-/// The time between two plain lines, if standard error is not a terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 #[command(after_help = "The flags without `to` name the source, as for `partway serve`. See docs/moving.md.")]
@@ -90,43 +86,19 @@ impl Move {
     }
 
     async fn run_move(&self, moving: &mut Moving) -> anyhow::Result<MoveReport> {
-        let bar = ProgressBar::with_draw_target(None, draw_target());
-        bar.set_style(ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix("copying");
-        let moved = bar.clone();
-        let on_progress = Arc::new(move |progress| show(&moved, progress));
-        let options = MoveOptions { leaves_behind: self.leave_behind, ends_uploads: self.end_uploads, on_progress };
-        let mut lines = tokio::time::interval(LINE_INTERVAL);
-        lines.tick().await;
-        let mut running = Box::pin(moving.run(&options));
-        let report = loop {
-            tokio::select! {
-                report = &mut running => break report,
-                _ = lines.tick() => if bar.is_hidden() && !bar.is_finished() {
-                    note(line(&bar));
-                }
-            }
+        let progress = Arc::new(MovingProgress::new());
+        let shown = Arc::clone(&progress);
+        let options = MoveOptions {
+            leaves_behind: self.leave_behind,
+            ends_uploads: self.end_uploads,
+            on_progress: Arc::new(move |happened| shown.show(happened)),
         };
-        bar.finish_and_clear();
+        let report = tokio::select! {
+            report = moving.run(&options) => report,
+            never = progress.print_lines() => match never {},
+        };
+        progress.clear();
         report
-    }
-}
-
-fn show(bar: &ProgressBar, progress: MoveProgress) {
-    match progress {
-        MoveProgress::Planned { bytes } => {
-            note(format_args!("{} to copy", HumanBytes(bytes)));
-            bar.set_length(bytes);
-        }
-        MoveProgress::Passed { bytes } => bar.inc(bytes),
-        MoveProgress::Waiting { pause, why } => {
-            bar.suspend(|| note(format_args!("{why}; trying again in {} s", pause.as_secs())));
-        }
-        MoveProgress::CopyingRows => {
-            bar.finish_and_clear();
-            note("copying the rows of the database");
-        }
-        MoveProgress::Checking => note("checking the target"),
     }
 }
 

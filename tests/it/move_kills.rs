@@ -71,13 +71,13 @@ async fn what_is_tried_again_counts_once_in_the_progress() {
     let house = House::new(&Place::Folder).await;
     let (target, faults) = (MoveTarget::new(&Place::objects()), Faults::default());
     faults.fail(When::Before, Step::Complete, Cause::Silent);
-    let (passed, waited) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (passed, retried) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let on_progress = {
-        let (passed, waited, faults) = (Arc::clone(&passed), Arc::clone(&waited), faults.clone());
+        let (passed, retried, faults) = (Arc::clone(&passed), Arc::clone(&retried), faults.clone());
         move |progress| match progress {
             MoveProgress::Passed { bytes } => drop(passed.fetch_add(bytes, Ordering::Relaxed)),
-            MoveProgress::Waiting { .. } => {
-                waited.fetch_add(1, Ordering::Relaxed);
+            MoveProgress::Retrying { .. } => {
+                retried.fetch_add(1, Ordering::Relaxed);
                 faults.heal();
             }
             _ => {}
@@ -88,7 +88,7 @@ async fn what_is_tried_again_counts_once_in_the_progress() {
     let report = moving.run(&options).await.unwrap();
     moving.close().await;
     assert_eq!(report.outcome, MoveOutcome::Ready, "{report:?}");
-    assert!(waited.load(Ordering::Relaxed) > 0);
+    assert!(retried.load(Ordering::Relaxed) > 0);
     assert_eq!(passed.load(Ordering::Relaxed), report.plan.file_bytes + report.plan.open_bytes);
     drop(target.app().await);
 }

@@ -104,9 +104,8 @@ impl Carry {
             }
             Failure::TargetLost(error) => Err(error.into()),
             Failure::Stop(error) if error.code().is_retryable() && tries.pauses < PAUSES.len() => {
-                let pause = PAUSES[tries.pauses];
-                (self.options.on_progress)(MoveProgress::Waiting { pause, why: error.with_causes() });
-                tokio::time::sleep(pause).await;
+                (self.options.on_progress)(MoveProgress::Retrying { reason: error.with_causes() });
+                tokio::time::sleep(PAUSES[tries.pauses]).await;
                 tries.pauses += 1;
                 Ok(())
             }

@@ -21,7 +21,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use chrono::TimeDelta;
@@ -86,11 +85,9 @@ pub enum MoveProgress {
         bytes: u64,
     },
     /// An upload could not be copied, and is tried again.
-    Waiting {
-        /// How long the move waits before.
-        pause: Duration,
+    Retrying {
         /// What has failed.
-        why: String,
+        reason: String,
     },
     /// All bytes are copied. The rows follow.
     CopyingRows,
