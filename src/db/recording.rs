@@ -222,7 +222,8 @@ mod tests {
             retain_until: None,
         };
         let upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, SystemClock.now(), TTL);
-        db.create_upload(&upload, &AccountLimits::default()).await.unwrap();
+        let limits = AccountLimits { max_bytes: None, max_open_sessions: 9 };
+        db.create_upload(&upload, &limits).await.unwrap();
         db.state(&upload.session.owner, upload.session.id).await.unwrap();
         (db, upload.session)
     }
@@ -253,7 +254,7 @@ mod tests {
         assert!(recorded.iter().all(|recorded| matches!(recorded, Recorded::New(now) if now.version == 3)));
         let kept = db.state_in_memory(&session.owner, session.id).expect("the commit keeps the state");
         assert_eq!(*kept.session, db.session(&session.owner, session.id).await.unwrap().unwrap());
-        assert_eq!(stored(&db, &session).await, ("1, 3".to_owned(), 3, 2));
+        assert_eq!(stored(&db, &session).await, ("1,3".to_owned(), 3, 2));
     }
 
     #[tokio::test]

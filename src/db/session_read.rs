@@ -76,7 +76,8 @@ impl Db {
         }
     }
 
-    /// The last committed state of the owner's session with this id, from memory if it is there.
+    /// The last committed state of the owner's session with this id, from memory if it is there. Its `storage_upload` and
+    /// `keeps_part_records` may be older: see `snapshots`.
     pub async fn state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
         if let Some(kept) = self.kept(owner, id) {
             if !self.is_shared() {

@@ -19,6 +19,9 @@
 //! the last commit (4), and no commit has begun since (1). It is the last committed state. A cancelled request cannot break the
 //! rule: a commit that has begun runs to its end in a task of its own.
 //!
+//! Two fields change without a version and without `Transaction::changes`, because no status shows them: the multipart upload of
+//! an object store, and whether the records of the parts are kept. Whoever needs them reads the row.
+//!
 //! On PostgreSQL, other nodes change sessions too. There, a state in memory answers a read only if it has the version that the
 //! database returned after the read had begun. A version names exactly one state.
 

@@ -100,7 +100,7 @@ impl Service {
     where
         B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
     {
-        let session = self.own_session(principal, id).await?;
+        let session = self.session_for_part(principal, id).await?;
         let part = acceptable(&session, &incoming)?;
         if session.received.contains(part.number) {
             return self.replay(principal, session, part, incoming).await;
@@ -108,7 +108,7 @@ impl Service {
         let Some(claim) = self.claims.take(id, part.number).await else { return Err(Error::busy(SUPERSEDED)) };
         let superseded = claim.superseded();
         // Read again under the claim: the request that had it before may have recorded the part.
-        let session = self.own_session(principal, id).await?;
+        let session = self.session_for_part(principal, id).await?;
         if session.received.contains(part.number) {
             drop(claim);
             return self.replay(principal, session, part, incoming).await;
@@ -145,6 +145,15 @@ impl Service {
         let this = Arc::clone(self);
         let complete = WholePart { part, staged, is_appended: false };
         self.run_detached(async move { this.persist(session, complete).await }).await
+    }
+
+    /// The caller's session. With a folder its last committed state, which needs no statement if it is in memory. With an object
+    /// store its row, because a state in memory may lack the multipart upload; see `db/snapshots.rs`.
+    async fn session_for_part(&self, principal: &Principal, id: SessionId) -> Result<Session> {
+        match self.storage.as_multipart() {
+            None => Ok((*self.state(principal, id).await?.session).clone()),
+            Some(_) => self.own_session(principal, id).await,
+        }
     }
 
     /// Reads as many bytes of a part as its tail has, and compares them with the tail: its bytes never change.

@@ -94,8 +94,7 @@ impl Service {
     }
 
     pub(super) async fn own_session(&self, principal: &Principal, id: SessionId) -> Result<Session> {
-        let state = self.db.state(scope::session(principal, id)?, id).await?;
-        Ok((*state.ok_or_else(|| Error::not_found("session"))?.session).clone())
+        self.db.session(scope::session(principal, id)?, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 }
 

@@ -20,15 +20,16 @@ async fn create(user: &TestUser, name: &str) -> String {
     created["session_id"].as_str().unwrap().to_owned()
 }
 
-/// Creates three sessions with one part each. Makes the second one invalid.
-async fn three(app: &TestApp, user: &TestUser, statement: &'static str) -> [String; 3] {
+/// Creates three sessions with one part each. Makes the second one invalid, and restarts the server.
+async fn three(app: TestApp, user: TestUser, statement: &'static str) -> (TestApp, TestUser, [String; 3]) {
     app.expect_damage();
-    let ids = [create(user, "a.bin").await, create(user, "bad.bin").await, create(user, "b.bin").await];
+    let ids = [create(&user, "a.bin").await, create(&user, "bad.bin").await, create(&user, "b.bin").await];
     for id in &ids {
         user.put_parts(id, &file_bytes(25), [1]).await;
     }
     app.execute(statement).await;
-    ids
+    let (app, user) = app.restarted_with(user).await;
+    (app, user, ids)
 }
 
 async fn listed(user: &TestUser) -> Vec<String> {
@@ -49,7 +50,7 @@ async fn the_other_sessions_are_listed_and_the_invalid_one_can_be_aborted() {
     for statement in BREAK {
         let app = TestApp::on_disk().await;
         let user = app.user("ann").await;
-        let [older, bad, newer] = three(&app, &user, statement).await;
+        let (app, user, [older, bad, newer]) = three(app, user, statement).await;
         let others = [json!(newer).to_string(), json!(older).to_string()];
         assert_eq!(listed(&user).await, others, "{statement}");
         let list = "{ uploadSessions(last: 2) { nodes { id file { metadata } } } }";
@@ -80,7 +81,7 @@ async fn the_other_sessions_are_listed_and_the_invalid_one_can_be_aborted() {
 async fn an_abort_of_an_invalid_session_by_graphql_returns_no_session() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
-    let [_, bad, _] = three(&app, &user, BREAK[0]).await;
+    let (app, user, [_, bad, _]) = three(app, user, BREAK[0]).await;
     let abort =
         "mutation($id: ID!) { abortUploadSession(input: { id: $id }) { uploadSession { id } userErrors { code } } }";
     let answer = user.data(abort, json!({ "id": bad })).await;
@@ -96,7 +97,7 @@ async fn a_session_without_the_row_of_its_file_is_an_error_and_can_be_aborted() 
         "" => "PRAGMA foreign_keys = OFF; DELETE FROM upload_file WHERE original_filename = 'bad.bin'",
         _ => "SET session_replication_role = replica; DELETE FROM upload_file WHERE original_filename = 'bad.bin'",
     };
-    let [_, bad, _] = three(&app, &user, without_keys).await;
+    let (app, user, [_, bad, _]) = three(app, user, without_keys).await;
     assert_eq!(user.get(&format!("/uploads/sessions/{bad}")).await.problem(), (500, "INTERNAL".to_owned()));
     let query = "query($id: ID!) { with: uploadSession(id: $id) { status file { id } } without: uploadSession(id: $id) { status } }";
     let answer = user.post("/graphql", json!({ "query": query, "variables": { "id": bad } })).await.json();
@@ -112,9 +113,9 @@ async fn a_session_without_the_row_of_its_file_is_an_error_and_can_be_aborted() 
 async fn an_invalid_part_is_an_error_of_its_session_only() {
     let app = TestApp::on_disk().await;
     let user = app.user("ann").await;
-    let ids = three(
-        &app,
-        &user,
+    let (_app, user, ids) = three(
+        app,
+        user,
         "UPDATE upload_part SET size_bytes = 7 WHERE session_id IN
          (SELECT id FROM upload_session WHERE filename_key = 'bad.bin')",
     )
@@ -131,7 +132,7 @@ async fn the_sweep_ends_an_invalid_session_only_if_its_row_says_that_it_has_expi
     for statement in BREAK {
         let app = TestApp::on_disk().await;
         let user = app.user("ann").await;
-        let [older, ..] = three(&app, &user, statement).await;
+        let (app, user, [older, ..]) = three(app, user, statement).await;
         app.service.sweep().await;
         assert_eq!(app.bytes_on_disk().len(), 3, "{statement}");
         for _ in 0..8 {

@@ -14,6 +14,7 @@ async fn app_with_sessions(count: usize) -> (TestApp, TestUser, Vec<String>) {
         user.put_parts(&id, &file, [1, 2, 4]).await;
         ids.push(id);
     }
+    let (app, user) = app.restarted_with(user).await;
     (app, user, ids)
 }
 
@@ -78,6 +79,7 @@ async fn one_session_with_many_parts_takes_one_statement() {
     let file = file_bytes(3_000);
     let id = user.create_id(file.len()).await;
     user.put_parts(&id, &file, (1..=300).step_by(2)).await;
+    let (app, user) = app.restarted_with(user).await;
     let query = "query($id: ID!) { uploadSession(id: $id) { completedParts receivedParts { first last } missingParts { count } } }";
     let (statements, data) = app.statements(user.data(query, json!({ "id": id }))).await;
     assert_eq!((statements, &data["uploadSession"]["completedParts"]), (1, &json!(150)));

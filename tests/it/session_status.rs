@@ -28,6 +28,7 @@ async fn a_status_read_is_one_statement_for_any_number_of_parts() {
     let path = format!("/uploads/sessions/{id}");
     let (none, _) = app.statements(user.get(&path)).await;
     user.put_parts(&id, &file, (1..=500).step_by(2)).await;
+    let (app, user) = app.restarted_with(user).await;
     let (many, answer) = app.statements(user.get(&path)).await;
     assert_eq!((none, many), (1, 1));
     assert_eq!(answer.json()["completed_parts"], 250);

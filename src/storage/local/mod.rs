@@ -12,6 +12,7 @@ mod blocks;
 mod content;
 mod dir_entries;
 mod file_system;
+mod folder;
 mod mtime_mark;
 mod open_file;
 mod opening;
@@ -20,16 +21,15 @@ mod small_file;
 
 use std::{
     collections::HashMap,
-    fs::{self, ReadDir},
+    fs::ReadDir,
     ops::Range,
     path::PathBuf,
     sync::{Arc, Weak},
-    time::SystemTime,
 };
 
 use async_trait::async_trait;
 use blocks::Blocks;
-use dir_entries::{expect_size, list, list_next, remove, rename_durably, sync_dir};
+use dir_entries::{expect_size, list, remove, rename_durably, sync_dir};
 use futures_util::StreamExt;
 use open_file::OpenFile;
 use parking_lot::Mutex;
@@ -38,10 +38,7 @@ use sha2::{Digest, Sha256};
 pub use small_file::ArrivingFile;
 use uuid::Uuid;
 
-use super::{
-    AbandonedFile, ByteStream, Compared, Error, FolderStorage, PartWriter, PersistedFile, Result, Storage, WriteGuard,
-    off_thread,
-};
+use super::{ByteStream, Compared, Error, FolderStorage, PartWriter, Result, Storage, WriteGuard, off_thread};
 use crate::domain::{FileId, Hasher, Part, PartRecord, Session, SessionId, Tail};
 
 const UPLOADING: &str = "uploading";
@@ -226,62 +223,5 @@ impl Storage for LocalDisk {
             expect_size(place, size_bytes)
         })
         .await
-    }
-}
-
-#[async_trait]
-impl FolderStorage for LocalDisk {
-    async fn uploads(&self) -> Result<Vec<SessionId>> {
-        Ok(list(self.root.join(UPLOADING)).await?.into_iter().map(SessionId).collect())
-    }
-
-    async fn next_uploads(&self, limit: usize) -> Result<Vec<SessionId>> {
-        let found = list_next(self.root.join(UPLOADING), Arc::clone(&self.listing), limit).await?;
-        Ok(found.into_iter().map(SessionId).collect())
-    }
-
-    async fn discard_upload(&self, session: SessionId) -> Result<()> {
-        let (uploading, creation) = (self.uploading(session), Arc::clone(&self.creation));
-        off_thread(move || {
-            // A concurrent first part may be about to rename the unfinished file.
-            let _no_concurrent_creation = creation.lock();
-            remove(&uploading.with_extension(UNFINISHED))?;
-            remove(&uploading)
-        })
-        .await
-    }
-
-    async fn externally_modified_at(&self, session: &Session) -> Result<Option<SystemTime>> {
-        let paths = self.paths(session);
-        off_thread(move || {
-            let Some(file) = paths.iter().find_map(|path| fs::metadata(path).ok()) else { return Ok(None) };
-            let modified_at = if mtime_mark::is_set(&file) { None } else { file.modified().ok() };
-            Ok(modified_at)
-        })
-        .await
-    }
-
-    fn receive_file(&self, id: FileId) -> ArrivingFile {
-        self.begin(id)
-    }
-
-    async fn persist_file(&self, arriving: &mut ArrivingFile) -> Result<PersistedFile> {
-        self.persist(arriving).await
-    }
-
-    async fn keep_file(&self, id: FileId) -> Result<()> {
-        self.keep(id).await
-    }
-
-    async fn discard_file(&self, arriving: ArrivingFile) -> Result<()> {
-        self.stop_and_remove(arriving).await
-    }
-
-    async fn abandoned_files(&self) -> Result<Vec<AbandonedFile>> {
-        self.abandoned().await
-    }
-
-    async fn discard_abandoned(&self, id: FileId) -> Result<()> {
-        self.remove_arriving(id).await
     }
 }

@@ -113,6 +113,16 @@ impl TestApp {
         self.beside().await
     }
 
+    /// Another process on the same data, as after a restart: no state of a session is in its memory.
+    pub(crate) async fn restarted_with(self, user: TestUser) -> (Self, TestUser) {
+        let TestUser { router, token } = user;
+        let (data, config) = (Arc::clone(&self.data), self.config.clone());
+        drop((self, router));
+        let app = Self::open(data, Some(config), &Faults::default()).await;
+        let user = TestUser { router: app.router.clone(), token };
+        (app, user)
+    }
+
     /// Another process on the same data, at the same time.
     pub(crate) async fn beside(&self) -> Self {
         self.beside_with(&Faults::default()).await
