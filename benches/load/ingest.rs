@@ -17,6 +17,8 @@ use crate::{
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
+/// The default size of a part, in MiB.
+const PART_MIB: u64 = 8;
 const SMALL: u64 = 64 * 1024;
 
 /// One load of uploads.
@@ -215,12 +217,12 @@ pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     };
     let mut all = Vec::new();
     for (case, settings, upload) in [
-        ("4 connections", &[][..], upload(4, 5)),
-        ("1 connection", &[][..], upload(1, 5)),
-        ("64 connections", &[][..], upload(64, 5)),
+        ("4 connections", &[][..], upload(4, PART_MIB)),
+        ("1 connection", &[][..], upload(1, PART_MIB)),
+        ("64 connections", &[][..], upload(64, PART_MIB)),
         ("4 connections, parts of 64 MiB", &[][..], upload(4, 64)),
-        ("4 connections, file_sha256 = \"always\"", &[("PARTWAY_FILE_SHA256", "always")][..], upload(4, 5)),
-        ("4 connections, sync = \"os\"", &[("PARTWAY_SYNC", "os")][..], upload(4, 5)),
+        ("4 connections, file_sha256 = \"always\"", &[("PARTWAY_FILE_SHA256", "always")][..], upload(4, PART_MIB)),
+        ("4 connections, sync = \"os\"", &[("PARTWAY_SYNC", "os")][..], upload(4, PART_MIB)),
     ] {
         let (measured, finishing) = compare(work, case, settings, "sink", upload, effort)?;
         all.push((measured, finishing));
@@ -231,7 +233,7 @@ pub(crate) fn large(work: &Path, effort: &Effort) -> anyhow::Result<()> {
         cells.push(format!("{:.0}", median(finishing.iter().map(|took| took.as_secs_f64() * 1e3))));
         cells
     });
-    report::table(&format!("A file of {} MiB in parts of 5 MiB", effort.file_mib), &head, rows);
+    report::table(&format!("A file of {} MiB in parts of {PART_MIB} MiB", effort.file_mib), &head, rows);
     report::save("ingest", &all)
 }
 

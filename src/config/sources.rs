@@ -250,7 +250,7 @@ mod tests {
     fn the_defaults_are_those_of_the_documentation() {
         let config = load("", &[], &json!({})).unwrap();
         assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(config.limits.chunk_size, ByteSize::mib(5));
+        assert_eq!(config.limits.chunk_size, ByteSize::mib(8));
         assert_eq!((config.limits.max_parts, config.limits.session_ttl), (10_000, TimeDelta::days(7)));
         assert_eq!(config.stores.database().unwrap(), DatabaseTarget::Sqlite(PathBuf::from("data/partway.db")));
         assert_eq!(config.stores.storage().unwrap(), StorageTarget::Folder(PathBuf::from("data/files")));

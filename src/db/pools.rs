@@ -32,8 +32,8 @@ use crate::{
 pub(super) enum Source {
     /// Nothing: the server never replaces the pools of a SQLite file.
     Sqlite,
-    /// `connections` is the largest number of connections in all pools together.
-    Postgres { target: Box<PgConnectOptions>, connections: u32, metrics: DbMetrics },
+    /// `connections` is the largest number of connections in all pools together. `set_up` is executed on each of them.
+    Postgres { target: Box<PgConnectOptions>, connections: u32, set_up: &'static str, metrics: DbMetrics },
 }
 
 /// Separate pools for writes, for reads, and for reads of one session.
@@ -82,11 +82,11 @@ impl Pools {
         let is_usable = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_abandoned());
         let current = Arc::clone(&self.current.read());
         match &self.source {
-            Source::Postgres { target, connections, metrics } if !is_usable(&current) => {
+            Source::Postgres { target, connections, set_up, metrics } if !is_usable(&current) => {
                 let mut current = self.current.write();
                 // Another request may have replaced them already.
                 if !is_usable(&current) {
-                    *current = Arc::new(super::postgres::pool(target, *connections, metrics));
+                    *current = Arc::new(super::postgres::pool(target, *connections, set_up, metrics));
                 }
                 Arc::clone(&current)
             }

@@ -108,10 +108,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_500_mib_file_has_100_parts_of_5_mib() {
-        let plan = PartPlan::choose(524_288_000, 5 * MIB, 10_000).unwrap();
-        assert_eq!((plan.chunk_size_bytes(), plan.total_parts()), (5 * MIB, 100));
-        assert_eq!(plan.part(100), Some(Part { number: 100, offset_bytes: 99 * 5 * MIB, size_bytes: 5 * MIB }));
+    fn a_file_of_800_mib_has_100_parts_of_8_mib() {
+        let plan = PartPlan::choose(800 * MIB, 8 * MIB, 10_000).unwrap();
+        assert_eq!((plan.chunk_size_bytes(), plan.total_parts()), (8 * MIB, 100));
+        assert_eq!(plan.part(100), Some(Part { number: 100, offset_bytes: 99 * 8 * MIB, size_bytes: 8 * MIB }));
         assert_eq!((plan.part(0), plan.part(101)), (None, None));
     }
 

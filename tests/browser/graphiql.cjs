@@ -9,6 +9,9 @@ const assert = require("node:assert");
 const { launch } = require("./browser.cjs");
 const { belowPath } = require("./pages.cjs");
 
+/** The default size of a part. */
+const PART = 8 * 1024 * 1024;
+
 /** Starts `partway serve` on a folder of its own; resolves to what it printed at its first start. */
 function serve(binary, data) {
   const server = spawn(binary, ["serve", "--listen", "127.0.0.1:0", "--data", data], { stdio: ["ignore", "pipe", "ignore"] });
@@ -28,7 +31,7 @@ async function create(base, token) {
   const response = await fetch(`${base}/uploads/sessions`, {
     method: "POST",
     headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-    body: JSON.stringify({ original_filename: "holiday.mp4", total_size_bytes: 50_000_000 }),
+    body: JSON.stringify({ original_filename: "holiday.mp4", total_size_bytes: 5 * PART }),
   });
   assert.equal(response.status, 201);
   return (await response.json()).session_id;
@@ -49,9 +52,9 @@ async function watch(page, base, token, id) {
       headers: { Authorization: `Bearer ${token}` },
       body: new Uint8Array(size),
     });
-  assert.equal((await put(3, 5_242_880)).status, 201);
+  assert.equal((await put(3, PART)).status, 201);
   await page.locator(".result-window", { hasText: '"receivedPartsText": "3"' }).waitFor();
-  assert.equal((await put(4, 5_242_880)).status, 201);
+  assert.equal((await put(4, PART)).status, 201);
   await page.locator(".result-window", { hasText: '"receivedPartsText": "3-4"' }).waitFor();
 }
 

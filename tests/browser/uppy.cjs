@@ -7,6 +7,14 @@ const { join } = require("node:path");
 const { launch } = require("./browser.cjs");
 const { servePage } = require("./pages.cjs");
 
+const MIB = 1024 * 1024;
+exports.MIB = MIB;
+/** The default size of a part. */
+exports.PART = 8 * MIB;
+/** The size of a file of three parts, and how much of it arrives before a break: a part and the beginning of the next one. */
+exports.SIZE = 20 * MIB;
+exports.CUT = 10 * MIB;
+
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 /**

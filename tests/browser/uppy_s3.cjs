@@ -3,14 +3,12 @@
 const assert = require("node:assert");
 const { randomBytes } = require("node:crypto");
 const { join } = require("node:path");
-const { runUppy } = require("./uppy.cjs");
-
-const MIB = 1024 * 1024;
+const { CUT, MIB, PART, SIZE, runUppy } = require("./uppy.cjs");
 
 const uploads = ({ server, proxy, pages, request, api, sessions, file, open, close, choose, upload, uploadUntil, untilStatus, assertStored }) => ({
-  "files of 0 bytes, 1 byte and 12 MiB are stored": async () => {
+  "files of 0 bytes, 1 byte and 20 MiB are stored": async () => {
     const page = await open();
-    const files = [file("empty.bin", 0), file("one.bin", 1), file("twelve.bin", 12 * MIB)];
+    const files = [file("empty.bin", 0), file("one.bin", 1), file("twenty.bin", SIZE)];
     await choose(page, ...files);
     assert.deepEqual(await upload(page), []);
     await assertStored(...files);
@@ -21,9 +19,9 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
   },
   "after a reload in the middle, Golden Retriever goes on, and only missing parts are sent": async () => {
     const page = await open({ limit: 1 });
-    const chosen = file("reloaded.bin", 12 * MIB);
+    const chosen = file("reloaded.bin", SIZE);
     await choose(page, chosen);
-    await uploadUntil(page, 7 * MIB, () => page.reload());
+    await uploadUntil(page, CUT, () => page.reload());
     assert.deepEqual((await sessions(chosen))[0].received_parts, ["1"]);
     page.puts.length = 0;
     await page.getByText("Session restored").waitFor();
@@ -35,10 +33,10 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
     await close(page);
   },
   "another page that gets the same file sends only missing parts": async () => {
-    const chosen = file("again.bin", 12 * MIB);
+    const chosen = file("again.bin", SIZE);
     const first = await open({ limit: 1 });
     await choose(first, chosen);
-    await uploadUntil(first, 7 * MIB, () => close(first));
+    await uploadUntil(first, CUT, () => close(first));
     const second = await open();
     await choose(second, chosen);
     assert.deepEqual(await upload(second), []);
@@ -49,9 +47,9 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
   "an upload goes on after a cut connection, and after the server was killed": async () => {
     for (const [name, meanwhile] of [["cut.bin", undefined], ["killed.bin", () => server.restart("SIGKILL")]]) {
       const page = await open();
-      const chosen = file(name, 12 * MIB);
+      const chosen = file(name, SIZE);
       await choose(page, chosen);
-      proxy.cutAfter(6 * MIB, meanwhile);
+      proxy.cutAfter(CUT, meanwhile);
       assert.deepEqual(await upload(page), []);
       await assertStored(chosen);
       await close(page);
@@ -59,9 +57,9 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
   },
   "a paused upload goes on with missing parts": async () => {
     const page = await open({ limit: 1 });
-    const chosen = file("paused.bin", 12 * MIB);
+    const chosen = file("paused.bin", SIZE);
     await choose(page, chosen);
-    await uploadUntil(page, 7 * MIB, () => page.evaluate(() => uppy.pauseAll()));
+    await uploadUntil(page, CUT, () => page.evaluate(() => uppy.pauseAll()));
     assert.deepEqual((await sessions(chosen))[0].received_parts, ["1"]);
     page.puts.length = 0;
     const complete = page.evaluate(() => new Promise((resolve) => uppy.once("complete", ({ failed }) => resolve(failed))));
@@ -75,16 +73,16 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
     const cancellations = [["removed.bin", () => uppy.removeFile(uppy.getFiles()[0].id)], ["cancelled.bin", () => uppy.cancelAll()]];
     for (const [name, cancel] of cancellations) {
       const page = await open();
-      const chosen = file(name, 12 * MIB);
+      const chosen = file(name, SIZE);
       await choose(page, chosen);
-      await uploadUntil(page, 6 * MIB, () => page.evaluate(cancel));
+      await uploadUntil(page, CUT, () => page.evaluate(cancel));
       await untilStatus(chosen, "ABORTED");
       await close(page);
     }
   },
   "a failed upload keeps its parts until its file is removed": async () => {
     const page = await open({ limit: 1 });
-    const chosen = file("failed.bin", 12 * MIB);
+    const chosen = file("failed.bin", SIZE);
     const answer = { status: 400, headers: { "Access-Control-Allow-Origin": pages.origin }, json: { detail: "no", retryable: false } };
     await page.route("**/parts/2", (route) => route.fulfill(answer));
     await choose(page, chosen);
@@ -106,9 +104,9 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
   },
   "if the session has ended, another try begins a new one": async () => {
     const page = await open({ limit: 1 });
-    const chosen = file("ended.bin", 12 * MIB);
+    const chosen = file("ended.bin", SIZE);
     await choose(page, chosen);
-    proxy.cutAfter(7 * MIB, async () => api("DELETE", `/uploads/sessions/${(await sessions(chosen))[0].session_id}`));
+    proxy.cutAfter(CUT, async () => api("DELETE", `/uploads/sessions/${(await sessions(chosen))[0].session_id}`));
     assert.match((await upload(page))[0], /ended/);
     assert.deepEqual(await upload(page, "retryAll"), []);
     await assertStored(chosen);
@@ -116,16 +114,36 @@ const uploads = ({ server, proxy, pages, request, api, sessions, file, open, clo
   },
   "an upload with a part of another file does not succeed": async () => {
     const page = await open();
-    const chosen = file("mixed.bin", 12 * MIB);
+    const chosen = file("mixed.bin", SIZE);
     await choose(page, chosen);
     const uppy_id = await page.evaluate(() => uppy.getFiles()[0].id);
     const body = { original_filename: chosen.name, total_size_bytes: chosen.size, metadata: { uppy_id } };
     const { session_id } = await api("POST", "/uploads/sessions", body);
-    await request("PUT", `/uploads/sessions/${session_id}/parts/2`, randomBytes(5 * MIB));
+    await request("PUT", `/uploads/sessions/${session_id}/parts/2`, randomBytes(PART));
     assert.match((await upload(page))[0], /composite SHA-256/);
     assert.deepEqual(await upload(page, "retryAll"), []);
     await assertStored(chosen);
     await close(page);
+  },
+  "if the part size of the server has changed, another page begins a new session": async () => {
+    const chosen = file("resized.bin", SIZE);
+    const restartWith = (size) => {
+      server.settings.PARTWAY_CHUNK_SIZE = `${size}`;
+      return server.restart("SIGKILL");
+    };
+    await restartWith(PART - MIB);
+    const first = await open({ limit: 1 });
+    await choose(first, chosen);
+    await uploadUntil(first, CUT, () => close(first));
+    await restartWith(PART);
+    const second = await open();
+    await choose(second, chosen);
+    assert.deepEqual(await upload(second), []);
+    assert.deepEqual(second.puts.sort(), [1, 2, 3]);
+    assert.deepEqual((await sessions(chosen)).map(({ chunk_size_bytes, status }) => [chunk_size_bytes, status]),
+      [[PART, "COMPLETE"], [PART - MIB, "IN_PROGRESS"]]);
+    await assertStored(chosen);
+    await close(second);
   },
   "what the Dashboard clears after an upload stays stored": async () => {
     const page = await open();

@@ -2,14 +2,12 @@
 // binary, and the folder with the packages of Uppy.
 const assert = require("node:assert");
 const { join } = require("node:path");
-const { runUppy } = require("./uppy.cjs");
-
-const MIB = 1024 * 1024;
+const { CUT, MIB, PART, SIZE, runUppy } = require("./uppy.cjs");
 
 const uploads = ({ server, proxy, sessions, file, open, close, choose, upload, uploadUntil, untilStatus, assertStored }) => ({
-  "files of 0 bytes, 1 byte and 12 MiB are stored": async () => {
+  "files of 0 bytes, 1 byte and 20 MiB are stored": async () => {
     const page = await open();
-    const files = [file("empty.bin", 0), file("one.bin", 1), file("twelve.bin", 12 * MIB)];
+    const files = [file("empty.bin", 0), file("one.bin", 1), file("twenty.bin", SIZE)];
     await choose(page, ...files);
     assert.deepEqual(await upload(page), []);
     await assertStored(...files);
@@ -17,15 +15,15 @@ const uploads = ({ server, proxy, sessions, file, open, close, choose, upload, u
   },
   "after a reload in the middle, Golden Retriever goes on, and only missing bytes are sent": async () => {
     const page = await open();
-    const chosen = file("reloaded.bin", 12 * MIB);
+    const chosen = file("reloaded.bin", SIZE);
     await choose(page, chosen);
-    await uploadUntil(page, 7 * MIB, () => page.reload());
+    await uploadUntil(page, CUT, () => page.reload());
     proxy.sent = 0;
     await page.getByText("Session restored").waitFor();
     if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "uppy_tus_restored.png") });
     await page.locator(".uppy-StatusBar-actionBtn--upload").click();
     await page.getByText("Complete").first().waitFor();
-    assert.ok(proxy.sent < 7.1 * MIB, `sent ${proxy.sent} bytes`);
+    assert.ok(proxy.sent < SIZE - PART + 0.1 * MIB, `sent ${proxy.sent} bytes`);
     await assertStored(chosen);
     assert.equal((await sessions(chosen)).length, 1);
     await close(page);
@@ -33,9 +31,9 @@ const uploads = ({ server, proxy, sessions, file, open, close, choose, upload, u
   "an upload goes on after a cut connection, and after the server was killed": async () => {
     for (const [name, meanwhile] of [["cut.bin", undefined], ["killed.bin", () => server.restart("SIGKILL")]]) {
       const page = await open();
-      const chosen = file(name, 12 * MIB);
+      const chosen = file(name, SIZE);
       await choose(page, chosen);
-      proxy.cutAfter(7 * MIB, meanwhile);
+      proxy.cutAfter(CUT, meanwhile);
       assert.deepEqual(await upload(page), []);
       await assertStored(chosen);
       assert.equal((await sessions(chosen)).length, 1);
@@ -44,9 +42,9 @@ const uploads = ({ server, proxy, sessions, file, open, close, choose, upload, u
   },
   "a removed file ends its session": async () => {
     const page = await open();
-    const chosen = file("removed.bin", 12 * MIB);
+    const chosen = file("removed.bin", SIZE);
     await choose(page, chosen);
-    await uploadUntil(page, 7 * MIB, () => page.evaluate(() => uppy.removeFile(uppy.getFiles()[0].id)));
+    await uploadUntil(page, CUT, () => page.evaluate(() => uppy.removeFile(uppy.getFiles()[0].id)));
     await untilStatus(chosen, "ABORTED");
     await close(page);
   },

@@ -11,8 +11,11 @@ import { report, withServer } from "./server.mjs";
 import { run } from "./upload.mjs";
 
 export const MIB = 1024 * 1024;
-const SIZE = 12 * MIB;
-export const CUT = 7 * MIB;
+/** The default size of a part. */
+export const PART = 8 * MIB;
+/** The size of a file of three parts, and how much of it arrives before a cut: a part and the beginning of the next one. */
+export const SIZE = 20 * MIB;
+export const CUT = 10 * MIB;
 
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
@@ -78,7 +81,7 @@ const checksOf = (name, { upload, again = 64 * 1024, sizes = [0, 1, SIZE] }, ser
   const untilDurable = async () => {
     for (const end = Date.now() + 20_000; ; ) {
       const { sessions: [newest] } = await (await request("GET", "/uploads/sessions?limit=1")).json();
-      if (newest?.contiguous_bytes >= 4 * MIB) return;
+      if (newest?.contiguous_bytes >= PART) return;
       assert.ok(Date.now() < end, "nothing of the upload is durable");
     }
   };
@@ -112,7 +115,7 @@ const checksOf = (name, { upload, again = 64 * 1024, sizes = [0, 1, SIZE] }, ser
         await server.restart("SIGKILL");
       });
       await uploaded(SIZE);
-      assertResumed(Math.max(again, 5 * MIB));
+      assertResumed(Math.max(again, PART));
     },
   };
 };

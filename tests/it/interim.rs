@@ -96,6 +96,8 @@ fn start() -> (TempDir, Server) {
     (folder, server)
 }
 
+/// The default size of a part.
+const PART: usize = 8 << 20;
 const COMPLETE: &str = "Upload-Draft-Interop-Version: 8\r\nUpload-Complete: ?1\r\n";
 
 #[test]
@@ -194,29 +196,28 @@ fn pipelined_requests_get_whole_answers_in_their_order() {
 #[test]
 fn a_long_upload_is_told_which_bytes_are_durable() {
     let (_folder, server) = start();
-    let file = file_bytes(6 << 20);
+    let file = file_bytes(PART + 1_000_000);
     let mut wire = Wire::to(&server);
     wire.send("POST /files", &format!("{COMPLETE}Content-Length: {}\r\n", file.len()));
     let location = wire.head().header("location").to_owned();
-    // The first part has 5 MiB.
-    wire.send_bytes(&file[..5 << 20]);
+    wire.send_bytes(&file[..PART]);
     let progress = wire.head();
-    assert_eq!((progress.status(), progress.header("upload-offset")), (104, "5242880"), "{progress:?}");
+    assert_eq!((progress.status(), progress.header("upload-offset")), (104, &*PART.to_string()), "{progress:?}");
     assert_eq!((progress.header("location"), progress.header("upload-draft-interop-version")), ("", "8"));
-    assert_eq!(wire.offset(&location), "5242880");
-    wire.send_bytes(&file[5 << 20..]);
+    assert_eq!(wire.offset(&location), PART.to_string());
+    wire.send_bytes(&file[PART..]);
     assert_eq!(wire.head().status(), 201);
 }
 
 #[test]
 fn a_client_whose_connection_breaks_goes_on_at_the_announced_url() {
     let (folder, server) = start();
-    let file = file_bytes(6 << 20);
+    let file = file_bytes(PART + 1_000_000);
     let mut wire = Wire::to(&server);
     wire.send("POST /files", &format!("{COMPLETE}Content-Length: {}\r\n", file.len()));
     let location = wire.head().header("location").to_owned();
-    wire.send_bytes(&file[..(5 << 20) + 1_000]);
-    assert_eq!(wire.head().header("upload-offset"), "5242880");
+    wire.send_bytes(&file[..PART + 1_000]);
+    assert_eq!(wire.head().header("upload-offset"), PART.to_string());
     let token = wire.token;
     drop(wire.socket);
     // Also after the server was killed.
@@ -224,7 +225,7 @@ fn a_client_whose_connection_breaks_goes_on_at_the_announced_url() {
     let server = Server::start(folder.path(), &[]);
     let mut wire = Wire::open(&server.address, &token);
     let offset: usize = wire.offset(&location).parse().unwrap();
-    assert!((5 << 20..=(5 << 20) + 1_000).contains(&offset), "{offset}");
+    assert!((PART..=PART + 1_000).contains(&offset), "{offset}");
     let headers = format!(
         "{COMPLETE}Content-Type: application/partial-upload\r\nUpload-Offset: {offset}\r\nContent-Length: {}\r\n",
         file.len() - offset

@@ -255,6 +255,7 @@ fn paths_in_the_docs_exist() {
         "docs/architecture.md",
         "docs/api.md",
         "docs/cli.md",
+        "docs/moving.md",
         "docs/operations.md",
         "docs/resumable-http.md",
         "docs/tus.md",

@@ -1,10 +1,13 @@
 //! Late, refused and failing puts: the real binary on a fake S3 store.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{FakeS3, Server, crc64nvme, exchange, file_bytes};
 
+/// The smallest part size that S3 accepts, except for the last part.
 const PART: usize = 5 * 1024 * 1024;
 
 struct ServerOnS3 {
@@ -17,7 +20,7 @@ impl ServerOnS3 {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let s3 = FakeS3::start().await;
-        let server = Server::start(folder.path(), &s3.settings());
+        let server = start(folder.path(), &s3, &[]);
         Self { s3, server, _folder: folder }
     }
 
@@ -40,6 +43,10 @@ impl ServerOnS3 {
     fn finalize(&self, session: &str) -> (u16, Value) {
         self.request("POST", &format!("{session}/finalize"), b"{}")
     }
+}
+
+fn start(folder: &Path, s3: &FakeS3, settings: &[(&str, &str)]) -> Server {
+    Server::start(folder, &[&s3.settings()[..], &[("PARTWAY_CHUNK_SIZE", &PART.to_string())], settings].concat())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,7 +135,7 @@ async fn the_store_checks_each_part_if_it_can() {
     server.kill();
     s3.refuse_checksums(false);
     let restart = |settings: &[(&str, &str)]| {
-        let mut server = Server::start(folder.path(), &[&s3.settings()[..], settings].concat());
+        let mut server = start(folder.path(), &s3, settings);
         server.first_token.clone_from(&token);
         server
     };

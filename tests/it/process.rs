@@ -9,7 +9,7 @@ use std::{
 use partway::client::{Client, NewUpload};
 use rustix::process::Signal;
 
-use crate::support::{Cli, Deadline, Server, TestApp};
+use crate::support::{Cli, Deadline, Server, TestApp, crc64nvme, file_bytes, local_digests};
 
 #[tokio::test]
 async fn a_first_start_prints_a_token_that_works_and_a_second_start_prints_none() {
@@ -165,4 +165,46 @@ fn the_server_starts_in_a_folder_whose_parent_cannot_be_listed() {
     assert_eq!(server.get("/ready").0, 200);
     drop(server);
     mode(0o700);
+}
+
+/// An update may change the default size of a part. A session that is open goes on in its own parts: by `PUT`, and by
+/// `partway upload`, which sends only what is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_session_keeps_its_part_size_when_the_default_changes() {
+    const EARLIER: usize = 5 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[("PARTWAY_CHUNK_SIZE", "5MiB")]);
+    let token = server.first_token.clone();
+    let bytes = file_bytes(2 * EARLIER + 1_000);
+    let part = |number: usize| bytes.chunks(EARLIER).nth(number - 1).unwrap();
+    let create = async |server: &Server, name| {
+        let client = Client::new(&server.url, &token).unwrap();
+        client.create(&NewUpload::named(name, bytes.len() as u64, name)).await.unwrap()
+    };
+    let [by_put, by_upload] =
+        [create(&server, "put.bin").await.session_id, create(&server, "upload.bin").await.session_id];
+    for id in [&by_put, &by_upload] {
+        assert_eq!(server.put(&token, id, 2, part(2)), Some(201));
+    }
+    server.kill();
+
+    let server = Server::start(folder.path(), &[]);
+    let client = Client::new(&server.url, &token).unwrap();
+    let session = client.session(&by_put).await.unwrap();
+    assert_eq!((session.chunk_size_bytes, session.total_parts), (EARLIER as u64, 3));
+    for number in [1, 3] {
+        assert_eq!(server.put(&token, &by_put, number, part(number)), Some(201));
+    }
+    let done = client.finalize(&by_put, local_digests(&bytes, EARLIER)).await.unwrap();
+    assert_eq!(done.file.crc64nvme, Some(crc64nvme(&bytes)));
+
+    let file = folder.path().join("upload.bin");
+    std::fs::write(&file, &bytes).unwrap();
+    let uploaded = Cli::new(&["upload", file.to_str().unwrap()]).to(&server, &token).run();
+    let printed = String::from_utf8_lossy(&uploaded.stderr);
+    assert!(printed.contains("the server has 1 of 3 parts"), "{printed}");
+    assert_eq!(client.session(&by_upload).await.unwrap().status, "COMPLETE");
+
+    let new = create(&server, "new.bin").await;
+    assert_eq!((new.chunk_size_bytes, new.total_parts), (8 << 20, 2));
 }

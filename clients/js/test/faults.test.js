@@ -86,9 +86,9 @@ testWithServer('no server: the upload fails after its patience', {}, async ({ to
   await assert.rejects(upload, { code: 'NO_ANSWER', retryable: true, status: 0 });
 });
 
-testWithServer('parts of 5 MiB: a conflict arrives as its code, not as a broken connection', {}, async ({ client }) => {
+testWithServer('parts of 8 MiB: a conflict arrives as its code, not as a broken connection', {}, async ({ client }) => {
   const partway = client();
-  const [ours, theirs] = [bytesOf(11 * MIB), bytesOf(11 * MIB)];
+  const [ours, theirs] = [bytesOf(17 * MIB), bytesOf(17 * MIB)];
   const begun = partway.upload(theirs, { name: 'a', parallel: 1 });
   await when(begun, 'progress', ({ bytesConfirmed }) => bytesConfirmed > 0);
   await begun.abort();
