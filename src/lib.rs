@@ -7,7 +7,7 @@
 //! - Edges, one protocol each: `rest`, `graphql`, `tus`, `rufh` (resumable uploads of the IETF), `web` (GraphiQL).
 //! - `http` what every edge needs: the server and its connections, tokens, bodies, preconditions, errors.
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
-//! - `metrics` the counters, which edges and use cases increment.
+//! - `metrics` the counters, which edges and use cases increment; `spans` and `traces` what is exported to a collector.
 //! - [`db`] SQL; [`storage`] bytes; [`webhooks`] messages to receivers of events; `identity` tokens of an identity provider.
 //! - `group_commit` one sync, or one transaction, for items that arrive together; `tls` of outgoing connections.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
@@ -32,8 +32,10 @@ mod metrics;
 mod rest;
 mod rufh;
 pub mod service;
+mod spans;
 pub mod storage;
 mod tls;
+pub mod traces;
 mod tus;
 mod web;
 pub mod webhooks;

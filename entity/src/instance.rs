@@ -18,6 +18,10 @@ pub struct Model {
     pub expiry_paused_until: Option<DateTimeUtc>,
     /// The position of the latest event that has one.
     pub last_event_position: i64,
+    /// The id of the storage from which `partway move` has filled this database. NULL if it did not.
+    pub moved_from: Option<Uuid>,
+    /// When that move was finished. NULL if there is none, or if it is not finished: then no server starts.
+    pub move_finished_at: Option<DateTimeUtc>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -8,6 +8,8 @@ pub mod api_token;
 pub mod download_link;
 pub mod event;
 pub mod instance;
+pub mod move_part;
+pub mod move_upload;
 pub mod upload_file;
 pub mod upload_part;
 pub mod upload_part_claim;

@@ -21,6 +21,7 @@ mod m20261129_000050_add_file_lists;
 mod m20261129_000060_add_download_links;
 mod m20261129_000070_add_crc64nvme;
 mod m20261129_000080_index_lists;
+mod m20261130_000040_add_moves;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000060_add_download_links::Migration),
             Box::new(m20261129_000070_add_crc64nvme::Migration),
             Box::new(m20261129_000080_index_lists::Migration),
+            Box::new(m20261130_000040_add_moves::Migration),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! What a server does without a request.
 //!
-//! Owns when the sweep, the deliveries to webhooks and the protection of downloads run. Does not own what they do: that is
+//! Owns when the sweep, the deliveries to webhooks, the protection of downloads and the reading of metrics run. Does not own what they do: that is
 //! `service`.
 
 use std::{sync::Arc, time::Duration};
@@ -22,12 +22,16 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after an error of the database, so that the log stays readable.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
 
+/// The time between two reads of the free space and of the events that wait: less than Prometheus waits between two scrapes.
+const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Starts the tasks. They end when the set is dropped.
 pub(super) fn run(service: &Arc<Service>, sweep_interval: Duration) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep_periodically(Arc::clone(service), sweep_interval));
     tasks.spawn(deliver_continuously(Arc::clone(service)));
     tasks.spawn(protect_downloads(Arc::clone(service)));
+    tasks.spawn(refresh_metrics(Arc::clone(service)));
     tasks
 }
 
@@ -62,6 +66,17 @@ async fn protect_downloads(service: Arc<Service>) {
         ticks.tick().await;
         if let Err(error) = service.protect_downloads().await {
             error.log();
+        }
+    }
+}
+
+/// Not a step of the sweep, because a sweep can take long, or be rare. An error is no news: the other tasks log it.
+async fn refresh_metrics(service: Arc<Service>) {
+    let mut ticks = ticks(METRICS_INTERVAL);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = service.refresh_metrics().await {
+            tracing::debug!(error = error.with_causes(), "cannot read the events that wait");
         }
     }
 }

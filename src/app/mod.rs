@@ -6,6 +6,7 @@
 mod background;
 mod folders;
 mod lock;
+mod moving;
 mod openapi;
 mod origins;
 mod stores;
@@ -20,6 +21,7 @@ use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
 use self::origins::Origins;
 pub use self::{
     lock::Lock,
+    moving::{MoveStorages, Moving, plan_move},
     openapi::openapi,
     stores::{Opening, migrate, open_service},
 };

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use super::folders::{create_dir, folder_of};
 use crate::{
     config::{Config, DatabaseTarget, StorageTarget},
-    db::Db,
+    db::{Db, MoveState},
     domain::Clock,
     metrics::Metrics,
     service::{Room, Service},
@@ -51,7 +51,7 @@ pub async fn open_service(config: &Config, clock: Arc<dyn Clock>, opening: Openi
         None => open_storage(config),
     };
     let (storage, room) = closed_if_failed(stores, &db).await?;
-    let metrics = Arc::new(Metrics::new(db.statement_counter().clone()));
+    let metrics = Arc::new(Metrics::new(db.metrics().clone()));
     let service = Service::new(db, storage, clock, config.limits, room, metrics, Sender::new(config.webhooks));
     if bind && let Err(error) = service.bind_storage().await {
         service.close().await;
@@ -78,17 +78,28 @@ async fn open_database(config: &Config, must_exist: bool) -> anyhow::Result<Db> 
         if must_exist && db.is_new().await.with_context(|| name.clone())? {
             return Err(missing(&format!("table of Partway in {name}")));
         }
-        Box::pin(db.migrate()).await.context(name)
+        Box::pin(db.migrate()).await.context(name)?;
+        expect_finished_move(&db).await
     };
     closed_if_failed(migrated.await, &db).await?;
     Ok(db)
 }
 
-fn missing(name: &str) -> anyhow::Error {
+pub(super) fn missing(name: &str) -> anyhow::Error {
     anyhow!(
         "there is no {name}: `partway serve` and `partway migrate` create it. If it is elsewhere, use --data or \
          --database"
     )
+}
+
+/// Refuses a database that a move has not filled yet.
+pub(super) async fn expect_finished_move(db: &Db) -> anyhow::Result<()> {
+    match db.move_state().await? {
+        Some(MoveState { finished_at: None, .. }) => Err(anyhow!(
+            "`partway move` has not finished with this database: run the same `partway move` again, or use another database"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Connects to the database. Returns it and its name for error messages.
@@ -107,7 +118,7 @@ async fn connect(target: &DatabaseTarget, connections: u32) -> anyhow::Result<(D
 }
 
 /// Closes the database after a failure. Otherwise the last changes stay in its write-ahead log.
-async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Result<T> {
+pub(super) async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Result<T> {
     if opened.is_err() {
         db.close().await;
     }
@@ -115,7 +126,7 @@ async fn closed_if_failed<T>(opened: anyhow::Result<T>, db: &Db) -> anyhow::Resu
 }
 
 /// Opens the configured storage. Also returns the file systems that must keep free space.
-fn open_storage(config: &Config) -> anyhow::Result<(Arc<dyn Storage>, Room)> {
+pub(super) fn open_storage(config: &Config) -> anyhow::Result<(Arc<dyn Storage>, Room)> {
     let mut room = Room { min_free_bytes: config.stores.min_free_space.0, ..Room::default() };
     if let DatabaseTarget::Sqlite(file) = config.stores.database()? {
         room.database = Some(folder_of(&file).to_owned());

@@ -14,6 +14,7 @@ mod internal;
 mod ls;
 mod man;
 mod migrate;
+mod move_data;
 mod openapi;
 mod output;
 mod owner;
@@ -83,8 +84,10 @@ enum Command {
     Config(config::ShowConfig),
     /// Create the database or bring its schema up to date, and exit
     Migrate(migrate::Migrate),
-    /// Bind the database and the storage to each other after a restore or a move
+    /// Bind the database and the storage to each other after a restore or a copy by hand
     Adopt(adopt::Adopt),
+    /// Move everything of a stopped server to another database and another storage
+    Move(move_data::Move),
     /// Look for damage: inconsistent rows, missing bytes, and work that a crash left unfinished
     Check(check::Check),
 }
@@ -127,6 +130,7 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,
+            Command::Move(command) => command.run().await,
             Command::Check(command) => command.run().await,
         }
     }
@@ -148,6 +152,7 @@ impl Command {
             Self::Config(command) => command.output,
             Self::Migrate(command) => command.output,
             Self::Adopt(command) => command.output,
+            Self::Move(command) => command.output,
             Self::Check(command) => command.output,
             // Their output is a document, a script or a log.
             Self::Serve(_) | Self::Schema | Self::Openapi | Self::Completions(_) | Self::Man => OutputFlags::default(),

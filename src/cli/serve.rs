@@ -21,6 +21,7 @@ use crate::{
     http::{StopRequest, raise_descriptor_limit},
     logs,
     service::Service,
+    traces::Traces,
 };
 
 /// The exit codes of a process that SIGINT or SIGTERM ended, as shells report them.
@@ -38,14 +39,23 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = super::flags::settings(&self.flags)?;
-        logs::init(config.server.log_format);
+        let traces = Traces::start(&config.traces)?;
+        logs::init(config.server.log_format, traces.as_ref());
         raise_descriptor_limit();
-        let _lock = Lock::take(&config)?;
-        let app = App::open(&config, Arc::new(SystemClock)).await?;
-        let service = Arc::clone(&app.service);
-        let served = Self::serve(app, &config).await;
-        service.close().await;
+        let served = Self::open_and_serve(&config).await;
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
         served.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn open_and_serve(config: &Config) -> anyhow::Result<()> {
+        let _lock = Lock::take(config)?;
+        let app = App::open(config, Arc::new(SystemClock)).await?;
+        let service = Arc::clone(&app.service);
+        let served = Self::serve(app, config).await;
+        service.close().await;
+        served
     }
 
     async fn serve(app: App, config: &Config) -> anyhow::Result<()> {

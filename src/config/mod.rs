@@ -8,6 +8,8 @@ mod sources;
 mod targets;
 mod validate;
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 pub use self::{
@@ -17,6 +19,18 @@ pub use self::{
 };
 
 impl Config {
+    /// The same settings with another database and another storage. Empty texts mean those in the folder `data`.
+    ///
+    /// # Errors
+    /// A setting does not fit the new database or storage. The message names it.
+    pub fn with_stores(&self, data: Option<PathBuf>, database: String, storage: String) -> anyhow::Result<Self> {
+        let mut config = self.clone();
+        config.stores.data = data.unwrap_or(config.stores.data);
+        (config.stores.database, config.stores.storage) = (database, storage);
+        config.validate()?;
+        Ok(config)
+    }
+
     /// The defaults and these settings. Ignores the environment and the working directory. For tests.
     ///
     /// # Errors

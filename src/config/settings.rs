@@ -2,7 +2,7 @@
 //!
 //! Owns the type of all settings, the settings of the server itself and those of the stores. Does not own the settings
 //! of the other modules: each of these modules has its own type (`service/limits.rs`, `http/settings.rs`,
-//! `graphql/settings.rs`, `webhooks/settings.rs`, `identity/settings.rs`, `logs.rs`, and `SyncParts` in
+//! `graphql/settings.rs`, `webhooks/settings.rs`, `identity/settings.rs`, `traces/settings.rs`, `logs.rs`, and `SyncParts` in
 //! `storage/local`). `config.default.toml` documents every setting
 //! and has its default. A new setting needs a field in one of these types, an entry in `config.default.toml`, and a
 //! check in `config/validate.rs` if not every value is valid.
@@ -21,6 +21,7 @@ use crate::{
     logs::LogFormat,
     service::Limits,
     storage::SyncParts,
+    traces::TraceSettings,
     webhooks::WebhookSettings,
 };
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub documents: DocumentSettings,
     /// How the server sends events to webhooks.
     pub webhooks: WebhookSettings,
+    /// Which traces the server exports, and where to.
+    pub traces: TraceSettings,
 }
 
 /// The settings of the server itself.

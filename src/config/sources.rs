@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use figment::{
     Figment, Provider,
     providers::{Format, Serialized, Toml},
-    value::{Dict, Value},
+    value::{Dict, Num, Value},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -96,6 +96,7 @@ impl Sources {
             graphql: self.extract("graphql_")?,
             documents: self.extract("graphql_")?,
             webhooks: self.extract("webhook_")?,
+            traces: self.extract("otlp_")?,
         };
         config.validate()?;
         Ok(config)
@@ -212,6 +213,7 @@ fn from_environment(known: &Dict, variables: impl Iterator<Item = (String, Strin
         let Some(key) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
         if let Some(default) = known.get(&key) {
             let typed = match default {
+                Value::Num(_, Num::F64(_)) => value.parse::<f64>().ok().map(Value::from),
                 Value::Num(..) => value.parse::<u64>().ok().map(Value::from),
                 Value::Bool(..) => value.parse::<bool>().ok().map(Value::from),
                 _ => None,

@@ -23,7 +23,7 @@ const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_mins(5);
 impl Config {
     /// Rejects invalid settings. The error names the setting.
     pub(super) fn validate(&self) -> anyhow::Result<()> {
-        let Self { server, stores, limits, identity, connections, graphql, documents: _, webhooks } = self;
+        let Self { server, stores, limits, identity, connections, graphql, documents: _, webhooks, traces } = self;
         ensure!(limits.chunk_size.0 > 0, "chunk_size must be at least one byte");
         ensure!(limits.max_parts > 0, "max_parts must be at least 1");
         ensure!(!stores.data.as_os_str().is_empty(), "data must name a folder");
@@ -69,6 +69,7 @@ impl Config {
             "database_connections must be at least 3: one for writes, one for reads of one session, one for other reads"
         );
         identity.check()?;
+        traces.check()?;
         server.public_url()?;
         stores.database()?;
         if let StorageTarget::Objects(_) = stores.storage()? {

@@ -24,6 +24,9 @@ pub enum Error {
     /// The database's schema is not the one that this version needs.
     #[error("{0}")]
     Schema(String),
+    /// A server uses the database that a move needs alone, or the other way round.
+    #[error("{0}")]
+    InUse(&'static str),
     /// The error of a statement that several requests share.
     #[error(transparent)]
     Shared(Arc<Error>),

@@ -63,8 +63,9 @@ impl Db {
 
     /// Whether there is any session.
     pub async fn has_sessions(&self) -> Result<bool> {
-        let any = upload_session::Entity::find().limit(1).all(&self.write).await?;
-        Ok(!any.is_empty())
+        // Only the id, which every version of the schema has.
+        let any = upload_session::Entity::find().select_only().column(upload_session::Column::Id).limit(1);
+        Ok(!any.into_tuple::<Uuid>().all(&self.write).await?.is_empty())
     }
 
     /// Whether there is a session or a file with one of these ids.

@@ -50,6 +50,14 @@ impl Db {
         Ok(self.pending().await? == Migrator::migrations().len())
     }
 
+    /// Whether the schema is the one of this version.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] if a newer version of Partway has migrated the schema.
+    pub async fn is_current(&self) -> Result<bool> {
+        Ok(self.pending().await? == 0)
+    }
+
     /// The number of migrations that are not applied yet.
     async fn pending(&self) -> Result<usize> {
         match Migrator::get_pending_migrations_read_only(&self.write).await {

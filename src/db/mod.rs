@@ -24,6 +24,11 @@ mod instance;
 mod list;
 mod list_ranges;
 mod migrate;
+mod move_rows;
+mod move_source;
+mod move_uploads;
+mod moves;
+mod node_lock;
 mod part_leases;
 mod part_removal;
 mod parts;
@@ -38,6 +43,7 @@ mod sessions;
 mod small_files;
 mod snapshots;
 mod sqlite;
+mod status;
 mod sweep;
 mod tokens;
 mod turns;
@@ -59,20 +65,24 @@ pub use deliveries::{Attempt, LeasedDelivery};
 pub use download_links::{NewDownloadLink, ValidDownloadLink};
 pub use error::{Error, LockWait, Result};
 pub use events::EventPage;
+pub use move_rows::{CopiedRows, RowChanges};
+pub use move_uploads::{MoveUpload, MovedTail};
+pub use moves::MoveState;
+pub use node_lock::ExclusiveUse;
 pub use part_leases::PartLease;
 use pools::{Connection, Pools, Transaction};
-use prometheus_client::metrics::counter::Counter;
 pub use recording::{NewPart, Recorded};
 pub use rows::CorruptRow;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionOptions};
 pub use sessions::Created;
 pub use small_files::SmallFile;
 use snapshots::Snapshots;
+pub use status::{DbStatus, EventBacklog, PoolStatus};
 pub use tokens::{NewToken, TokenRecord, ValidToken};
 pub use unreadable::EndedUnreadable;
 pub use upload_tokens::{NewUploadToken, ValidUploadToken};
 
-use crate::domain::OwnerName;
+use crate::{domain::OwnerName, metrics::DbMetrics};
 
 /// Maximum time that a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -91,7 +101,7 @@ pub struct Db {
     whole_writer: Option<whole_transaction::WholeWriter>,
     /// Reads of versions that run together.
     version_reads: version_reads::VersionReads,
-    statement_counter: Counter,
+    metrics: DbMetrics,
     /// Lets one request of this node at a time assign positions to events.
     numbering: Arc<tokio::sync::Mutex<()>>,
 }
@@ -104,11 +114,11 @@ impl Db {
         change_source: ChangeSource,
         snapshots: Snapshots,
         whole_writer: Option<whole_transaction::WholeWriter>,
-        statement_counter: Counter,
+        metrics: DbMetrics,
     ) -> Self {
-        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers, &snapshots));
+        let (read, write) = (Connection::reading(&pools), Connection::writing(&pools, writers, &snapshots, &metrics));
         let session_statements = session_read::Statements::new(read.get_database_backend());
-        let version_reads = version_reads::VersionReads::new(&pools, &statement_counter);
+        let version_reads = version_reads::VersionReads::new(&pools, &metrics);
         let numbering = Arc::default();
         Self {
             pools,
@@ -119,7 +129,7 @@ impl Db {
             snapshots,
             whole_writer,
             version_reads,
-            statement_counter,
+            metrics,
             numbering,
         }
     }
@@ -134,9 +144,9 @@ impl Db {
         self.pools.current().lookups.close_idle().await;
     }
 
-    /// The counter of executed statements.
-    pub fn statement_counter(&self) -> &Counter {
-        &self.statement_counter
+    /// What the database counts.
+    pub fn metrics(&self) -> &DbMetrics {
+        &self.metrics
     }
 
     /// Begins a transaction for writing. Waits for a turn to write in this owner's queue, or in the server's queue if
@@ -159,8 +169,8 @@ async fn at_most_one<E: EntityTrait>(
     Ok(select.all(connection).await?.pop())
 }
 
-fn count_statements(mut connection: DatabaseConnection, counter: &Counter) -> DatabaseConnection {
-    let counter = counter.clone();
+fn count_statements(mut connection: DatabaseConnection, metrics: &DbMetrics) -> DatabaseConnection {
+    let counter = metrics.statements.clone();
     connection.set_metric_callback(move |_| {
         counter.inc();
     });

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use prometheus_client::metrics::counter::Counter;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx::postgres::PgConnectOptions,
@@ -23,15 +22,18 @@ use super::{
     snapshots::{Changing, Snapshots},
     turns::{Turn, Turns},
 };
-use crate::domain::{OwnerName, Session, SessionId};
+use crate::{
+    domain::{OwnerName, Session, SessionId},
+    metrics::DbMetrics,
+};
 
 /// The parameters with which the server creates new pools.
 #[derive(Debug)]
 pub(super) enum Source {
     /// Nothing: the server never replaces the pools of a SQLite file.
     Sqlite,
-    /// `connections` is the largest number of connections in all pools together.
-    Postgres { target: Box<PgConnectOptions>, connections: u32, statement_counter: Counter },
+    /// `connections` is the largest number of connections in all pools together. `set_up` is executed on each of them.
+    Postgres { target: Box<PgConnectOptions>, connections: u32, set_up: &'static str, metrics: DbMetrics },
 }
 
 /// Separate pools for writes, for reads, and for reads of one session.
@@ -80,11 +82,11 @@ impl Pools {
         let is_usable = |pool: &Pool| pool.health.as_ref().is_none_or(|health| !health.is_abandoned());
         let current = Arc::clone(&self.current.read());
         match &self.source {
-            Source::Postgres { target, connections, statement_counter } if !is_usable(&current) => {
+            Source::Postgres { target, connections, set_up, metrics } if !is_usable(&current) => {
                 let mut current = self.current.write();
                 // Another request may have replaced them already.
                 if !is_usable(&current) {
-                    *current = Arc::new(super::postgres::pool(target, *connections, statement_counter));
+                    *current = Arc::new(super::postgres::pool(target, *connections, set_up, metrics));
                 }
                 Arc::clone(&current)
             }
@@ -110,8 +112,8 @@ impl Connection {
     }
 
     /// Writes on at most `connections` connections at the same time.
-    pub(super) fn writing(pools: &Arc<Pools>, connections: u32, snapshots: &Snapshots) -> Self {
-        let (pools, turns) = (Arc::clone(pools), Some(Turns::new(connections)));
+    pub(super) fn writing(pools: &Arc<Pools>, connections: u32, snapshots: &Snapshots, metrics: &DbMetrics) -> Self {
+        let (pools, turns) = (Arc::clone(pools), Some(Turns::new(connections, metrics.write_wait.clone())));
         Self { pools, turns, owner: None, snapshots: snapshots.clone() }
     }
 
@@ -147,6 +149,11 @@ impl Connection {
             pool.bounded(work(self.connection(&pool).clone())).await
         };
         retry_locked(once).await
+    }
+
+    /// The number of writes that run, and of those that wait for their turn.
+    pub(super) fn writes(&self) -> (u32, usize) {
+        self.turns.as_ref().map_or((0, 0), |turns| (turns.taken(), turns.waiting()))
     }
 
     /// Waits for a turn to write. `None` for reads.

@@ -8,7 +8,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
+use deadpool::{
+    Status,
+    managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult},
+};
 use sea_orm::{DatabaseConnection, DbBackend};
 use sqlx::{
     Connection, Executor, FromRow, PgConnection, SqlStr, SqliteConnection,
@@ -18,7 +21,7 @@ use sqlx::{
 
 use uuid::Uuid;
 
-use super::{ACQUIRE_TIMEOUT, health::Health};
+use super::{ACQUIRE_TIMEOUT, PoolStatus, health::Health};
 use crate::domain::{OwnerName, SessionId};
 
 /// The server tests a PostgreSQL connection before use if it was idle for longer than this.
@@ -62,6 +65,12 @@ impl ReadPool {
         let size = usize::try_from(connections).unwrap_or(usize::MAX);
         let pool = Pool::builder(target).max_size(size).build();
         Self { pool: pool.expect("a pool without time-outs needs no runtime"), general }
+    }
+
+    /// Its connections now, and how many reads wait for one.
+    pub(super) fn status(&self) -> (PoolStatus, usize) {
+        let Status { max_size, size, available, waiting } = self.pool.status();
+        (PoolStatus { busy: size.saturating_sub(available), idle: available, max: max_size }, waiting)
     }
 
     /// Runs a statement that returns at most one row.

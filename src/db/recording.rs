@@ -111,7 +111,7 @@ impl Db {
         for rows in rows.chunks(MAX_ROWS) {
             transaction.add(upload_part::Entity::insert_many(rows.to_vec()).build(DbBackend::Sqlite));
         }
-        self.statement_counter.inc_by(transaction.statements);
+        self.metrics.statements.inc_by(transaction.statements);
         if !writer.commit(transaction, turn).await? {
             return Ok(None);
         }

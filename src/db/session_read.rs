@@ -81,13 +81,16 @@ impl Db {
     pub async fn state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
         if let Some(kept) = self.kept(owner, id) {
             if !self.is_shared() {
+                self.metrics.states_from_memory.inc();
                 return Ok(Some(kept));
             }
             let Some(version) = self.version_reads.version(owner, id).await? else { return Ok(None) };
             if kept.session.version == version {
+                self.metrics.states_from_memory.inc();
                 return Ok(Some(kept));
             }
         }
+        self.metrics.states_from_database.inc();
         let reading = self.snapshots.begin_read(id);
         let state = self.upload(owner, id).await?.map(SessionState::from);
         if let Some(state) = &state {
@@ -98,7 +101,10 @@ impl Db {
 
     /// The same, if it needs no statement: if the state is in memory, and no other process may change it.
     pub fn state_in_memory(&self, owner: &OwnerName, id: SessionId) -> Option<SessionState> {
-        if self.is_shared() { None } else { self.kept(owner, id) }
+        let kept = if self.is_shared() { None } else { self.kept(owner, id) };
+        kept.inspect(|_| {
+            self.metrics.states_from_memory.inc();
+        })
     }
 
     fn kept(&self, owner: &OwnerName, id: SessionId) -> Option<SessionState> {
@@ -110,7 +116,7 @@ impl Db {
         if self.is_shared() {
             return self.version_reads.version(owner, id).await;
         }
-        if let Some(state) = self.state_in_memory(owner, id) {
+        if let Some(state) = self.kept(owner, id) {
             return Ok(Some(state.session.version));
         }
         let found = self.fetch(&self.session_statements.version, Key { owner, id }).await?;
@@ -124,7 +130,7 @@ impl Db {
 
     async fn fetch<T: Read>(&self, statement: &SqlStr, key: Key<'_>) -> Result<Option<T>> {
         retry_transient(|| async {
-            self.statement_counter.inc();
+            self.metrics.statements.inc();
             let pools = self.pools.current();
             pools.bounded(Box::pin(pools.lookups.fetch_optional(statement.clone(), key))).await
         })

@@ -125,6 +125,12 @@ impl Snapshots {
         self.state().kept.get(&id).map(|kept| kept.state.clone())
     }
 
+    /// How many states are in memory, and how many bytes they take.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.kept.len(), state.kept_bytes)
+    }
+
     /// Begins a read of a session. The caller then reads the session from the database.
     pub(super) fn begin_read(&self, id: SessionId) -> Reading {
         let mut state = self.state();

@@ -5,7 +5,6 @@
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-use prometheus_client::metrics::counter::Counter;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use sqlx::{
     ConnectOptions as _, Connection,
@@ -21,6 +20,7 @@ use super::{
     snapshots::Snapshots,
     whole_transaction::WholeWriter,
 };
+use crate::metrics::DbMetrics;
 
 /// The number of connections for reads. sqlx runs each on its own thread.
 const READERS: u32 = 4;
@@ -37,15 +37,30 @@ impl Db {
         let mut options = OpenOptions::new();
         let opened = options.create(true).truncate(false).write(true).mode(0o600).open(file);
         opened.map_err(|error| DbErr::Custom(error.to_string()))?;
-        let statement_counter = Counter::default();
+        Self::connect_to(file, &connect_options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal))
+            .await
+    }
+
+    /// Opens the SQLite database in this file to read it, and changes nothing in it. If a killed server has left a write-ahead log,
+    /// the log stays as it is: the last connection that may write would move it into the database file.
+    pub async fn open_sqlite_to_read(file: &Path) -> Result<Self> {
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
+        let has_log = Path::new(&log).exists();
+        // Without a log, connections that may write remove the one that they create.
+        Self::connect_to(file, &connect_options(file).pragma("query_only", "ON").read_only(has_log)).await
+    }
+
+    async fn connect_to(file: &Path, options: &SqliteConnectOptions) -> Result<Self> {
+        let metrics = DbMetrics::default();
         // Open the writer first: it switches the file to WAL mode.
-        let write = count_statements(connect(file, 1).await?, &statement_counter);
-        let read = count_statements(connect(file, READERS).await?, &statement_counter);
-        let observe = connect(file, 1).await?;
-        let lookups = ReadPool::new(Target::Sqlite(Box::new(connect_options(file))), LOOKUPS, read.clone());
+        let write = count_statements(connect(options, 1).await?, &metrics);
+        let read = count_statements(connect(options, READERS).await?, &metrics);
+        let observe = connect(options, 1).await?;
+        let lookups = ReadPool::new(Target::Sqlite(Box::new(options.clone())), LOOKUPS, read.clone());
         let pools = Pools::new(Pool::new(read, write, lookups, None), Source::Sqlite);
-        let (changes, whole_writer) = (ChangeSource::Sqlite(observe), WholeWriter::new(connect_options(file)));
-        Ok(Self::new(pools, 1, changes, Snapshots::of_file(file), Some(whole_writer), statement_counter))
+        let (changes, whole_writer) = (ChangeSource::Sqlite(observe), WholeWriter::new(options.clone()));
+        Ok(Self::new(pools, 1, changes, Snapshots::of_file(file), Some(whole_writer), metrics))
     }
 }
 
@@ -80,12 +95,12 @@ impl Db {
     }
 }
 
-async fn connect(file: &Path, connections: u32) -> Result<DatabaseConnection> {
-    Ok(Box::pin(Database::connect(pool_options(file, connections))).await?)
+async fn connect(options: &SqliteConnectOptions, connections: u32) -> Result<DatabaseConnection> {
+    Ok(Box::pin(Database::connect(pool_options(options, connections))).await?)
 }
 
-fn pool_options(file: &Path, connections: u32) -> ConnectOptions {
-    let connect_options = connect_options(file);
+fn pool_options(connect_options: &SqliteConnectOptions, connections: u32) -> ConnectOptions {
+    let connect_options = connect_options.clone();
     let mut options = ConnectOptions::new("sqlite:");
     options
         .max_connections(connections)
@@ -107,8 +122,6 @@ fn connect_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         // The path is not passed in a URL, because `%` and `?` are special there.
         .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // FULL: a commit is on disk before the server acknowledges it. With NORMAL, a power cut could lose it.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)

@@ -8,8 +8,9 @@
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
+use prometheus_client::metrics::histogram::Histogram;
 use sea_orm::{ConnAcquireErr, DbErr};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::domain::OwnerName;
 
@@ -18,7 +19,12 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The turns, and the requests that wait for one.
 #[derive(Clone)]
-pub(super) struct Turns(Arc<Mutex<State>>);
+pub(super) struct Turns {
+    total: u32,
+    state: Arc<Mutex<State>>,
+    /// How long requests have waited, in seconds.
+    wait: Histogram,
+}
 
 struct State {
     /// The number of turns that no request has.
@@ -31,8 +37,14 @@ struct State {
 pub(super) struct Turn(Option<Turns>);
 
 impl Turns {
-    pub(super) fn new(turns: u32) -> Self {
-        Self(Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new() })))
+    pub(super) fn new(turns: u32, wait: Histogram) -> Self {
+        let state = Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new() }));
+        Self { total: turns, state, wait }
+    }
+
+    /// The number of requests that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.iter().flat_map(|(_, waiting)| waiting).filter(|next| !next.is_closed()).count()
     }
 
     /// Waits for a turn in this owner's queue, or in the server's queue if `owner` is `None`.
@@ -41,6 +53,8 @@ impl Turns {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
+                drop(state);
+                self.wait.observe(0.0);
                 return Ok(Turn(Some(self.clone())));
             }
             let (sender, mine) = oneshot::channel();
@@ -50,8 +64,15 @@ impl Turns {
             }
             mine
         };
+        let since = Instant::now();
         let turn = tokio::time::timeout(TURN_TIMEOUT, mine).await;
+        self.wait.observe(since.elapsed().as_secs_f64());
         turn.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+    }
+
+    /// The number of turns that requests have.
+    pub(super) fn taken(&self) -> u32 {
+        self.total.saturating_sub(self.state().free)
     }
 
     /// Gives the turn to the next request. Frees it if no request waits.
@@ -75,7 +96,7 @@ impl Turns {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
+        self.state.lock()
     }
 }
 
@@ -131,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn owners_get_turns_round_robin() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, Histogram::new([1.0]));
         let served = order(&turns, &["ann", "ann", "ann", "ann", "bob", "cid", "bob"]).await;
         assert_eq!(served, ["ann", "bob", "cid", "ann", "bob", "ann", "ann"]);
         assert_eq!(turns.state().free, 1);
@@ -139,14 +160,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_stops_waiting_takes_no_turn() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, Histogram::new([1.0]));
         let held = turns.take(None).await.unwrap();
         let (ann, bob) = (owner("ann"), owner("bob"));
         let mut waiting = Box::pin(turns.take(Some(&ann)));
         let mut last = Box::pin(turns.take(Some(&bob)));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert!(futures_util::poll!(&mut last).is_pending());
+        assert_eq!((turns.taken(), turns.waiting()), (1, 2));
         drop(waiting);
+        assert_eq!(turns.waiting(), 1);
         drop(held);
         // This request stops waiting when it has been sent a turn, but has not received it.
         drop(last);

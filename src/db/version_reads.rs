@@ -6,13 +6,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use prometheus_client::metrics::counter::Counter;
 use uuid::Uuid;
 
 use super::{Error, Result, error::retry_transient, pools::Pools, rows};
 use crate::{
     domain::{OwnerName, SessionId},
     group_commit::GroupCommit,
+    metrics::DbMetrics,
 };
 
 /// The largest number of sessions in one statement.
@@ -32,13 +32,13 @@ struct Reads {
     /// The reads that wait for a statement.
     waiting: GroupCommit<SessionId, Found>,
     pools: Arc<Pools>,
-    statement_counter: Counter,
+    metrics: DbMetrics,
 }
 
 impl VersionReads {
-    pub(super) fn new(pools: &Arc<Pools>, statement_counter: &Counter) -> Self {
-        let (pools, statement_counter) = (Arc::clone(pools), statement_counter.clone());
-        Self(Arc::new(Reads { waiting: GroupCommit::default(), pools, statement_counter }))
+    pub(super) fn new(pools: &Arc<Pools>, metrics: &DbMetrics) -> Self {
+        let (pools, metrics) = (Arc::clone(pools), metrics.clone());
+        Self(Arc::new(Reads { waiting: GroupCommit::default(), pools, metrics }))
     }
 
     /// The version of the owner's session, by one statement for all reads that wait.
@@ -75,7 +75,7 @@ impl Reads {
     async fn read(&self, ids: &[SessionId]) -> Result<HashMap<Uuid, (String, i64)>> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let read: Vec<(Uuid, String, i64)> = retry_transient(|| async {
-            self.statement_counter.inc();
+            self.metrics.statements.inc();
             let pools = self.pools.current();
             pools.bounded(Box::pin(pools.lookups.fetch_by_ids(VERSIONS, &ids))).await
         })

@@ -162,12 +162,16 @@ impl Error {
         }
     }
 
-    /// The message and the chain of its causes, for operators.
+    /// The message and the chain of its causes, for operators. The text of a driver's error often contains that of its cause, which
+    /// is then not repeated.
     pub fn with_causes(&self) -> String {
         let mut text = self.message.clone();
         let mut next = self.cause.as_ref().map(|cause| &**cause as &dyn StdError);
         while let Some(error) = next {
-            text = format!("{text}: {error}");
+            let cause = error.to_string();
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
             next = error.source();
         }
         text

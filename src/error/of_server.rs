@@ -56,6 +56,11 @@ impl Error {
         Self::new(Code::Internal, problem)
     }
 
+    /// A move cannot begin or go on. The operator sees this.
+    pub fn cannot_move(problem: String) -> Self {
+        Self::new(Code::Internal, problem)
+    }
+
     /// The server failed.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Code::Internal, "an internal error occurred").caused_by(cause)

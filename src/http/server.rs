@@ -25,7 +25,7 @@ use super::{
     peers::{Peer, Peers, Timeouts},
     socket::{self, Socket},
 };
-use crate::service::Service;
+use crate::{metrics::Held, service::Service};
 
 /// Time from the connection to the first byte of its first request.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -183,7 +183,12 @@ impl Server {
     fn admit(&self, stream: TcpStream, address: SocketAddr, rules: Rules, connections: &TaskTracker) {
         let rate = MinRate::from(&self.settings);
         if let Some((peer, permit)) = self.peers.enter(address.ip()) {
-            connections.spawn(connection::serve(Socket::new(stream, peer, Some(permit), rate), rules));
+            let open = Held::new(&self.service.metrics().connections);
+            let serve = connection::serve(Socket::new(stream, peer, Some(permit), rate), rules);
+            connections.spawn(async move {
+                serve.await;
+                drop(open);
+            });
             return;
         }
         self.service.metrics().connections_refused.inc();

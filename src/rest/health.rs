@@ -66,5 +66,5 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>, headers: Header
         true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         false => "text/plain; version=0.0.4; charset=utf-8",
     };
-    ([(header::CONTENT_TYPE, media_type), (header::VARY, "accept")], service.metrics().render())
+    ([(header::CONTENT_TYPE, media_type), (header::VARY, "accept")], service.metrics_text())
 }

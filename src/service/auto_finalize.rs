@@ -67,10 +67,7 @@ impl Service {
             let Some((last, _)) = due.last() else { return Ok(finalized) };
             after = *last;
             for (id, owner) in due {
-                match self.settle(&Principal::of_owner(owner), id).await {
-                    Ok(_) => finalized += 1,
-                    Err(error) => error.log(),
-                }
+                finalized += usize::from(self.of_one(self.settle(&Principal::of_owner(owner), id).await).is_some());
             }
         }
     }

@@ -56,7 +56,7 @@ fn mismatch(database: Option<Uuid>, storage: Option<Uuid>) -> Error {
     let id = |id: Option<Uuid>| id.map_or("no storage id".to_owned(), |id| format!("storage id {id}"));
     Error::misbound(format!(
         "database and storage do not belong together: the database has {}, the storage has {}{}. Check the settings \
-         `database` and `storage`. After a restore or a move, `partway adopt` binds them to each other",
+         `database` and `storage`. After a restore or a copy by hand, `partway adopt` binds them to each other",
         id(database),
         id(storage),
         if (database, storage) == (None, None) { " and has uploads that have no row in the database" } else { "" },

@@ -18,6 +18,7 @@ use crate::{
     db::Created,
     domain::{Account, Metadata, PartPlan, Principal, Timestamp, Upload, UploadRequest},
     error::{Error, Result},
+    spans::span,
 };
 
 const MAX_KEY_CHARS: usize = 255;
@@ -95,6 +96,7 @@ impl Service {
             past => past,
         };
         let Err(refusal) = is_possible else {
+            let _step = span!("record session");
             return Ok(self.db.create_upload(new, &self.limits.of_accounts()).await?);
         };
         let found = match &new.session.idempotency_key {

@@ -102,8 +102,8 @@ impl Service {
                     ended => ended.map(|(_, is_deleted)| is_deleted).map_err(Error::from),
                 };
                 // The next sweep tries those that failed again.
-                match is_deleted.inspect_err(Error::log) {
-                    Ok(true) => deleted += 1,
+                match self.of_one(is_deleted) {
+                    Some(true) => deleted += 1,
                     _ => failed += 1,
                 }
             }

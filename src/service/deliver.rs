@@ -13,13 +13,15 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field::Empty};
 
 use super::Service;
 use crate::{
     db::{Attempt, LeasedDelivery},
     domain::{DeliveryState, EventId, Timestamp, Webhook, WebhookId, retry_delay, webhook_body},
     error::{Error, Result},
-    metrics::WebhookOutcome,
+    metrics::{LeaseKind, WebhookOutcome},
+    spans::span,
     webhooks::{InvalidTarget, Message, Outcome, Sender, Target},
 };
 
@@ -152,7 +154,15 @@ impl Service {
             let free = AT_ONCE - sending.len();
             for due in self.lease_due(webhook, free).await.inspect_err(Error::log).unwrap_or_default() {
                 let service = Arc::clone(self);
-                sending.spawn(async move { service.deliver(due).await });
+                let span = span!(
+                    root "deliver webhook",
+                    webhook.id = %due.lease.webhook,
+                    event.id = %due.lease.event_id,
+                    otel.kind = "client",
+                    otel.status_code = Empty,
+                    http.response.status_code = Empty,
+                );
+                sending.spawn(async move { service.deliver(due).await }.instrument(span));
             }
             // Looks again while a request hangs: new events must not wait for it.
             match tokio::time::timeout(PAUSE, sending.join_next()).await {
@@ -179,6 +189,7 @@ impl Service {
 
     /// Sends one event once, and records the result. `None` if there is no recorded result: the event is sent again.
     async fn deliver(&self, Due { webhook, lease }: Due) -> Option<WebhookOutcome> {
+        let _held = self.metrics.leases.hold(LeaseKind::Delivery);
         let stopped = async {
             self.deliveries.stopping.cancelled().await;
             tokio::time::sleep(STOP_AFTER).await;
@@ -192,6 +203,7 @@ impl Service {
         };
         let now = self.clock.now();
         let (result, attempt) = result_of(&lease, outcome, now);
+        describe(&Span::current(), result, &attempt);
         let recorded = match result {
             WebhookOutcome::Gone => self.db.record_gone(&lease, &attempt, now).await,
             _ => self.db.record_attempt(&lease, &attempt, now).await,
@@ -222,6 +234,14 @@ impl Service {
         let now = self.clock.now();
         let message = Message { id: &id.to_string(), body, sent_at: now };
         Ok(sender.send(&target, &webhook.secrets(now), message).await)
+    }
+}
+
+/// Puts the result of an attempt into its span.
+fn describe(span: &Span, result: WebhookOutcome, attempt: &Attempt) {
+    span.record("http.response.status_code", attempt.status);
+    if result != WebhookOutcome::Delivered {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     db::{self, EndedUnreadable},
     domain::{OwnerName, Session, SessionId, StatusReason, Upload},
     error::{Error, Result},
+    spans::span,
 };
 
 impl Service {
@@ -20,7 +21,9 @@ impl Service {
         id: SessionId,
         end: impl Fn(&mut Upload) -> bool + Sync,
     ) -> db::Result<(Upload, bool)> {
+        let step = span!("record end");
         let (upload, is_first) = self.db.change_upload(owner, id, end).await?;
+        drop(step);
         if is_first {
             self.announce(Event::Ended(&upload));
         }
@@ -57,6 +60,7 @@ impl Service {
     /// Frees the bytes of a session that ended without a file, or whose file was deleted. If its parts are lost, keeps a complete file: after the
     /// restore of an older database, it may be the only remaining copy.
     pub(super) async fn free(&self, session: &Session) -> Result<()> {
+        let _step = span!("free bytes");
         self.prefix_hashes.forget(session.id);
         match session.status_reason {
             Some(StatusReason::BytesLost) if !session.file_deleted => self.storage.discard_parts(session).await?,

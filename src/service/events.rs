@@ -42,8 +42,8 @@ impl Service {
                 contiguous_bytes = session.contiguous_bytes(),
                 "tail received"
             ),
-            Event::PartReplayed => self.metrics.count_part(PartOutcome::Replayed),
-            Event::PartRefused => self.metrics.count_part(PartOutcome::Refused),
+            Event::PartReplayed => self.metrics.parts.count(PartOutcome::Replayed),
+            Event::PartRefused => self.metrics.parts.count(PartOutcome::Refused),
             Event::Ended(upload) if upload.session.file_deleted => self.file_deleted(upload),
             Event::Ended(upload) if upload.session.status == SessionStatus::Complete => self.completed(upload),
             Event::Ended(Upload { session, .. }) => self.ended_without_file(session),
@@ -52,7 +52,7 @@ impl Service {
 
     /// An attempt to send an event to a webhook. The log has no URL, because it may contain a secret.
     pub(super) fn announce_attempt(&self, lease: &LeasedDelivery, outcome: WebhookOutcome, attempt: &Attempt) {
-        self.metrics.count_webhook_attempt(outcome);
+        self.metrics.webhook_attempts.count(outcome);
         let (webhook, event, attempts) = (lease.webhook, lease.event_id, lease.attempts + 1);
         let Attempt { status, error, .. } = attempt;
         match outcome {
@@ -75,7 +75,7 @@ impl Service {
     }
 
     fn created(&self, Upload { session, file }: &Upload) {
-        self.metrics.count_session(SessionEvent::Created);
+        self.metrics.sessions.count(SessionEvent::Created);
         tracing::info!(
             session.id = %session.id,
             owner = %session.owner,
@@ -87,7 +87,7 @@ impl Service {
     }
 
     fn part_received(&self, session: &Session, part: Part) {
-        self.metrics.count_part(PartOutcome::Received);
+        self.metrics.parts.count(PartOutcome::Received);
         self.metrics.part_bytes.inc_by(part.size_bytes);
         tracing::info!(
             session.id = %session.id,
@@ -100,7 +100,7 @@ impl Service {
     }
 
     fn completed(&self, Upload { session, file }: &Upload) {
-        self.metrics.count_session(SessionEvent::Finalized);
+        self.metrics.sessions.count(SessionEvent::Finalized);
         tracing::info!(
             session.id = %session.id,
             file.id = %file.id,
@@ -113,7 +113,7 @@ impl Service {
     }
 
     fn file_deleted(&self, Upload { session, file }: &Upload) {
-        self.metrics.count_session(SessionEvent::FileDeleted);
+        self.metrics.sessions.count(SessionEvent::FileDeleted);
         tracing::info!(session.id = %session.id, file.id = %file.id, size_bytes = file.size_bytes, "file deleted");
     }
 
@@ -124,7 +124,7 @@ impl Service {
             Some(StatusReason::ChecksumMismatch) => (SessionEvent::Failed, "session failed: checksum mismatch"),
             Some(StatusReason::BytesLost) => (SessionEvent::Failed, "session failed: bytes of received parts are lost"),
         };
-        self.metrics.count_session(event);
+        self.metrics.sessions.count(event);
         let reason = session.status_reason.map(StatusReason::as_str);
         tracing::info!(session.id = %session.id, reason, "{message}");
     }

@@ -20,6 +20,7 @@ use crate::{
         Step, Upload,
     },
     error::{Error, Result},
+    spans::span,
     storage,
 };
 
@@ -125,6 +126,7 @@ impl Service {
     }
 
     async fn hash(&self, finalize: &mut Finalize) -> Result<()> {
+        let _step = span!("hash file");
         let session = &finalize.upload.session;
         let parts = finalize.records();
         match self.prefix_hashes.finish(&*self.storage, session, parts).await {
@@ -163,6 +165,7 @@ impl Service {
     }
 
     async fn complete(&self, finalize: &mut Finalize) -> Result<()> {
+        let _step = span!("complete file");
         let session = &finalize.upload.session;
         let parts = finalize.records();
         match self.storage.complete(session, parts).await {

@@ -23,10 +23,12 @@ mod end;
 mod events;
 mod feed;
 mod finalize;
+mod gauges;
 mod input;
 mod limits;
 mod list;
 mod lost;
+mod moving;
 mod open_counts;
 mod part_removal;
 mod parts;
@@ -47,6 +49,7 @@ mod token;
 mod upload_token;
 mod watch;
 mod webhooks;
+mod whole_body;
 
 use std::sync::Arc;
 
@@ -64,6 +67,7 @@ pub use feed::MAX_EVENTS_PAGE;
 pub use finalize::DigestFields;
 pub use input::{MAX_CONTENT_TYPE_BYTES, MAX_FILENAME_BYTES, UNNAMED};
 pub use limits::{FileSha256, Limits};
+pub use moving::{LeftBehind, MissingParts, MoveOptions, MoveOutcome, MovePlan, MoveProgress, MoveReport, MoveSource};
 pub use open_counts::{OpenCounts, OpenPermit};
 pub use receive::{BodyFault, Disposition, IncomingPart, Receipt};
 pub use room::Room;

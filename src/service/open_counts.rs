@@ -47,6 +47,14 @@ impl OpenCounts {
     }
 }
 
+impl OpenCounts {
+    /// The number of open things of all callers.
+    pub(super) fn total(&self) -> u64 {
+        // A caller with a narrow token is also counted for its owner.
+        self.0.lock().iter().filter(|(caller, _)| caller.for_everything().is_some()).map(|(_, count)| count).sum()
+    }
+}
+
 impl Drop for OpenPermit {
     fn drop(&mut self) {
         let mut counts = self.counts.0.lock();
@@ -76,6 +84,7 @@ mod tests {
         let page = Principal::of_upload(owner, SessionId(Uuid::now_v7()), FileId(Uuid::now_v7()));
         let held: Vec<OpenPermit> = (0..2).map(|_| counts.permit(&page, 16).unwrap()).collect();
         assert_eq!(counts.permit(&page, 16).unwrap_err(), 2);
+        assert_eq!(counts.total(), 2, "each is counted once");
         let owners: Vec<OpenPermit> = (0..14).map(|_| counts.permit(&everything, 16).unwrap()).collect();
         assert_eq!(counts.permit(&everything, 16).unwrap_err(), 16);
         drop(held);

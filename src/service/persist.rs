@@ -17,6 +17,8 @@ use crate::{
     domain::{Digests, Part, PartRecord, Session, Tail},
     error::{Error, Result},
     group_commit::GroupCommit,
+    metrics::{LeaseKind, Queue},
+    spans::span,
     storage::{BufferedBytes, PersistedPart, StagedPart},
 };
 
@@ -51,6 +53,7 @@ impl Service {
         if !self.take_lease(&session, &lease, complete.is_appended).await? {
             return Err(Error::busy(LEASED));
         }
+        let _held = self.metrics.leases.hold(LeaseKind::Part);
         let session_now = self.db.session(&session.owner, session.id).await?.unwrap_or_else(|| session.clone());
         // Another node may have recorded the part before this request got the lease. Then the part must not be put
         // again.
@@ -87,6 +90,8 @@ impl Service {
     ) -> Result<Receipt> {
         let Digests { sha256, crc64nvme } = staged.digests();
         let mut persisting = staged.persist();
+        let step = span!("persist part", part.number = part.number);
+        let waiting = self.metrics.queues.hold(Queue::Persist);
         let persisted = loop {
             tokio::select! {
                 persisted = &mut persisting => break persisted,
@@ -97,6 +102,7 @@ impl Service {
                 }
             }
         };
+        drop((waiting, step));
         match persisted {
             Ok(PersistedPart { write_guard, etag, bytes }) => {
                 let (crc64nvme, received_at) = (Some(crc64nvme), self.clock.now());
@@ -104,7 +110,10 @@ impl Service {
                 let tail = session.tail_of(part).map(|tail| tail.sha256);
                 let lease = lease.copied();
                 let new = NewPart { session: session.id, part: record, lease, tail, is_appended };
+                let waiting = self.metrics.queues.hold(Queue::Record);
+                let step = span!("record part", part.number = part.number);
                 let recorded = self.record_when_free(&new).await;
+                drop((waiting, step));
                 drop(write_guard);
                 self.receipt(&session, new, recorded?, bytes).await
             }

@@ -5,7 +5,7 @@
 //! and abort. Does not watch object stores and PostgreSQL servers.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::Service;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    metrics::Place,
+};
 
 /// The file systems that must keep free space.
 #[derive(Debug, Default)]
@@ -42,16 +45,21 @@ impl Drop for Reservation {
 }
 
 impl Room {
+    /// The free bytes of the file systems to watch. Those that cannot be asked are left out.
+    fn free_bytes(&self) -> Vec<(Place, u64)> {
+        let watched = [(Place::Storage, &self.storage), (Place::Database, &self.database)];
+        let free = |folder: &Path| free_bytes_of(folder).inspect_err(|error| tracing::warn!(%error, "free space"));
+        watched.into_iter().filter_map(|(place, folder)| Some((place, free(folder.as_deref()?).ok()?))).collect()
+    }
+
     /// Checks that `min_free_bytes` stays free if the server stores `bytes` more.
     fn check(&self, bytes: u64) -> Result<()> {
         let wanted =
             [(&self.storage, bytes.saturating_add(self.under_way_bytes.load(Ordering::Relaxed))), (&self.database, 0)];
         for (folder, bytes) in wanted {
             let Some(folder) = folder else { continue };
-            let space = rustix::fs::statvfs(folder.as_path());
-            let space =
-                space.map_err(|error| Error::unavailable("the storage cannot accept the request now", error))?;
-            let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+            let free_bytes = free_bytes_of(folder)
+                .map_err(|error| Error::unavailable("the storage cannot accept the request now", error))?;
             if free_bytes < self.min_free_bytes.saturating_add(bytes) {
                 return Err(Error::storage_full(bytes, free_bytes, self.min_free_bytes));
             }
@@ -60,7 +68,18 @@ impl Room {
     }
 }
 
+fn free_bytes_of(folder: &Path) -> rustix::io::Result<u64> {
+    let space = rustix::fs::statvfs(folder)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 impl Service {
+    /// The free bytes of the file systems to watch.
+    pub(super) async fn free_bytes(&self) -> Vec<(Place, u64)> {
+        let room = Arc::clone(&self.room);
+        tokio::task::spawn_blocking(move || room.free_bytes()).await.unwrap_or_default()
+    }
+
     /// Checks that `min_free_space` stays free if the server stores `bytes` more.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -16,13 +16,15 @@ use super::{
     create::{check, is_in_future, over_limit},
     events::Event,
     scope,
-    store::ended_early,
+    whole_body::WholeBody,
 };
 use crate::{
     db::{Created, SmallFile},
     domain::{CompleteFile, Digests, FileDigests, PartRecord, Principal, Sha256Digest, Upload, UploadRequest},
     error::{Error, Result},
     group_commit::GroupCommit,
+    metrics::Queue,
+    spans::span,
     storage::{ArrivingFile, FolderStorage, PersistedFile},
 };
 
@@ -113,12 +115,15 @@ impl Service {
         let NewFile { upload, request } = new;
         let _room = self.reserve_room(upload.file.size_bytes).await?;
         let mut arriving = folder.receive_file(upload.file.id);
-        let refused = match persist(folder, &upload, body, &mut arriving).await {
+        let refused = match self.persist_small_file(folder, &upload, body, &mut arriving).await {
             Err(error) => Err(error),
             Ok(persisted) => {
                 let sha256 = persisted.digests.sha256;
                 let small = self.small_file(upload, persisted);
+                let waiting = self.metrics.queues.hold(Queue::Record);
+                let step = span!("record file");
                 let recorded = self.small_files.run(small.clone(), |files| self.create_together(files)).await;
+                drop((waiting, step));
                 let cancelled =
                     || Err(Error::unavailable("the server is stopping", "the task that recorded a batch ended"));
                 // If the result is an error, the file may have rows nevertheless: the sweep looks later.
@@ -133,6 +138,32 @@ impl Service {
             tracing::warn!(%error, "the bytes of a refused file cannot be removed; the sweep removes them");
         }
         refused
+    }
+
+    /// Receives the bytes and makes them durable.
+    async fn persist_small_file<B>(
+        &self,
+        folder: &dyn FolderStorage,
+        upload: &Upload,
+        body: B,
+        arriving: &mut ArrivingFile,
+    ) -> Result<PersistedFile>
+    where
+        B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
+    {
+        let mut body = WholeBody::new(body, upload);
+        while let Some(bytes) = body.next().await? {
+            arriving.push(bytes).await?;
+        }
+        let actual = arriving.digests().sha256;
+        match upload.session.declared_sha256 {
+            Some(declared) if declared != actual => Err(Error::checksum_mismatch("file", declared, actual)),
+            _ => {
+                let _waiting = self.metrics.queues.hold(Queue::Persist);
+                let _step = span!("persist file");
+                Ok(folder.persist_file(arriving).await?)
+            }
+        }
     }
 
     async fn small_file_is_stored(&self, folder: &dyn FolderStorage, small: SmallFile) -> Upload {
@@ -212,26 +243,6 @@ impl Service {
 /// The number of files in one statement.
 const BATCH: usize = 100;
 
-async fn persist<B>(
-    folder: &dyn FolderStorage,
-    upload: &Upload,
-    body: B,
-    arriving: &mut ArrivingFile,
-) -> Result<PersistedFile>
-where
-    B: Stream<Item = Result<Bytes, BodyFault>> + Unpin + Send,
-{
-    let mut body = WholeBody::new(body, upload);
-    while let Some(bytes) = body.next().await? {
-        arriving.push(bytes).await?;
-    }
-    let actual = arriving.digests().sha256;
-    match upload.session.declared_sha256 {
-        Some(declared) if declared != actual => Err(Error::checksum_mismatch("file", declared, actual)),
-        _ => Ok(folder.persist_file(arriving).await?),
-    }
-}
-
 /// The file that another request with the same idempotency key has stored in the meantime.
 fn same_file(found: Upload, request: &UploadRequest, sha256: Sha256Digest) -> Result<Upload> {
     if !found.has_same_input(request) {
@@ -254,36 +265,4 @@ fn expect_bytes(found: &Upload, sha256: Sha256Digest) -> Result<()> {
         None => found.file.composite_sha256 == Some(Sha256Digest::composite((0..parts).map(|_| sha256))),
     };
     if is_same { Ok(()) } else { Err(Error::idempotency_key_reused()) }
-}
-
-/// The body of a file. It must have exactly the bytes of the file.
-struct WholeBody<B> {
-    inner: B,
-    total_bytes: u64,
-    left_bytes: u64,
-}
-
-impl<B> WholeBody<B>
-where
-    B: Stream<Item = Result<Bytes, BodyFault>> + Unpin,
-{
-    fn new(inner: B, upload: &Upload) -> Self {
-        let total_bytes = upload.file.size_bytes;
-        Self { inner, total_bytes, left_bytes: total_bytes }
-    }
-
-    /// The next bytes; `None` after the last.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        match self.inner.next().await {
-            Some(Ok(bytes)) => {
-                let left = self.left_bytes.checked_sub(bytes.len() as u64);
-                self.left_bytes = left.ok_or_else(|| Error::too_large("this file", self.total_bytes))?;
-                Ok(Some(bytes))
-            }
-            None if self.left_bytes == 0 => Ok(None),
-            None => Err(ended_early()),
-            Some(Err(BodyFault::Refused(error))) => Err(error),
-            Some(Err(BodyFault::Stopped)) => Err(Error::body_stopped()),
-        }
-    }
 }

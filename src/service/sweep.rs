@@ -8,11 +8,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use futures_util::{StreamExt, future::ready, stream};
 use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::{Instrument, field::Empty};
 
 use super::Service;
 use crate::{
     domain::{Session, SessionId, SessionStatus, StatusReason, Timestamp},
     error::{Error, Result},
+    metrics::{LeaseKind, SweepOutcome, SweepResult},
+    spans::span,
     storage,
 };
 
@@ -53,39 +57,89 @@ pub struct Swept {
     pub parts_removed: u64,
 }
 
+impl Swept {
+    fn results(&self) -> [(SweepResult, u64); 7] {
+        let Self { expired, finalized, deleted, freed, lost, leftovers, parts_removed } = *self;
+        [
+            (SweepResult::Expired, expired as u64),
+            (SweepResult::Finalized, finalized as u64),
+            (SweepResult::Deleted, deleted as u64),
+            (SweepResult::Freed, freed as u64),
+            (SweepResult::Lost, lost as u64),
+            (SweepResult::Leftover, leftovers as u64),
+            (SweepResult::PartsRemoved, parts_removed),
+        ]
+    }
+}
+
+/// The steps of a sweep so far.
+struct Steps(SweepOutcome);
+
+impl Steps {
+    /// The result of a step. Logs its failure.
+    fn take<T: Default>(&mut self, result: Result<T>) -> T {
+        logged(result).unwrap_or_else(|| {
+            self.0 = SweepOutcome::Incomplete;
+            T::default()
+        })
+    }
+}
+
 impl Service {
     /// Finalizes the sessions that are due, ends expired ones, deletes files at the end of their retention, frees bytes, fails
     /// sessions that have lost bytes, removes old events, part records and expired tokens, and records when tokens were used. If a
     /// step fails, the sweep logs it and continues with the other steps; the next sweep repeats it.
     pub async fn sweep(self: &Arc<Self>) -> Swept {
-        let finalized = logged(self.finalize_due().await).unwrap_or_default();
-        let may_expire = logged(self.may_expire().await).unwrap_or_default();
+        let began = Instant::now();
+        let span = span!(root "sweep", otel.status_code = Empty);
+        let (swept, outcome) = self.take_steps().instrument(span.clone()).await;
+        self.metrics.sweep_duration.observe(began.elapsed().as_secs_f64());
+        self.metrics.sweeps.count(outcome);
+        match outcome {
+            SweepOutcome::Complete => drop(self.metrics.last_complete_sweep.set(self.clock.now().timestamp())),
+            SweepOutcome::Incomplete => drop(span.record("otel.status_code", "ERROR")),
+        }
+        for (result, number) in swept.results() {
+            self.metrics.swept.of(result).inc_by(number);
+        }
+        swept
+    }
+
+    async fn take_steps(self: &Arc<Self>) -> (Swept, SweepOutcome) {
+        let mut steps = Steps(SweepOutcome::Complete);
+        let finalized = steps.take(self.finalize_due().await);
+        let may_expire = steps.take(self.may_expire().await);
         let (expired, deleted) = match may_expire {
-            true => (logged(self.expire().await), logged(self.delete_due_files().await)),
-            false => (None, None),
+            true => (steps.take(self.expire().await), steps.take(self.delete_due_files().await)),
+            false => (0, 0),
         };
         let mut swept = Swept {
             finalized,
-            expired: expired.unwrap_or_default(),
-            deleted: deleted.unwrap_or_default(),
-            freed: logged(self.free_ended().await).unwrap_or_default(),
-            lost: logged(self.fail_lost_uploads().await).unwrap_or_default(),
-            leftovers: logged(self.remove_leftovers().await).unwrap_or_default()
-                + logged(self.finish_small_files().await).unwrap_or_default(),
+            expired,
+            deleted,
+            freed: steps.take(self.free_ended().await),
+            lost: steps.take(self.fail_lost_uploads().await),
+            leftovers: steps.take(self.remove_leftovers().await) + steps.take(self.finish_small_files().await),
             parts_removed: 0,
         };
-        logged(self.discard_tails_of_ended().await);
+        steps.take(self.discard_tails_of_ended().await);
         if may_expire {
-            logged(self.drop_old_events().await);
-            logged(self.remove_expired_upload_tokens().await);
-            logged(self.remove_expired_download_links().await);
-            swept.parts_removed = logged(self.remove_old_parts().await).unwrap_or_default();
+            steps.take(self.drop_old_events().await);
+            steps.take(self.remove_expired_upload_tokens().await);
+            steps.take(self.remove_expired_download_links().await);
+            swept.parts_removed = steps.take(self.remove_old_parts().await);
         }
-        logged(self.sweep_deliveries().await);
-        logged(self.forget_hashes().await);
-        logged(self.flush_token_uses().await);
+        steps.take(self.sweep_deliveries().await);
+        steps.take(self.forget_hashes().await);
+        steps.take(self.flush_token_uses().await);
         self.db.close_idle().await;
-        swept
+        (swept, steps.0)
+    }
+
+    /// The result of a step for one session or one file. Logs and counts its failure; the next sweep tries again.
+    pub(super) fn of_one<T>(&self, result: Result<T>) -> Option<T> {
+        let counted = result.inspect_err(|_| self.metrics.swept.count(SweepResult::Failed));
+        logged(counted)
     }
 
     /// Whether sessions may expire, and files, events and part records may be deleted: not for a while after a jump of the clock.
@@ -113,7 +167,7 @@ impl Service {
                     }
                     ended => ended.map(|(_, is_first)| is_first).map_err(Error::from),
                 };
-                expired += usize::from(logged(ended).unwrap_or_default());
+                expired += usize::from(self.of_one(ended).unwrap_or_default());
             }
             if expired == before {
                 return Ok(expired);
@@ -140,8 +194,11 @@ impl Service {
     pub(super) async fn lease_and_free(&self, session: Session, now: Timestamp) -> bool {
         let deleted_until = self.free_if_deleted_until(now);
         let leased = self.db.lease_to_free(session.id, now, deleted_until, now + FREEING_LEASE).await;
-        match logged(leased.map_err(Error::from)) {
-            Some(true) => logged(self.free(&session).await).is_some(),
+        match self.of_one(leased.map_err(Error::from)) {
+            Some(true) => {
+                let _held = self.metrics.leases.hold(LeaseKind::Freeing);
+                self.of_one(self.free(&session).await).is_some()
+            }
             _ => false,
         }
     }
@@ -168,7 +225,7 @@ impl Service {
         for session in sessions.iter().filter(|session| session.status == SessionStatus::InProgress) {
             if let Err(problem @ storage::Error::Lost(_)) = self.storage.check_upload(session).await {
                 let failed = self.fail_lost(session, &problem, |_| true).await;
-                lost += usize::from(logged(failed).is_some_and(|session| session.is_some()));
+                lost += usize::from(self.of_one(failed).is_some_and(|session| session.is_some()));
             }
         }
         Ok(lost)

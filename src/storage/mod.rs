@@ -22,7 +22,7 @@ pub use compare::Compared;
 pub use error::{Error, Result};
 use futures_util::stream::BoxStream;
 pub use local::{ArrivingFile, LocalDisk, SyncParts};
-pub use object::{ObjectStorage, PartSettings};
+pub use object::{ObjectStorage, PartLimits, PartSettings};
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -81,6 +81,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// can read the bytes only after completion.
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>>;
 
+    /// Reads a range of a session's bytes, before or after completion. `None` if this storage can read the bytes only after
+    /// completion.
+    async fn read_upload(&self, session: &Session, range: Range<u64>) -> Result<Option<ByteStream>>;
+
     /// Reads a range of a stored file. Fails with [`Error::Lost`] if the file is missing or its size is not `size_bytes`.
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream>;
 
@@ -105,6 +109,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
 pub trait MultipartStorage: Send + Sync {
     /// Starts the multipart upload of a session. The service must keep what it returns with the session.
     async fn start(&self, session: &Session) -> Result<MultipartUpload>;
+
+    /// Which parts the store accepts.
+    fn part_limits(&self) -> PartLimits;
+
+    /// Makes the first parts of an open session readable by [`Storage::read`], as one file that has only these parts: completes its
+    /// multipart upload with them. The session can get no more parts. The call can be repeated. Returns the location.
+    async fn end_upload(&self, session: &Session, first_parts: &[PartRecord]) -> Result<String>;
 
     /// How many bytes of several parts one request may hold in memory at once.
     fn max_held_bytes(&self) -> u64;

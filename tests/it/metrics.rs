@@ -1,10 +1,19 @@
 //! Metrics: their names, their labels and the documented table. Dashboards and alerts use no other names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+    sync::Arc,
+};
 
+use chrono::TimeDelta;
+use partway::{config::Config, domain::Clock};
 use serde_json::json;
+use sqlx::{Connection, Executor};
 
-use crate::support::{TestApp, file_bytes};
+use crate::support::{
+    Cause, Deadline, Events, Place, Receiver, Reply, Server, Step, TestApp, When, file_bytes, putting,
+};
 
 /// The metric that a series belongs to.
 fn family(series: &str) -> &str {
@@ -50,6 +59,7 @@ async fn every_metric_is_in_the_documented_table() {
     app.service.add_webhook("http://127.0.0.1:1", &[], None).await.unwrap();
     user.delete(&format!("/uploads/sessions/{aborted}")).await.expect(204);
     assert_eq!(app.service.deliver_due().await.failed, 1);
+    app.service.refresh_metrics().await.unwrap();
 
     let text = user.get("/metrics").await.expect(200).text();
     assert_eq!(series(&text), documented());
@@ -66,6 +76,10 @@ async fn the_counters_of_events_begin_at_zero() {
         r#"partway_sessions_total{event="FileDeleted"} 0"#,
         r#"partway_parts_total{outcome="Refused"} 0"#,
         r#"partway_webhook_attempts_total{outcome="Gone"} 0"#,
+        r#"partway_sweeps_total{outcome="Incomplete"} 0"#,
+        r#"partway_swept_total{result="Failed"} 0"#,
+        r#"partway_leases{kind="Part"} 0"#,
+        r#"partway_queue_length{queue="Record"} 0"#,
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
     }
@@ -118,5 +132,214 @@ async fn each_event_is_counted_once() {
         r#"partway_request_duration_seconds_count{method="PUT",route="/uploads/sessions/{id}/parts/{number}",status="409"} 1"#,
     ] {
         assert!(text.contains(line), "no {line} in:\n{text}");
+    }
+}
+
+/// The value of a series.
+#[track_caller]
+fn value<T: FromStr>(app: &TestApp, series: &str) -> T {
+    let text = app.service.metrics_text();
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("no {series} in:\n{text}"))
+}
+
+/// Waits until a series has a value.
+async fn until(app: &TestApp, series: &str, expected: i64) {
+    let has_value = async || value::<i64>(app, series) == expected;
+    Deadline::new().until(&format!("{series} {expected}"), has_value).await;
+}
+
+/// For tests that lock the database, or whose clock moves.
+fn on_sqlite(config: &mut Config) {
+    config.stores.database = String::new();
+}
+
+#[tokio::test]
+async fn a_state_is_read_from_the_database_once_and_then_from_memory() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(10).await;
+    let reads = |source: &str| value::<i64>(&app, &format!(r#"partway_state_reads_total{{source="{source}"}}"#));
+    let before = (reads("Memory"), reads("Database"));
+    assert_eq!(value::<i64>(&app, "partway_states_in_memory"), 0);
+    for _ in 0..3 {
+        user.status(&id).await;
+    }
+    assert_eq!((reads("Memory") - before.0, reads("Database") - before.1), (2, 1));
+    assert_eq!(value::<i64>(&app, "partway_states_in_memory"), 1);
+    assert!(value::<i64>(&app, "partway_states_in_memory_bytes") > 1_000);
+    user.put(&id, 1, "0123456789").await.expect(201);
+    assert_eq!(value::<i64>(&app, "partway_states_in_memory"), 0);
+}
+
+#[tokio::test]
+async fn parts_that_wait_for_their_sync_are_in_a_queue() {
+    for (place, leases) in [(Place::Folder, 0), (Place::objects(), 2)] {
+        let (app, faults) = TestApp::with_faults_and(&place, on_sqlite).await;
+        let user = app.user("ann").await;
+        let id = user.create_id(20).await;
+        let gate = faults.hold(When::Before, Step::Persist);
+        let puts = [putting(&user, &id, 1, b"0123456789"), putting(&user, &id, 2, b"0123456789")];
+        for _ in &puts {
+            gate.reached().await;
+        }
+        assert_eq!(value::<i64>(&app, r#"partway_queue_length{queue="Persist"}"#), 2, "{place:?}");
+        assert_eq!(value::<i64>(&app, r#"partway_leases{kind="Part"}"#), leases, "{place:?}");
+        gate.open();
+        for put in puts {
+            put.await.unwrap().expect(201);
+        }
+        assert_eq!(value::<i64>(&app, r#"partway_queue_length{queue="Persist"}"#), 0, "{place:?}");
+        assert_eq!(value::<i64>(&app, r#"partway_leases{kind="Part"}"#), 0, "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn writes_that_wait_for_a_locked_database_are_in_queues() {
+    let app = TestApp::on_disk_with(on_sqlite).await;
+    let user = app.user("ann").await;
+    let id = user.create_id(10).await;
+    let waited: f64 = value(&app, "partway_db_write_wait_seconds_sum");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(app.folder().join("partway.db"));
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let put = putting(&user, &id, 1, b"0123456789");
+    until(&app, r#"partway_queue_length{queue="Record"}"#, 1).await;
+    until(&app, r#"partway_db_connections{pool="Write",state="Busy"}"#, 1).await;
+    let creating = tokio::spawn({
+        let user = user.clone();
+        async move { user.create_id(10).await }
+    });
+    until(&app, r#"partway_queue_length{queue="Write"}"#, 1).await;
+    other.execute("ROLLBACK").await.unwrap();
+    put.await.unwrap().expect(201);
+    creating.await.unwrap();
+    for series in [r#"queue_length{queue="Record"}"#, r#"queue_length{queue="Write"}"#] {
+        assert_eq!(value::<i64>(&app, &format!("partway_{series}")), 0);
+    }
+    until(&app, r#"partway_db_connections{pool="Write",state="Busy"}"#, 0).await;
+    assert_eq!(value::<i64>(&app, r#"partway_db_connections_max{pool="Write"}"#), 1);
+    assert!(value::<f64>(&app, "partway_db_write_wait_seconds_sum") > waited);
+    assert!(value::<i64>(&app, "partway_db_write_wait_seconds_count") > 2);
+}
+
+#[tokio::test]
+async fn a_sweep_counts_what_it_has_done_and_whether_it_was_complete() {
+    let (app, faults) = TestApp::with_faults_and(&Place::Folder, on_sqlite).await;
+    let user = app.user("ann").await;
+    let ids = [user.create_id(20).await, user.create_id(20).await];
+    for id in &ids {
+        user.put(id, 1, "0123456789").await.expect(201);
+    }
+    app.advance(TimeDelta::days(8));
+    let gate = faults.hold(When::Before, Step::Discard);
+    let sweeping = tokio::spawn({
+        let service = Arc::clone(&app.service);
+        async move { service.sweep().await }
+    });
+    gate.reached().await;
+    until(&app, r#"partway_leases{kind="Freeing"}"#, 2).await;
+    gate.fail(Cause::Broken);
+    sweeping.await.unwrap();
+    let result = |name: &str| value::<i64>(&app, &format!(r#"partway_swept_total{{result="{name}"}}"#));
+    assert_eq!((result("Expired"), result("Freed"), result("Failed")), (2, 0, 2));
+    assert_eq!(value::<i64>(&app, r#"partway_leases{kind="Freeing"}"#), 0);
+    assert_eq!(value::<i64>(&app, r#"partway_sweeps_total{outcome="Complete"}"#), 1);
+    let at: i64 = value(&app, "partway_sweep_last_complete_timestamp_seconds");
+    assert!((at - app.clock.now().timestamp()).abs() < 5, "{at}");
+
+    faults.heal();
+    app.advance(TimeDelta::hours(1));
+    app.service.sweep().await;
+    assert_eq!((result("Freed"), result("Failed")), (2, 2));
+    assert_eq!(value::<i64>(&app, "partway_sweep_duration_seconds_count"), 2);
+    let complete: i64 = value(&app, "partway_sweep_last_complete_timestamp_seconds");
+    assert!((complete - at - 3_600).abs() < 5, "{complete}");
+
+    // Without the table, one step fails.
+    app.expect_damage();
+    app.execute("ALTER TABLE webhook RENAME TO lost").await;
+    app.advance(TimeDelta::hours(1));
+    app.service.sweep().await;
+    assert_eq!(value::<i64>(&app, r#"partway_sweeps_total{outcome="Incomplete"}"#), 1);
+    assert_eq!(value::<i64>(&app, "partway_sweep_last_complete_timestamp_seconds"), complete);
+}
+
+#[tokio::test]
+async fn events_wait_until_they_have_a_position() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(10).await;
+    user.put(&id, 1, "0123456789").await.expect(201);
+    user.finalize(&id).await.expect(200);
+    user.upload(b"another").await;
+    app.advance(TimeDelta::minutes(5));
+    app.service.refresh_metrics().await.unwrap();
+    assert_eq!(value::<i64>(&app, "partway_events_waiting"), 2);
+    let age: i64 = value(&app, "partway_events_oldest_waiting_seconds");
+    assert!((300..360).contains(&age), "{age}");
+    user.get("/events").await.expect(200);
+    app.service.refresh_metrics().await.unwrap();
+    assert_eq!(
+        (value::<i64>(&app, "partway_events_waiting"), value::<i64>(&app, "partway_events_oldest_waiting_seconds")),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn free_space_is_that_of_the_file_system() {
+    let app = TestApp::on_disk_with(|config| config.stores.min_free_space = bytesize::ByteSize::b(7)).await;
+    app.service.refresh_metrics().await.unwrap();
+    let space = rustix::fs::statvfs(app.folder()).unwrap();
+    let free = space.f_bavail * space.f_frsize;
+    let shown: u64 = value(&app, r#"partway_free_bytes{place="Storage"}"#);
+    assert!(shown.abs_diff(free) < free / 5, "{shown} of {free}");
+    assert_eq!(value::<i64>(&app, "partway_min_free_bytes"), 7);
+}
+
+#[tokio::test]
+async fn streams_and_deliveries_under_way_are_counted() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(10).await;
+    let mut events = Events::open(&user, &format!("/uploads/sessions/{id}/events"), None).await;
+    events.next().await.unwrap();
+    assert_eq!(value::<i64>(&app, "partway_streams"), 1);
+    drop(events);
+    until(&app, "partway_streams", 0).await;
+
+    let receiver = Receiver::start().await;
+    receiver.reply([Reply::Hang]);
+    app.service.add_webhook(&receiver.url, &[], None).await.unwrap();
+    user.delete(&format!("/uploads/sessions/{id}")).await.expect(204);
+    let tasks = app.service.start_deliveries().await.unwrap();
+    receiver.wait_for(1).await;
+    assert_eq!(value::<i64>(&app, r#"partway_leases{kind="Delivery"}"#), 1);
+    // Ends what hangs.
+    app.service.close().await;
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(value::<i64>(&app, r#"partway_leases{kind="Delivery"}"#), 0);
+}
+
+#[test]
+fn open_connections_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let connections = || {
+        let (_, text) = server.get("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix("partway_connections ").map(str::to_owned));
+        line.unwrap().parse::<i64>().unwrap()
+    };
+    let deadline = Deadline::new();
+    let open: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(&server.address).unwrap()).collect();
+    // The request itself has one.
+    while connections() != 4 {
+        deadline.wait_for("4 connections");
+    }
+    drop(open);
+    while connections() != 1 {
+        deadline.wait_for("1 connection");
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use entity::{
-    account, api_token, download_link, event, instance, upload_file, upload_part, upload_session, upload_token,
-    webhook, webhook_delivery,
+    account, api_token, download_link, event, instance, move_part, move_upload, upload_file, upload_part,
+    upload_session, upload_token, webhook, webhook_delivery,
 };
 use migration::{Migrator, MigratorTrait};
 use partway::{
@@ -146,6 +146,8 @@ async fn the_entities_have_the_columns_of_the_tables() {
         (account::Entity.table_name(), columns_of::<account::Column>()),
         (event::Entity.table_name(), columns_of::<event::Column>()),
         (instance::Entity.table_name(), columns_of::<instance::Column>()),
+        (move_upload::Entity.table_name(), columns_of::<move_upload::Column>()),
+        (move_part::Entity.table_name(), columns_of::<move_part::Column>()),
         (webhook::Entity.table_name(), columns_of::<webhook::Column>()),
         (webhook_delivery::Entity.table_name(), columns_of::<webhook_delivery::Column>()),
     ] {

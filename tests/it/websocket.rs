@@ -21,7 +21,12 @@ pub(crate) struct Socket(TcpStream);
 
 impl Socket {
     pub(crate) fn open(address: &str) -> Self {
-        Self::over(TcpStream::connect(address).unwrap())
+        Self::open_with(address, "")
+    }
+
+    /// Opens a socket with more lines in the head of the request.
+    pub(crate) fn open_with(address: &str, headers: &str) -> Self {
+        Self::over(TcpStream::connect(address).unwrap(), headers)
     }
 
     /// Opens a socket with a receive buffer of 4 KiB, so that the server notices soon that the client does not read.
@@ -29,15 +34,17 @@ impl Socket {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
         socket.connect(&server.address.parse::<SocketAddr>().unwrap().into()).unwrap();
-        Self::over(socket.into())
+        Self::over(socket.into(), "")
     }
 
-    fn over(mut socket: TcpStream) -> Self {
+    fn over(mut socket: TcpStream, headers: &str) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        let handshake = "GET /graphql/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        let handshake = format!(
+            "GET /graphql/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-                         Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n";
+                         Sec-WebSocket-Protocol: graphql-transport-ws\r\n{headers}\r\n"
+        );
         socket.write_all(handshake.as_bytes()).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

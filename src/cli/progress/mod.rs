@@ -1,9 +1,10 @@
 //! Progress on standard error.
 //!
 //! Owns the progress bar, and the plain lines that replace it if standard error is not a terminal. What it shows of
-//! uploads and of a download is in the modules below. Does not transfer anything: that is `client`.
+//! uploads, of a download and of a move is in the modules below. Does not transfer anything: that is `client`.
 
 mod download;
+mod moving;
 mod uploads;
 
 use std::{
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 
 pub(super) use self::{
     download::DownloadProgress,
+    moving::MovingProgress,
     uploads::{OneFile, Uploads},
 };
 use super::output::{is_quiet, note};

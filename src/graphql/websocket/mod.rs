@@ -21,6 +21,7 @@ use axum::{
     http::{HeaderMap, Uri, header},
     response::Response,
 };
+use tracing::Instrument;
 
 use self::{connection::Connection, unauthenticated::UnauthenticatedSockets};
 use super::{execute::Executor, request::MAX_REQUEST_BYTES};
@@ -95,8 +96,9 @@ pub(super) async fn upgrade(
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(MAX_UNSENT_BYTES);
+    let span = tracing::Span::current();
     Ok(upgrade.on_upgrade(async move |socket| {
         let shutdown = sockets.executor.shutdown.clone();
-        shutdown.track(Connection::new(socket, sockets).run(token, unauthenticated)).await;
+        shutdown.track(Connection::new(socket, sockets).run(token, unauthenticated)).instrument(span).await;
     }))
 }

@@ -3,8 +3,9 @@
 //! Owns which file belongs to which session, and how files are completed and found. Each session has one
 //! sparse file in `uploading/`, created at its full size when the first part arrives. Every part is written at its own
 //! offset. To complete a session, the server renames its file into `stored/` and never copies it, so all folders must
-//! be on one file system. Does not own how a file is created and opened: that is `open_file`. Does not own files that arrive
-//! whole: those are in `small_file`. Does not own which parts were recorded: that is in the database.
+//! be on one file system. Does not own how the folder is opened: that is `opening`. Does not own how a file is created and
+//! opened: that is `open_file`. Does not own files that arrive whole: those are in `small_file`. Does not own which parts were
+//! recorded: that is in the database.
 
 mod binding;
 mod blocks;
@@ -14,15 +15,15 @@ mod file_system;
 mod folder;
 mod mtime_mark;
 mod open_file;
+mod opening;
 mod part_writer;
 mod small_file;
 
 use std::{
     collections::HashMap,
-    fs::{DirBuilder, ReadDir},
+    fs::ReadDir,
     ops::Range,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Weak},
 };
 
@@ -62,26 +63,6 @@ pub struct LocalDisk {
 }
 
 impl LocalDisk {
-    /// Opens the folder, and creates it if it does not exist.
-    pub fn open(root: &Path, sync: SyncParts) -> Result<Self> {
-        for dir in [UPLOADING, ARRIVING, STORED].map(|folder| root.join(folder)) {
-            // Only the server's own user may read uploaded files.
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(Error::io(format!("create {}", dir.display())))?;
-        }
-        sync_dir(root)?;
-        file_system::try_rename(root)?;
-        Ok(Self {
-            root: root.to_owned(),
-            sync,
-            creation: Arc::default(),
-            open: Arc::default(),
-            arrivals: Arc::default(),
-            blocks: Blocks::default(),
-            listing: Arc::default(),
-        })
-    }
-
     fn complete_blocking(&self, session: &Session) -> Result<String> {
         let size_bytes = session.plan.total_size_bytes();
         let location = format!("{STORED}/{}", session.file_id);
@@ -199,6 +180,11 @@ impl Storage for LocalDisk {
 
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
         content::compare(self.all_paths(session), hasher, parts).await.map(Some)
+    }
+
+    async fn read_upload(&self, session: &Session, range: Range<u64>) -> Result<Option<ByteStream>> {
+        let size_bytes = session.plan.total_size_bytes();
+        Ok(Some(content::read(self.all_paths(session), size_bytes, range).await?.boxed()))
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use checked::CheckedUploads;
 use futures_util::{StreamExt, TryStreamExt, stream};
-pub use limits::PartSettings;
+pub use limits::{PartLimits, PartSettings};
 use memory::MemoryBudget;
 use object_store::{
     Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
@@ -59,6 +59,7 @@ pub struct ObjectStorage {
     /// The share of `memory` for requests that hold several parts.
     held: MemoryBudget,
     put_health: Arc<PutHealth>,
+    part_limits: PartLimits,
     /// Signs `ListParts` requests. `None` if the store has no such request.
     signer: Option<Arc<dyn Signer>>,
 }
@@ -81,12 +82,44 @@ impl ObjectStorage {
             memory: MemoryBudget::new(memory_bytes),
             held: MemoryBudget::new(memory_bytes / 4),
             put_health: Arc::default(),
+            part_limits: PartLimits::OF_STORES,
             signer: None,
         }
     }
 
     fn location(session: &Session) -> String {
         format!("{STORED}/{}", session.file_id)
+    }
+
+    /// Completes the multipart upload of a session with these parts, which have this many bytes.
+    async fn complete_with(&self, session: &Session, parts: &[PartRecord], size_bytes: u64) -> Result<String> {
+        let location = Self::location(session);
+        let path = self.path(&location);
+        let completed = match &session.storage_upload {
+            Some(upload) if !parts.is_empty() => {
+                let etag = |part: &PartRecord| PartId { content_id: part.storage_etag.clone().unwrap_or_default() };
+                self.uploads_of(session).complete_multipart(&path, &upload.id, parts.iter().map(etag).collect()).await
+            }
+            _ => self.objects.put(&path, PutPayload::new()).await,
+        };
+        // An object that exists is complete, even if this request failed: a concurrent or earlier call completed it, or the
+        // store's answer was lost. The server never puts anything else under this name.
+        let exists = self.check(&location, size_bytes).await;
+        match (completed, exists) {
+            (_, Ok(())) => Ok(location),
+            // The upload is gone. Either another call has completed it and the object is not visible yet, or the store has
+            // dropped the upload.
+            (Err(StoreError::NotFound { .. }), Err(Error::Lost(_))) => {
+                tokio::time::sleep(VISIBILITY_DELAY).await;
+                self.check(&location, size_bytes).await.map(|()| location)
+            }
+            // Not `Lost`: a concurrent call may be about to complete the file.
+            (Err(error), Err(Error::Lost(_))) => {
+                let failed = Error::Store { action: "complete an upload".to_owned(), source: error.into() };
+                Err(self.find_replaced_parts(session, parts).await.map_or(failed, Error::Replaced))
+            }
+            (_, Err(error)) => Err(error),
+        }
     }
 
     fn path(&self, location: &str) -> Path {
@@ -153,33 +186,7 @@ impl Storage for ObjectStorage {
     }
 
     async fn complete(&self, session: &Session, parts: &[PartRecord]) -> Result<String> {
-        let location = Self::location(session);
-        let path = self.path(&location);
-        let completed = match &session.storage_upload {
-            Some(upload) if !parts.is_empty() => {
-                let etag = |part: &PartRecord| PartId { content_id: part.storage_etag.clone().unwrap_or_default() };
-                self.uploads_of(session).complete_multipart(&path, &upload.id, parts.iter().map(etag).collect()).await
-            }
-            _ => self.objects.put(&path, PutPayload::new()).await,
-        };
-        // An object that exists is complete, even if this request failed: a concurrent or earlier call completed it, or the
-        // store's answer was lost. The server never puts anything else under this name.
-        let exists = self.check(&location, session.plan.total_size_bytes()).await;
-        match (completed, exists) {
-            (_, Ok(())) => Ok(location),
-            // The upload is gone. Either another call has completed it and the object is not visible yet, or the store has
-            // dropped the upload.
-            (Err(StoreError::NotFound { .. }), Err(Error::Lost(_))) => {
-                tokio::time::sleep(VISIBILITY_DELAY).await;
-                self.check(&location, session.plan.total_size_bytes()).await.map(|()| location)
-            }
-            // Not `Lost`: a concurrent call may be about to complete the file.
-            (Err(error), Err(Error::Lost(_))) => {
-                let failed = Error::Store { action: "complete an upload".to_owned(), source: error.into() };
-                Err(self.find_replaced_parts(session, parts).await.map_or(failed, Error::Replaced))
-            }
-            (_, Err(error)) => Err(error),
-        }
+        self.complete_with(session, parts, session.plan.total_size_bytes()).await
     }
 
     async fn discard(&self, session: &Session) -> Result<()> {
@@ -197,10 +204,7 @@ impl Storage for ObjectStorage {
     }
 
     async fn hash(&self, session: &Session, mut hasher: Sha256, range: Range<u64>) -> Result<Option<Sha256>> {
-        let mut bytes = match self.read(&Self::location(session), session.plan.total_size_bytes(), range).await {
-            Err(Error::Lost(_)) => return Ok(None),
-            read => read?,
-        };
+        let Some(mut bytes) = self.read_upload(session, range).await? else { return Ok(None) };
         while let Some(block) = bytes.try_next().await.map_err(read_failed)? {
             hasher.update(&block);
         }
@@ -209,15 +213,18 @@ impl Storage for ObjectStorage {
 
     async fn compare(&self, session: &Session, hasher: Sha256, parts: &[PartRecord]) -> Result<Option<Compared>> {
         let mut comparer = PartComparer::new(hasher, parts);
-        let range = byte_range(parts);
-        let mut bytes = match self.read(&Self::location(session), session.plan.total_size_bytes(), range).await {
-            Err(Error::Lost(_)) => return Ok(None),
-            read => read?,
-        };
+        let Some(mut bytes) = self.read_upload(session, byte_range(parts)).await? else { return Ok(None) };
         while let Some(block) = bytes.try_next().await.map_err(read_failed)? {
             comparer.push(&block);
         }
         Ok(Some(comparer.finish()))
+    }
+
+    async fn read_upload(&self, session: &Session, range: Range<u64>) -> Result<Option<ByteStream>> {
+        match self.read(&Self::location(session), session.plan.total_size_bytes(), range).await {
+            Err(Error::Lost(_)) => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {

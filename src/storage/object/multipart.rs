@@ -6,12 +6,12 @@
 use async_trait::async_trait;
 
 use super::{
-    ObjectStorage,
+    ObjectStorage, PartLimits,
     answers::{ANSWER_TIMEOUT, failed, with_timeout},
     unless_missing,
 };
 use crate::{
-    domain::{MultipartUpload, OwnerName, Session, SessionId},
+    domain::{MultipartUpload, OwnerName, PartRecord, Session, SessionId},
     storage::{HeldMemory, MultipartStorage, Result},
 };
 
@@ -31,6 +31,15 @@ impl MultipartStorage for ObjectStorage {
             checked.give_up(&error);
         }
         Ok(MultipartUpload { id, checks_crc64: false })
+    }
+
+    fn part_limits(&self) -> PartLimits {
+        self.part_limits
+    }
+
+    async fn end_upload(&self, session: &Session, first_parts: &[PartRecord]) -> Result<String> {
+        let size_bytes = first_parts.iter().map(|record| record.part.size_bytes).sum();
+        self.complete_with(session, first_parts, size_bytes).await
     }
 
     fn max_held_bytes(&self) -> u64 {

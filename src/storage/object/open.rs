@@ -15,7 +15,7 @@ use object_store::{
     signer::Signer,
 };
 
-use super::{ObjectStorage, checked::CheckedUploads, failed};
+use super::{ObjectStorage, PartLimits, checked::CheckedUploads, failed};
 use crate::{
     storage::{Error, Result},
     tls,
@@ -77,7 +77,7 @@ impl ObjectStorage {
 
     /// A store in this process's memory, for tests.
     pub fn in_memory(memory_bytes: u64) -> Self {
-        Self::with_store(InMemory::new(), Path::default(), memory_bytes)
+        Self { part_limits: PartLimits::NONE, ..Self::with_store(InMemory::new(), Path::default(), memory_bytes) }
     }
 }
 

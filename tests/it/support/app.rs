@@ -29,17 +29,17 @@ pub(crate) struct TestApp {
     pub(crate) shutdown: Shutdown,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) config: Config,
-    data: Arc<Data>,
+    pub(super) data: Arc<Data>,
 }
 
 /// The rows and bytes on which one or several apps work. When the last app is dropped, rows and bytes must agree.
-struct Data {
-    folder: TempDir,
+pub(super) struct Data {
+    pub(super) folder: TempDir,
     /// The settings of the first app.
-    config: Config,
+    pub(super) config: Config,
     /// The storage of the bytes, if it is not the storage of the settings.
-    place: Option<Place>,
-    is_damaged: AtomicBool,
+    pub(super) place: Option<Place>,
+    pub(super) is_damaged: AtomicBool,
 }
 
 /// An owner with a token.
@@ -89,7 +89,7 @@ impl TestApp {
     }
 
     /// On this data. With the settings of the first app, unless the test gives others.
-    async fn open(data: Arc<Data>, config: Option<Config>, faults: &Faults) -> Self {
+    pub(super) async fn open(data: Arc<Data>, config: Option<Config>, faults: &Faults) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let config = config.unwrap_or_else(|| data.config.clone());
         let now = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -219,7 +219,7 @@ impl TestApp {
 
     /// The number of database statements of a request. The server has cached the token before.
     pub(crate) async fn statements<T>(&self, request: impl Future<Output = T>) -> (u64, T) {
-        let statements = || self.service.metrics().db_statements.get();
+        let statements = || self.service.metrics().db.statements.get();
         let before = statements();
         let answer = request.await;
         (statements() - before, answer)
@@ -227,7 +227,7 @@ impl TestApp {
 }
 
 impl Data {
-    fn new(place: Option<Place>, change: impl FnOnce(&mut Config, &Path)) -> Self {
+    pub(super) fn new(place: Option<Place>, change: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config =
             Config::from_defaults(&serde_json::json!({ "data": folder.path(), "max_parts": 1_000 })).unwrap();

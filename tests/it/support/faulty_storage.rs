@@ -19,8 +19,8 @@ use partway::{
     domain::{Digests, FileId, MultipartUpload, OwnerName, Part, PartRecord, Session, SessionId},
     storage::{
         AbandonedFile, ArrivingFile, ByteStream, Compared, Error, FolderStorage, HeldMemory, LocalDisk,
-        MultipartStorage, ObjectStorage, PartWriter, PersistedFile, PersistedPart, PersistedTail, Result, StagedPart,
-        Storage, SyncParts, WriteGuard,
+        MultipartStorage, ObjectStorage, PartLimits, PartWriter, PersistedFile, PersistedPart, PersistedTail, Result,
+        StagedPart, Storage, SyncParts, WriteGuard,
     },
 };
 use rustix::io::Errno;
@@ -78,6 +78,8 @@ impl Place {
 /// An operation of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
+    /// Writing the id of the database.
+    Bind,
     Begin,
     PartWriter,
     Push,
@@ -97,6 +99,8 @@ pub(crate) enum Step {
     PersistFile,
     /// Moving a small file to its place.
     KeepFile,
+    /// Making the first parts of an upload readable.
+    EndUpload,
 }
 
 /// Before or after a step.
@@ -138,7 +142,12 @@ impl Cause {
 
 /// The faults of one storage. It has none until a test sets one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Faults(Arc<Mutex<HashMap<(When, Step), Fault>>>);
+pub(crate) struct Faults {
+    of_steps: Arc<Mutex<HashMap<(When, Step), Fault>>>,
+    /// How many steps are left before all of them fail, and whether one has failed.
+    left: Arc<Mutex<Option<(usize, bool)>>>,
+    part_limits: Arc<Mutex<Option<PartLimits>>>,
+}
 
 #[derive(Clone, Debug)]
 enum Fault {
@@ -191,17 +200,41 @@ impl Faults {
         Gate { at: (when, step), arrived, verdict }
     }
 
+    /// Makes all steps fail after this many: the beginning and the end of a step count as one each.
+    pub(crate) fn fail_after(&self, steps: usize) {
+        *self.left.lock().unwrap() = Some((steps, false));
+    }
+
+    /// Makes an object store accept only these parts. It does not enforce that.
+    pub(crate) fn limit_parts(&self, limits: PartLimits) {
+        *self.part_limits.lock().unwrap() = Some(limits);
+    }
+
+    /// Whether one has failed since.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.left.lock().unwrap().is_some_and(|(_, has_failed)| has_failed)
+    }
+
     /// Removes all faults.
     pub(crate) fn heal(&self) {
-        self.0.lock().unwrap().clear();
+        self.of_steps.lock().unwrap().clear();
+        *self.left.lock().unwrap() = None;
     }
 
     fn set(&self, when: When, step: Step, fault: Fault) {
-        self.0.lock().unwrap().insert((when, step), fault);
+        self.of_steps.lock().unwrap().insert((when, step), fault);
     }
 
     async fn meet(&self, when: When, step: Step) -> Result<()> {
-        let fault = self.0.lock().unwrap().get(&(when, step)).cloned();
+        match &mut *self.left.lock().unwrap() {
+            None => {}
+            Some((0, has_failed)) => {
+                *has_failed = true;
+                return Err(Cause::Broken.error());
+            }
+            Some((left, _)) => *left -= 1,
+        }
+        let fault = self.of_steps.lock().unwrap().get(&(when, step)).cloned();
         match fault {
             None => Ok(()),
             Some(Fault::Fail(cause)) => Err(cause.error()),
@@ -214,6 +247,16 @@ impl Faults {
                 }
             }
         }
+    }
+
+    /// Cuts bytes that are read, if [`Step::ReadOn`] fails.
+    async fn cut(&self, bytes: ByteStream) -> ByteStream {
+        if self.meet(When::Before, Step::ReadOn).await.is_ok() {
+            return bytes;
+        }
+        let cut = stream::once(async { Err(io::Error::from(Errno::IO)) });
+        let first = bytes.take(1).map(|bytes| bytes.map(|bytes| bytes.slice(..bytes.len() / 2)));
+        first.chain(cut).boxed()
     }
 
     async fn around<T>(&self, step: Step, inner: impl Future<Output = Result<T>>) -> Result<T> {
@@ -249,7 +292,7 @@ impl Storage for FaultyStorage {
     }
 
     async fn bind(&self, id: Uuid) -> Result<Uuid> {
-        self.inner.bind(id).await
+        self.faults.around(Step::Bind, self.inner.bind(id)).await
     }
 
     async fn rebind(&self, id: Uuid) -> Result<()> {
@@ -287,12 +330,15 @@ impl Storage for FaultyStorage {
 
     async fn read(&self, location: &str, size_bytes: u64, range: Range<u64>) -> Result<ByteStream> {
         let bytes = self.faults.around(Step::Read, self.inner.read(location, size_bytes, range)).await?;
-        if self.faults.meet(When::Before, Step::ReadOn).await.is_ok() {
-            return Ok(bytes);
+        Ok(self.faults.cut(bytes).await)
+    }
+
+    async fn read_upload(&self, session: &Session, range: Range<u64>) -> Result<Option<ByteStream>> {
+        let bytes = self.faults.around(Step::Read, self.inner.read_upload(session, range)).await?;
+        match bytes {
+            Some(bytes) => Ok(Some(self.faults.cut(bytes).await)),
+            None => Ok(None),
         }
-        let cut = stream::once(async { Err(io::Error::from(Errno::IO)) });
-        let first = bytes.take(1).map(|bytes| bytes.map(|bytes| bytes.slice(..bytes.len() / 2)));
-        Ok(first.chain(cut).boxed())
     }
 
     async fn check_upload(&self, session: &Session) -> Result<()> {
@@ -316,6 +362,14 @@ impl Storage for FaultyStorage {
 impl MultipartStorage for FaultyStorage {
     async fn start(&self, session: &Session) -> Result<MultipartUpload> {
         self.faults.around(Step::Begin, self.multipart().start(session)).await
+    }
+
+    fn part_limits(&self) -> PartLimits {
+        self.faults.part_limits.lock().unwrap().unwrap_or_else(|| self.multipart().part_limits())
+    }
+
+    async fn end_upload(&self, session: &Session, first_parts: &[PartRecord]) -> Result<String> {
+        self.faults.around(Step::EndUpload, self.multipart().end_upload(session, first_parts)).await
     }
 
     fn max_held_bytes(&self) -> u64 {

@@ -39,7 +39,12 @@ impl Server {
 
     /// Starts with the log going to `log`.
     pub(crate) fn start_logging_to(log: Stdio, data: &Path) -> Self {
-        Self::spawn("127.0.0.1:0", data, &[("RUST_LOG", "info")], log)
+        Self::start_with_log(log, data, &[("RUST_LOG", "info")])
+    }
+
+    /// Starts with these settings, and the log going to `log`.
+    pub(crate) fn start_with_log(log: Stdio, data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn("127.0.0.1:0", data, settings, log)
     }
 
     /// Starts with this soft and hard limit on file descriptors.
