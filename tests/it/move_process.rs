@@ -20,6 +20,7 @@ use crate::support::{
     Cli, Deadline, FakeS3, Server, database_url, file_bytes, files_below, local_digests, storage_url,
 };
 
+/// The smallest part size that S3 accepts, except for the last part.
 const PART: usize = 5 * 1024 * 1024;
 const SQLITE: (&str, &str) = ("PARTWAY_DATABASE", "");
 
@@ -36,6 +37,8 @@ impl Home {
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
+        let part = PART.to_string();
+        let settings = [&[("PARTWAY_CHUNK_SIZE", &*part)], settings].concat();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self { folder: tempfile::tempdir().unwrap(), settings }
     }

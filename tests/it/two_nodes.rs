@@ -78,8 +78,8 @@ impl Cluster {
 
 fn node(folder: &TempDir, address: &str) -> Server {
     let storage = storage_url(folder.path()).expect("TEST_STORAGE_URL");
-    // A short time-out, so that what a killed node was sending to a webhook is soon sent by another one.
     let part = PART.to_string();
+    // A short time-out, so that what a killed node was sending to a webhook is soon sent by another one.
     let settings = [("PARTWAY_STORAGE", &*storage), ("PARTWAY_WEBHOOK_TIMEOUT", "1s"), ("PARTWAY_CHUNK_SIZE", &*part)];
     Server::start_on(address, folder.path(), &settings)
 }
