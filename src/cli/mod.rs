@@ -130,7 +130,7 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Migrate(command) => command.run().await,
             Command::Adopt(command) => command.run().await,
-            Command::Move(command) => command.run().await,
+            Command::Move(command) => Box::pin(command.run()).await,
             Command::Check(command) => command.run().await,
         }
     }

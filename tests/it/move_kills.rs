@@ -58,12 +58,12 @@ async fn ends_well_after_each_failure(to: &Place) {
 
 #[tokio::test]
 async fn a_move_to_a_folder_that_fails_at_any_step_ends_well_the_next_time() {
-    ends_well_after_each_failure(&Place::Folder).await;
+    Box::pin(ends_well_after_each_failure(&Place::Folder)).await;
 }
 
 #[tokio::test]
 async fn a_move_to_an_object_store_that_fails_at_any_step_ends_well_the_next_time() {
-    ends_well_after_each_failure(&Place::objects()).await;
+    Box::pin(ends_well_after_each_failure(&Place::objects())).await;
 }
 
 #[tokio::test]
