@@ -101,7 +101,7 @@ pub(crate) fn run(work: &Path, effort: &Effort) -> anyhow::Result<()> {
     let mut all = Vec::new();
     for (case, upload, asks) in [
         ("one PATCH", upload(mib), false),
-        ("PATCHes of 8 MiB", upload(8), false),
+        ("PATCHes of 4 MiB", upload(4), false),
         ("one PATCH beside 1,000 HEAD/s; sink: without HEAD", upload(mib), true),
     ] {
         let mut bytes = vec![0; usize::try_from(upload.part_bytes)?];
