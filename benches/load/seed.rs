@@ -6,9 +6,7 @@ use std::{collections::HashMap, fs, path::Path};
 use anyhow::Context;
 use partway::{
     db::{Created, Db},
-    domain::{
-        AccountLimits, Clock, Metadata, OwnerName, PartPlan, PartRange, Session, SystemClock, Upload, UploadRequest,
-    },
+    domain::{AccountLimits, Clock, OwnerName, PartPlan, PartRange, Session, SystemClock, Upload, UploadRequest},
 };
 use serde_json::value::to_raw_value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -82,18 +80,11 @@ pub(crate) fn with_schema<T>(
 }
 
 fn upload(parts: u32, pattern: Pattern) -> anyhow::Result<Upload> {
-    let request = UploadRequest {
-        original_filename: "holiday.mov".to_owned(),
-        content_type: "video/quicktime".to_owned(),
-        plan: PartPlan::new(u64::from(parts) * CHUNK_BYTES, CHUNK_BYTES)?,
-        declared_sha256: None,
-        declared_crc64nvme: None,
-        metadata: Metadata::default(),
-        idempotency_key: None,
-        auto_finalize: false,
-        upload_metadata: None,
-        retain_until: None,
-    };
+    let request = UploadRequest::new(
+        "holiday.mov",
+        "video/quicktime",
+        PartPlan::new(u64::from(parts) * CHUNK_BYTES, CHUNK_BYTES)?,
+    );
     let (now, ttl) = (SystemClock.now(), chrono::TimeDelta::days(7));
     let mut upload = Upload::new(&OwnerName::parse(OWNER).context("the owner")?, request, now, ttl);
     let received: Vec<u32> = match pattern {

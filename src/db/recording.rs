@@ -199,9 +199,7 @@ mod tests {
     use sea_orm::ConnectionTrait;
 
     use super::*;
-    use crate::domain::{
-        AccountLimits, Clock, Digests, Metadata, OwnerName, PartPlan, SystemClock, Upload, UploadRequest,
-    };
+    use crate::domain::{AccountLimits, Clock, Digests, OwnerName, PartPlan, SystemClock, Upload, UploadRequest};
 
     const TTL: TimeDelta = TimeDelta::days(1);
 
@@ -209,18 +207,7 @@ mod tests {
     async fn with_session(folder: &std::path::Path) -> (Db, Session) {
         let db = Db::open_sqlite(&folder.join("a.db")).await.unwrap();
         db.migrate().await.unwrap();
-        let request = UploadRequest {
-            original_filename: "a".to_owned(),
-            content_type: "text/plain".to_owned(),
-            plan: PartPlan::new(30, 10).unwrap(),
-            declared_sha256: None,
-            declared_crc64nvme: None,
-            metadata: Metadata::default(),
-            idempotency_key: None,
-            auto_finalize: false,
-            upload_metadata: None,
-            retain_until: None,
-        };
+        let request = UploadRequest::new("a", "text/plain", PartPlan::new(30, 10).unwrap());
         let upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, SystemClock.now(), TTL);
         let limits = AccountLimits { max_bytes: None, max_open_sessions: 9 };
         db.create_upload(&upload, &limits).await.unwrap();

@@ -264,7 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Clock, Metadata, OwnerName, PartPlan, SystemClock, Upload, UploadRequest};
+    use crate::domain::{Clock, OwnerName, PartPlan, SystemClock, Upload, UploadRequest};
 
     const SESSIONS: usize = 3;
     const READS: usize = 4;
@@ -313,18 +313,7 @@ mod tests {
     }
 
     fn states() -> Vec<SessionState> {
-        let request = || UploadRequest {
-            original_filename: "a".to_owned(),
-            content_type: "text/plain".to_owned(),
-            plan: PartPlan::new(10, 10).unwrap(),
-            declared_sha256: None,
-            declared_crc64nvme: None,
-            metadata: Metadata::default(),
-            idempotency_key: None,
-            auto_finalize: false,
-            upload_metadata: None,
-            retain_until: None,
-        };
+        let request = || UploadRequest::new("a", "text/plain", PartPlan::new(10, 10).unwrap());
         let owner = OwnerName::parse("ann").unwrap();
         let upload = |_| Upload::new(&owner, request(), SystemClock.now(), chrono::TimeDelta::days(1));
         (0..SESSIONS).map(|session| upload(session).into()).collect()

@@ -114,24 +114,13 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::domain::{Metadata, OwnerName, PartPlan, Upload, UploadRequest};
+    use crate::domain::{OwnerName, PartPlan, Upload, UploadRequest};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
     const TTL: TimeDelta = TimeDelta::hours(1);
 
     fn session() -> Session {
-        let request = UploadRequest {
-            original_filename: "a".to_owned(),
-            content_type: "text/plain".to_owned(),
-            plan: PartPlan::new(45, 10).unwrap(),
-            declared_sha256: None,
-            declared_crc64nvme: None,
-            metadata: Metadata::default(),
-            idempotency_key: None,
-            auto_finalize: false,
-            upload_metadata: None,
-            retain_until: None,
-        };
+        let request = UploadRequest::new("a", "text/plain", PartPlan::new(45, 10).unwrap());
         Upload::new(&OwnerName::parse("ann").unwrap(), request, NOW, TTL).session
     }
 

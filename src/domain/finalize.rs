@@ -263,7 +263,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::domain::{Digests, Metadata, OwnerName, PartPlan, Timestamp, UploadRequest};
+    use crate::domain::{Digests, OwnerName, PartPlan, Timestamp, UploadRequest};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
     const TTL: TimeDelta = TimeDelta::hours(1);
@@ -279,16 +279,9 @@ mod tests {
 
     fn upload_declaring(declared: FileDigests) -> Upload {
         let request = UploadRequest {
-            original_filename: "a.bin".to_owned(),
-            content_type: "application/octet-stream".to_owned(),
-            plan: PartPlan::new(20, 10).unwrap(),
             declared_sha256: declared.sha256,
             declared_crc64nvme: declared.crc64nvme,
-            metadata: Metadata::default(),
-            idempotency_key: None,
-            auto_finalize: false,
-            upload_metadata: None,
-            retain_until: None,
+            ..UploadRequest::new("a.bin", "application/octet-stream", PartPlan::new(20, 10).unwrap())
         };
         let mut upload = Upload::new(&OwnerName::parse("ann").unwrap(), request, NOW, TTL);
         for record in records() {

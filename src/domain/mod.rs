@@ -25,6 +25,7 @@ mod session;
 mod session_state;
 mod token_hash;
 mod upload;
+mod upload_request;
 mod webhook;
 mod webhook_secret;
 
@@ -49,6 +50,7 @@ pub use principal::{OwnerName, Principal};
 pub use session::{MultipartUpload, PartRecord, Session, SessionStatus, StatusReason};
 pub use session_state::{Encoded, SessionState};
 pub use token_hash::TokenHash;
-pub use upload::{CompleteFile, Upload, UploadRequest, UploadState};
+pub use upload::{CompleteFile, Upload, UploadState};
+pub use upload_request::UploadRequest;
 pub use webhook::{DeliveryState, PREVIOUS_SECRET_SIGNS, Webhook, retry_delay, webhook_body};
 pub use webhook_secret::{InvalidSecret, WebhookSecret, webhook_signatures};

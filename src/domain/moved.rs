@@ -53,7 +53,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Metadata, OwnerName, PartPlan, Sha256Digest, Tail, Upload, UploadRequest};
+    use crate::domain::{OwnerName, PartPlan, Sha256Digest, Tail, Upload, UploadRequest};
 
     const TTL: TimeDelta = TimeDelta::hours(1);
     const DOWNTIME: TimeDelta = TimeDelta::hours(2);
@@ -65,16 +65,9 @@ mod tests {
     /// A session with the parts 1 and 2 and 3 bytes of part 3.
     fn session() -> Session {
         let request = UploadRequest {
-            original_filename: "a".to_owned(),
-            content_type: "text/plain".to_owned(),
-            plan: PartPlan::new(45, 10).unwrap(),
-            declared_sha256: None,
-            declared_crc64nvme: None,
-            metadata: Metadata::default(),
             idempotency_key: Some("key".to_owned()),
             auto_finalize: true,
-            upload_metadata: None,
-            retain_until: None,
+            ..UploadRequest::new("a", "text/plain", PartPlan::new(45, 10).unwrap())
         };
         let mut session = Upload::new(&OwnerName::parse("ann").unwrap(), request, at(0), TTL).session;
         for number in [1, 2] {

@@ -8,8 +8,8 @@
 use chrono::TimeDelta;
 
 use super::{
-    Crc64Nvme, Digests, FileDigests, FileId, FileRecord, FileStatus, Metadata, OwnerName, Part, PartPlan, PartSet,
-    Session, SessionId, SessionStatus, Sha256Digest, StatusReason, Timestamp,
+    Digests, FileDigests, FileId, FileRecord, FileStatus, OwnerName, Part, PartSet, Session, SessionId, SessionStatus,
+    Sha256Digest, StatusReason, Timestamp, UploadRequest,
 };
 
 /// A session together with its file.
@@ -19,31 +19,6 @@ pub struct Upload {
     pub session: Session,
     /// The file it is for.
     pub file: FileRecord,
-}
-
-/// The input of a request that creates a session, after the checks.
-#[derive(Clone, Debug)]
-pub struct UploadRequest {
-    /// The file's name on the client's side.
-    pub original_filename: String,
-    /// Its media type.
-    pub content_type: String,
-    /// How it is cut into parts.
-    pub plan: PartPlan,
-    /// Its SHA-256, if the client declares it.
-    pub declared_sha256: Option<Sha256Digest>,
-    /// Its CRC-64/NVME, if the client declares it.
-    pub declared_crc64nvme: Option<Crc64Nvme>,
-    /// The metadata that the client attaches to it.
-    pub metadata: Metadata,
-    /// The client's name for the request; unique per owner.
-    pub idempotency_key: Option<String>,
-    /// Whether the server finalizes the session as soon as it has all bytes.
-    pub auto_finalize: bool,
-    /// The metadata as a tus client sent it.
-    pub upload_metadata: Option<String>,
-    /// When the server deletes the stored file, if the client chooses a time.
-    pub retain_until: Option<Timestamp>,
 }
 
 /// The statuses of an upload, which decide whether a change is an event and what the upload uses.
@@ -296,7 +271,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Event, EventType, Usage};
+    use crate::domain::{Crc64Nvme, Event, EventType, PartPlan, Usage};
 
     const TTL: TimeDelta = TimeDelta::hours(1);
 
@@ -305,18 +280,7 @@ mod tests {
     }
 
     fn request() -> UploadRequest {
-        UploadRequest {
-            original_filename: "a.bin".to_owned(),
-            content_type: "application/octet-stream".to_owned(),
-            plan: PartPlan::new(25, 10).unwrap(),
-            declared_sha256: None,
-            declared_crc64nvme: None,
-            metadata: Metadata::default(),
-            idempotency_key: None,
-            auto_finalize: false,
-            upload_metadata: None,
-            retain_until: None,
-        }
+        UploadRequest::new("a.bin", "application/octet-stream", PartPlan::new(25, 10).unwrap())
     }
 
     fn upload() -> Upload {

@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::super::{Created, Db, events};
 use crate::domain::{
-    AccountLimits, Clock, Event, Metadata, OwnerName, PartPlan, SessionId, SystemClock, Timestamp, Upload,
-    UploadRequest,
+    AccountLimits, Clock, Event, OwnerName, PartPlan, SessionId, SystemClock, Timestamp, Upload, UploadRequest,
 };
 
 /// Sessions of many owners that have ended, and then open ones of one owner, all of the same name and size.
@@ -58,18 +57,7 @@ impl Filled {
     async fn new(db: Db, folder: TempDir) -> Self {
         db.migrate().await.unwrap();
         let now = SystemClock.now();
-        let request = UploadRequest {
-            original_filename: NAME.to_owned(),
-            content_type: "text/plain".to_owned(),
-            plan: PartPlan::new(SIZE, SIZE).unwrap(),
-            declared_sha256: None,
-            declared_crc64nvme: None,
-            metadata: Metadata::default(),
-            idempotency_key: None,
-            auto_finalize: false,
-            upload_metadata: None,
-            retain_until: None,
-        };
+        let request = UploadRequest::new(NAME, "text/plain", PartPlan::new(SIZE, SIZE).unwrap());
         let upload = Upload::new(&owner(), request, now, TimeDelta::days(1));
         let limits = AccountLimits { max_bytes: None, max_open_sessions: 10 };
         assert!(matches!(db.create_upload(&upload, &limits).await.unwrap(), Created::New));
