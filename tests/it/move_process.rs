@@ -5,7 +5,7 @@ use std::{
     fs,
     path::Path,
     process::{Child, Output},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use partway::{
@@ -17,11 +17,12 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::{
-    Cli, Deadline, FakeS3, Server, database_url, file_bytes, files_below, local_digests, storage_url,
+    Cli, Deadline, FakeS3, Proxy, Server, database_url, file_bytes, files_below, local_digests, storage_url,
 };
 
 /// The smallest part size that S3 accepts, except for the last part.
 const PART: usize = 5 * 1024 * 1024;
+const ENDPOINT: &str = "AWS_ENDPOINT_URL_S3";
 const SQLITE: (&str, &str) = ("PARTWAY_DATABASE", "");
 
 /// A place where a server can be, and the variables with which it uses it.
@@ -84,37 +85,27 @@ fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)))
 }
 
-/// Whether a process must be killed now.
-type IsDue<'a> = Box<dyn FnMut() -> bool + 'a>;
-
-/// Runs a command again and again. Kills it when it is due, until it ends by itself. Returns how often it was killed.
-fn run_killed<'a>(
-    start: impl Fn() -> Child,
-    kill_when: impl Fn(usize) -> IsDue<'a>,
-    after_kill: impl Fn(),
-) -> (usize, Output) {
+/// Runs a command again and again. Kills it when the object store has sent or received a number of bytes, more in each run,
+/// until the command ends by itself. Returns how often it was killed.
+fn run_killed(start: impl Fn() -> Child, store: &Proxy, after_kill: impl Fn()) -> (usize, Output) {
     for run in 0.. {
-        let (mut child, mut is_due, deadline) = (start(), kill_when(run), Deadline::new());
+        store.be_silent_after((run as u64 + 1) * PART as u64 / 2);
+        let (mut child, deadline) = (start(), Deadline::new());
         while child.try_wait().unwrap().is_none() {
-            if is_due() {
+            if store.is_silent() {
                 child.kill().unwrap();
                 break;
             }
             deadline.wait_for("the move");
         }
         let output = child.wait_with_output().unwrap();
+        store.speak();
         if output.status.code().is_some() {
             return (run, output);
         }
         after_kill();
     }
     unreachable!()
-}
-
-/// A little later in each run.
-fn later_each_time(run: usize) -> IsDue<'static> {
-    let begun = Instant::now();
-    Box::new(move || begun.elapsed() > Duration::from_millis(100 + 50 * run as u64))
 }
 
 /// Uploads half of a file: the parts with these numbers.
@@ -169,8 +160,9 @@ fn bytes_of(home: &Home) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Moves a server from SQLite and a folder to `away`, and from there to another folder. Kills both moves.
-async fn moves_there_and_back<'a>(away: &Home, kill_when: impl Fn(usize) -> IsDue<'a>, after_kill: impl Fn()) {
+/// Moves a server from SQLite and a folder to `away`, and from there to another folder. Kills both moves. `store` is between
+/// `away` and its object store.
+async fn moves_there_and_back(away: &Home, store: &Proxy) {
     let (home, other) = (Home::on_disk(), Home::on_disk());
     let (whole, small, half) = (file_bytes(4 * PART + 7), file_bytes(1_000), file_bytes(3 * PART + 1_000));
     let server = home.serve_first();
@@ -182,7 +174,8 @@ async fn moves_there_and_back<'a>(away: &Home, kill_when: impl Fn(usize) -> IsDu
 
     let before = bytes_of(&home);
     assert!(before.keys().any(|name| name.ends_with("partway.db-wal")), "the server was killed");
-    let (kills, moved) = run_killed(|| home.move_to(away, &["--json"]).spawn(), kill_when, after_kill);
+    let after_kill = || assert_refused(away, "has not finished");
+    let (kills, moved) = run_killed(|| home.move_to(away, &["--json"]).spawn(), store, after_kill);
     assert!(moved.status.success() && kills > 2, "{kills} {}", text(&moved));
     let report = json_of(&moved);
     let found = (&report["outcome"], &report["missing_parts"], &report["left_behind"]);
@@ -196,7 +189,7 @@ async fn moves_there_and_back<'a>(away: &Home, kill_when: impl Fn(usize) -> IsDu
     server.kill();
 
     let back = || away.move_to(&other, &["--end-uploads"]).spawn();
-    let (kills, moved) = run_killed(back, later_each_time, || ());
+    let (kills, moved) = run_killed(back, store, || ());
     assert!(moved.status.success() && kills > 0, "{kills} {}", text(&moved));
     let server = other.serve();
     end_half(&server, &token, &second, &half, json!(["3-4"])).await;
@@ -205,6 +198,13 @@ async fn moves_there_and_back<'a>(away: &Home, kill_when: impl Fn(usize) -> IsDu
     server.kill();
     let checked = other.cli(&["check", "--digests"]).run();
     assert!(checked.status.success(), "{}", text(&checked));
+}
+
+/// A proxy before the object store at this URL, and its own URL.
+async fn before_store(url: &str) -> (Proxy, String) {
+    let proxy = Proxy::to(url.trim_start_matches("http://")).await;
+    let url = format!("http://{}", proxy.address);
+    (proxy, url)
 }
 
 /// Uploads a whole file. Returns its id.
@@ -218,13 +218,9 @@ async fn upload(server: &Server, token: &str, name: &str, file: &[u8]) -> String
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_was_half_done_ends_on_an_object_store_and_another_one_back_in_a_folder() {
     let s3 = FakeS3::start().await;
-    let away = Home::with(&s3.settings());
-    // After a few more parts in each run.
-    let kill_when = |run: usize| {
-        let (s3, before) = (&s3, s3.checked_parts());
-        Box::new(move || s3.checked_parts() > before + run) as IsDue
-    };
-    moves_there_and_back(&away, kill_when, || assert_refused(&away, "has not finished")).await;
+    let (store, endpoint) = before_store(&s3.endpoint).await;
+    let away = Home::with(&[&s3.settings()[..], &[(ENDPOINT, &endpoint)]].concat());
+    moves_there_and_back(&away, &store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,10 +229,10 @@ async fn an_upload_that_was_half_done_ends_on_postgresql_and_s3_and_another_one_
     let folder = tempfile::tempdir().unwrap();
     let database = database_url(folder.path()).expect("TEST_DATABASE_URL");
     let storage = storage_url(folder.path()).expect("TEST_STORAGE_URL");
-    let mut away = Home::with(&[("PARTWAY_DATABASE", &database), ("PARTWAY_STORAGE", &storage)]);
+    let (store, endpoint) = before_store(&std::env::var(ENDPOINT).unwrap()).await;
+    let mut away = Home::with(&[("PARTWAY_DATABASE", &database), ("PARTWAY_STORAGE", &storage), (ENDPOINT, &endpoint)]);
     away.folder = folder;
-    // A kill may come before the move has marked the target, so a server could start there.
-    moves_there_and_back(&away, later_each_time, || ()).await;
+    moves_there_and_back(&away, &store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

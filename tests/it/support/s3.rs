@@ -46,7 +46,7 @@ struct Upload {
 
 /// A running fake store on its own port. It stops with the test's runtime.
 pub(crate) struct FakeS3 {
-    endpoint: String,
+    pub(crate) endpoint: String,
     store: Arc<Store>,
 }
 
