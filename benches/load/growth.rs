@@ -27,6 +27,9 @@ const CONNECTIONS: usize = 4;
 /// How often each server sweeps while the sweep is measured.
 const SWEEPS_PER_SECOND: u32 = 20;
 
+/// How many sessions are read again and again. Both databases have them, and a server keeps their states in memory.
+const READ_AGAIN: u64 = 99;
+
 /// How many sessions a database has.
 pub(crate) struct Size {
     /// Copies of the open session, all of one owner. The template is one more.
@@ -109,7 +112,7 @@ fn compare(
     let [small, large] = &*sides else { unreachable!("two sides") };
     let mut all = requests(runtime, suite, [small, large], effort)?;
     all.push(sweeps(suite, [small, large], effort)?);
-    all.push(starts(suite, [small, large], effort)?);
+    all.extend(starts(suite, [small, large], effort)?);
     show(&format!("{name}: {} and {} sessions", small.size.open + 1, large.size.open + 1 + large.size.ended), &all);
     report::save(suite, &all)
 }
@@ -127,11 +130,7 @@ static CASES: [Case; 10] = [
             create(token, &[("Idempotency-Key", &Uuid::now_v7().to_string())])
         })
     },
-    case("status of any session", |size, token, n| {
-        // All open sessions, in an order in which neighbours are far apart.
-        let number = (n as u64).wrapping_mul(7_919) % size.open;
-        get(token, &format!("/{}", session_id(size.ended + 1 + number)))
-    }),
+    case("status, in memory", |size, token, n| status(size, token, n as u64 % READ_AGAIN)),
     case("list, first page", |_, token, _| get(token, "?limit=50")),
     case("list, a page in the middle", |size, token, _| {
         get(token, &format!("?limit=50&after={}", session_id(size.ended + size.open / 2 + 1)))
@@ -143,6 +142,12 @@ static CASES: [Case; 10] = [
     // A token that is not valid is not cached, so each request checks it in the database.
     Case { status: 401, ..case("check of a token", |_, _, n| get(&format!("Bearer pw_{n:064x}"), "?limit=1")) },
 ];
+
+/// The status of an open session. The numbers count in an order in which neighbours are far apart.
+fn status(size: &Size, authorization: &str, number: u64) -> Vec<u8> {
+    let number = number.wrapping_mul(7_919) % size.open;
+    get(authorization, &format!("/{}", session_id(size.ended + 1 + number)))
+}
 
 fn get(authorization: &str, path: &str) -> Vec<u8> {
     request("GET", &format!("/uploads/sessions{path}"), &[("Authorization", authorization)], &[])
@@ -239,18 +244,39 @@ fn sweeps(suite: &'static str, sides: [&Side; 2], effort: &Effort) -> anyhow::Re
     Ok(measured)
 }
 
-/// The time until a server listens, as latency.
-fn starts(suite: &'static str, sides: [&Side; 2], effort: &Effort) -> anyhow::Result<Measured> {
-    let mut measured = Measured::new(suite, "start, until it listens");
+/// The time until a server listens, as latency; and the first status of sessions, which the server reads from the database.
+fn starts(suite: &'static str, sides: [&Side; 2], effort: &Effort) -> anyhow::Result<[Measured; 2]> {
+    let mut start = Measured::new(suite, "start, until it listens");
+    let mut first = Measured::new(suite, "status, first read after a start");
     for _ in 0..effort.rounds * 3 {
-        for (side, samples) in sides.iter().zip([&mut measured.floor, &mut measured.partway]) {
+        let starts = [&mut start.floor, &mut start.partway].into_iter();
+        let firsts = [&mut first.floor, &mut first.partway];
+        for ((side, starts), firsts) in sides.iter().zip(starts).zip(firsts) {
             let began = Instant::now();
             let server = Server::partway(side.data, &side.settings)?;
             let p50_us = began.elapsed().as_secs_f64() * 1e6;
-            samples.push(Sample { p50_us, ..without_latency(server.cpu_us()?) });
+            starts.push(Sample { p50_us, ..without_latency(server.cpu_us()?) });
+            firsts.push(first_reads(&server, &side.size)?);
         }
     }
-    Ok(measured)
+    Ok([start, first])
+}
+
+/// The latency of the status of sessions that the server has not read before. They take too little CPU time to measure it.
+fn first_reads(server: &Server, size: &Size) -> anyhow::Result<Sample> {
+    let authorization = server.authorization();
+    let reads = parallel(1, |_| {
+        let mut connection = Connection::open(&server.address)?;
+        let mut read = |number| {
+            let (request, sent) = (status(size, &authorization, number), Instant::now());
+            let answer = connection.send(&[&request])?;
+            ensure!(answer.status == 200, "status: {}", answer.status);
+            Ok(sent.elapsed())
+        };
+        (0..READ_AGAIN).map(&mut read).collect()
+    })?;
+    let [p50_us, p99_us] = [50, 99].map(|percent| reads.percentile(percent).as_secs_f64() * 1e6);
+    Ok(Sample { p50_us, p99_us, ..without_latency(f64::NAN) })
 }
 
 fn without_latency(cpu_us: f64) -> Sample {

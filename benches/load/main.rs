@@ -65,8 +65,8 @@ fn main() -> anyhow::Result<()> {
         Effort {
             rounds: 5,
             duration: Duration::from_secs(1),
-            uploads: 3,
-            file_mib: 4_160,
+            uploads: 5,
+            file_mib: 1_040,
             small_parts: 8_192,
             small_files: 8_192,
             growth_scale: 1,

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) file: File,
-    pub(super) writes: mtime_mark::WriteTracker,
+    pub(super) writes: mtime_mark::Writes,
     /// Group commit: one sync makes all parts durable whose last bytes arrived while the previous sync ran.
     pub(super) syncs: GroupCommit<UnwrittenBlock, std::result::Result<(), Arc<io::Error>>>,
 }
@@ -62,7 +62,7 @@ impl LocalDisk {
             return Ok(upload);
         }
         let (file, syncs) = (self.open_for_parts(session)?, GroupCommit::default());
-        let upload = Arc::new(OpenFile { file, writes: mtime_mark::WriteTracker::default(), syncs });
+        let upload = Arc::new(OpenFile { file, writes: mtime_mark::Writes::default(), syncs });
         let mut open = open();
         if let Some(concurrent) = find_open(&open) {
             return Ok(concurrent);

@@ -211,10 +211,10 @@ fn start_writeback(file: &File, written: &UnwrittenBlock) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{group_commit::GroupCommit, storage::local::mtime_mark::WriteTracker};
+    use crate::{group_commit::GroupCommit, storage::local::mtime_mark::Writes};
 
     fn writer(file: File) -> LocalPartWriter {
-        let upload = Arc::new(OpenFile { file, writes: WriteTracker::default(), syncs: GroupCommit::default() });
+        let upload = Arc::new(OpenFile { file, writes: Writes::default(), syncs: GroupCommit::default() });
         LocalPartWriter::new(upload, 0, Hasher::default(), SyncParts::Os, Blocks::default(), Arc::new(()))
     }
 
