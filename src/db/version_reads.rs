@@ -1,17 +1,17 @@
 //! Reads of the versions of sessions, many in one statement.
 //!
-//! Owns the batches: the reads that arrive while a statement is under way share the next one. So under load, a status on
-//! PostgreSQL costs a fraction of a round trip. The statement of a read begins after the read was asked for, so the version is not
-//! older than any commit before that. Does not own the states of these versions: those are in `snapshots`.
+//! Owns the task that executes these statements. The reads that arrive while a statement is under way share the next one. So under
+//! load, a status on PostgreSQL costs a fraction of a round trip. The statement of a read begins after the read was asked for, so
+//! the version is not older than any commit before that. Does not own the states of these versions: those are in `snapshots`.
 
 use std::{collections::HashMap, sync::Arc};
 
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{Error, Result, error::retry_transient, pools::Pools, rows};
 use crate::{
     domain::{OwnerName, SessionId},
-    group_commit::GroupCommit,
     metrics::DbMetrics,
 };
 
@@ -23,61 +23,66 @@ const VERSIONS: &str = "SELECT id, owner, version FROM upload_session WHERE id =
 /// The result for one session: its owner and its version.
 type Found = Result<Option<(String, i64)>, Arc<Error>>;
 
+/// A read that waits for a statement.
+type Read = (SessionId, oneshot::Sender<Found>);
+
 /// The reads of versions on PostgreSQL.
 #[derive(Clone, Debug)]
-pub(super) struct VersionReads(Arc<Reads>);
+pub(super) struct VersionReads(mpsc::UnboundedSender<Read>);
 
-#[derive(Debug)]
-struct Reads {
-    /// The reads that wait for a statement.
-    waiting: GroupCommit<SessionId, Found>,
+struct Reader {
     pools: Arc<Pools>,
     metrics: DbMetrics,
 }
 
 impl VersionReads {
+    /// Starts the task that reads. It ends with the last clone of the returned value.
+    ///
+    /// A read does not execute the statement itself, because it may be part of a stream, which is not polled while its client does
+    /// not read. All other reads would wait for it.
     pub(super) fn new(pools: &Arc<Pools>, metrics: &DbMetrics) -> Self {
-        let (pools, metrics) = (Arc::clone(pools), metrics.clone());
-        Self(Arc::new(Reads { waiting: GroupCommit::default(), pools, metrics }))
+        let (sender, mut waiting) = mpsc::unbounded_channel();
+        let reader = Arc::new(Reader { pools: Arc::clone(pools), metrics: metrics.clone() });
+        tokio::spawn(async move {
+            let mut reads = Vec::new();
+            while waiting.recv_many(&mut reads, MAX_IDS).await > 0 {
+                let (reader, reads) = (Arc::clone(&reader), std::mem::take(&mut reads));
+                // In a task of its own, so that a panic ends only these reads.
+                let _ = tokio::spawn(async move { reader.answer(reads).await }).await;
+            }
+        });
+        Self(sender)
     }
 
     /// The version of the owner's session, by one statement for all reads that wait.
     pub(super) async fn version(&self, owner: &OwnerName, id: SessionId) -> Result<Option<u64>> {
-        let reads = Arc::clone(&self.0);
-        // In a task of its own: this future may be part of a stream, which is not polled while its client does not read. If it
-        // ran the statement, all other reads would wait for it.
-        let reading = tokio::spawn(async move { reads.waiting.run(id, |ids| reads.versions_of(ids)).await });
-        let found = match reading.await {
-            Ok(Some(found)) => found.map_err(Error::Shared)?,
-            // The task that ran the statement has ended early.
-            _ => self.0.versions_of(vec![id]).await.remove(0).map_err(Error::Shared)?,
-        };
+        let (sender, found) = oneshot::channel();
+        let stopped = || sea_orm::DbErr::Custom("the task that reads the version has ended".to_owned());
+        self.0.send((id, sender)).map_err(|_| stopped())?;
+        let found = found.await.map_err(|_| stopped())?.map_err(Error::Shared)?;
         let own = found.filter(|(found, _)| found == owner.as_str());
         Ok(own.map(|(_, version)| rows::version(id, version)).transpose()?)
     }
 }
 
-impl Reads {
-    async fn versions_of(&self, ids: Vec<SessionId>) -> Vec<Found> {
-        let mut found = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(MAX_IDS) {
-            match self.read(ids).await {
-                Ok(read) => found.extend(ids.iter().map(|id| Ok(read.get(&id.0).cloned()))),
-                Err(error) => {
-                    let error = Arc::new(error);
-                    found.extend(ids.iter().map(|_| Err(Arc::clone(&error))));
-                }
-            }
+impl Reader {
+    async fn answer(&self, reads: Vec<Read>) {
+        let ids: Vec<Uuid> = reads.iter().map(|(id, _)| id.0).collect();
+        let found = self.read(&ids).await.map_err(Arc::new);
+        for (id, sender) in reads {
+            // Sending fails if the read was cancelled.
+            let _ = sender.send(match &found {
+                Ok(found) => Ok(found.get(&id.0).cloned()),
+                Err(error) => Err(Arc::clone(error)),
+            });
         }
-        found
     }
 
-    async fn read(&self, ids: &[SessionId]) -> Result<HashMap<Uuid, (String, i64)>> {
-        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    async fn read(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, (String, i64)>> {
         let read: Vec<(Uuid, String, i64)> = retry_transient(|| async {
             self.metrics.statements.inc();
             let pools = self.pools.current();
-            pools.bounded(Box::pin(pools.lookups.fetch_by_ids(VERSIONS, &ids))).await
+            pools.bounded(Box::pin(pools.lookups.fetch_by_ids(VERSIONS, ids))).await
         })
         .await?;
         Ok(read.into_iter().map(|(id, owner, version)| (id, (owner, version))).collect())
