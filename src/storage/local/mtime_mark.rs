@@ -53,7 +53,11 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::FileExt};
+    use std::{
+        fs,
+        os::unix::fs::FileExt,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use super::*;
 
@@ -73,5 +77,22 @@ mod tests {
         write(&writes);
         write(&Writes::default());
         assert!(!is_marked(), "the file still contains the other process's bytes");
+    }
+
+    #[test]
+    fn writes_to_a_file_do_not_overlap() {
+        let file = tempfile::tempfile().unwrap();
+        let (writes, running) = (Writes::default(), AtomicUsize::new(0));
+        let write = || {
+            assert_eq!(running.fetch_add(1, Ordering::Relaxed), 0);
+            std::thread::yield_now();
+            running.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..100).for_each(|_| writes.run(&file, write).unwrap()));
+            }
+        });
     }
 }
