@@ -1,10 +1,10 @@
 //! Detects writes of other processes to a session's file, by a mark in the file's modification time.
 //!
-//! Owns the mark. After each write of its own, the server sets the nanoseconds of the modification time to a fixed
-//! value. A write by another process leaves the kernel's value, so the digest that the server computed while it
-//! received the bytes no longer describes the file. The seconds stay correct, for tools that select files by age. On a
-//! file system without nanoseconds the mark is always missing, and finalize reads the file again. Does not own what
-//! follows from a missing mark: that is in the service.
+//! Owns the mark, and that one write at a time runs. After each write of its own, the server sets the nanoseconds of the modification
+//! time to a fixed value. A write by another process leaves the kernel's value, so the digest that the server computed while it
+//! received the bytes no longer describes the file. The seconds stay correct, for tools that select files by age. On a file system
+//! without nanoseconds the mark is always missing, and finalize reads the file again. Does not own what follows from a missing mark:
+//! that is in the service.
 
 use std::{
     fs::{File, Metadata},
@@ -30,8 +30,8 @@ pub(super) fn set(file: &File) -> io::Result<()> {
 
 /// The writes of this server to one file, one at a time.
 ///
-/// The kernel also lets only one thread at a time write to a file. The others use a processor while they wait for it, which took
-/// a tenth of the CPU time of four connections that sent parts of one session. They sleep here.
+/// The kernel also lets only one thread at a time write to a file. The other threads spin: they use a processor while they wait. With
+/// four connections to one session that took a tenth of the server's CPU time. Here they sleep.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     /// Another process has written to the file. The mark must not be set again.
