@@ -239,7 +239,7 @@ mod tests {
         let recorded = db.record_new_parts(&[part(&session, 3), part(&session, 1)], TTL).await.unwrap();
         let recorded = recorded.expect("the session is in memory");
         assert!(recorded.iter().all(|recorded| matches!(recorded, Recorded::New(now) if now.version == 3)));
-        let kept = db.state_in_memory(&session.owner, session.id).expect("the commit keeps the state");
+        let kept = db.kept_state(&session.owner, session.id).await.unwrap().expect("the commit keeps the state");
         assert_eq!(*kept.session, db.session(&session.owner, session.id).await.unwrap().unwrap());
         assert_eq!(stored(&db, &session).await, ("1,3".to_owned(), 3, 2));
     }

@@ -79,17 +79,25 @@ impl Db {
     /// The last committed state of the owner's session with this id, from memory if it is there. Its `storage_upload` and
     /// `keeps_part_records` may be older: see `snapshots`.
     pub async fn state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
-        if let Some(kept) = self.kept(owner, id) {
-            if !self.is_shared() {
-                self.metrics.states_from_memory.inc();
-                return Ok(Some(kept));
-            }
-            let Some(version) = self.version_reads.version(owner, id).await? else { return Ok(None) };
-            if kept.session.version == version {
-                self.metrics.states_from_memory.inc();
-                return Ok(Some(kept));
-            }
+        match self.kept_state(owner, id).await? {
+            Some(kept) => Ok(Some(kept)),
+            None => self.read_state(owner, id).await,
         }
+    }
+
+    /// The last committed state of the owner's session with this id, if it is in memory. On SQLite that needs no statement, on
+    /// PostgreSQL one for the version, which other reads share.
+    pub async fn kept_state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
+        let Some(kept) = self.kept(owner, id) else { return Ok(None) };
+        if self.is_shared() && self.version_reads.version(owner, id).await? != Some(kept.session.version) {
+            return Ok(None);
+        }
+        self.metrics.states_from_memory.inc();
+        Ok(Some(kept))
+    }
+
+    /// The last committed state of the owner's session with this id, from the database.
+    pub async fn read_state(&self, owner: &OwnerName, id: SessionId) -> Result<Option<SessionState>> {
         self.metrics.states_from_database.inc();
         let reading = self.snapshots.begin_read(id);
         let state = self.upload(owner, id).await?.map(SessionState::from);
@@ -97,14 +105,6 @@ impl Db {
             reading.keep(state);
         }
         Ok(state)
-    }
-
-    /// The same, if it needs no statement: if the state is in memory, and no other process may change it.
-    pub fn state_in_memory(&self, owner: &OwnerName, id: SessionId) -> Option<SessionState> {
-        let kept = if self.is_shared() { None } else { self.kept(owner, id) };
-        kept.inspect(|_| {
-            self.metrics.states_from_memory.inc();
-        })
     }
 
     fn kept(&self, owner: &OwnerName, id: SessionId) -> Option<SessionState> {

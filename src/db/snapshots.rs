@@ -1,7 +1,7 @@
 //! Committed states of sessions in memory, so that a status needs no statement.
 //!
 //! Owns which states are in memory, their number, and the rule that keeps them true. Does not own the statements that read
-//! and change sessions. [`Db::state`](super::Db::state) is the only reader.
+//! and change sessions. [`Db::kept_state`](super::Db::kept_state) is the only reader of the whole state.
 //!
 //! # Why a state in memory is never out of date
 //!
@@ -41,8 +41,9 @@ use crate::domain::{Session, SessionId, SessionState};
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// A state that needs more memory than this is not kept: one with 100,000 ranges.
 const MAX_STATE_BYTES: usize = MAX_BYTES / 8;
-/// Memory for one state without its ranges and texts.
-const BASE_BYTES: usize = 2 * 1024;
+/// Memory for one state without its ranges and texts: 2 KiB for the session, its file and the JSON of REST, and 768 bytes for an
+/// answer of GraphQL.
+const BASE_BYTES: usize = 2 * 1024 + 768;
 /// Memory for one range: in the set, in the received and the missing ranges of REST, and in those of GraphQL.
 const RANGE_BYTES: usize = 80;
 

@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::{FileRecord, Session, Upload};
 
@@ -29,6 +30,8 @@ pub struct Encoded {
     pub received_ranges: OnceLock<Bytes>,
     /// The same for the missing ranges.
     pub missing_ranges: OnceLock<Bytes>,
+    /// The data of the answer to one GraphQL document, as JSON, with the number of that document.
+    pub selected: Mutex<Option<(u64, Bytes)>>,
 }
 
 impl SessionState {

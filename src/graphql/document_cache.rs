@@ -14,6 +14,8 @@ use async_graphql::{
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::state_query::StateQuery;
+
 /// Documents in the cache. A new one evicts the least recently used one.
 const MAX_DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Longest document in bytes that enters the cache, so that the cache takes a few MiB at most.
@@ -21,14 +23,18 @@ const MAX_DOCUMENT_BYTES: usize = 4 * 1024;
 
 /// The validated documents.
 #[derive(Clone)]
-pub(super) struct DocumentCache(Arc<Mutex<LruCache<Key, Arc<Entry>>>>);
+pub(super) struct DocumentCache(Arc<Mutex<LruCache<Key, Arc<CachedDocument>>>>);
 
 /// The text of a document, and the name of its selected operation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key(String, Option<String>);
 
-struct Entry {
-    document: ExecutableDocument,
+/// A validated document with its selected operation.
+pub(super) struct CachedDocument {
+    pub(super) document: ExecutableDocument,
+    pub(super) operation_type: OperationType,
+    /// Set if the answer depends on the state of one session only.
+    pub(super) state_query: Option<StateQuery>,
     variables: Vec<(String, Scalar)>,
 }
 
@@ -47,17 +53,15 @@ impl Default for DocumentCache {
 }
 
 impl DocumentCache {
-    /// Sets the parsed document of a request from the cache. Returns whether the cache has it.
-    pub(super) fn apply(&self, request: &mut Request) -> bool {
+    /// The document of a request, if the cache has it and the variables have its types.
+    pub(super) fn get(&self, request: &mut Request) -> Option<Arc<CachedDocument>> {
         let key = Key(std::mem::take(&mut request.query), request.operation_name.take());
-        let entry = self.entries().get(&key).map(Arc::clone);
+        let cached = self.documents().get(&key).map(Arc::clone);
         Key(request.query, request.operation_name) = key;
-        let Some(entry) = entry.filter(|entry| match_types(&request.variables, &entry.variables)) else { return false };
-        request.set_parsed_query(entry.document.clone());
-        true
+        cached.filter(|cached| match_types(&request.variables, &cached.variables))
     }
 
-    /// The entry for a request, to insert if the request turns out to be valid. `None` if the cache does not take it.
+    /// The document of a request, to insert if the request turns out to be valid. `None` if the cache does not take it.
     pub(super) fn candidate(request: &mut Request) -> Option<Candidate> {
         if request.query.len() > MAX_DOCUMENT_BYTES {
             return None;
@@ -65,22 +69,27 @@ impl DocumentCache {
         let key = Key(request.query.clone(), request.operation_name.clone());
         let document = request.parsed_query().ok()?.clone();
         let variables = scalars(operation(&document, key.1.as_deref())?)?;
-        match_types(&request.variables, &variables).then(|| Candidate { key, entry: Entry { document, variables } })
+        match_types(&request.variables, &variables).then_some(Candidate { key, document, variables })
     }
 
-    pub(super) fn insert(&self, candidate: Candidate) {
-        self.entries().put(candidate.key, Arc::new(candidate.entry));
+    /// Inserts a valid document. Keeps one that another request has inserted meanwhile: states have answers to that one.
+    pub(super) fn insert(&self, Candidate { key, document, variables }: Candidate) {
+        let Some(operation) = operation(&document, key.1.as_deref()) else { return };
+        let (operation_type, state_query) = (operation.ty, StateQuery::of(&document, operation));
+        let cached = CachedDocument { document, operation_type, state_query, variables };
+        self.documents().get_or_insert(key, || Arc::new(cached));
     }
 
-    fn entries(&self) -> MutexGuard<'_, LruCache<Key, Arc<Entry>>> {
+    fn documents(&self) -> MutexGuard<'_, LruCache<Key, Arc<CachedDocument>>> {
         self.0.lock()
     }
 }
 
-/// An entry that is not in the cache yet.
+/// A document that is not in the cache yet.
 pub(super) struct Candidate {
     key: Key,
-    entry: Entry,
+    document: ExecutableDocument,
+    variables: Vec<(String, Scalar)>,
 }
 
 /// The variables of an operation. `None` if one of them is not a [`Scalar`].

@@ -1,7 +1,7 @@
 //! The execution of a request, the same over every transport.
 //!
 //! Owns the order of the steps: (1) authenticate the caller, (2) resolve the document, (3) check its limits, (4) execute it
-//! within the time limit, (5) finish the response. HTTP and server-sent events take every step for each request. A WebSocket
+//! within the time limit, or take the answer that is kept, (5) finish the response. HTTP and server-sent events take every step for each request. A WebSocket
 //! authenticates once.
 
 use std::{future::ready, sync::Arc};
@@ -16,13 +16,14 @@ use tower_http::request_id::RequestId;
 use super::{
     GraphqlSettings, Schema,
     budget::AnswerLimit,
-    document_cache::{DocumentCache, selected_operation},
+    document_cache::{CachedDocument, DocumentCache, selected_operation},
     errors::error_response,
     limits, literals, nesting,
     persisted_documents::PersistedDocuments,
     request::Parameters,
     response::{finish, is_request_error},
     scope::Scope,
+    state_query::AnswerPlace,
     time_limit::with_time_limit,
 };
 use crate::{
@@ -58,8 +59,18 @@ pub(super) enum Allowed {
 /// A request with its document.
 pub(super) struct Resolved {
     request: Request,
-    /// Whether its document comes from the cache, so that it has passed every check.
-    is_cached: bool,
+    /// Its document, if that comes from the cache: then it has passed every check.
+    cached: Option<Arc<CachedDocument>>,
+}
+
+impl Resolved {
+    /// The type of the selected operation, if there is one.
+    fn operation_type(&mut self) -> Option<OperationType> {
+        match &self.cached {
+            Some(cached) => Some(cached.operation_type),
+            None => selected_operation(&mut self.request),
+        }
+    }
 }
 
 /// The answer to a query or a mutation.
@@ -107,13 +118,14 @@ impl Executor {
     /// or an operation that the transport does not allow.
     pub(super) fn resolve(&self, parameters: Parameters, allowed: Allowed) -> Result<Resolved> {
         let mut request = parameters.into_request(&self.persisted)?;
-        let is_cached = self.document_cache.apply(&mut request);
-        if !is_cached {
+        let cached = self.document_cache.get(&mut request);
+        if cached.is_none() {
             nesting::check(&request.query)?;
             literals::check(&request.query)?;
         }
-        allowed.check(&mut request)?;
-        Ok(Resolved { request, is_cached })
+        let mut resolved = Resolved { request, cached };
+        allowed.check(&mut resolved)?;
+        Ok(resolved)
     }
 
     /// Steps 3 to 5 for a query or a mutation.
@@ -141,18 +153,18 @@ impl Executor {
 
     /// Step 3: checks the limits of a document. A document from the cache has passed them before.
     fn check(&self, mut resolved: Resolved) -> Result<Resolved> {
-        if !resolved.is_cached {
+        if resolved.cached.is_none() {
             limits::check(&mut resolved.request, &self.settings)?;
         }
         Ok(resolved)
     }
 
     /// Step 4 for a query or a mutation. An answer over the length limit becomes one error without data.
-    async fn run(&self, principal: Principal, Resolved { mut request, is_cached }: Resolved) -> Answer {
+    async fn run(&self, principal: Principal, Resolved { mut request, cached }: Resolved) -> Answer {
         let scope = self.scope(principal);
-        let candidate = if is_cached { None } else { DocumentCache::candidate(&mut request) };
-        let execution = self.schema(is_cached).execute(request.data(Arc::clone(&scope)));
-        let response = with_time_limit(self.settings.timeout, execution).await;
+        let candidate = if cached.is_none() { DocumentCache::candidate(&mut request) } else { None };
+        let response = self.respond(request, cached.as_deref(), &scope);
+        let response = with_time_limit(self.settings.timeout, response).await;
         if let Some(candidate) = candidate.filter(|_| !is_request_error(&response)) {
             self.document_cache.insert(candidate);
         }
@@ -162,18 +174,42 @@ impl Executor {
         Answer { response, is_long: scope.budget.is_long() }
     }
 
+    /// The answer that is kept with the state of a session, or that of an execution.
+    async fn respond(&self, request: Request, cached: Option<&CachedDocument>, scope: &Arc<Scope>) -> Response {
+        let place = match cached.and_then(|cached| cached.state_query.as_ref()) {
+            Some(query) => query.place(&request.variables, scope).await,
+            None => None,
+        };
+        if let Some(kept) = place.as_ref().and_then(AnswerPlace::kept) {
+            return kept;
+        }
+        let (schema, request) = self.prepare(request, cached, scope);
+        let response = schema.execute(request).await;
+        if let Some(place) = place {
+            place.keep(&response);
+        }
+        response
+    }
+
     /// Step 4 for any operation. A subscription has no time limit, but each of its events has the limit of a query.
     fn run_stream(self: &Arc<Self>, principal: Principal, mut checked: Resolved) -> BoxStream<'static, Response> {
-        if selected_operation(&mut checked.request) == Some(OperationType::Subscription) {
-            let scope = self.scope(principal);
-            return self.schema(checked.is_cached).execute_stream(checked.request.data(scope)).boxed();
+        if checked.operation_type() == Some(OperationType::Subscription) {
+            let (schema, request) = self.prepare(checked.request, checked.cached.as_deref(), &self.scope(principal));
+            return schema.execute_stream(request).boxed();
         }
         let executor = Arc::clone(self);
         stream::once(async move { executor.run(principal, checked).await.response }).boxed()
     }
 
-    fn schema(&self, is_cached: bool) -> &Schema {
-        if is_cached { &self.prevalidated } else { &self.schema }
+    /// The schema that executes a request, and the request with its document and scope.
+    fn prepare(&self, mut request: Request, cached: Option<&CachedDocument>, scope: &Arc<Scope>) -> (&Schema, Request) {
+        let schema = if let Some(cached) = cached {
+            request.set_parsed_query(cached.document.clone());
+            &self.prevalidated
+        } else {
+            &self.schema
+        };
+        (schema, request.data(Arc::clone(scope)))
     }
 
     fn scope(&self, principal: Principal) -> Arc<Scope> {
@@ -190,14 +226,14 @@ impl Executor {
 impl Allowed {
     /// Refuses an operation that the transport does not allow. A document without a selected operation passes: the execution
     /// refuses it with a better error.
-    fn check(self, request: &mut Request) -> Result<()> {
+    fn check(self, resolved: &mut Resolved) -> Result<()> {
         match self {
             Self::All => Ok(()),
-            Self::Queries => match selected_operation(request) {
+            Self::Queries => match resolved.operation_type() {
                 None | Some(OperationType::Query) => Ok(()),
                 Some(_) => Err(Error::method_not_allowed("GET allows only queries; send mutations by POST")),
             },
-            Self::QueriesAndSubscriptions => match selected_operation(request) {
+            Self::QueriesAndSubscriptions => match resolved.operation_type() {
                 Some(OperationType::Mutation) => {
                     Err(Error::forbidden("a WebSocket does not allow mutations; send them by POST"))
                 }

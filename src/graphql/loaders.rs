@@ -108,11 +108,15 @@ impl Loaders {
         loaded(self.sessions.try_load(id).await)
     }
 
-    /// The state of the caller's session with this id. One in memory needs no batch.
+    /// The state of the caller's session with this id, from memory or from a batch.
     pub(super) async fn state(&self, id: SessionId) -> Result<Option<SessionState>, ApiError> {
         let shown = self.shown.lock().get(&id).cloned();
-        let state = match shown.or_else(|| self.batch.service.state_in_memory(&self.batch.principal, id)) {
-            Some(state) => Some(state),
+        if shown.is_some() {
+            return Ok(shown);
+        }
+        let Batch { service, principal } = &*self.batch;
+        let state = match service.kept_state(principal, id).await? {
+            Some(kept) => Some(kept),
             None => loaded(self.states.try_load(id).await)?,
         };
         Ok(state.map(|state| self.shown.lock().entry(id).or_insert(state).clone()))

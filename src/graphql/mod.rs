@@ -25,6 +25,7 @@ mod scalars;
 mod scope;
 mod settings;
 mod sse;
+mod state_query;
 mod subscription;
 mod time_limit;
 mod tokens;

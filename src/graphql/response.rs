@@ -83,14 +83,21 @@ pub(super) fn to_json(value: &impl Serialize) -> String {
 /// # Errors
 /// If the JSON has more than `max_bytes`.
 pub(super) fn write(response: &Response, max_bytes: usize) -> io::Result<Vec<u8>> {
-    let mut body = Bounded { bytes: Vec::new(), max_bytes };
-    let mut serializer = Serializer::with_formatter(&mut body, EncodedFormatter);
     if is_request_error(response) {
-        RequestError { errors: &response.errors }.serialize(&mut serializer)?;
+        write_value(&RequestError { errors: &response.errors }, max_bytes)
     } else {
-        response.serialize(&mut serializer)?;
+        write_value(response, max_bytes)
     }
-    Ok(body.bytes)
+}
+
+/// Serializes a value.
+///
+/// # Errors
+/// If the JSON has more than `max_bytes`.
+pub(super) fn write_value(value: &impl Serialize, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let mut json = Bounded { bytes: Vec::new(), max_bytes };
+    value.serialize(&mut Serializer::with_formatter(&mut json, EncodedFormatter))?;
+    Ok(json.bytes)
 }
 
 /// A buffer of at most `max_bytes`.

@@ -23,9 +23,10 @@ impl Service {
         self.db.state(scope::session(principal, id)?, id).await?.ok_or_else(|| Error::not_found("session"))
     }
 
-    /// The last committed state of the caller's session, if that is in memory and needs no statement.
-    pub fn state_in_memory(&self, principal: &Principal, id: SessionId) -> Option<SessionState> {
-        self.db.state_in_memory(scope::session(principal, id).ok()?, id)
+    /// The last committed state of the caller's session, if it is in memory.
+    pub async fn kept_state(&self, principal: &Principal, id: SessionId) -> Result<Option<SessionState>> {
+        let Ok(owner) = scope::session(principal, id) else { return Ok(None) };
+        Ok(self.db.kept_state(owner, id).await?)
     }
 
     /// A session and its file, in one statement.
@@ -50,7 +51,7 @@ impl Service {
         found.ok_or_else(|| Error::not_found("session"))
     }
 
-    /// The states of the sessions with these ids that the caller owns, in one statement.
+    /// The states of the sessions with these ids that the caller owns, from the database, in one statement.
     pub async fn states(
         &self,
         principal: &Principal,
@@ -58,7 +59,7 @@ impl Service {
     ) -> Result<HashMap<SessionId, Result<SessionState>>> {
         let (owner, own) = principal.sessions_among(ids);
         if let [id] = &*own {
-            return Ok(self.db.state(owner, *id).await?.into_iter().map(|state| (*id, Ok(state))).collect());
+            return Ok(self.db.read_state(owner, *id).await?.into_iter().map(|state| (*id, Ok(state))).collect());
         }
         let found = self.db.uploads(owner, &own).await?;
         Ok(each(found.into_iter().map(|(id, read)| (id, read.map(SessionState::from))).collect()))

@@ -7,13 +7,19 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{Answer, Cause, Place, Step, TestApp, TestUser, When, crc64nvme, file_bytes, sha256_hex};
 
-const SESSION: &str = "query($id: ID!) { uploadSession(id: $id) {
-    session_id: id status status_reason: statusReason total_parts: totalParts completed_parts: completedParts
-    received_parts: receivedParts { first last } missing_parts: missingParts { first last }
-    receivedPartsText chunk_size_bytes: chunkSizeBytes total_size_bytes: totalSizeBytes bytes_received: bytesReceived
-    contiguous_bytes: contiguousBytes auto_finalize: autoFinalize version
-    file { file_id: id original_filename: originalFilename content_type: contentType size_bytes: sizeBytes sha256 crc64nvme composite_sha256: compositeSha256 status metadata retain_until: retainUntil }
-    created_at: createdAt updated_at: updatedAt expires_at: expiresAt } }";
+/// The fields of a session that depend on its state only. The server may keep the answer to such a query.
+const STATE: &str = "session_id: id status status_reason: statusReason total_parts: totalParts
+    completed_parts: completedParts received_parts: receivedParts { first last }
+    missing_parts: missingParts { first last } receivedPartsText chunk_size_bytes: chunkSizeBytes
+    total_size_bytes: totalSizeBytes bytes_received: bytesReceived contiguous_bytes: contiguousBytes
+    auto_finalize: autoFinalize version created_at: createdAt updated_at: updatedAt expires_at: expiresAt";
+const FILE: &str = "file { file_id: id original_filename: originalFilename content_type: contentType
+    size_bytes: sizeBytes sha256 crc64nvme composite_sha256: compositeSha256 status metadata retain_until: retainUntil }";
+
+async fn session(user: &TestUser, id: &str, fields: &str) -> Value {
+    let query = format!("query($id: ID!) {{ uploadSession(id: $id) {{ {fields} }} }}");
+    user.data(&query, json!({ "id": id })).await["uploadSession"].take()
+}
 
 /// Converts a GraphQL result to REST's form: ranges are text, byte counts are numbers.
 fn as_rest(mut session: Value) -> Value {
@@ -41,7 +47,21 @@ fn as_rest(mut session: Value) -> Value {
 }
 
 async fn assert_same(user: &TestUser, id: &str) {
-    let graphql = user.data(SESSION, json!({ "id": id })).await["uploadSession"].take();
+    let graphql = session(user, id, &format!("{STATE} {FILE}")).await;
+    // The first request may put the document in a cache, the second its answer. The third gets that answer.
+    for _ in 0..3 {
+        let mut state = session(user, id, STATE).await;
+        state["file"] = graphql["file"].clone();
+        assert_eq!(state, graphql);
+    }
+    // The same state, selected by other documents in turn.
+    for _ in 0..3 {
+        for (alias, field) in [("a", "version"), ("a", "bytesReceived"), ("b", "version")] {
+            let state = session(user, id, &format!("{alias}: {field}")).await;
+            let name = if field == "version" { "version" } else { "bytes_received" };
+            assert_eq!(state, json!({ alias: graphql[name] }));
+        }
+    }
     assert_eq!(as_rest(graphql), user.status(id).await);
 }
 
@@ -71,6 +91,24 @@ async fn both_protocols_return_the_same_session_in_every_state() {
     app.service.sweep().await;
     assert_same(&user, &expired).await;
     assert_eq!(user.status(&expired).await["status_reason"], "expired");
+}
+
+#[tokio::test]
+async fn an_answer_in_memory_is_for_one_operation_and_one_owner() {
+    let app = TestApp::on_disk().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    let id = ann.create_id(25).await;
+    let document = "query A($id: ID!) { uploadSession(id: $id) { status } }
+        query B($id: ID!) { uploadSession(id: $id) { totalParts } }";
+    for _ in 0..3 {
+        for (operation, data) in [("A", json!({ "status": "INIT" })), ("B", json!({ "totalParts": 3 }))] {
+            let request = json!({ "query": document, "operationName": operation, "variables": { "id": id } });
+            let own = ann.post("/graphql", request.clone()).await.expect(200).json();
+            assert_eq!(own, json!({ "data": { "uploadSession": data } }));
+            let of_another = bob.post("/graphql", request).await.expect(200).json();
+            assert_eq!(of_another, json!({ "data": { "uploadSession": null } }));
+        }
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,7 @@ fn page(
     ranges.filter_map(move |range| range.after(after)).take(limit).map(Into::into)
 }
 
+// Resolvers of the fields in `state_query::FIELDS` may read only the session, because their answers are kept.
 /// An upload session: which parts of a file have arrived, and which have not.
 #[Object]
 impl UploadSession {
