@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Api, Server, in_time, storage_url};
+use crate::support::{Api, Deadline, Server, in_time, storage_url};
 
 const MIB: usize = 1024 * 1024;
 const CLIENTS: usize = 16;
@@ -60,14 +60,26 @@ fn event_ids(events: &[Value]) -> impl Iterator<Item = String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned())
 }
 
+/// The answer to a request that is sent again while the server is too busy, as clients do.
+async fn accepted<F: Future<Output = Option<(u16, Value)>>>(request: impl Fn() -> F) -> (u16, Value) {
+    let deadline = Deadline::new();
+    loop {
+        let (status, answer) = request().await.expect("no answer");
+        if status != 503 || answer["retryable"] != json!(true) {
+            return (status, answer);
+        }
+        deadline.wait_for("a server that accepts the request");
+    }
+}
+
 /// Creates and finalizes empty files, each request on the next node. Returns the ids of the sessions.
 async fn upload(nodes: &Nodes, client: usize, files: usize) -> Vec<String> {
     let mut sessions = Vec::new();
     for round in 0..files {
-        let (status, session) = nodes.api(client + round).create(0).await.unwrap();
+        let (status, session) = accepted(|| nodes.api(client + round).create(0)).await;
         assert_eq!(status, 201, "{session}");
         let session = id(&session).to_owned();
-        let (status, done) = nodes.api(client + round + 1).finalize(&session).await.unwrap();
+        let (status, done) = accepted(|| nodes.api(client + round + 1).finalize(&session)).await;
         assert_eq!((status, &done["status"]), (200, &json!("COMPLETE")), "{done}");
         sessions.push(session);
     }
@@ -230,7 +242,7 @@ async fn creates_and_finalizes_of_one_owner_at_the_same_time_on_two_nodes_all_su
         let creating = (0..TOGETHER).map(|index| {
             let nodes = Arc::clone(&nodes);
             tokio::spawn(async move {
-                let (status, session) = nodes.api(index).create(0).await.unwrap();
+                let (status, session) = accepted(|| nodes.api(index).create(0)).await;
                 assert_eq!(status, 201, "{session}");
                 id(&session).to_owned()
             })
@@ -238,7 +250,7 @@ async fn creates_and_finalizes_of_one_owner_at_the_same_time_on_two_nodes_all_su
         let finalizing = open.drain(..).enumerate().map(|(index, session)| {
             let nodes = Arc::clone(&nodes);
             tokio::spawn(async move {
-                let (status, done) = nodes.api(index + round).finalize(&session).await.unwrap();
+                let (status, done) = accepted(|| nodes.api(index + round).finalize(&session)).await;
                 assert_eq!(status, 200, "{done}");
             })
         });
