@@ -1,7 +1,7 @@
 //! Committed states of sessions in memory, so that a status needs no statement.
 //!
 //! Owns which states are in memory, their number, and the rule that keeps them true. Does not own the statements that read
-//! and change sessions. [`Db::kept_state`](super::Db::kept_state) is the only reader of the whole state.
+//! and change sessions. A status reads them by [`Db::kept_state`](super::Db::kept_state).
 //!
 //! # Why a state in memory is never out of date
 //!

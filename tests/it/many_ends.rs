@@ -60,11 +60,11 @@ fn event_ids(events: &[Value]) -> impl Iterator<Item = String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned())
 }
 
-/// The answer to a request that is sent again while the server is too busy, as clients do.
-async fn accepted<F: Future<Output = Option<(u16, Value)>>>(request: impl Fn() -> F) -> (u16, Value) {
+/// Finalizes a session. Sends the request again while the server is too busy, as clients do: it has the same result.
+async fn finalize(api: &Api, session: &str) -> (u16, Value) {
     let deadline = Deadline::new();
     loop {
-        let (status, answer) = request().await.expect("no answer");
+        let (status, answer) = api.finalize(session).await.unwrap();
         if status != 503 || answer["retryable"] != json!(true) {
             return (status, answer);
         }
@@ -76,10 +76,10 @@ async fn accepted<F: Future<Output = Option<(u16, Value)>>>(request: impl Fn() -
 async fn upload(nodes: &Nodes, client: usize, files: usize) -> Vec<String> {
     let mut sessions = Vec::new();
     for round in 0..files {
-        let (status, session) = accepted(|| nodes.api(client + round).create(0)).await;
+        let (status, session) = nodes.api(client + round).create(0).await.unwrap();
         assert_eq!(status, 201, "{session}");
         let session = id(&session).to_owned();
-        let (status, done) = accepted(|| nodes.api(client + round + 1).finalize(&session)).await;
+        let (status, done) = finalize(nodes.api(client + round + 1), &session).await;
         assert_eq!((status, &done["status"]), (200, &json!("COMPLETE")), "{done}");
         sessions.push(session);
     }
@@ -242,7 +242,7 @@ async fn creates_and_finalizes_of_one_owner_at_the_same_time_on_two_nodes_all_su
         let creating = (0..TOGETHER).map(|index| {
             let nodes = Arc::clone(&nodes);
             tokio::spawn(async move {
-                let (status, session) = accepted(|| nodes.api(index).create(0)).await;
+                let (status, session) = nodes.api(index).create(0).await.unwrap();
                 assert_eq!(status, 201, "{session}");
                 id(&session).to_owned()
             })
@@ -250,7 +250,7 @@ async fn creates_and_finalizes_of_one_owner_at_the_same_time_on_two_nodes_all_su
         let finalizing = open.drain(..).enumerate().map(|(index, session)| {
             let nodes = Arc::clone(&nodes);
             tokio::spawn(async move {
-                let (status, done) = accepted(|| nodes.api(index + round).finalize(&session)).await;
+                let (status, done) = nodes.api(index + round).finalize(&session).await.unwrap();
                 assert_eq!(status, 200, "{done}");
             })
         });
