@@ -9,7 +9,8 @@
 //! - [`service`] the use cases, one file each; [`error`] the one error type and the one table of codes.
 //! - `metrics` the counters, which edges and use cases increment; `spans` and `traces` what is exported to a collector.
 //! - [`db`] SQL; [`storage`] bytes; [`webhooks`] messages to receivers of events; `identity` tokens of an identity provider.
-//! - `group_commit` one sync, or one transaction, for items that arrive together; `tls` of outgoing connections.
+//! - `group_commit` one sync, or one transaction, for items that arrive together; `owner_locks` one task at a time for
+//!   each owner; `tls` of outgoing connections.
 //! - [`domain`] the rules: sessions, parts, received sets, digests.
 //! - [`client`] the HTTP client that resumes uploads; it uses only the REST contract of the server.
 
@@ -29,6 +30,7 @@ mod http;
 pub mod identity;
 mod logs;
 mod metrics;
+mod owner_locks;
 mod rest;
 mod rufh;
 pub mod service;

@@ -2,7 +2,8 @@
 //!
 //! Owns the row of an owner, which the transactions that create, end and delete an upload change as well. A conditional update
 //! checks the limits, so they are exact on any number of nodes and cost one row. It is the last statement of its transaction,
-//! because the row is locked until the commit. Does not own what an upload uses: that is `domain/account`.
+//! because the row is locked until the commit. The transactions of one node that change the same account wait for each other in the
+//! node. Does not own what an upload uses: that is `domain/account`.
 
 use entity::account;
 use sea_orm::{
@@ -68,6 +69,7 @@ pub(super) async fn admit(
     added: Usage,
     defaults: &AccountLimits,
 ) -> Result<Option<Account>> {
+    tx.lock_account(owner).await;
     if add_within_limits(tx, owner, added, defaults).await? {
         return Ok(None);
     }
@@ -108,6 +110,7 @@ async fn add_within_limits(
 /// Changes the account of an owner. If there is no account, changes nothing: `partway check` then reports it.
 pub(super) async fn change(tx: &Transaction, owner: &OwnerName, by: Usage) -> Result<()> {
     if !by.is_zero() {
+        tx.lock_account(owner).await;
         adding(owner, by).exec(tx).await?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use sea_orm::{
 
 use super::{
     Db, Result, Transaction, at_most_one, deliveries,
-    error::{retry_transaction, retry_transient},
+    error::{LockWait, MayBeLocked, retry_transaction, retry_transient},
     instance::ROW,
     list_ranges::is_owners,
     rows,
@@ -48,8 +48,16 @@ impl Db {
         // Only the events that exist now: others may arrive faster than they are numbered.
         let Some(last) = self.waiting_events(Order::Desc).await? else { return Ok(0) };
         let mut numbered = 0;
+        let mut wait = LockWait::default();
         while self.waiting_events(Order::Asc).await?.is_some_and(|first| first <= last) {
-            numbered += retry_transaction(|| self.try_number_events(now)).await?;
+            match retry_transient(|| self.try_number_events(now)).await {
+                // Another node has the lock, and assigns the positions. This looks again whether an event has none.
+                Err(error) if error.is_locked() && wait.pause().await => {}
+                done => {
+                    numbered += done?;
+                    wait = LockWait::default();
+                }
+            }
         }
         Ok(numbered)
     }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     domain::{OwnerName, Session, SessionId},
     metrics::DbMetrics,
+    owner_locks::{OwnerLock, OwnerLocks},
 };
 
 /// The parameters with which the server creates new pools.
@@ -104,17 +105,25 @@ pub(super) struct Connection {
     owner: Option<OwnerName>,
     /// Where transactions that change a session say so.
     snapshots: Snapshots,
+    /// Which transaction may change the account of an owner.
+    accounts: Arc<OwnerLocks>,
 }
 
 impl Connection {
     pub(super) fn reading(pools: &Arc<Pools>) -> Self {
-        Self { pools: Arc::clone(pools), turns: None, owner: None, snapshots: Snapshots::new() }
+        Self {
+            pools: Arc::clone(pools),
+            turns: None,
+            owner: None,
+            snapshots: Snapshots::new(),
+            accounts: Arc::default(),
+        }
     }
 
     /// Writes on at most `connections` connections at the same time.
     pub(super) fn writing(pools: &Arc<Pools>, connections: u32, snapshots: &Snapshots, metrics: &DbMetrics) -> Self {
         let (pools, turns) = (Arc::clone(pools), Some(Turns::new(connections, metrics.write_wait.clone())));
-        Self { pools, turns, owner: None, snapshots: snapshots.clone() }
+        Self { pools, turns, owner: None, snapshots: snapshots.clone(), accounts: Arc::default() }
     }
 
     /// The same connection, but its writes wait in this owner's queue; see `turns`. Without this call they wait in the
@@ -135,7 +144,8 @@ impl Connection {
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..options };
         let pool = self.pools.current();
         let tx = pool.bounded(self.connection(&pool).begin_with_options(options)).await?;
-        Ok(Transaction { tx, pool, snapshots: self.snapshots.clone(), changing: Mutex::default(), turn })
+        let (snapshots, accounts) = (self.snapshots.clone(), Arc::clone(&self.accounts));
+        Ok(Transaction { tx, pool, snapshots, changing: Mutex::default(), accounts, locked: Mutex::default(), turn })
     }
 
     /// Runs one statement in its turn, with a time-out. Retries while another transaction holds a lock that it needs.
@@ -206,6 +216,9 @@ pub(super) struct Transaction {
     snapshots: Snapshots,
     /// The sessions that it changes.
     changing: Mutex<Vec<Changing>>,
+    accounts: Arc<OwnerLocks>,
+    /// The locks of the accounts that it changes.
+    locked: Mutex<Vec<OwnerLock>>,
     turn: Option<Turn>,
 }
 
@@ -224,17 +237,25 @@ impl Transaction {
         }
     }
 
+    /// Waits until no other transaction of this node changes the account of this owner. PostgreSQL has such a queue too, but a
+    /// statement waits in it only for the `lock_timeout`, and then begins again at its end. With many requests of one owner, some
+    /// would never get the row. So only one connection of each node waits in PostgreSQL.
+    pub(super) async fn lock_account(&self, owner: &OwnerName) {
+        let lock = self.accounts.lock(owner).await;
+        self.locked.lock().push(lock);
+    }
+
     /// Commits. After an error, the transaction may or may not be committed. A commit that has begun runs to its end even if
     /// the caller stops waiting: until then, the sessions are marked as changing.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        let Self { tx, pool, changing, turn, .. } = self;
+        let Self { tx, pool, changing, locked, turn, .. } = self;
         let commit = async move {
             let committed = pool.bounded(Box::pin(tx.commit())).await;
             let mut changing = changing.into_inner();
             if committed.is_ok() {
                 changing.iter_mut().for_each(Changing::committed);
             }
-            drop((changing, turn));
+            drop((changing, locked, turn));
             committed
         };
         tokio::spawn(commit.in_current_span()).await.unwrap_or_else(|failed| Err(DbErr::Custom(failed.to_string())))

@@ -5,19 +5,18 @@
 //! computes before the file is stored: that is `prefix_hash`.
 
 use std::{
-    collections::HashMap,
     io::{self, ErrorKind},
-    sync::{Arc, Weak},
+    sync::Arc,
 };
 
 use futures_util::TryStreamExt;
-use parking_lot::Mutex;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Service, scope};
 use crate::{
     domain::{Digests, FileId, FileRecord, Hasher, OwnerName, PartPlan, Principal, Sha256Digest, Upload},
     error::{Error, Result},
+    owner_locks::{OwnerLock, OwnerLocks},
     storage,
 };
 
@@ -27,29 +26,22 @@ const READS: usize = 2;
 /// The turns of the reads.
 #[derive(Debug)]
 pub(super) struct DigestTurns {
-    owners: Mutex<HashMap<OwnerName, Weak<tokio::sync::Mutex<()>>>>,
+    owners: OwnerLocks,
     all: Arc<Semaphore>,
 }
 
 impl Default for DigestTurns {
     fn default() -> Self {
-        Self { owners: Mutex::default(), all: Arc::new(Semaphore::new(READS)) }
+        Self { owners: OwnerLocks::default(), all: Arc::new(Semaphore::new(READS)) }
     }
 }
 
 /// The right to read a file.
-type Turn = (OwnedMutexGuard<()>, Option<OwnedSemaphorePermit>);
+type Turn = (OwnerLock, Option<OwnedSemaphorePermit>);
 
 impl DigestTurns {
     async fn take(&self, owner: &OwnerName) -> Turn {
-        let own = {
-            let mut owners = self.owners.lock();
-            owners.retain(|_, turn| turn.strong_count() > 0);
-            let own = owners.get(owner).and_then(Weak::upgrade).unwrap_or_default();
-            owners.insert(owner.clone(), Arc::downgrade(&own));
-            own
-        };
-        let own = own.lock_owned().await;
+        let own = self.owners.lock(owner).await;
         // The semaphore is never closed.
         (own, Arc::clone(&self.all).acquire_owned().await.ok())
     }

@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Api, Deadline, Server, in_time, storage_url};
+use crate::support::{Api, Server, in_time, storage_url};
 
 const MIB: usize = 1024 * 1024;
 const CLIENTS: usize = 16;
@@ -60,18 +60,6 @@ fn event_ids(events: &[Value]) -> impl Iterator<Item = String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned())
 }
 
-/// Finalizes a session. Sends the request again while the server is too busy, as clients do: it has the same result.
-async fn finalize(api: &Api, session: &str) -> (u16, Value) {
-    let deadline = Deadline::new();
-    loop {
-        let (status, answer) = api.finalize(session).await.unwrap();
-        if status != 503 || answer["retryable"] != json!(true) {
-            return (status, answer);
-        }
-        deadline.wait_for("a server that accepts the request");
-    }
-}
-
 /// Creates and finalizes empty files, each request on the next node. Returns the ids of the sessions.
 async fn upload(nodes: &Nodes, client: usize, files: usize) -> Vec<String> {
     let mut sessions = Vec::new();
@@ -79,7 +67,7 @@ async fn upload(nodes: &Nodes, client: usize, files: usize) -> Vec<String> {
         let (status, session) = nodes.api(client + round).create(0).await.unwrap();
         assert_eq!(status, 201, "{session}");
         let session = id(&session).to_owned();
-        let (status, done) = finalize(nodes.api(client + round + 1), &session).await;
+        let (status, done) = nodes.api(client + round + 1).finalize(&session).await.unwrap();
         assert_eq!((status, &done["status"]), (200, &json!("COMPLETE")), "{done}");
         sessions.push(session);
     }

@@ -34,6 +34,13 @@ fn address_of(url: &str) -> &str {
     url.split_once('@').unwrap().1.split_once('/').unwrap().0
 }
 
+/// How many connections wait for a lock on a row of this table.
+async fn waiting_for_row(table: &str, connection: &mut PgConnection) -> i64 {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                   AND pid IN (SELECT pid FROM pg_locks WHERE relation = $1::regclass)";
+    sqlx::query_scalar(waiting).bind(table).fetch_one(connection).await.unwrap()
+}
+
 fn schema_of(url: &str) -> &str {
     url.split_once("search_path]=").unwrap().1
 }
@@ -317,6 +324,86 @@ async fn a_session_that_another_transaction_has_locked_delays_only_its_own_parts
         assert!([201, 204, 409].contains(&answer.status.as_u16()), "{answer:?}");
     }
     assert_eq!(user.status(&locked).await["status"], "ABORTED");
+}
+
+/// As if another node hangs after it has changed an account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn an_account_that_another_transaction_has_locked_delays_only_its_own_owner() {
+    let app = TestApp::on_disk().await;
+    let (ann, bob) = (app.user("ann").await, app.user("bob").await);
+    ann.create_id(1).await;
+    let id = bob.create_id(500).await;
+    let mut other = beside(&app).await;
+    let mut tx = other.begin().await.unwrap();
+    tx.execute("SELECT owner FROM account WHERE owner = 'ann' FOR UPDATE").await.unwrap();
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let ann = ann.clone();
+            tokio::spawn(async move { ann.create_id(1).await })
+        })
+        .collect();
+    let at_speed = async {
+        for number in 1..=20 {
+            bob.put(&id, number, "0123456789").await.expect(201);
+        }
+        for _ in 0..5 {
+            bob.create_id(1).await;
+        }
+    };
+    timeout(Duration::from_secs(4), at_speed).await.unwrap();
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    tx.rollback().await.unwrap();
+    join_all(waiting).await.into_iter().for_each(|created| drop(created.unwrap()));
+}
+
+/// PostgreSQL wakes those that wait for a row in their order, but each of them only for a short time. If all requests of a node
+/// waited there, some would never get it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn of_the_requests_of_a_node_that_change_one_account_one_waits_in_postgresql() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    user.create_id(1).await;
+    let (mut holding, mut looking) = (beside(&app).await, beside(&app).await);
+    let mut tx = holding.begin().await.unwrap();
+    tx.execute("SELECT owner FROM account FOR UPDATE").await.unwrap();
+    let creating: Vec<_> = (0..8)
+        .map(|_| {
+            let user = user.clone();
+            tokio::spawn(async move { user.create_id(1).await })
+        })
+        .collect();
+    let mut seen = 0;
+    let look = async || {
+        let waiting = waiting_for_row("account", &mut looking).await;
+        assert!(waiting <= 1, "{waiting} connections wait for the row");
+        seen += waiting;
+        seen >= 10
+    };
+    Deadline::new().until("requests that wait for the row", look).await;
+    tx.rollback().await.unwrap();
+    join_all(creating).await.into_iter().for_each(|created| drop(created.unwrap()));
+}
+
+/// A node that assigns positions all the time can keep the lock from this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_reader_waits_for_no_lock_once_another_node_has_assigned_the_positions() {
+    let app = TestApp::on_disk().await;
+    let user = app.user("ann").await;
+    let id = user.create_id(0).await;
+    user.finalize(&id).await.expect(200);
+    let (mut holding, mut numbering) = (beside(&app).await, beside(&app).await);
+    let mut tx = holding.begin().await.unwrap();
+    tx.execute("SELECT id FROM instance FOR UPDATE").await.unwrap();
+    let reading = tokio::spawn(async move { user.get("/events").await });
+    let waits = async || waiting_for_row("instance", &mut numbering).await > 0;
+    Deadline::new().until("the reader to wait for the lock", waits).await;
+    numbering.execute("UPDATE event SET position = 1").await.unwrap();
+    let page = timeout(Duration::from_secs(4), reading).await.unwrap().unwrap().expect(200).json();
+    assert_eq!(page["events"][0]["data"]["session_id"], id);
+    tx.rollback().await.unwrap();
 }
 
 #[tokio::test]
