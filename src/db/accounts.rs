@@ -2,14 +2,14 @@
 //!
 //! Owns the row of an owner, which the transactions that create, end and delete an upload change as well. A conditional update
 //! checks the limits, so they are exact on any number of nodes and cost one row. It is the last statement of its transaction,
-//! because the row is locked until the commit. The transactions of one node that change the same account wait for each other in the
-//! node. Does not own what an upload uses: that is `domain/account`.
+//! because the row is locked until the commit. Before it, a transaction waits for the others of its node that change the same
+//! account. Does not own what an upload uses: that is `domain/account`.
 
 use entity::account;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, Func, LockBehavior, LockType, OnConflict},
+    sea_query::{Expr, Func, LockType, OnConflict},
 };
 
 use super::{Db, Result, Transaction, at_most_one, error::retry_transient, rows::CorruptRow, sessions::missing_row};
@@ -77,9 +77,9 @@ pub(super) async fn admit(
     // this decides again with the row locked: the account that forbids an upload is the account in the answer.
     let keep_existing = OnConflict::column(account::Column::Owner).do_nothing().to_owned();
     account::Entity::insert(new_row(owner)).on_conflict(keep_existing).exec_without_returning(tx).await?;
-    let row =
-        account::Entity::find_by_id(owner.as_str()).lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::Nowait);
-    let row = at_most_one(row, tx).await?.ok_or_else(|| missing_row("account"))?;
+    let row = at_most_one(account::Entity::find_by_id(owner.as_str()).lock(LockType::NoKeyUpdate), tx)
+        .await?
+        .ok_or_else(|| missing_row("account"))?;
     if add_within_limits(tx, owner, added, defaults).await? {
         return Ok(None);
     }

@@ -48,14 +48,18 @@ impl Db {
         // Only the events that exist now: others may arrive faster than they are numbered.
         let Some(last) = self.waiting_events(Order::Desc).await? else { return Ok(0) };
         let mut numbered = 0;
-        let mut wait = LockWait::default();
+        let mut wait = None;
         while self.waiting_events(Order::Asc).await?.is_some_and(|first| first <= last) {
             match retry_transient(|| self.try_number_events(now)).await {
-                // Another node has the lock, and assigns the positions. This looks again whether an event has none.
-                Err(error) if error.is_locked() && wait.pause().await => {}
+                // Another node has the lock, and assigns the positions. After a pause, this looks again whether an event has none.
+                Err(error) if error.is_locked() => {
+                    if !wait.get_or_insert_with(LockWait::default).pause().await {
+                        return Err(error);
+                    }
+                }
                 done => {
                     numbered += done?;
-                    wait = LockWait::default();
+                    wait = None;
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! own connections, so a status read never waits for a writer that waits for a row lock. Does not own the order of
 //! writers: that is `turns`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 use sea_orm::{
@@ -95,6 +95,11 @@ impl Pools {
         }
     }
 }
+
+/// Maximum time that a transaction waits for other transactions of this node that change the same account. Long enough for one on each
+/// connection for writes. After it, the statement waits in PostgreSQL, which alone makes the account exact. So if PostgreSQL does
+/// not answer, the requests notice it together, not one after the other.
+const ACCOUNT_WAIT: Duration = Duration::from_millis(500);
 
 /// Runs each statement on a connection from the current pool.
 #[derive(Clone, Debug)]
@@ -217,8 +222,8 @@ pub(super) struct Transaction {
     /// The sessions that it changes.
     changing: Mutex<Vec<Changing>>,
     accounts: Arc<OwnerLocks>,
-    /// The locks of the accounts that it changes.
-    locked: Mutex<Vec<OwnerLock>>,
+    /// The owners whose accounts it changes, with their locks if it got them in time.
+    locked: Mutex<Vec<(OwnerName, Option<OwnerLock>)>>,
     turn: Option<Turn>,
 }
 
@@ -237,12 +242,15 @@ impl Transaction {
         }
     }
 
-    /// Waits until no other transaction of this node changes the account of this owner. PostgreSQL has such a queue too, but a
-    /// statement waits in it only for the `lock_timeout`, and then begins again at its end. With many requests of one owner, some
-    /// would never get the row. So only one connection of each node waits in PostgreSQL.
+    /// Waits until no other transaction of this node changes the account of this owner, but at most [`ACCOUNT_WAIT`].
+    ///
+    /// PostgreSQL has a queue for a locked row too, but a statement leaves it after the `lock_timeout`, and the next attempt
+    /// begins at its end. If all requests of an owner waited there, most attempts would fail. So one of this node does.
     pub(super) async fn lock_account(&self, owner: &OwnerName) {
-        let lock = self.accounts.lock(owner).await;
-        self.locked.lock().push(lock);
+        if self.locked.lock().iter().all(|(locked, _)| locked != owner) {
+            let lock = tokio::time::timeout(ACCOUNT_WAIT, self.accounts.lock(owner)).await.ok();
+            self.locked.lock().push((owner.clone(), lock));
+        }
     }
 
     /// Commits. After an error, the transaction may or may not be committed. A commit that has begun runs to its end even if

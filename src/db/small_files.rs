@@ -64,7 +64,11 @@ impl Db {
         for file in files {
             changes::announce(&tx, &file.upload.session).await?;
         }
-        // In the order of the owners' names, so that two nodes do not deadlock.
+        // In the order of the owners' names, so that two transactions do not deadlock. All locks come first, because no row of an
+        // account may be locked while this waits.
+        for owner in added.keys() {
+            tx.lock_account(owner).await;
+        }
         for (owner, added) in added {
             if let Some(account) = accounts::admit(&tx, owner, added, defaults).await? {
                 return Ok(Created::OverLimit(Box::new(account)));

@@ -368,7 +368,8 @@ async fn of_the_requests_of_a_node_that_change_one_account_one_waits_in_postgres
     let (mut holding, mut looking) = (beside(&app).await, beside(&app).await);
     let mut tx = holding.begin().await.unwrap();
     tx.execute("SELECT owner FROM account FOR UPDATE").await.unwrap();
-    let creating: Vec<_> = (0..8)
+    // One on each connection for writes.
+    let creating: Vec<_> = (0..3)
         .map(|_| {
             let user = user.clone();
             tokio::spawn(async move { user.create_id(1).await })
@@ -384,6 +385,34 @@ async fn of_the_requests_of_a_node_that_change_one_account_one_waits_in_postgres
     Deadline::new().until("requests that wait for the row", look).await;
     tx.rollback().await.unwrap();
     join_all(creating).await.into_iter().for_each(|created| drop(created.unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn requests_that_change_one_account_end_together_if_the_database_does_not_answer() {
+    let app = TestApp::on_disk().await;
+    let url = app.config.stores.database.clone();
+    let proxy = Proxy::to(address_of(&url)).await;
+    let user = app.user("ann").await;
+    user.create_id(1).await;
+    let (mut holding, mut looking) = (beside(&app).await, beside(&app).await);
+    let mut tx = holding.begin().await.unwrap();
+    tx.execute("SELECT owner FROM account FOR UPDATE").await.unwrap();
+    let app = app.with_database(by(&url, "partway", &proxy.address)).await;
+    let creating: Vec<_> = (0..8)
+        .map(|_| {
+            let user = user.at(&app);
+            tokio::spawn(async move {
+                let body = json!({ "original_filename": "a", "total_size_bytes": 1 });
+                user.post("/uploads/sessions", body).await.status
+            })
+        })
+        .collect();
+    let waits = async || waiting_for_row("account", &mut looking).await > 0;
+    Deadline::new().until("a request that waits for the row", waits).await;
+    proxy.be_silent();
+    timeout(SOON, join_all(creating)).await.unwrap();
+    tx.rollback().await.unwrap();
 }
 
 /// A node that assigns positions all the time can keep the lock from this one.
