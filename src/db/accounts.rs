@@ -2,8 +2,8 @@
 //!
 //! Owns the row of an owner, which the transactions that create, end and delete an upload change as well. A conditional update
 //! checks the limits, so they are exact on any number of nodes and cost one row. It is the last statement of its transaction,
-//! because the row is locked until the commit. Before it, a transaction waits for the others of its node that change the same
-//! account. Does not own what an upload uses: that is `domain/account`.
+//! because the row is locked until the commit. Before this update, the transaction waits a limited time for the
+//! others of its node that change the same account. Does not own what an upload uses: that is `domain/account`.
 
 use entity::account;
 use sea_orm::{

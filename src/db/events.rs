@@ -8,8 +8,8 @@
 use entity::{account, event, instance};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select,
-    Statement,
+    ColumnTrait, ConnAcquireErr, ConnectionTrait, DbBackend, DbErr, EntityTrait, Order, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
     sea_query::{Expr, ExprTrait, LockType},
 };
 
@@ -20,6 +20,7 @@ use super::{
     list_ranges::is_owners,
     rows,
     sessions::missing_row,
+    turns::TURN_TIMEOUT,
 };
 use crate::domain::{Event, EventId, OwnerName, Timestamp};
 
@@ -44,14 +45,15 @@ impl Db {
     /// Returns the number of events.
     pub async fn number_events(&self, now: Timestamp) -> Result<u64> {
         // One request of this node at a time. The others wait here, without a connection, and then find nothing to do.
-        let _one_at_a_time = self.numbering.lock().await;
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.numbering.lock()).await;
+        let _one_at_a_time = turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
         // Only the events that exist now: others may arrive faster than they are numbered.
         let Some(last) = self.waiting_events(Order::Desc).await? else { return Ok(0) };
         let mut numbered = 0;
         let mut wait = None;
         while self.waiting_events(Order::Asc).await?.is_some_and(|first| first <= last) {
             match retry_transient(|| self.try_number_events(now)).await {
-                // Another node has the lock, and assigns the positions. After a pause, this looks again whether an event has none.
+                // Another node has the lock, and assigns the positions. After a pause, this looks again for events without a position.
                 Err(error) if error.is_locked() => {
                     if !wait.get_or_insert_with(LockWait::default).pause().await {
                         return Err(error);

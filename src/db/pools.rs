@@ -96,9 +96,9 @@ impl Pools {
     }
 }
 
-/// Maximum time that a transaction waits for other transactions of this node that change the same account. Long enough for one on each
-/// connection for writes. After it, the statement waits in PostgreSQL, which alone makes the account exact. So if PostgreSQL does
-/// not answer, the requests notice it together, not one after the other.
+/// Maximum time that a transaction waits for other transactions of this node that change the same account. With the default number of
+/// connections, it is enough for one transaction on each. After it, the transaction waits for the row in PostgreSQL; only that lock
+/// makes the account exact. If PostgreSQL does not answer, all requests notice it at almost the same time.
 const ACCOUNT_WAIT: Duration = Duration::from_millis(500);
 
 /// Runs each statement on a connection from the current pool.
@@ -110,7 +110,7 @@ pub(super) struct Connection {
     owner: Option<OwnerName>,
     /// Where transactions that change a session say so.
     snapshots: Snapshots,
-    /// Which transaction may change the account of an owner.
+    /// The queues of the transactions that change an account.
     accounts: Arc<OwnerLocks>,
 }
 
@@ -244,8 +244,9 @@ impl Transaction {
 
     /// Waits until no other transaction of this node changes the account of this owner, but at most [`ACCOUNT_WAIT`].
     ///
-    /// PostgreSQL has a queue for a locked row too, but a statement leaves it after the `lock_timeout`, and the next attempt
-    /// begins at its end. If all requests of an owner waited there, most attempts would fail. So one of this node does.
+    /// PostgreSQL has a queue for a locked row too, but a statement leaves it after the `lock_timeout`, and its next attempt goes to
+    /// the end of the queue. If all requests of an owner waited there, most attempts would fail. So normally only one request of
+    /// each node waits there.
     pub(super) async fn lock_account(&self, owner: &OwnerName) {
         if self.locked.lock().iter().all(|(locked, _)| locked != owner) {
             let lock = tokio::time::timeout(ACCOUNT_WAIT, self.accounts.lock(owner)).await.ok();

@@ -61,11 +61,11 @@ impl Db {
         }
         upload_file::Entity::insert(rows::file_row(&new.file)?).exec_without_returning(&tx).await?;
         upload_session::Entity::insert(rows::session_row(new)?).exec_without_returning(&tx).await?;
+        changes::announce(&tx, &new.session).await?;
         let added = Usage::of(new.state(), new.file.size_bytes);
         if let Some(account) = accounts::admit(&tx, owner, added, defaults).await? {
             return Ok(Created::OverLimit(Box::new(account)));
         }
-        changes::announce(&tx, &new.session).await?;
         tx.commit().await?;
         Ok(Created::New)
     }

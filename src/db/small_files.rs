@@ -65,7 +65,7 @@ impl Db {
             changes::announce(&tx, &file.upload.session).await?;
         }
         // In the order of the owners' names, so that two transactions do not deadlock. All locks come first, because no row of an
-        // account may be locked while this waits.
+        // account may be locked while this transaction waits for a lock of the node.
         for owner in added.keys() {
             tx.lock_account(owner).await;
         }

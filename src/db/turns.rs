@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::domain::OwnerName;
 
 /// Maximum time that a request waits for a turn. It holds no connection while it waits.
-const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The turns, and the requests that wait for one.
 #[derive(Clone)]

@@ -208,15 +208,18 @@ async fn a_database_that_does_not_answer_is_503_in_time_and_is_used_again_when_i
     let sending = (0..8).map(|number| user.put(&id, number % 2 + 1, "0123456789"));
     let creating =
         (0..8).map(|_| user.post("/uploads/sessions", json!({ "original_filename": "a", "total_size_bytes": 1 })));
+    let following = (0..8).map(|_| user.get("/events"));
     let anonymous = app.anonymous();
-    let (asked, sent, created, ready) = timeout(
-        PATIENCE,
-        futures_util::future::join4(join_all(asking), join_all(sending), join_all(creating), anonymous.get("/ready")),
-    )
-    .await
-    .unwrap();
+    let answers = futures_util::future::join5(
+        join_all(asking),
+        join_all(sending),
+        join_all(creating),
+        join_all(following),
+        anonymous.get("/ready"),
+    );
+    let (asked, sent, created, followed, ready) = timeout(PATIENCE, answers).await.unwrap();
     assert_eq!(ready.status, 503);
-    for answer in asked.iter().chain(&created) {
+    for answer in asked.iter().chain(&created).chain(&followed) {
         assert_eq!(answer.problem(), (503, "UNAVAILABLE".to_owned()));
     }
     for answer in sent {
@@ -408,10 +411,18 @@ async fn requests_that_change_one_account_end_together_if_the_database_does_not_
             })
         })
         .collect();
-    let waits = async || waiting_for_row("account", &mut looking).await > 0;
-    Deadline::new().until("a request that waits for the row", waits).await;
+    // One request on each of the three connections for writes has inserted its session.
+    let are_ready = async || {
+        let inserted = "SELECT count(DISTINCT pid) FROM pg_locks WHERE relation = 'upload_session'::regclass \
+                        AND mode = 'RowExclusiveLock'";
+        let ready: i64 = sqlx::query_scalar(inserted).fetch_one(&mut looking).await.unwrap();
+        ready == 3 && waiting_for_row("account", &mut looking).await > 0
+    };
+    Deadline::new().until("requests that wait for the account", are_ready).await;
     proxy.be_silent();
-    timeout(SOON, join_all(creating)).await.unwrap();
+    for created in timeout(SOON, join_all(creating)).await.unwrap() {
+        assert_eq!(created.unwrap(), 503);
+    }
     tx.rollback().await.unwrap();
 }
 
