@@ -1,8 +1,11 @@
 //! Measures status reads, and a bare server's reads of the same row as the floor.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -35,8 +38,11 @@ pub(crate) fn run(runtime: &Runtime, work: &Path, database: Option<&str>, effort
         None => ("SQLite", "status-sqlite"),
     };
     let (data, ranges) = (work.join(suite), work.join(suite).join("ranges.json"));
-    let settings: Vec<_> = database.map(|url| ("PARTWAY_DATABASE", url)).into_iter().collect();
+    // The sessions have no bytes, so a sweep would end them.
+    let mut settings = vec![("PARTWAY_SWEEP_INTERVAL", "1d")];
+    settings.extend(database.map(|url| ("PARTWAY_DATABASE", url)));
     let partway = Server::partway(&data, &settings)?;
+    wait_for_first_sweep(&partway)?;
     let file = data.join("partway.db");
     let target = database.or(file.to_str()).context("a path that is text")?;
     let seeded = runtime.block_on(seed(target, &ranges))?;
@@ -59,6 +65,21 @@ pub(crate) fn run(runtime: &Runtime, work: &Path, database: Option<&str>, effort
     }
     show(name, &measured);
     report::save(suite, &measured)
+}
+
+/// Waits until the sweep that begins at the start has ended.
+fn wait_for_first_sweep(partway: &Server) -> anyhow::Result<()> {
+    const LONGEST: Duration = Duration::from_secs(10);
+    let begun = Instant::now();
+    let metrics = request("GET", "/metrics", &[("Authorization", &partway.authorization())], &[]);
+    while begun.elapsed() < LONGEST {
+        let answer = send(&partway.address, &metrics)?;
+        if String::from_utf8_lossy(&answer.body).contains("partway_sweeps_total{outcome=\"Complete\"} 1") {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("no sweep has ended {LONGEST:?} after the start")
 }
 
 fn cases(seeded: &[Seeded], authorization: &str) -> Vec<Case> {
