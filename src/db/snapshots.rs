@@ -6,7 +6,7 @@
 //! # Why a state in memory is never out of date
 //!
 //! On SQLite, this process is the only one that changes sessions: `app/lock.rs` refuses a second one. Every transaction that
-//! changes a session calls [`Transaction::changes`](super::pools::Transaction::changes) before it commits. From then until the
+//! changes a session calls [`Transaction::changes`](super::transaction::Transaction::changes) before it commits. From then until the
 //! commit has ended, successfully or not, the session is *changing*:
 //!
 //! 1. When it begins to change, its state is removed.

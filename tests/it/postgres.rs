@@ -1,6 +1,6 @@
 //! Behaviour on PostgreSQL only. `scripts/test-services` runs these tests.
 
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use migration::{Migrator, MigratorTrait};
@@ -444,6 +444,49 @@ async fn a_reader_waits_for_no_lock_once_another_node_has_assigned_the_positions
     let page = timeout(Duration::from_secs(4), reading).await.unwrap().unwrap().expect(200).json();
     assert_eq!(page["events"][0]["data"]["session_id"], id);
     tx.rollback().await.unwrap();
+}
+
+/// Polls the request this often, and then drops it, as a client that disconnects does. Returns whether it had ended before.
+async fn cancel_after(polls: usize, request: impl Future) -> bool {
+    let (mut request, mut polled) = (std::pin::pin!(request), 0);
+    std::future::poll_fn(move |context| {
+        polled += 1;
+        match request.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if polled >= polls => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A connection that is still in a transaction would keep the writes of later requests in it, and lose them.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/test-services"]
+async fn a_request_that_is_dropped_at_any_point_leaves_no_connection_in_a_transaction() {
+    let app = TestApp::on_disk().await;
+    let url = app.config.stores.database.clone();
+    let name = schema_of(&url);
+    let other = app.with_database(format!("{url}&application_name={name}")).await;
+    let user = app.user("ann").await.at(&other);
+    user.create_id(1).await;
+    let mut looking = beside(&app).await;
+    for polls in 1.. {
+        let body = json!({ "original_filename": "a", "total_size_bytes": 1 });
+        if cancel_after(polls, user.post("/uploads/sessions", body)).await {
+            assert!(polls > 5, "the request was polled only {polls} times");
+            break;
+        }
+        let are_idle = async || {
+            let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> 'idle'";
+            let open: i64 = sqlx::query_scalar(open).bind(name).fetch_one(&mut looking).await.unwrap();
+            open == 0
+        };
+        // PostgreSQL would end such a connection after 10 s, with the writes.
+        let deadline = Deadline::new();
+        let idle = deadline.until("connections without a transaction", are_idle);
+        timeout(Duration::from_secs(5), idle).await.unwrap_or_else(|_| panic!("in a transaction after {polls} polls"));
+    }
 }
 
 #[tokio::test]
