@@ -139,8 +139,8 @@ impl Connection {
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..options };
         let pool = self.pools.current();
         let connection = self.connection(&pool).clone();
-        let of_node = (self.snapshots.clone(), Arc::clone(&self.accounts));
-        Transaction::begin(connection, pool, options, of_node, turn).await
+        let (snapshots, accounts) = (self.snapshots.clone(), Arc::clone(&self.accounts));
+        Transaction::begin(connection, pool, options, snapshots, accounts, turn).await
     }
 
     /// Runs one statement in its turn, with a time-out. Retries while another transaction holds a lock that it needs.

@@ -51,7 +51,8 @@ impl Transaction {
         connection: DatabaseConnection,
         pool: Arc<Pool>,
         options: TransactionOptions,
-        (snapshots, accounts): (Snapshots, Arc<OwnerLocks>),
+        snapshots: Snapshots,
+        accounts: Arc<OwnerLocks>,
         turn: Option<Turn>,
     ) -> Result<Self, DbErr> {
         run_to_its_end(async move {
@@ -105,10 +106,13 @@ impl Transaction {
 }
 
 /// Runs this in a task of its own, so that it continues if the caller stops waiting.
-async fn run_to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, DbErr>> + Send + 'static,
-) -> Result<T, DbErr> {
-    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|failed| Err(DbErr::Custom(failed.to_string())))
+pub(super) async fn run_to_its_end<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<DbErr> + Send + 'static,
+{
+    let failed = |failed: tokio::task::JoinError| Err(DbErr::Custom(failed.to_string()).into());
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(failed)
 }
 
 #[async_trait::async_trait]

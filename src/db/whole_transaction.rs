@@ -10,6 +10,13 @@
 
 use std::{fmt, sync::Arc};
 
+use super::{
+    Result, session_change,
+    snapshots::{Changing, Snapshots},
+    transaction::run_to_its_end,
+    turns::Turn,
+};
+use crate::domain::Session;
 use entity::upload_session;
 use sea_orm::{
     ActiveValue::NotSet,
@@ -20,14 +27,6 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, error::ErrorKind, sqlite::SqliteConnectOptions,
 };
-use tracing::Instrument;
-
-use super::{
-    Result, session_change,
-    snapshots::{Changing, Snapshots},
-    turns::Turn,
-};
-use crate::domain::Session;
 
 /// The connection that executes whole transactions. It connects when it is first used, and again after a failure.
 #[derive(Clone)]
@@ -93,8 +92,7 @@ impl WholeWriter {
             drop((changing, turn));
             Ok(committed?)
         };
-        let failed = |failed: tokio::task::JoinError| Err(sea_orm::DbErr::Custom(failed.to_string()).into());
-        tokio::spawn(commit.in_current_span()).await.unwrap_or_else(failed)
+        run_to_its_end(commit).await
     }
 
     /// Executes statements. A connection whose statements have failed is closed, which rolls back.

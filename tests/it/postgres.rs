@@ -10,9 +10,9 @@ use partway::{
 };
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 
-use crate::support::{Deadline, Proxy, TestApp, execute};
+use crate::support::{Deadline, Proxy, TestApp, TestUser, execute};
 
 /// The time in which the server must have recovered.
 const SOON: Duration = Duration::from_secs(15);
@@ -39,6 +39,25 @@ async fn waiting_for_row(table: &str, connection: &mut PgConnection) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
                    AND pid IN (SELECT pid FROM pg_locks WHERE relation = $1::regclass)";
     sqlx::query_scalar(waiting).bind(table).fetch_one(connection).await.unwrap()
+}
+
+/// Sends and creates something, in less time than that after which requests that wait for a lock give up, which is 5 s.
+async fn works_at_speed(user: &TestUser, id: &str) {
+    let at_speed = async {
+        for number in 1..=20 {
+            user.put(id, number, "0123456789").await.expect(201);
+        }
+        for _ in 0..5 {
+            user.create_id(1).await;
+        }
+    };
+    timeout(Duration::from_secs(4), at_speed).await.unwrap();
+}
+
+/// Creates this many sessions at the same time.
+fn creating(user: &TestUser, sessions: usize) -> Vec<JoinHandle<String>> {
+    let create = |user: TestUser| tokio::spawn(async move { user.create_id(1).await });
+    (0..sessions).map(|_| create(user.clone())).collect()
 }
 
 fn schema_of(url: &str) -> &str {
@@ -309,16 +328,7 @@ async fn a_session_that_another_transaction_has_locked_delays_only_its_own_parts
             })
         })
         .collect();
-    // Few enough to end well before the waiting requests give up, which is after 5 s.
-    let at_speed = async {
-        for number in 1..=20 {
-            user.put(&free, number, "0123456789").await.expect(201);
-        }
-        for _ in 0..5 {
-            user.create_id(1).await;
-        }
-    };
-    timeout(Duration::from_secs(4), at_speed).await.unwrap();
+    works_at_speed(&user, &free).await;
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     tx.rollback().await.unwrap();
     for waiting in waiting {
@@ -340,21 +350,8 @@ async fn an_account_that_another_transaction_has_locked_delays_only_its_own_owne
     let mut other = beside(&app).await;
     let mut tx = other.begin().await.unwrap();
     tx.execute("SELECT owner FROM account WHERE owner = 'ann' FOR UPDATE").await.unwrap();
-    let waiting: Vec<_> = (0..20)
-        .map(|_| {
-            let ann = ann.clone();
-            tokio::spawn(async move { ann.create_id(1).await })
-        })
-        .collect();
-    let at_speed = async {
-        for number in 1..=20 {
-            bob.put(&id, number, "0123456789").await.expect(201);
-        }
-        for _ in 0..5 {
-            bob.create_id(1).await;
-        }
-    };
-    timeout(Duration::from_secs(4), at_speed).await.unwrap();
+    let waiting = creating(&ann, 20);
+    works_at_speed(&bob, &id).await;
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     tx.rollback().await.unwrap();
     join_all(waiting).await.into_iter().for_each(|created| drop(created.unwrap()));
@@ -372,12 +369,7 @@ async fn of_the_requests_of_a_node_that_change_one_account_one_waits_in_postgres
     let mut tx = holding.begin().await.unwrap();
     tx.execute("SELECT owner FROM account FOR UPDATE").await.unwrap();
     // One on each connection for writes.
-    let creating: Vec<_> = (0..3)
-        .map(|_| {
-            let user = user.clone();
-            tokio::spawn(async move { user.create_id(1).await })
-        })
-        .collect();
+    let creating = creating(&user, 3);
     let mut seen = 0;
     let look = async || {
         let waiting = waiting_for_row("account", &mut looking).await;
